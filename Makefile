@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m pipeline
+
+# Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
+export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES
+SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
+	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
+ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
+WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
+
+.PHONY: help venv features train evaluate predict test lint clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES,"
+	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
+
+venv: $(VENV)/.installed ## Bring the environment in .venv up to date
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	sys.exit(None if ok else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+features: venv ## Compute and cache the features of the images in DATA
+	@$(RUN) features $(ON_DATA) $(ARGS)
+
+train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
+	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
+
+evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
+	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(ARGS)
+
+predict: venv ## Print path,label,probability of IMAGES as CSV
+	@$(RUN) predict $(SPEC) $(WITH_MODEL) $${IMAGES:+--images "$$IMAGES"} $(ARGS)
+
+test: $(VENV)/.installed-test ## Run the tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-test ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean: ## Delete the environment and what tools leave behind (never features or models)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,65 @@
+"""Files that are there whole or not at all, even when the process is killed or the power fails."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_atomically(path: str, data: bytes | memoryview, check: Callable[[str], None] | None = None) -> None:
+    """Write `data` to `path` so that a reader sees the old content or the new, never a part.
+
+    Temporary file beside it, fsync, `check(temporary)` where given, rename, fsync of the folder. Plain
+    `os.write` rather than HDF5's own file driver, so that a full disk is an ordinary `OSError` with its errno.
+
+    Raises `OSError` (naming `path`) when the data cannot be written, and what `check` raises; the temporary
+    file is then gone and an older file of that name unharmed.
+    """
+    folder = os.path.dirname(path) or "."
+    make_folder(folder)
+    temporary = f"{path}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
+    try:
+        _write_and_sync(temporary, memoryview(data).cast("B"))
+        if check:
+            check(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), path) from error
+        raise
+    sync_folder(folder)
+
+
+def _write_and_sync(path: str, data: memoryview) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def make_folder(folder: str) -> None:
+    """Create `folder` and its missing parents, each entry made durable."""
+    missing = []
+    while folder and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for created in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(created)
+        sync_folder(os.path.dirname(created) or ".")
+
+
+def sync_folder(folder: str) -> None:
+    """Make renames in `folder` durable: on Linux the folder itself must be fsynced."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,145 @@
+"""Which file holds which content: a table that spares reading unchanged files again.
+
+`path -> (size, mtime, ctime, inode, digest)` in SQLite. It only saves time: it may be deleted at any moment, and
+without it (a read-only folder) every file is hashed.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cache.atomic import make_folder
+
+log = logging.getLogger("bottleneck")
+
+FILE_NAME = "digests.sqlite"
+CHUNK = 500  # SQLite's oldest limit on parameters of one statement is 999
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, taken INTEGER, digest BLOB
+) WITHOUT ROWID
+"""
+
+
+class Stamp(NamedTuple):
+    """What a file's status said: size in bytes, times in ns since 1970, inode, and when that was looked up."""
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    taken: int
+
+    def proves_same_content(self, now: "Stamp") -> bool:
+        """Whether the file of this stamp, read after it was taken, is unchanged as of `now`.
+
+        Every change of content moves ctime, which nobody can set back, but only to the next tick of the file
+        system's clock: the content is certain only if it was read after the tick of its last change. Whole
+        seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
+        """
+        tick = 20_000_000 if self.ctime % 1_000_000_000 else 2_000_000_000
+        return self[:4] == now[:4] and self.taken - self.ctime > tick
+
+
+class DigestTable:
+    """The table in `cache_dir`. Paths are made absolute; digests are 32 bytes (SHA-256)."""
+
+    def __init__(self, cache_dir: str):
+        self.path = os.path.join(cache_dir, FILE_NAME)
+
+    def unchanged(self, paths: list[str]) -> dict[str, bytes]:
+        """Digests of those `paths` whose size, times and inode are as recorded: one stat each, nothing read."""
+        rows = self._rows(paths)
+        found = {}
+        for path in paths:
+            row = rows.get(_key(path))
+            if row and (now := take_stamp(path)) and row[0].proves_same_content(now):
+                found[path] = row[1]
+        return found
+
+    def of_file(self, path: str) -> bytes:
+        """SHA-256 of one large file (weights, a saved model), read only if it has changed. Raises `OSError`."""
+        known = self.unchanged([path]).get(path)
+        if known:
+            return known
+        stamp = take_stamp(path)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        if stamp:
+            self.record([(path, stamp, digest)])
+        return digest
+
+    def last_known(self, path: str) -> bytes | None:
+        """The digest recorded for `path`, even if the file has changed since."""
+        row = self._rows([path]).get(_key(path))
+        return row[1] if row else None
+
+    def record(self, entries: Iterable[tuple[str, Stamp, bytes]]) -> None:
+        """Remember (path, stamp from before the file was read, digest). Failing to is announced, not an error."""
+        rows = [(_key(path), *stamp, digest) for path, stamp, digest in entries]
+        if not rows:
+            return
+        try:
+            make_folder(os.path.dirname(self.path))
+            with contextlib.closing(self._connect()) as connection, connection:
+                connection.execute(_CREATE)
+                connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("%s cannot be written (%s): files will be hashed again next time", self.path, error)
+            self._discard_if_damaged(error)
+
+    def _rows(self, paths: list[str]) -> dict[bytes, tuple[Stamp, bytes]]:
+        if not os.path.exists(self.path):
+            return {}
+        keys = [_key(path) for path in paths]
+        rows = {}
+        try:
+            with contextlib.closing(self._connect()) as connection:
+                for start in range(0, len(keys), CHUNK):
+                    chunk = keys[start : start + CHUNK]
+                    marks = ",".join("?" * len(chunk))
+                    for key, *row in connection.execute(f"SELECT * FROM files WHERE path IN ({marks})", chunk):
+                        rows[key] = (Stamp(*row[:5]), row[5])
+        except sqlite3.Error as error:
+            if "no such table" not in str(error):
+                log.warning("%s cannot be read (%s): all files are hashed", self.path, error)
+                self._discard_if_damaged(error)
+            return {}
+        return rows
+
+    def _connect(self) -> sqlite3.Connection:
+        if os.access(os.path.dirname(self.path) or ".", os.W_OK):
+            return sqlite3.connect(self.path, timeout=30)
+        # without write permission SQLite cannot lock, so it must be told that nobody else writes either
+        escaped = os.path.abspath(self.path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        return sqlite3.connect(f"file:{escaped}?mode=ro&immutable=1", uri=True)
+
+    def _discard_if_damaged(self, error: Exception) -> None:
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        if damaged:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+
+def take_stamp(path: str) -> Stamp | None:
+    """The present stamp of a file; None if there is no such file."""
+    taken = time.time_ns()
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, taken)
+
+
+def _key(path: str) -> bytes:
+    return os.fsencode(os.path.abspath(path))
+
+
+def _escaped(path: str) -> str:
+    return os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

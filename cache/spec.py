@@ -1,0 +1,90 @@
+"""What identifies a feature row: the content of the image and the spec of the computation.
+
+Labels, paths and times are no part of it: relabel, move or touch a picture and nothing is computed again.
+Change one byte of it, or one field of the spec, and its row is computed again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+OWN_MODEL = "own_model"
+ORIGINAL_VIEW = "original"
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Everything that decides the numbers of a feature row, beside the image itself.
+
+    What changes them by no more than rounding (engine, library versions, batch size) is provenance, kept in
+    each shard, not in the key.
+
+    backbone    name in the table of backbones, or `own_model` for a saved Keras model (its file's digest is
+                in `weights`, so its name and place do not matter)
+    weights     `sha256:<hex>` of the weights file, or the identity of a random initialisation
+    layer       name of the layer whose output is taken; "" = the last feature map of an own model
+    pooling     avg, max or flatten
+    size        (height, width) of the input in pixels; None = an own model's own size
+    resize      how pictures are brought to that size
+    preprocess  module of Keras Applications whose `preprocess_input` is applied, or "none"
+    decoder     version of the decoder
+    view        which rendering of the picture; "original" is the picture itself
+    precision   of the forward pass
+    """
+
+    backbone: str
+    weights: str
+    layer: str
+    pooling: str
+    size: tuple[int, int] | None
+    resize: str
+    preprocess: str
+    decoder: int
+    view: str = ORIGINAL_VIEW
+    precision: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types, `size` as a list."""
+        fields = dataclasses.asdict(self)
+        return fields | {"size": list(self.size) if self.size else None}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "FeatureSpec":
+        """The inverse of `to_json`. Raises `ValueError` for missing, unknown or ill-typed fields."""
+        expected = {field.name: field.type for field in dataclasses.fields(cls)}
+        if not isinstance(fields, dict) or set(fields) != set(expected):
+            raise ValueError(f"not a feature spec: {fields!r:.200}")
+        size = fields["size"]
+        if size is not None and not (isinstance(size, list) and [type(side) for side in size] == [int, int]):
+            raise ValueError(f"not a size in a feature spec: {size!r:.200}")
+        for name, kind in expected.items():
+            if name != "size" and type(fields[name]) is not kind:
+                raise ValueError(f"not a value for {name} in a feature spec: {fields[name]!r:.200}")
+        return cls(**(fields | {"size": tuple(size) if size else None}))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of all fields."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        """Name of the spec's folder in the cache: what people recognise first, then what makes it unique."""
+        size = "native" if self.size is None else "x".join(str(side) for side in dict.fromkeys(self.size))
+        readable = "-".join((self.backbone, *([self.layer] if self.layer else []), self.pooling, size))
+        return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', readable)[:100]}-{self.fingerprint[:12]}"
+
+    def differences(self, other: "FeatureSpec") -> dict[str, tuple[Any, Any]]:
+        """Field -> (value here, value in `other`) for every field that differs."""
+        mine, theirs = self.to_json(), other.to_json()
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+def content_digest(data: bytes) -> bytes:
+    """SHA-256 of an image file's bytes: 32 bytes."""
+    return hashlib.sha256(data).digest()

@@ -1,0 +1,158 @@
+"""What every head shares: checked parameters, encoded labels, normalised features, predict = argmax of predict_proba.
+
+The features are normalised inside the estimator, so that in a cross-validation nothing is learnt from the fold
+that is being scored.
+"""
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from cache.errors import UserError
+
+# Rows are predicted in blocks of about this many numbers, so that the float64 copy of a block stays at 32 MB.
+BLOCK = 2**22
+
+Float = TypeVar("Float", np.float32, np.float64)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The values that a parameter may have, as a test and in words."""
+
+    test: Callable[[Any], bool]
+    words: str
+
+
+def number(least: float, *, open_end: bool = False, below: float = math.inf) -> Allowed:
+    """Finite numbers from `least` (or only above it, with `open_end`) up to, but not including, `below`."""
+    words = f"a number {'above' if open_end else 'of at least'} {least:g}"
+    return Allowed(
+        lambda value: (
+            isinstance(value, numbers.Real)
+            and not isinstance(value, bool)
+            and (value > least or (value == least and not open_end))
+            and value < below
+        ),
+        words if below == math.inf else f"{words} and below {below:g}",
+    )
+
+
+def whole(least: int) -> Allowed:
+    return Allowed(
+        lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least,
+        f"a whole number of at least {least}",
+    )
+
+
+def choice(*values: str) -> Allowed:
+    return Allowed(lambda value: isinstance(value, str) and value in values, " or ".join(values))
+
+
+def or_none(allowed: Allowed) -> Allowed:
+    return Allowed(lambda value: value is None or allowed.test(value), f"{allowed.words}, or None")
+
+
+FLAG = Allowed(lambda value: isinstance(value, bool | np.bool_), "True or False")
+NORMALIZE = choice("l2", "standard", "none")
+CLASS_WEIGHT = Allowed(
+    lambda value: value is None or isinstance(value, dict) or (isinstance(value, str) and value == "balanced"),
+    "balanced, a dictionary of class: weight, or None",
+)
+RANDOM_STATE = Allowed(
+    lambda value: isinstance(value, np.random.RandomState) or or_none(whole(0)).test(value),
+    "a whole number of at least 0, a numpy RandomState, or None",
+)
+
+
+class FeatureHead(ClassifierMixin, BaseEstimator):
+    """A classifier of feature rows; subclasses say how to fit and how to tell probabilities.
+
+    Attributes after `fit`: `classes_` (k,) in sorted order, `n_features_in_`; `mean_` and `scale_` (d,) where
+    `normalize="standard"`, else None.
+    """
+
+    allowed: ClassVar[dict[str, Allowed]] = {}
+    normalize: str
+
+    def _fit(self, rows: NDArray[np.float32], labels: NDArray[np.intp]) -> None:
+        """Learn from normalised rows (n, d) and labels (n,) that count the classes from 0."""
+        raise NotImplementedError
+
+    def _probabilities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities (n, k) for normalised rows (n, d)."""
+        raise NotImplementedError
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
+
+        Raises UserError for an invalid parameter, fewer than two classes, or a weight for an unknown class.
+        """
+        self.check_parameters()
+        rows, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise UserError(f"all {len(y)} pictures are of class {self.classes_[0]!s}: a head needs 2 classes or more")
+        self.mean_, self.scale_ = _statistics(rows) if self.normalize == "standard" else (None, None)
+        self._fit(self._normalized(rows), labels)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`."""
+        check_is_fitted(self)
+        rows = validate_data(self, X, reset=False, dtype=np.float32)
+        # In float64 a row's probabilities do not depend on the rows it is computed with, up to the last bits.
+        block = max(1, BLOCK // rows.shape[1])
+        return np.concatenate(
+            [
+                self._probabilities(self._normalized(rows[start : start + block].astype(np.float64)))
+                for start in range(0, len(rows), block)
+            ]
+        )
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most probable class (n,) of each row of X (n, d)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def check_parameters(self) -> None:
+        """Raise UserError for the first parameter with an invalid value."""
+        for name, allowed in self.allowed.items():
+            value = getattr(self, name)
+            if not allowed.test(value):
+                raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
+
+    def _normalized(self, rows: NDArray[Float]) -> NDArray[Float]:
+        if self.normalize == "l2":
+            length = np.linalg.norm(rows, axis=1, keepdims=True)
+            return rows / np.where(length > 0, length, 1)
+        if self.normalize == "standard":
+            return (rows - self.mean_.astype(rows.dtype)) / self.scale_.astype(rows.dtype)
+        return rows
+
+    def _row_weights(self, class_weight: str | dict[Any, float] | None, labels: NDArray[np.intp]) -> NDArray[np.float64]:
+        """One weight a row (n,), their mean 1."""
+        if isinstance(class_weight, dict):
+            unknown = [name for name in class_weight if name not in self.classes_]
+            if unknown:
+                raise UserError(f"class_weight names {unknown[0]!r}; the classes are {', '.join(map(str, self.classes_))}")
+        weights = compute_sample_weight(class_weight, self.classes_[labels])
+        return weights / weights.mean()
+
+
+def _statistics(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each feature; 1 where a feature is constant."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    deviation = rows.std(axis=0, dtype=np.float64)
+    # Rounding leaves a constant feature a tiny deviation; dividing by it would make noise as large as a feature.
+    constant = deviation <= np.abs(mean) * np.finfo(np.float32).eps
+    return mean, np.where(constant, 1.0, deviation)

@@ -1,0 +1,185 @@
+"""Fit a head on cached features and score it honestly: split, search, fit, score, cross-validate, refit."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from classify.heads import fit_head, make_head, search_grid
+from classify.metrics import Scores, score
+from classify.split import GroupedFolds, duplicate_groups, folds, holdout, leaks
+
+log = logging.getLogger("bottleneck")
+
+SEARCH_FOLDS = 5
+OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled rows: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+    digests: np.ndarray
+    paths: list[str]
+
+    @property
+    def has_own_split(self) -> bool:
+        """Whether the data's own folders say what to train on and what to score."""
+        return bool((self.parts != "all").any())
+
+    def part(self, name: str) -> np.ndarray:
+        """Indices of the rows of a part."""
+        return np.flatnonzero(self.parts == name)
+
+    def own_test_part(self) -> str:
+        """The part that is scored under the data's own split: test, else validation."""
+        return next(part for part in OWN_PARTS if (self.parts == part).any())
+
+
+@dataclass
+class Training:
+    """A fitted head and how it did on pictures that it was not fitted on."""
+
+    estimator: Any
+    scores: Scores
+    head_params: dict[str, Any]
+    training_counts: list[int]  # pictures of each class that it was scored after
+    trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
+    leaked: list[str]  # scored pictures whose exact bytes are in the training part too
+    validation_accuracy: float | None = None
+    cv_scores: list[float] = field(default_factory=list)
+    search_table: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """Scores and circumstances as JSON types."""
+        return self.scores.to_json() | {
+            "head_params": self.head_params,
+            "leaked": len(self.leaked),
+            "leaked_files": self.leaked,
+            "validation_accuracy": self.validation_accuracy,
+            "cv_accuracy": self.cv_accuracy,
+            "cv_std": self.cv_std,
+            "cv_scores": self.cv_scores,
+            "search": self.search_table,
+            "stage_seconds": self.seconds,
+        }
+
+    @property
+    def cv_accuracy(self) -> float | None:
+        """Mean accuracy over the folds."""
+        return float(np.mean(self.cv_scores)) if self.cv_scores else None
+
+    @property
+    def cv_std(self) -> float | None:
+        """Standard deviation of the accuracy over the folds."""
+        return float(np.std(self.cv_scores)) if self.cv_scores else None
+
+
+def train_head(
+    data: Dataset,
+    head: str,
+    params: dict[str, Any],
+    *,
+    test_size: float = 0.2,
+    seed: int = 0,
+    cv: int = 0,
+    search: bool = False,
+    refit: bool = False,
+) -> Training:
+    """Fit `head` on the training part of `data` and score it on the rest.
+
+    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, exact duplicates
+    kept together. `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone.
+    `search` tunes the head by cross-validation inside whatever it is fitted on. `refit` fits the returned estimator
+    once more, on all pictures, after it was scored.
+
+    Raises UserError for parameters, shares and folds that cannot be used with these pictures.
+    """
+    seconds: dict[str, float] = {}
+    groups = duplicate_groups(data.digests)
+    if data.has_own_split:
+        train, test = data.part("train"), data.part(data.own_test_part())
+    else:
+        train, test = holdout(data.labels, groups, test_size, seed)
+    with _timed(seconds, "train"):
+        estimator, best, table = _fit(data, train, groups, head, params, seed, search)
+    with _timed(seconds, "score"):
+        counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
+        scores = score_head(estimator, data, counts, test)
+    training = Training(
+        estimator=estimator,
+        scores=scores,
+        head_params=params | best,
+        training_counts=counts,
+        trained_on=data.digests[train],
+        leaked=[data.paths[i] for i in test[leaks(data.digests[train], data.digests[test])]],
+        search_table=table,
+        seconds=seconds,
+    )
+    if data.has_own_split and data.own_test_part() == "test" and len(validation := data.part("validation")):
+        training.validation_accuracy = score_head(estimator, data, counts, validation).accuracy
+    if cv:
+        pool = train if data.has_own_split else np.arange(len(data.labels))
+        with _timed(seconds, "cross-validation"):
+            for inner_train, inner_test in folds(data.labels[pool], groups[pool], cv, seed):
+                fitted, _, _ = _fit(data, pool[inner_train], groups, head, params, seed, search)
+                held_out = pool[inner_test]
+                training.cv_scores.append(
+                    float(np.mean(fitted.predict(data.features[held_out]) == data.labels[held_out]))
+                )
+    if refit:
+        with _timed(seconds, "refit"):
+            everything = np.arange(len(data.labels))
+            training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
+        training.trained_on = data.digests
+    return training
+
+
+def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray) -> Scores:
+    """Scores of a fitted head on `rows`; the number of training pictures of each class gives the baseline."""
+    probabilities = estimator.predict_proba(data.features[rows])
+    classes = estimator.classes_
+    predicted = classes[probabilities.argmax(axis=1)]
+    return score(data.labels[rows], predicted, probabilities, classes, training_counts=training_counts)
+
+
+def _fit(
+    data: Dataset, rows: np.ndarray, groups: np.ndarray, head: str, params: dict[str, Any], seed: int, search: bool
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """(fitted estimator, parameters that the search chose, one row for each candidate of the search)."""
+    estimator = make_head(head, params, seed)
+    features, labels = data.features[rows], data.labels[rows]
+    if not search:
+        return fit_head(estimator, features, labels), {}, []
+    from sklearn.model_selection import GridSearchCV
+
+    grid = {name: values for name, values in search_grid(head).items() if name not in params}
+    if not grid:
+        raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
+    searched = GridSearchCV(estimator, grid, cv=GroupedFolds(SEARCH_FOLDS, seed), refit=False)
+    searched.fit(features, labels, groups=groups[rows])
+    results = searched.cv_results_
+    table = [
+        {"params": chosen, "accuracy": float(mean), "std": float(std)}
+        for chosen, mean, std in zip(
+            results["params"], results["mean_test_score"], results["std_test_score"], strict=True
+        )
+    ]
+    best = searched.best_params_
+    return fit_head(make_head(head, params | best, seed), features, labels), best, table
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start

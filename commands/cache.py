@@ -1,0 +1,110 @@
+"""cache ls, verify, explain, gc, export."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+import pipeline
+from cache.digests import DigestTable
+from cache.errors import UserError
+from commands.options import CACHE, DATA, LABELS, SPEC, examples, given, options
+
+
+@click.group()
+def cache() -> None:
+    """Look into the feature cache and look after it."""
+
+
+@cache.command(epilog=examples("cache ls", "cache ls --json"))
+@options(CACHE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ls(cache_dir: str | None, as_json: bool) -> None:
+    """List the specs in the cache with their rows, shards and bytes."""
+    from cache.upkeep import listing
+
+    found = listing(cache_dir or pipeline.DEFAULT_CACHE)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for spec in found["specs"]:
+        print(f"{spec['rows']:>9} rows {spec['shards']:>5} shards {spec['bytes']:>13} bytes  {spec['folder']}")
+    print(f"{found['rows']:>9} rows {found['shards']:>5} shards {found['bytes']:>13} bytes  in all")
+
+
+@cache.command(epilog=examples("cache verify", "cache verify --data photos --sample 100"))
+@options(CACHE, DATA, SPEC)
+@click.option(
+    "--sample", type=click.IntRange(1), default=20, show_default=True, help="With --data: rows computed again."
+)
+def verify(sample: int, **chosen: Any) -> None:
+    """Read and check every row; set damaged shards aside. With --data, also compute some rows again and compare."""
+    from cache.upkeep import verify as verify_cache
+
+    asked = given(chosen)
+    found = verify_cache(asked.get("cache_dir", pipeline.DEFAULT_CACHE))
+    print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
+    for damage in found.damaged:
+        print(f"  {damage.path}: {damage.reason}; set aside, the next run computes its rows again")
+    status = 1 if found.damaged else 0
+    if "data" in asked:
+        from featurize.images import find_images
+        from featurize.recompute import SAME_COSINE, largest_difference
+
+        images = find_images(asked.pop("data")).images
+        count, difference, cosine = largest_difference(pipeline.open_extractor(**asked), images, sample)
+        print(f"{count} rows computed again: largest difference {difference:.3g}, smallest cosine {cosine:.7f}")
+        status = status or int(cosine < SAME_COSINE)
+    sys.exit(status)
+
+
+@cache.command(epilog=examples("cache explain photos/cat/1.jpg", "cache explain --size 160 photos/cat/1.jpg"))
+@options(CACHE, SPEC)
+@click.argument("path")
+def explain(path: str, **chosen: Any) -> None:
+    """Say whether a file is cached and, if not, which field of the spec differs or that its bytes changed."""
+    from cache.explain import explain as explain_file
+    from cache.spec import content_digest
+    from featurize.images import ImageError
+    from featurize.sources import read
+
+    extractor = pipeline.open_extractor(**given(chosen))
+    try:
+        digest = content_digest(read(path))
+    except ImageError as error:
+        raise UserError(f"{path}: {error}") from None
+    for line in explain_file(path, digest, extractor.table.last_known(path), extractor.spec, extractor.cache_dir)[1]:
+        print(line)
+
+
+@cache.command(epilog=examples("cache gc", "cache gc --data photos"))
+@options(CACHE, DATA)
+@click.option("--shard-rows", type=click.IntRange(1), help="Merge small shards up to this many rows.")
+def gc(cache_dir: str | None, data: str | None, shard_rows: int | None) -> None:
+    """Delete leftovers, merge small shards; with --data, drop the rows of all images that are not in that folder."""
+    from cache.upkeep import collect_garbage
+    from featurize.extract import SHARD_ROWS
+    from featurize.hashing import digest_sources
+    from featurize.images import find_images
+
+    cache_dir = cache_dir or pipeline.DEFAULT_CACHE
+    keep = None
+    if data:
+        sources = find_images(data).images
+        digests, _ = digest_sources(sources, DigestTable(cache_dir), lambda *_: None)
+        keep = {digest for digest in digests if digest}
+    gone = collect_garbage(cache_dir, shard_rows or SHARD_ROWS, keep)
+    print(f"deleted {gone['files']} leftover files and {gone['rows']} rows, {gone['shards']} shards fewer")
+
+
+@cache.command(epilog=examples("cache export --data photos --output features.h5"))
+@options(DATA, SPEC, LABELS, CACHE)
+@click.option("--output", metavar="FILE", required=True, help="HDF5 file to write.")
+def export(output: str, **chosen: Any) -> None:
+    """Write features, labels and paths of a folder's images into one plain HDF5 file."""
+    asked = given(chosen)
+    if "data" not in asked and "labels" not in asked:
+        raise UserError("no pictures given: name their folder with --data, or a table with --labels")
+    rows, failures = pipeline.export(asked.pop("data", None), output, **asked)
+    print(f"{rows} rows written to {output}" + (f", {failures} images failed" if failures else ""))

@@ -1,0 +1,124 @@
+"""features, train, evaluate, predict: each is one call of `pipeline` and what is shown of its result."""
+
+import csv
+import json
+import logging
+import sys
+from typing import Any
+
+import click
+
+import pipeline
+from cache.atomic import write_atomically
+from cache.errors import UserError
+from commands.options import CACHE, DATA, HEAD, LABELS, MODEL, REPORT, SHARDS, SPEC, examples, given, options
+from commands.progress import progress_reporter
+from commands.show import show_report
+from featurize.resolve import SpecOptions
+
+log = logging.getLogger("bottleneck")
+
+
+@click.command(epilog=examples("features --data photos", "features --data photos --backbone vgg16 --pooling flatten"))
+@options(DATA, SPEC, LABELS, CACHE, SHARDS, REPORT)
+def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
+    """Compute and cache the features of all images that are not cached yet."""
+    with progress_reporter() as progress:
+        report = pipeline.features(progress=progress, **given(chosen))
+    _finish(report, json_file, max_failed)
+
+
+@click.command(
+    epilog=examples(
+        "train --data photos",
+        "train --data photos --head dense --head-params 'hidden=256 dropout=0.3' --cv 5",
+        "train --data pets --label-pattern '(?P<label>cat|dog)' --search",
+    )
+)
+@options(DATA, HEAD, SPEC, LABELS, CACHE, SHARDS, MODEL[:1], REPORT)
+@click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
+@click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")
+@click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
+@click.option("--search", is_flag=True, help="Tune the head by cross-validation.")
+@click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
+def train(json_file: str | None, max_failed: float, head_params: str, **chosen: Any) -> None:
+    """Train a head on cached features, score it on held-out images, save it."""
+    from classify.heads import parse_params
+
+    with progress_reporter() as progress:
+        report = pipeline.train(
+            progress=progress, max_failed=max_failed, head_params=parse_params(head_params), **given(chosen)
+        )
+    _finish(report, json_file, max_failed)
+
+
+@click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
+@options(DATA, HEAD, SPEC, LABELS, CACHE, MODEL, REPORT)
+def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
+    """Score a saved model on labelled images that it was not trained on."""
+    classifier, path, rest = _loaded(given(chosen))
+    with progress_reporter() as progress:
+        report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
+    _finish(report | {"model": path}, json_file, max_failed)
+
+
+@click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
+@options(HEAD, SPEC, CACHE, MODEL)
+@click.option("--images", "named", multiple=True, metavar="PATH", help="Image, folder or pattern; may be repeated.")
+@click.argument("paths", nargs=-1)
+@click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
+@click.option("--no-cache", is_flag=True, help="Neither look features up nor store them.")
+@click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+def predict(
+    named: tuple[str, ...], paths: tuple[str, ...], top_k: int, no_cache: bool, max_failed: float, **chosen: Any
+) -> None:
+    """Print path,label,probability of images as CSV."""
+    from commands.paths import existing_paths
+    from featurize.sources import expand
+
+    wanted = [*named, *paths]
+    if not wanted:
+        raise UserError("no images given: name files or a folder, or use --images")
+    classifier, _, _ = _loaded(given(chosen))
+    sources = [source for path in existing_paths(wanted) for source in expand(path)]
+    extraction, probabilities = classifier.probabilities(sources, use_cache=not no_cache)
+    sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "label", "probability"])
+    for path, _, label, probability in classifier.ranked(sources, probabilities, top_k):
+        writer.writerow([path, "" if label is None else label, "" if label is None else f"{probability:.6f}"])
+    _exit_if_too_many_failed(len(extraction.failures), len(sources), max_failed)
+
+
+def _loaded(options: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
+    """(classifier, its path, the options that are left), no option contradicting the model."""
+    from featurize.reopen import check_options
+
+    head = options.pop("head", None)
+    path = options.pop("model", None) or pipeline.default_model(head or "logreg")
+    spec = {name: options.pop(name) for name in SpecOptions.__annotations__ if name in options}
+    classifier = pipeline.load(
+        path,
+        weights=spec.pop("weights", None),
+        cache_dir=options.pop("cache_dir", None),
+        allow_other_versions=options.pop("allow_other_versions"),
+    )
+    trained = classifier.saved.record["head"]
+    if head not in (None, trained):
+        raise UserError(f"--head {head} contradicts the model {path}, which has head {trained}")
+    check_options(classifier.extractor.spec, path, spec, classifier.extractor.table)
+    return classifier, path, options
+
+
+def _finish(report: dict[str, Any], json_file: str | None, max_failed: float) -> None:
+    show_report(report)
+    if json_file:
+        write_atomically(json_file, json.dumps(report, indent=2).encode())
+    _exit_if_too_many_failed(report["failed"], report["images"], max_failed)
+
+
+def _exit_if_too_many_failed(failed: int, images: int, max_failed: float) -> None:
+    if failed > max_failed * images:
+        log.error("%d of %d images failed, more than --max-failed %g allows", failed, images, max_failed)
+        sys.exit(1)

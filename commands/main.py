@@ -1,0 +1,65 @@
+"""Entry point of the command line: messages, errors, exit codes.
+
+Results go to stdout, messages and progress to stderr. Exit status: 0; 1 when too many images failed, something
+was lost or a file cannot be written; 2 for what another command line would mend; 130 after Ctrl-C.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from cache.errors import UserError
+
+
+log = logging.getLogger("bottleneck")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="bottleneck-features")
+def cli() -> None:
+    """Every image passes a frozen CNN once; everything after that reads the cache."""
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = " ".join(record.getMessage().splitlines())
+        return message if record.levelno == logging.INFO else f"{record.levelname.lower()}: {message}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    from commands import cache, jobs  # here, because they import `pipeline`, which imports this as a program
+
+    for command in (jobs.features, jobs.train, jobs.evaluate, jobs.predict, cache.cache):
+        cli.add_command(command)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be UTF-8
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    try:
+        return cli.main(arguments, prog_name="python -m pipeline", standalone_mode=False) or 0
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        log.error("%s", error.format_message())
+        return 2
+    except UserError as error:
+        log.error("%s", error)
+        return 2
+    except BrokenPipeError:  # `predict | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        log.error("%s%s", error.strerror or error, where)
+        return 1

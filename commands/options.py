@@ -1,0 +1,64 @@
+"""Options that several commands share: one name, one meaning, everywhere."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from featurize.resolve import DEFAULT_BACKBONE
+from pipeline import DEFAULT_CACHE
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+HEADS = ("logreg", "svm", "dense", "ridge", "knn", "centroid")
+
+DATA = [click.option("--data", metavar="FOLDER", help="Folder of images; its folders are the labels.")]
+SPEC = [
+    click.option("--backbone", metavar="NAME", help=f"Pretrained network, or a .keras file. [{DEFAULT_BACKBONE}]"),
+    click.option("--pooling", metavar="avg|max|flatten", help="How a feature map becomes a row. [avg]"),
+    click.option("--layer", metavar="NAME", help="Layer whose output is taken. [the last one]"),
+    click.option("--size", metavar="PIXELS", help="Side of the input, or HEIGHTxWIDTH. [the backbone's own]"),
+    click.option("--weights", metavar="FILE", help="Weights file (.h5), or 'random'. [Keras' ImageNet weights]"),
+    click.option(
+        "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
+    ),
+    click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
+]
+LABELS = [
+    click.option("--labels", metavar="FILE", help="CSV or Parquet table of labels."),
+    click.option("--path-column", default="path", show_default=True, help="Its column of paths."),
+    click.option("--label-column", default="label", show_default=True, help="Its column of labels."),
+    click.option("--label-pattern", metavar="REGEX", help="Label in the file name: '(?P<label>cat|dog)'."),
+]
+CACHE = [click.option("--cache-dir", metavar="FOLDER", help=f"Where features are kept. [{DEFAULT_CACHE}]")]
+SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
+REPORT = [
+    click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON."),
+    click.option(
+        "--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of bad images allowed."
+    ),
+]
+HEAD = [click.option("--head", type=click.Choice(HEADS), help="The classifier. [logreg]")]
+MODEL = [
+    click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]"),
+    click.option("--allow-other-versions", is_flag=True, help="Load a model of another scikit-learn."),
+]
+
+
+def options(*groups: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Decorate a command with groups of options, in the order given."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  python -m pipeline {line}" for line in lines)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given: the others keep the defaults of `pipeline`."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,49 @@
+"""A report of `pipeline` on the terminal."""
+
+from typing import Any
+
+SHOWN_FAILURES = 100
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """Print counts, failures, times and, where there are any, scores."""
+    failures = report["failures"]
+    if failures:
+        width = max(len(_printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
+        print("failed images")
+        for failure in failures[:SHOWN_FAILURES]:
+            print(f"  {_printable(failure['path']):{min(width, 60)}}  {failure['reason']}")
+        if len(failures) > SHOWN_FAILURES:
+            print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
+    counts = "images {images}: computed {computed}, cached {cached}, failed {failed}; forward passes {forward_passes}"
+    print(counts.format(**report))
+    stages = {"start-up": report["startup_seconds"], "features": report["seconds"]} | report.get("stage_seconds", {})
+    print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()))
+    if report.get("accuracy") is not None:
+        _show_scores(report)
+    if "model" in report:
+        print(f"model  {report['model']}")
+
+
+def _show_scores(report: dict[str, Any]) -> None:
+    from classify.metrics import Scores
+    from classify.report import format_report
+
+    for row in sorted(report.get("search", []), key=lambda row: -row["accuracy"]):
+        print(f"search  {row['accuracy']:.4f} +- {row['std']:.4f}  {row['params']}")
+    print()
+    print(format_report(Scores.from_json(report)))
+    print()
+    if report.get("validation_accuracy") is not None:
+        print(f"validation folder: accuracy {report['validation_accuracy']:.4f}")
+    if report.get("cv_accuracy") is not None:
+        folds = len(report["cv_scores"])
+        print(f"cross-validation in {folds} folds: accuracy {report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}")
+    if report["leaked"]:
+        print(
+            f"leaked: {report['leaked']} pictures are in the training part too, the first is {report['leaked_files'][0]}"
+        )
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else repr(path)[1:-1]

@@ -1,0 +1,160 @@
+"""Bytes of an image file -> pixels of the network's input size. Only imported when something is decoded.
+
+The only decoder, for training and for prediction alike: open, turn into upright RGB, stretch.
+"""
+
+import ctypes
+import io
+import logging
+import warnings
+
+import numpy as np
+from PIL import (
+    Image,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401 - registered here, or Pillow would import its forty plugins to find it
+    _imaging,
+)
+
+from cache.errors import UserError
+from featurize.rgb import HOSTILE, DecodeError, in_one_line, upright_rgb
+
+# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, gives any
+# picture other pixels: rows of two decoders must never be mixed.
+DECODER = 1
+
+# A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after.
+# MPO (several pictures in one JPEG) comes in by way of JPEG.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF")
+BEGINNINGS = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"GIF8": "GIF",
+    b"RIFF": "WebP",
+    b"II": "TIFF",
+    b"MM": "TIFF",
+}
+
+# antialias  Pillow's triangle filter, widened when it shrinks: every pixel of the picture counts
+# nearest    what Keras' `load_img(target_size=...)` does unless told otherwise
+# bilinear   what Keras' `image_dataset_from_directory` does: two neighbours a side, no antialiasing
+RESIZES = ("antialias", "nearest", "bilinear")
+
+# Pillow warns of odd tags that do not touch the pixels, and of bombs, which are refused here anyway. Set once
+# for the process and not around each picture, because `warnings.catch_warnings` is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.", category=UserWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.", category=Image.DecompressionBombWarning)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody handles
+
+
+def decode(data: bytes, size: tuple[int, int], resize: str = "antialias") -> np.ndarray:
+    """Decode the bytes of an image file to RGB of shape (height, width, 3), stretched to `size` (height, width).
+
+    uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
+    frames or pages the first is taken. Safe to call from several threads at once.
+
+    Raises DecodeError for what is damaged, truncated, empty, no image, in none of `FORMATS`, or has more pixels
+    than Pillow's limit against decompression bombs; UserError for an unknown `resize`.
+    """
+    if resize not in RESIZES:
+        raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
+    if not data:
+        raise DecodeError("empty file")
+    try:
+        return _decode(data, size, resize)
+    except DecodeError:
+        raise
+    except HOSTILE as error:
+        if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
+            raise DecodeError(_reason(data, error)) from error
+    try:
+        return _decode(_without_text(data), size, resize)
+    except DecodeError:
+        raise
+    except HOSTILE as error:
+        raise DecodeError(_reason(data, error)) from error
+
+
+def _decode(data: bytes, size: tuple[int, int], resize: str) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        rgb = upright_rgb(picture)
+        height, width = size
+        if resize == "bilinear":
+            return _bilinear(np.asarray(rgb), height, width)
+        way = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.BILINEAR
+        return np.asarray(rgb.resize((width, height), way))
+
+
+def _without_text(png: bytes) -> bytes:
+    """The same PNG without texts and colour profile.
+
+    Pillow refuses a whole picture for a text or profile of more than 1 MiB (ValueError); photo editors write such
+    histories, scanners such profiles, and every viewer shows the picture.
+    """
+    kept, start = [png[:8]], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4])
+        if png[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def _bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`tf.image.resize(pixels, (height, width), "bilinear")` in numpy: float32 of shape (height, width, 3).
+
+    After TensorFlow's core/kernels/image/resize_bilinear_op.cc, and in float32 like there: in a large picture
+    the places between the pixels would come out otherwise in the fourth digit.
+    """
+    upper, lower, down = _neighbours(pixels.shape[0], height)
+    left, right, across = _neighbours(pixels.shape[1], width)
+
+    def row(y: np.ndarray) -> np.ndarray:
+        full = pixels.take(y, axis=0)
+        start = full.take(left, axis=1).astype(np.float32)
+        end = full.take(right, axis=1).astype(np.float32)
+        return _between(start, end, across[None, :, None])
+
+    return _between(row(upper), row(lower), down[:, None, None])
+
+
+def _between(start: np.ndarray, end: np.ndarray, part: np.ndarray) -> np.ndarray:
+    end -= start
+    end *= part
+    end += start
+    return end
+
+
+def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `new` pixels the two of `old` that its centre lies between, and how far from the first, 0..1."""
+    scale = np.float32(old) / np.float32(new)
+    place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    first = np.floor(place)
+    nearer, farther = np.maximum(first, 0), np.minimum(np.ceil(place), old - 1)
+    return nearer.astype(np.intp), farther.astype(np.intp), place - first
+
+
+def _reason(data: bytes, error: BaseException) -> str:
+    """One line for whatever Pillow raised about `data`."""
+    kind = next((kind for beginning, kind in BEGINNINGS.items() if data.startswith(beginning)), None)
+    if kind is None:
+        return f"no image of a known format: begins with {data[:12]!r}"
+    if isinstance(error, UnidentifiedImageError):
+        return f"{kind} with a damaged header or an unsupported kind of pixels"
+    return f"damaged {kind}: {in_one_line(error)}"
+
+
+def _silence_libtiff() -> None:
+    """libtiff prints its complaints on file descriptor 2, past Python; Pillow raises an exception as well.
+
+    The handler belongs to the process and is set once, before anything is decoded. Where libtiff is not a
+    library of its own (Windows) there is no such function to be found, and the lines stay.
+    """
+    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+    if set_handler is not None:
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+_silence_libtiff()

@@ -1,0 +1,74 @@
+"""The featurizer as a scikit-learn transformer: paths in, cached bottleneck features out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from cache.digests import DigestTable
+from cache.errors import UserError
+from featurize.extract import extractor_for
+from featurize.resolve import DEFAULT_BACKBONE, resolve
+from featurize.sources import expand
+
+
+class Featurizer(TransformerMixin, BaseEstimator):
+    """Frozen CNN features of images, each computed once and then read from the cache.
+
+        make_pipeline(Featurizer(pooling="avg"), LogisticRegression()).fit(paths, labels)
+
+    Nothing is learnt: `fit` only checks the parameters, which are those of `features` on the command line.
+    """
+
+    def __init__(
+        self,
+        backbone: str = DEFAULT_BACKBONE,
+        *,
+        pooling: str = "avg",
+        layer: str | None = None,
+        size: int | str | tuple[int, int] | None = None,
+        weights: str | None = None,
+        resize: str = "antialias",
+        preprocess: str | None = None,
+        cache_dir: str = ".features",
+    ):
+        self.backbone = backbone
+        self.pooling = pooling
+        self.layer = layer
+        self.size = size
+        self.weights = weights
+        self.resize = resize
+        self.preprocess = preprocess
+        self.cache_dir = cache_dir
+
+    def fit(self, X: Sequence[Any], y: Any = None) -> "Featurizer":  # noqa: ARG002
+        """Check the parameters. Raises UserError for those that cannot be used."""
+        self._extractor()
+        return self
+
+    def transform(self, X: Sequence[Any]) -> np.ndarray:
+        """Features (n, d) float32 of n images: paths, bytes of image files, PIL images or arrays.
+
+        Raises UserError naming the images that cannot be decoded: rows must stay aligned with labels.
+        """
+        extraction, rows = self._extractor().features(expand(X))
+        if extraction.failures:
+            first = extraction.failures[0]
+            count = len(extraction.failures)
+            raise UserError(f"{count} images have no features, the first is {first.path}: {first.reason}")
+        return rows
+
+    def _extractor(self) -> Any:
+        options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}
+        return extractor_for(resolve(DigestTable(self.cache_dir), **options), self.cache_dir)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags

@@ -1,0 +1,186 @@
+"""What a caller may pass to be predicted, as paths and bytes; and the bytes at a path.
+
+A picture that exists only in memory becomes the bytes of an image file, so that it is digested, cached and
+decoded like any other.
+"""
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cache.errors import UserError
+from featurize.images import ImageError, find_images
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+Source = str | bytes  # a path, or the bytes of an image file
+
+LARGEST_FILE = 2 * 1024**3  # bytes; no picture within the decoder's limit of pixels comes near
+ACCEPTED = (
+    "give a path, a folder, the bytes of an image file, a PIL image, an array of shape (height, width) or "
+    "(height, width, 1, 3 or 4), or a list of these"
+)
+
+
+def read(path: str) -> bytes:
+    """Read the image file at `path`.
+
+    Raises ImageError with one line of reason for what is missing, may not be read, is no regular file or is larger
+    than 2 GiB.
+    """
+    try:
+        # Unbuffered: the bytes are read in one call into their final place.
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            regular = stat.S_ISREG(status.st_mode)
+            data = file.readall() if regular and status.st_size <= LARGEST_FILE else b""
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not regular:
+        raise ImageError("not a regular file")
+    if status.st_size > LARGEST_FILE:
+        raise ImageError(f"file of {status.st_size} bytes, more than 2 GiB")
+    return data
+
+
+def bytes_of(source: Source) -> bytes:
+    """The bytes of an image file at a path, or as given. Raises ImageError as `read`."""
+    return source if isinstance(source, bytes) else read(source)
+
+
+def expand(images: Any) -> list[str | bytes]:
+    """Turn whatever `pipeline.predict(images)` may get into paths (str) and bytes of image files, in order.
+
+    One path, bytes object, PIL image or array of 2 or 3 dimensions is one item; an array of 4 dimensions (a batch),
+    a list, a tuple, a pandas Series or Index and an array of strings or objects is one item for each element. A folder
+    stands for its images as `find_images` lists them, in one order with the failures, each of which will fail
+    again, with its reason, when it is read. Paths are not opened here.
+
+    Raises UserError for a folder that cannot be read and for any other type, naming it and its place.
+    """
+    if isinstance(images, str | os.PathLike):
+        path = os.fsdecode(images)
+        return _below(path) if os.path.isdir(path) else [path]
+    if isinstance(images, list | tuple) or _is_pandas_column(images):
+        return _items(images)
+    if hasattr(images, "__array__") and not _is_table(images):
+        array = _array(images)
+        if array.dtype.kind in "OUT" and array.ndim == 1:
+            return _items(array.tolist())
+        if array.ndim == 4:
+            return _items(array)
+    return [_item(images)]
+
+
+def as_bytes(image: Any) -> bytes:
+    """The bytes of an image file that decodes to `image`; bytes, bytearray and memoryview are such a file already.
+
+    A PIL image or an array (or tensor that converts to one) gives an uncompressed BMP of what the decoder makes of
+    it, upright 8-bit RGB: always the same bytes, and the same pixels as from the file it was opened from. Arrays are
+    (height, width) or (height, width, 1 | 3 | 4) of bool, uint8, uint16 or floats in 0..1 or 0..255.
+
+    Raises UserError for everything else, naming type, shape and dtype, and for a PIL image that cannot be loaded.
+    """
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, bytearray | memoryview):
+        return bytes(image)
+    from PIL import Image
+
+    from featurize.rgb import HOSTILE, in_one_line, upright_rgb
+
+    if isinstance(image, Image.Image):
+        picture = image
+    elif hasattr(image, "__array__") and not _is_pandas_column(image) and not _is_table(image):
+        picture = _picture(_array(image))
+    else:
+        raise UserError(f"no image: {_name(image)}; {ACCEPTED}")
+    try:
+        rgb = upright_rgb(picture)
+    except HOSTILE as error:
+        raise UserError(f"unusable image {_name(image)}: {in_one_line(error)}") from error
+    file = io.BytesIO()
+    rgb.save(file, "BMP")
+    return file.getvalue()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A FIFO would otherwise wait for somebody to write into it; regular files do not know the flag.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _below(folder: str) -> list[str | bytes]:
+    listing = find_images(folder)
+    return [*sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)]
+
+
+def _items(images: Iterable[Any]) -> list[str | bytes]:
+    items = []
+    for place, image in enumerate(images):
+        try:
+            items.append(_item(image))
+        except UserError as error:
+            raise UserError(f"image {place} of the list: {error}") from error
+    return items
+
+
+def _item(image: Any) -> str | bytes:
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else as_bytes(image)
+
+
+def _array(image: Any) -> "np.ndarray":
+    import numpy as np
+
+    try:
+        return np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, or one that wants gradients
+        raise UserError(f"no array from {_name(image)}: {error}") from error
+
+
+def _picture(array: "np.ndarray") -> "Image.Image":
+    import numpy as np
+    from PIL import Image
+
+    from featurize.rgb import DecodeError, to_8bit, white_of_floats
+
+    described = f"array of shape {array.shape} and dtype {array.dtype}"
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if not array.size or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise UserError(f"no image: {described}; the shape must be (height, width) or (height, width, 1, 3 or 4)")
+    white: float | None
+    if array.dtype.kind == "f":
+        try:
+            white = white_of_floats(array)
+        except DecodeError as error:
+            raise UserError(f"no image: {described}: {error}") from error
+        if white is None:
+            low, high = array.min(), array.max()
+            raise UserError(f"no image: {described} from {low} to {high}; floats must lie in 0..1 or 0..255")
+    else:
+        whites = {"bool": 1, "uint8": 255, "uint16": 65535}
+        white = whites.get(array.dtype.name)
+        if white is None:
+            raise UserError(f"no image: {described}; the dtype must be bool, uint8, uint16 or a float")
+    return Image.fromarray(array if array.dtype == np.uint8 else to_8bit(array, 0, white))
+
+
+def _is_pandas_column(images: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # who passes a Series has imported it
+    return pandas is not None and isinstance(images, pandas.Series | pandas.Index)
+
+
+def _is_table(images: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(images, pandas.DataFrame)
+
+
+def _name(image: Any) -> str:
+    kind = type(image)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"a {name}"

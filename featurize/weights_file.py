@@ -1,0 +1,78 @@
+"""Load a user's weights file into a network, or say in one line why it does not fit."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+
+from cache.errors import UserError
+from featurize.backbones import Backbone
+from featurize.weights import short_reason
+
+
+def load_weights_file(network: Any, backbone: Backbone, path: str) -> None:
+    """Load `path` into a headless keras.Model of `backbone`; every weight of both sides must find its partner.
+
+    Keras reads `.weights.h5` by the order of the layers in each class, an older `.h5` by the order of all layers.
+    Raises UserError where the file is unreadable or of another network.
+    """
+    try:
+        _check_count(network, path)
+        with nothing_skipped():
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "unreadable weights" if isinstance(error, OSError) else "weights of another network"
+        raise UserError(f"{what}: {path} for {backbone.name} ({_hint(path) or short_reason(error)})") from error
+
+
+@contextlib.contextmanager
+def nothing_skipped() -> Iterator[None]:
+    """Raise ValueError where Keras only warns that it left weights as they were initialised."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if "Skipping" in str(warning.message):
+            raise ValueError(str(warning.message))
+
+
+def _check_count(network: Any, path: str) -> None:
+    """Raise ValueError where a `.weights.h5` holds more than the network: Keras would pass over the rest."""
+    if not path.endswith(".weights.h5"):
+        return
+    arrays = [name for name in _arrays(path) if "seed_generator" not in name and not name.startswith("optimizer")]
+    if len(arrays) > len(network.weights):
+        raise ValueError(f"the file holds {len(arrays)} arrays, the network has {len(network.weights)}")
+
+
+def _hint(path: str) -> str:
+    """What is probably wrong with a weights file that does not fit, "" where nothing is known."""
+    try:
+        shapes = _arrays(path).values()
+        with h5py.File(path) as file:
+            older = "layer_names" in file.attrs or "model_weights" in file
+            newer = not older and "layers" in file
+    except OSError:
+        return ""
+    if (1000,) in shapes:
+        return "it contains the classification top of 1000 classes: save the model built with include_top=False"
+    if older and path.endswith(".weights.h5"):
+        return "it is of the older format: rename it to end in .h5 alone"
+    if newer and not path.endswith(".weights.h5"):
+        return "it is of Keras 3's format: rename it to end in .weights.h5"
+    return ""
+
+
+def _arrays(path: str) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array in an HDF5 file."""
+    found: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item.shape
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found

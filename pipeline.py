@@ -1,0 +1,353 @@
+"""Every image passes a frozen CNN once; everything after that reads the cache.
+
+    images --featurize--> bottleneck features --cache--> immutable HDF5 shards
+    labels --classify.labels--> split --classify.train--> head --classify.persist--> models/*.joblib
+    new images --the same decoder, engine and cache--> predict
+
+    import pipeline
+    pipeline.train("photos", head="logreg")
+    pipeline.predict(["new.jpg"], "models/logreg.joblib")
+
+Importing this module imports neither TensorFlow nor scikit-learn. On the command line: `python -m pipeline --help`.
+"""
+
+import os
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from cache.digests import DigestTable
+from cache.errors import UserError
+from classify.label_sources import LabelOptions
+from featurize.resolve import SpecOptions, resolve
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from classify.classifier import Classifier
+    from classify.labels import LabelledImages
+    from classify.train import Dataset
+    from featurize.extract import Extraction, Extractor
+    from featurize.featurizer import Featurizer
+    from featurize.hashing import Progress
+    from featurize.images import Failure
+
+__all__ = ["Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"]
+
+DEFAULT_CACHE = ".features"
+Report = dict[str, Any]
+
+
+class Options(SpecOptions, LabelOptions, total=False):
+    """What decides the features, and where labels come from."""
+
+
+def features(
+    data: str | None = None,
+    *,
+    cache_dir: str = DEFAULT_CACHE,
+    shard_rows: int | None = None,
+    progress: "Progress | None" = None,
+    **options: Unpack[Options],
+) -> Report:
+    """Compute and cache the features of all images in a folder (or table) that are not cached yet.
+
+    `options`: backbone, pooling, layer, size, weights, resize, preprocess, as in `featurize.resolve.resolve`, and
+    labels, path_column, label_column, label_pattern, as in `classify.labels.read_labels` (here they only serve to
+    list a table's images and to count classes). `progress` is called with (stage, done, total).
+
+    Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
+    fingerprint and cache_dir. Raises UserError for what the caller can mend.
+    """
+    from classify.labels import announce_classes, find_labelled
+
+    started = time.perf_counter()
+    spec, label_source = _parted(options)
+    extractor = open_extractor(cache_dir, shard_rows, **spec)
+    found = find_labelled(data, **label_source)
+    announce_classes(found)
+    started = time.perf_counter() - started
+    extraction = extractor.run(found.all_images, progress)
+    return _report(extractor, extraction, found.failures, started)
+
+
+def train(
+    data: str | None = None,
+    head: str = "logreg",
+    *,
+    model: str | None = None,
+    head_params: dict[str, Any] | None = None,
+    test_size: float = 0.2,
+    seed: int = 0,
+    cv: int = 0,
+    search: bool = False,
+    refit: bool = False,
+    max_failed: float = 0.5,
+    cache_dir: str = DEFAULT_CACHE,
+    shard_rows: int | None = None,
+    progress: "Progress | None" = None,
+    **options: Unpack[Options],
+) -> Report:
+    """Train a head on the features of labelled images (computing those that are missing), score it, save it.
+
+    `model` is where to save, by default models/HEAD.joblib. A `val/`, `validation/` or `test/` folder makes the
+    data's own split; else a stratified share `test_size` is held out. See `classify.train.train_head` for `cv`,
+    `search` and `refit`, and `features` for the other arguments.
+
+    Returns the report of `features` and accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
+    confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where more
+    than a share `max_failed` of the images failed nothing is trained, and these are missing.
+    """
+    from classify.heads import check_head
+
+    from classify.persist import record_path, save
+    from classify.results import write_tables
+    from classify.train import train_head
+
+    started = time.perf_counter()
+    model = model or default_model(head)
+    record_path(model)  # refuses a name that is no model's before any work
+    check_head(head, head_params or {})
+    spec, label_source = _parted(options)
+    extractor = open_extractor(cache_dir, shard_rows, **spec)
+    found = _labelled(data, label_source, for_training=True)
+    started = time.perf_counter() - started
+    dataset, report = _dataset(extractor, found, started, progress)
+    if report["failed"] > max_failed * report["images"]:
+        return report
+    training = train_head(
+        dataset, head, head_params or {}, test_size=test_size, seed=seed, cv=cv, search=search, refit=refit
+    )
+    report |= training.report() | {"model": model}
+    save(
+        model,
+        training.estimator,
+        training.trained_on,
+        {
+            "head": head,
+            "head_params": training.head_params,
+            "training_counts": training.training_counts,
+            **extractor.record(),
+            "metrics": {name: value for name, value in report.items() if name != "failures"},
+        },
+    )
+    write_tables(model, "", training.scores)
+    return report
+
+
+def evaluate(
+    data: str | None,
+    model: "str | Classifier",
+    *,
+    max_failed: float = 0.5,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    progress: "Progress | None" = None,
+    **label_source: Unpack[LabelOptions],
+) -> Report:
+    """Score a saved model on labelled images, leaving out those that it was trained on.
+
+    Under the data's own split the test part is scored, else the validation part. Returns the report of `train`,
+    as far as it applies. Raises UserError where nothing is left to score.
+    """
+    from classify.evaluate import evaluate_head
+    from classify.results import write_tables
+
+    started = time.perf_counter()
+    classifier = model if not isinstance(model, str) else load(model, cache_dir=cache_dir, weights=weights)
+    found = _labelled(data, label_source, for_training=False)
+    started = time.perf_counter() - started
+    dataset, report = _dataset(classifier.extractor, found, started, progress)
+    if report["failed"] > max_failed * report["images"]:
+        return report
+    scores, excluded = evaluate_head(classifier.saved, dataset)
+    report |= scores.to_json() | {"leaked": len(excluded), "leaked_files": excluded}
+    if isinstance(model, str):
+        write_tables(model, ".evaluation", scores)
+    return report
+
+
+def load(
+    model: str,
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    allow_other_versions: bool = False,
+) -> "Classifier":
+    """A trained model as an object with `predict`, `predict_proba`, `top_k` and `classes_`, kept warm.
+
+    The cache is the one that it was trained with unless `cache_dir` names another; the weights are those of the
+    recorded place, else the file `weights`; both are checked against the recorded digest.
+    Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
+    """
+    from classify.classifier import Classifier
+    from classify.persist import load as load_saved
+    from featurize.extract import extractor_for
+    from featurize.reopen import reopen
+
+    saved = load_saved(model, allow_other_versions)
+    cache_dir = cache_dir or saved.record["cache_dir"]
+    resolved = reopen(saved.record, DigestTable(cache_dir), weights)
+    return Classifier(saved, extractor_for(resolved, cache_dir))
+
+
+def predict(
+    images: Any,
+    model: "str | Classifier",
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    use_cache: bool = True,
+) -> "np.ndarray":
+    """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged.
+
+    images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
+    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
+    """
+    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache)
+
+
+def predict_proba(
+    images: Any,
+    model: "str | Classifier",
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    use_cache: bool = True,
+) -> "np.ndarray":
+    """The probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN for damaged images."""
+    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache)
+
+
+def top_k(
+    images: Any,
+    model: "str | Classifier",
+    k: int = 3,
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    use_cache: bool = True,
+) -> "pd.DataFrame":
+    """The k most probable labels of each image: a table with the columns path, rank, label, probability."""
+    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache)
+
+
+def export(
+    data: str | None, output: str, *, cache_dir: str = DEFAULT_CACHE, **options: Unpack[Options]
+) -> tuple[int, int]:
+    """Write features, labels and paths of the images in a folder (or table) into one plain HDF5 file.
+
+    With labels, labelled images only; where none has a label, all images and no labels. Missing features are computed.
+    Returns (rows written, images that failed).
+    """
+    from cache.export import export_rows
+    from classify.labels import find_labelled
+
+    spec, label_source = _parted(options)
+    extractor = open_extractor(cache_dir, **spec)
+    found = find_labelled(data, **label_source)
+    paths = found.paths or found.all_images
+    extraction = extractor.run(paths)
+    kept = extraction.succeeded
+    labels = [found.labels[i] for i in kept] if found.labels else None
+    export_rows(extractor.store, extraction.keys, [paths[i] for i in kept], labels, output)
+    return len(kept), len(extraction.failures) + len(found.failures)
+
+
+def default_model(head: str) -> str:
+    """Where `train` saves a head, and where the other commands look for it, unless told otherwise."""
+    return os.path.join("models", f"{head}.joblib")
+
+
+def open_extractor(
+    cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
+) -> "Extractor":
+    """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
+    from featurize.extract import SHARD_ROWS, extractor_for
+
+    return extractor_for(resolve(DigestTable(cache_dir), **spec), cache_dir, shard_rows or SHARD_ROWS)
+
+
+def _parted(options: Options) -> tuple[SpecOptions, LabelOptions]:
+    """The options that decide the spec, and all others."""
+    spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
+    return cast(SpecOptions, spec), cast(LabelOptions, {k: v for k, v in options.items() if k not in spec})
+
+
+def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":
+    from classify.labels import announce_classes, read_labels
+
+    found = read_labels(data, **label_source, for_training=for_training)
+    announce_classes(found)
+    return found
+
+
+def _dataset(
+    extractor: "Extractor", found: "LabelledImages", started: float, progress: "Progress | None"
+) -> tuple["Dataset", Report]:
+    """The labelled images as rows of features, aligned with their labels, and the report of `features`."""
+    import numpy as np
+
+    from classify.train import Dataset
+
+    extraction, rows = extractor.features(found.paths, progress)
+    kept = extraction.succeeded
+    dataset = Dataset(
+        features=rows,
+        labels=np.array(found.labels, dtype=object)[kept].astype(str),
+        parts=np.array(found.parts)[kept],
+        digests=extraction.keys,
+        paths=[found.paths[i] for i in kept],
+    )
+    return dataset, _report(extractor, extraction, found.failures, started)
+
+
+def _report(extractor: "Extractor", extraction: "Extraction", failures: "list[Failure]", started: float) -> Report:
+    everything = [*failures, *extraction.failures]
+    images = len(extraction.digests) + len(failures)
+    return {
+        "images": images,
+        "computed": extraction.computed,
+        "cached": images - extraction.computed - len(everything),
+        "failed": len(everything),
+        "forward_passes": extraction.forward_passes,
+        "seconds": extraction.seconds,
+        "startup_seconds": extraction.startup_seconds + started,
+        "failures": [asdict(failure) for failure in everything],
+        "fingerprint": extractor.spec.fingerprint,
+        "features": extractor.store.folder,
+    }
+
+
+def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":
+    """The model at a path, loaded once and again only when its file has changed."""
+    if not isinstance(model, str | os.PathLike):
+        return model
+    path = os.path.abspath(model)
+    key = (path, cache_dir, weights)
+    try:
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+    except OSError:
+        stamp = None  # `load` says what is wrong
+    if key not in _loaded or _loaded[key][0] != stamp:
+        _loaded[key] = (stamp, load(os.fspath(model), cache_dir=cache_dir, weights=weights))
+    return _loaded[key][1]
+
+
+_loaded: dict[tuple[str, str | None, str | None], tuple[Any, "Classifier"]] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Featurizer":  # needs scikit-learn, which is slow to import: only when asked for
+        from featurize.featurizer import Featurizer
+
+        return Featurizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if __name__ == "__main__":
+    from commands.main import main
+
+    main()
