@@ -99,16 +99,14 @@ def train(
     confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where more
     than a share `max_failed` of the images failed nothing is trained, and these are missing.
     """
-    from classify.heads import check_head
-
+    from classify.heads import make_head
     from classify.persist import record_path, save
     from classify.results import write_tables
     from classify.train import train_head
 
     started = time.perf_counter()
-    model = model or default_model(head)
-    record_path(model)  # refuses a name that is no model's before any work
-    check_head(head, head_params or {})
+    make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
+    record_path(model := os.fspath(model or default_model(head)))
     spec, label_source = _parted(options)
     extractor = open_extractor(cache_dir, shard_rows, **spec)
     found = _labelled(data, label_source, for_training=True)
@@ -132,7 +130,7 @@ def train(
             "metrics": {name: value for name, value in report.items() if name != "failures"},
         },
     )
-    write_tables(model, "", training.scores)
+    write_tables(model, training.scores)
     return report
 
 
@@ -152,7 +150,7 @@ def evaluate(
     as far as it applies. Raises UserError where nothing is left to score.
     """
     from classify.evaluate import evaluate_head
-    from classify.results import write_tables
+    from classify.results import write_evaluation
 
     started = time.perf_counter()
     classifier = model if not isinstance(model, str) else load(model, cache_dir=cache_dir, weights=weights)
@@ -163,8 +161,8 @@ def evaluate(
         return report
     scores, excluded = evaluate_head(classifier.saved, dataset)
     report |= scores.to_json() | {"leaked": len(excluded), "leaked_files": excluded}
-    if isinstance(model, str):
-        write_tables(model, ".evaluation", scores)
+    report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
+    write_evaluation(classifier.saved.path, scores, report)
     return report
 
 
@@ -216,7 +214,7 @@ def predict_proba(
     weights: str | None = None,
     use_cache: bool = True,
 ) -> "np.ndarray":
-    """The probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN for damaged images."""
+    """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN for damaged images."""
     return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache)
 
 
@@ -270,9 +268,12 @@ def open_extractor(
 
 
 def _parted(options: Options) -> tuple[SpecOptions, LabelOptions]:
-    """The options that decide the spec, and all others."""
+    """The options that decide the spec, and those that say where labels come from."""
     spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
-    return cast(SpecOptions, spec), cast(LabelOptions, {k: v for k, v in options.items() if k not in spec})
+    source = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
+    for name in options.keys() - spec.keys() - source.keys():
+        raise TypeError(f"unexpected keyword argument {name!r}")
+    return cast(SpecOptions, spec), cast(LabelOptions, source)
 
 
 def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":

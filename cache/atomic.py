@@ -3,7 +3,7 @@
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -17,13 +17,23 @@ def write_atomically(path: str, data: bytes | memoryview, check: Callable[[str],
     Raises `OSError` (naming `path`) when the data cannot be written, and what `check` raises; the temporary
     file is then gone and an older file of that name unharmed.
     """
+    with replacing(path) as temporary:
+        _write_and_sync(temporary, memoryview(data).cast("B"))
+        if check:
+            check(temporary)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """The name of a temporary file, for the body to write and fsync, that becomes `path` when the body is done.
+
+    After an exception it is deleted and `path` is as before; an `OSError` comes out naming `path`.
+    """
     folder = os.path.dirname(path) or "."
     make_folder(folder)
     temporary = f"{path}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     try:
-        _write_and_sync(temporary, memoryview(data).cast("B"))
-        if check:
-            check(temporary)
+        yield temporary
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

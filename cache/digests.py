@@ -1,7 +1,7 @@
 """Which file holds which content: a table that spares reading unchanged files again.
 
 `path -> (size, mtime, ctime, inode, digest)` in SQLite. It only saves time: it may be deleted at any moment, and
-without it (a read-only folder) every file is hashed.
+where it cannot be written (a read-only folder) every file that it does not know is hashed.
 """
 
 import contextlib
@@ -14,12 +14,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cache.atomic import make_folder
+from cache.spec import DIGEST_BYTES
 
 log = logging.getLogger("bottleneck")
 
 FILE_NAME = "digests.sqlite"
 CHUNK = 500  # SQLite's oldest limit on parameters of one statement is 999
+SQLITE_INTEGERS = 2**63
 
+_COLUMNS = "path, size, mtime, ctime, inode, taken, digest"
 _CREATE = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, taken INTEGER, digest BLOB
@@ -89,7 +92,7 @@ class DigestTable:
             make_folder(os.path.dirname(self.path))
             with contextlib.closing(self._connect()) as connection, connection:
                 connection.execute(_CREATE)
-                connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as error:
             log.warning("%s cannot be written (%s): files will be hashed again next time", self.path, error)
             self._discard_if_damaged(error)
@@ -104,8 +107,10 @@ class DigestTable:
                 for start in range(0, len(keys), CHUNK):
                     chunk = keys[start : start + CHUNK]
                     marks = ",".join("?" * len(chunk))
-                    for key, *row in connection.execute(f"SELECT * FROM files WHERE path IN ({marks})", chunk):
-                        rows[key] = (Stamp(*row[:5]), row[5])
+                    query = f"SELECT {_COLUMNS} FROM files WHERE path IN ({marks})"
+                    for key, *stamp, digest in connection.execute(query, chunk):
+                        if all(isinstance(number, int) for number in stamp) and len(digest or b"") == DIGEST_BYTES:
+                            rows[key] = (Stamp(*stamp), digest)
         except sqlite3.Error as error:
             if "no such table" not in str(error):
                 log.warning("%s cannot be read (%s): all files are hashed", self.path, error)
@@ -114,17 +119,15 @@ class DigestTable:
         return rows
 
     def _connect(self) -> sqlite3.Connection:
-        if os.access(os.path.dirname(self.path) or ".", os.W_OK):
-            return sqlite3.connect(self.path, timeout=30)
-        # without write permission SQLite cannot lock, so it must be told that nobody else writes either
-        escaped = os.path.abspath(self.path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        return sqlite3.connect(f"file:{escaped}?mode=ro&immutable=1", uri=True)
+        # opens for reading only, by itself, where the file or the folder may not be written
+        return sqlite3.connect(self.path, timeout=30)
 
     def _discard_if_damaged(self, error: Exception) -> None:
         damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
         if damaged:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+            for file in (self.path, self.path + "-journal"):  # a journal left behind would be played into a new table
+                with contextlib.suppress(OSError):
+                    os.unlink(file)
 
 
 def take_stamp(path: str) -> Stamp | None:
@@ -134,12 +137,15 @@ def take_stamp(path: str) -> Stamp | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, taken)
+    # some file systems use all 64 bits of an inode, and some clocks give years that do not fit either
+    return Stamp(
+        status.st_size,
+        status.st_mtime_ns % SQLITE_INTEGERS,
+        status.st_ctime_ns % SQLITE_INTEGERS,
+        status.st_ino % SQLITE_INTEGERS,
+        taken,
+    )
 
 
 def _key(path: str) -> bytes:
     return os.fsencode(os.path.abspath(path))
-
-
-def _escaped(path: str) -> str:
-    return os.path.abspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

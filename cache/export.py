@@ -1,13 +1,14 @@
 """One plain HDF5 file for people who open HDF5 themselves: `features`, `labels`, `paths`, rows in one order."""
 
+import io
+import json
 import os
-import uuid
 from collections.abc import Sequence
 
 import h5py
 import numpy as np
 
-from cache.atomic import TEMPORARY_SUFFIX, make_folder, sync_folder
+from cache.atomic import replacing
 from cache.store import FeatureStore
 
 ROWS_AT_ONCE = 4096  # memory stays the same however many rows there are
@@ -20,26 +21,52 @@ def export_rows(
 
     A path that is no UTF-8 keeps its bytes: read it with `asstr(errors="surrogateescape")`. Without labels that
     dataset is left out. Raises `KeyError` and `DamagedShardError` as `FeatureStore.read`, `OSError` where the file
-    cannot be written.
+    cannot be written, and `ValueError` where there is not one path and label for each row.
     """
-    folder = os.path.dirname(os.path.abspath(output))
-    make_folder(folder)
-    temporary = f"{output}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
-    try:
-        with h5py.File(temporary, "w", libver="latest") as file:
+    texts = {"paths": paths} | ({} if labels is None else {"labels": labels})
+    for name, values in texts.items():
+        if len(values) != len(digests):
+            raise ValueError(f"{len(values)} {name} for {len(digests)} rows")
+    with replacing(output) as temporary, _Patient(temporary, "x+b") as patient:
+        with h5py.File(patient, "w", libver="latest") as file:
             shape = (len(digests), *store.read(digests[:1]).shape[1:])
             rows = file.create_dataset("features", shape, "<f4")
             for start in range(0, len(digests), ROWS_AT_ONCE):
                 rows[start : start + ROWS_AT_ONCE] = store.read(digests[start : start + ROWS_AT_ONCE])
-            for name, values in (("paths", paths), ("labels", labels)):
-                if values is not None:
-                    texts = np.array([os.fsencode(value) for value in values], dtype=object)
-                    file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
-            file.attrs["spec"] = str(store.spec.to_json())
-            file.flush()
-            os.fsync(file.id.get_vfd_handle())
-        os.replace(temporary, output)
-        sync_folder(folder)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+                patient.raise_failure()
+            for name, values in texts.items():
+                encoded = np.array([os.fsencode(value) for value in values], dtype=object)
+                file.create_dataset(name, data=encoded, dtype=h5py.string_dtype())
+            file.attrs["spec"] = json.dumps(store.spec.to_json())
+        patient.raise_failure()
+        os.fsync(patient.fileno())
+
+
+class _Patient(io.FileIO):
+    """A file that keeps a failed write to itself until asked.
+
+    HDF5 does not survive a full disk: its own file driver loses the errno, cannot close the file and can crash at
+    exit; and it takes a write of a part for the whole.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: "memoryview") -> int:  # type: ignore[override]
+        rest = memoryview(data).cast("B")
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = self.failure or error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def raise_failure(self) -> None:
+        if self.failure:
+            raise self.failure

@@ -16,19 +16,22 @@ for ever.
 
 import io
 import json
+import math
 import os
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import h5py
 import numpy as np
 
-from cache.spec import FeatureSpec
+from cache.spec import DIGEST_BYTES, FeatureSpec
 
 FORMAT = 1
-DIGEST_BYTES = 32
 BLOCK_BYTES = 256 * 1024
+MOST_ROWS = 2**24  # what is believed of a file's own claims: a sparse file can be of any size
+MOST_BLOCK_BYTES = 2**30
 
 
 class DamagedShardError(Exception):
@@ -41,10 +44,10 @@ class DamagedShardError(Exception):
 
 
 def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, provenance: dict[str, Any]) -> memoryview:
-    """The bytes of a shard with `rows` (n, ...) float32 and `digests` (n, 32) uint8."""
+    """The bytes of a shard with `rows` (n, ...) float32 and `digests` (n, 32) uint8, n at least 1."""
     rows = np.ascontiguousarray(rows, dtype="<f4")
     digests = np.ascontiguousarray(digests, dtype=np.uint8)
-    block_rows = max(1, BLOCK_BYTES // max(1, rows[0].nbytes))
+    block_rows = max(1, BLOCK_BYTES // rows[0].nbytes)
     checksums = [
         _checksum(rows[start : start + block_rows], digests[start : start + block_rows])
         for start in range(0, len(rows), block_rows)
@@ -74,6 +77,7 @@ class Shard:
     """
 
     path: str
+    file_bytes: int
     spec: FeatureSpec
     provenance: dict[str, Any]
     digests: np.ndarray
@@ -85,38 +89,72 @@ class Shard:
     def __len__(self) -> int:
         return len(self.digests)
 
-    def read(self, wanted: np.ndarray) -> np.ndarray:
-        """The rows numbered `wanted` (m,), in that order: (m, ...) float32.
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row in bytes."""
+        return 4 * math.prod(self.row_shape)
 
-        Only the blocks that hold a wanted row are read, each checked. Raises `DamagedShardError`.
+    def read(self, wanted: np.ndarray) -> np.ndarray:
+        """The rows numbered `wanted` (m,), in that order: (m, ...) float32. As `read_into`."""
+        rows = np.empty((len(wanted), *self.row_shape), dtype="<f4")
+        self.read_into(rows, np.arange(len(wanted)), wanted)
+        return rows
+
+    def read_into(self, rows: np.ndarray, places: np.ndarray, wanted: np.ndarray) -> None:
+        """Set rows[places] to the rows of the shard numbered `wanted`, both (m,).
+
+        Only the blocks that hold a wanted row are read, each checked; a block that is wanted whole, in order, comes
+        straight into its place. Raises `DamagedShardError`, also where the rows have another shape than those of
+        `rows`, and `OSError` where the file is gone.
         """
-        result = np.empty((len(wanted), *self.row_shape), dtype="<f4")
+        if rows.shape[1:] != self.row_shape:
+            raise DamagedShardError(self.path, f"rows of shape {self.row_shape} among rows of {rows.shape[1:]}")
         order = np.argsort(wanted, kind="stable")
-        blocks = wanted[order] // self.block_rows
-        starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+        wanted, places = wanted[order], places[order]
+        block_of = wanted // self.block_rows
+        scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), dtype="<f4")
         with open(self.path, "rb", buffering=0) as file:
-            for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
-                first, rows = self._read_block(file.fileno(), int(blocks[start]))
-                targets = order[start:stop]
-                result[targets] = rows[wanted[targets] - first]
-        return result
+            for start, stop in pairwise(np.flatnonzero(np.diff(block_of, prepend=-1, append=-1)).tolist()):
+                block = int(block_of[start])
+                numbers = wanted[start:stop] - block * self.block_rows
+                targets = places[start:stop]
+                count = self._block_length(block)
+                if _is_run(numbers, count) and _is_run(targets - targets[0], count):
+                    self._read_block(file.fileno(), block, rows[targets[0] : targets[0] + count])
+                else:
+                    self._read_block(file.fileno(), block, scratch[:count])
+                    rows[targets] = scratch[numbers]
 
     def verify(self) -> None:
-        """Read and check every row. Raises `DamagedShardError`."""
+        """Read and check every row. Raises `DamagedShardError`, and `OSError` where the file is gone."""
+        scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), dtype="<f4")
         with open(self.path, "rb", buffering=0) as file:
             for block in range(len(self.checksums)):
-                self._read_block(file.fileno(), block)
+                self._read_block(file.fileno(), block, scratch[: self._block_length(block)])
 
-    def _read_block(self, file: int, block: int) -> tuple[int, np.ndarray]:
+    def _block_length(self, block: int) -> int:
+        return min(self.block_rows, len(self) - block * self.block_rows)
+
+    def _read_block(self, file: int, block: int, rows: np.ndarray) -> None:
+        """Fill `rows`, contiguous and as many as the block has."""
         first = block * self.block_rows
-        digests = self.digests[first : first + self.block_rows]
-        rows = np.empty((len(digests), *self.row_shape), dtype="<f4")
-        row_bytes = rows.nbytes // len(digests)
-        if os.preadv(file, [rows.data.cast("B")], self.offset + first * row_bytes) != rows.nbytes:
-            raise DamagedShardError(self.path, "the file is shorter than its rows")
-        if _checksum(rows, digests) != self.checksums[block]:
-            raise DamagedShardError(self.path, f"checksum of rows {first} to {first + len(digests) - 1} is wrong")
-        return first, rows
+        rest = rows.data.cast("B")
+        offset = self.offset + first * self.row_bytes
+        while rest:
+            try:
+                count = os.preadv(file, [rest], offset)
+            except OSError as error:
+                raise DamagedShardError(self.path, f"cannot be read ({error.strerror})") from error
+            if not count:
+                raise DamagedShardError(self.path, "the file is shorter than its rows")
+            rest, offset = rest[count:], offset + count
+        if _checksum(rows, self.digests[first : first + len(rows)]) != self.checksums[block]:
+            raise DamagedShardError(self.path, f"checksum of rows {first} to {first + len(rows) - 1} is wrong")
+
+
+def _is_run(numbers: np.ndarray, count: int) -> bool:
+    """Whether `numbers` is 0, 1, ... count - 1."""
+    return len(numbers) == count and bool((numbers == np.arange(count)).all())
 
 
 def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
@@ -124,64 +162,93 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
 
     Raises `DamagedShardError`: not HDF5, cut short, another format, keys that fail their checksum, or data that
     HDF5 would fetch from elsewhere (external, virtual, compressed) or that the file is too small to hold.
+    Raises `OSError` where the file is missing or cannot be opened: that says nothing about its content.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            found = _read_header(path, file, os.path.getsize(path))
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
-        # h5py reports damage by any of these, depending on which of HDF5's structures is hit
-        raise DamagedShardError(path, f"not a readable shard ({' '.join(str(error).split())[:200]})") from error
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise DamagedShardError(path, "not a regular file")
+    # opened here, not by HDF5: its errors do not tell damage from a lack of permission or of file descriptors
+    with open(path, "rb", buffering=0) as raw:
+        try:
+            with h5py.File(raw, "r") as file:
+                found = _read_header(path, os.fstat(raw.fileno()).st_size, file.id, raw.fileno())
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
+            # h5py reports damage by any of these, depending on which of HDF5's structures is hit
+            raise DamagedShardError(path, f"not a readable shard ({' '.join(str(error).split())[:200]})") from error
     if spec is not None and found.spec != spec:
         raise DamagedShardError(path, f"belongs to another spec ({found.spec.folder})")
     return found
 
 
-def _read_header(path: str, file: h5py.File, file_bytes: int) -> Shard:
-    if int(file.attrs["format"]) != FORMAT:
-        raise ValueError(f"shard format {file.attrs['format']}, this version reads {FORMAT}")
-    features = _plain(file, "features", "<f4", file_bytes)
-    digest_set = _plain(file, "digest", "u1", file_bytes)
-    checksum_set = _plain(file, "crc32", "<u4", file_bytes)
-    block_rows = int(file.attrs["block_rows"])
-    count = features.shape[0]
-    if digest_set.shape != (count, DIGEST_BYTES) or count == 0 or features.size == 0 or block_rows < 1:
-        raise ValueError(f"{features.shape} rows with keys of shape {digest_set.shape}")
-    if checksum_set.shape != (-(-count // block_rows),):
-        raise ValueError(f"{checksum_set.shape} checksums for {count} rows")
-    digests = digest_set[:]
-    if zlib.crc32(digests.data) != file.attrs["digest_crc32"]:
+def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) -> Shard:
+    # h5py's low-level calls: half the time of its objects, which counts with hundreds of shards
+    if (version := _number(file, b"format")) != FORMAT:
+        raise ValueError(f"shard format {version}, this version reads {FORMAT}")
+    shape, offset = _plain(file, b"features", "<f4", file_bytes)
+    digest_shape, digest_offset = _plain(file, b"digest", "u1", file_bytes)
+    checksum_shape, checksum_offset = _plain(file, b"crc32", "<u4", file_bytes)
+    block_rows = _number(file, b"block_rows")
+    if 0 in shape or digest_shape != (shape[0], DIGEST_BYTES) or block_rows < 1:
+        raise ValueError(f"{shape} rows with keys of shape {digest_shape}")
+    if shape[0] > MOST_ROWS or block_rows * math.prod(shape[1:]) * 4 > MOST_BLOCK_BYTES:
+        raise ValueError(f"{shape} rows in blocks of {block_rows}, too many for one shard")
+    if checksum_shape != (-(-shape[0] // block_rows),):
+        raise ValueError(f"{checksum_shape} checksums for {shape[0]} rows")
+    digests = _array(raw, digest_shape, digest_offset, "u1")
+    if zlib.crc32(digests.data) != _number(file, b"digest_crc32"):
         raise ValueError("the checksum of the keys is wrong")
+    provenance = json.loads(_text(file, b"provenance"))
+    if not isinstance(provenance, dict):
+        raise ValueError("its provenance is not a record")
     return Shard(
         path=path,
-        spec=FeatureSpec.from_json(json.loads(_fixed_text(file, "spec"))),
-        provenance=json.loads(_fixed_text(file, "provenance")),
+        file_bytes=file_bytes,
+        spec=FeatureSpec.from_json(json.loads(_text(file, b"spec"))),
+        provenance=provenance,
         digests=digests,
-        row_shape=features.shape[1:],
-        offset=features.id.get_offset(),
+        row_shape=shape[1:],
+        offset=offset,
         block_rows=block_rows,
-        checksums=checksum_set[:],
+        checksums=_array(raw, checksum_shape, checksum_offset, "<u4"),
     )
 
 
-def _fixed_text(file: h5py.File, name: str) -> bytes:
-    kind = file.attrs.get_id(name).get_type()
-    if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str():
-        raise ValueError(f"attribute {name} is not a string of fixed length")
-    return bytes(file.attrs[name])
+def _number(file: h5py.h5f.FileID, name: bytes) -> int:
+    return int(_attribute(file, name, h5py.h5t.TypeIntegerID))
 
 
-def _plain(file: h5py.File, name: str, dtype: str, file_bytes: int) -> h5py.Dataset:
-    """The dataset `name`, only if its bytes lie in this very file, whole and uncompressed."""
-    link = file.get(name, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is a link to elsewhere")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype(dtype):
-        raise ValueError(f"{name} is not a dataset of {dtype}")
-    properties = dataset.id.get_create_plist()
+def _text(file: h5py.h5f.FileID, name: bytes) -> bytes:
+    return bytes(_attribute(file, name, h5py.h5t.TypeStringID))
+
+
+def _attribute(file: h5py.h5f.FileID, name: bytes, kind: Any) -> Any:
+    """The value of a single number or string of fixed length; no other type is read, see the top of this file."""
+    attribute = h5py.h5a.open(file, name)
+    stored = attribute.get_type()
+    if not isinstance(stored, kind) or (kind is h5py.h5t.TypeStringID and stored.is_variable_str()):
+        raise ValueError(f"attribute {name.decode()} has another type")
+    if attribute.shape != () or attribute.get_storage_size() != stored.get_size():
+        raise ValueError(f"attribute {name.decode()} is not a single value")
+    value = np.empty((), attribute.dtype)
+    attribute.read(value)
+    return value[()]
+
+
+def _plain(file: h5py.h5f.FileID, name: bytes, dtype: str, file_bytes: int) -> tuple[tuple[int, ...], int]:
+    """(shape, offset in the file) of a dataset, only if its bytes lie in this very file, whole and uncompressed."""
+    if file.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        raise ValueError(f"{name.decode()} is a link to elsewhere")
+    dataset = h5py.h5d.open(file, name)
+    properties = dataset.get_create_plist()
     if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_external_count():
-        raise ValueError(f"{name} is not stored in one piece in this file")
-    offset = dataset.id.get_offset()
-    if offset is None or offset + dataset.size * dataset.dtype.itemsize > file_bytes:
-        raise ValueError(f"{name} is larger than the file")
-    return dataset
+        raise ValueError(f"{name.decode()} is not stored in one piece in this file")
+    shape, offset = dataset.shape, dataset.get_offset()
+    if dataset.dtype != np.dtype(dtype) or not shape:
+        raise ValueError(f"{name.decode()} is not an array of {dtype}")
+    if offset is None or offset + math.prod(shape) * dataset.dtype.itemsize > file_bytes:
+        raise ValueError(f"{name.decode()} is larger than the file")
+    return shape, offset
+
+
+def _array(raw: int, shape: tuple[int, ...], offset: int, dtype: str) -> np.ndarray:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.frombuffer(os.pread(raw, size, offset), dtype).reshape(shape)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+DIGEST_BYTES = 32  # SHA-256
 OWN_MODEL = "own_model"
 ORIGINAL_VIEW = "original"
 
@@ -59,7 +60,8 @@ class FeatureSpec:
         if not isinstance(fields, dict) or set(fields) != set(expected):
             raise ValueError(f"not a feature spec: {fields!r:.200}")
         size = fields["size"]
-        if size is not None and not (isinstance(size, list) and [type(side) for side in size] == [int, int]):
+        sides = isinstance(size, list) and [type(side) for side in size] == [int, int] and min(size) > 0
+        if size is not None and not sides:
             raise ValueError(f"not a size in a feature spec: {size!r:.200}")
         for name, kind in expected.items():
             if name != "size" and type(fields[name]) is not kind:

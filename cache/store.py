@@ -10,20 +10,24 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
 from cache.atomic import TEMPORARY_SUFFIX, make_folder, write_atomically
-from cache.shard import DIGEST_BYTES, DamagedShardError, Shard, encode_shard, open_shard
-from cache.spec import FeatureSpec
+from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
+from cache.spec import DIGEST_BYTES, FeatureSpec
 
 log = logging.getLogger("bottleneck")
 
 SHARD_SUFFIX = ".h5"
 DAMAGED_SUFFIX = ".damaged"
 SPEC_FILE = "spec.json"
+SHARD_BYTES = 128 * 1024**2  # a shard is written in one piece, from memory: flattened rows fill it with few rows
+THREADS = min(8, os.cpu_count() or 1)
 
 
 class FeatureStore:
@@ -36,6 +40,7 @@ class FeatureStore:
         self.spec = spec
         self.folder = os.path.join(cache_dir, spec.folder)
         self._shards: dict[str, Shard] = {}
+        self._passed_over: set[str] = set()
 
     def refresh(self) -> list[Shard]:
         """The shards now in the folder, oldest first; damaged ones are set aside (announced)."""
@@ -45,30 +50,63 @@ class FeatureStore:
         return shards
 
     def examine(self) -> tuple[list[Shard], list[DamagedShardError]]:
-        """The shards now in the folder, oldest first, and what is wrong with those that cannot be opened."""
-        try:
-            names = sorted(name for name in os.listdir(self.folder) if name.endswith(SHARD_SUFFIX))
-        except FileNotFoundError:
-            names = []
-        opened, damaged = {}, []
-        for name in names:
-            path = os.path.join(self.folder, name)
-            try:
-                opened[name] = self._shards.get(name) or open_shard(path, self.spec)
-            except DamagedShardError as error:
-                if os.path.exists(path):  # else: merged away by a neighbour since it was listed
-                    damaged.append(error)
-        self._shards = opened
-        return list(opened.values()), damaged
+        """The shards now in the folder, oldest first, and what is wrong with those that cannot be opened.
+
+        The folder is listed until it is found unchanged: one listing may miss the rows of a compaction, whose new
+        shard came too late for it and whose old ones were gone before it got to them.
+        """
+        listed: list[str] | None = None
+        names = self._names()
+        damaged: dict[str, DamagedShardError] = {}
+        while names != listed:
+            opened = {}
+            for name in names:
+                try:
+                    opened[name] = self._shards.get(name) or open_shard(os.path.join(self.folder, name), self.spec)
+                except FileNotFoundError:
+                    continue  # gone since it was listed
+                except DamagedShardError as error:
+                    damaged[name] = error
+            self._shards = opened
+            listed, names = names, self._names()
+        return list(self._shards.values()), [damaged[name] for name in names if name in damaged]
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(n for n in os.listdir(self.folder) if n.endswith(SHARD_SUFFIX) and n not in self._passed_over)
+        return []
 
     def set_aside(self, damage: DamagedShardError) -> None:
-        """Rename a damaged shard out of the way: its rows count as missing and are computed again."""
+        """Rename a damaged shard out of the way: its rows count as missing and are computed again.
+
+        Where it cannot be renamed (a read-only folder), this store does without it from now on.
+        """
+        name = os.path.basename(damage.path)
         try:
             os.replace(damage.path, damage.path + DAMAGED_SUFFIX)
             log.warning("damaged shard set aside as %s%s: %s", damage.path, DAMAGED_SUFFIX, damage.reason)
+        except FileNotFoundError:
+            log.info("damaged shard is gone already: %s", damage)
         except OSError as error:
             log.warning("damaged shard passed over: %s (it cannot be renamed: %s)", damage, error.strerror)
-        self._shards.pop(os.path.basename(damage.path), None)
+            self._passed_over.add(name)
+        self._shards = {other: shard for other, shard in self._shards.items() if other != name}
+
+    def check(self) -> tuple[list[Shard], list[DamagedShardError]]:
+        """The shards that are whole, every row of them read and checked, and the damage, which is set aside."""
+        shards, damaged = self.examine()
+        whole = []
+        for shard in shards:
+            try:
+                shard.verify()
+                whole.append(shard)
+            except FileNotFoundError:
+                continue  # merged by a compaction, which has checked what it wrote
+            except DamagedShardError as error:
+                damaged.append(error)
+        for damage in damaged:
+            self.set_aside(damage)
+        return whole, damaged
 
     def contains(self, digests: np.ndarray) -> np.ndarray:
         """Which of `digests` (n, 32) have a row: (n,) bool. Looks at the folder afresh."""
@@ -79,10 +117,14 @@ class FeatureStore:
 
         Raises `KeyError` when a row is missing, `DamagedShardError` when a shard fails its checksums.
         """
-        try:
-            return self._read(list(self._shards.values()), digests)
-        except (KeyError, FileNotFoundError):  # committed, or merged by a compaction, since the folder was listed
-            return self._read(self.refresh(), digests)
+        while True:
+            shards = self._shards
+            try:
+                return self._read(list(shards.values()), digests)
+            except (KeyError, FileNotFoundError):  # committed, or merged by a compaction, since the folder was listed
+                self.refresh()
+                if self._shards == shards:
+                    raise
 
     def _read(self, shards: list[Shard], digests: np.ndarray) -> np.ndarray:
         where, numbers = _locate(shards, digests)
@@ -90,67 +132,90 @@ class FeatureStore:
             raise KeyError(f"{int((where < 0).sum())} of {len(digests)} rows are not in {self.folder}")
         row_shape = shards[where[0]].row_shape if len(digests) else (0,)
         rows = np.empty((len(digests), *row_shape), dtype="<f4")
-        for shard in np.unique(where):
-            mine = where == shard
-            rows[mine] = shards[shard].read(numbers[mine])
+        order = np.argsort(where, kind="stable")
+        bounds = np.flatnonzero(np.diff(where[order], prepend=-1, append=-1))
+
+        def fill(bound: tuple[int, int]) -> None:
+            places = order[slice(*bound)]
+            shards[where[places[0]]].read_into(rows, places, numbers[places])
+
+        with ThreadPoolExecutor(THREADS) as pool:  # reading and checksums release the interpreter's lock
+            for _ in pool.map(fill, pairwise(bounds.tolist())):
+                pass
         return rows
 
     def commit(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> int:
         """Add `rows` (n, ...) float32 under `digests` (n, 32) as one new shard; returns how many were new.
 
-        Rows that another process has committed meanwhile are left out. On return the shard is on disk
-        (fsynced, read back and checked). Raises `OSError` when it cannot be written; nothing is lost then.
+        Rows that are stored already, by whomever, are left out; of several rows under one key the first is taken.
+        On return the shard is on disk (fsynced, read back and checked). Raises `OSError` when it cannot be written;
+        nothing is lost then. Raises `ValueError` where there is not one key for each row, or the rows have another
+        shape than those stored.
         """
+        if digests.shape != (len(rows), DIGEST_BYTES) or digests.dtype != np.uint8:
+            raise ValueError(f"keys of shape {digests.shape} and type {digests.dtype} for {len(rows)} rows")
         with self.lock():
-            new = np.flatnonzero(~self.contains(digests))
-            new = new[np.sort(np.unique(digests[new], axis=0, return_index=True)[1])]
+            shards = self.refresh()
+            if shards and shards[0].row_shape != rows.shape[1:]:
+                raise ValueError(f"rows of shape {rows.shape[1:]}, those in {self.folder} have {shards[0].row_shape}")
+            new = np.flatnonzero(_locate(shards, digests)[0] < 0)
+            new = new[np.sort(np.unique(_comparable(digests[new]), return_index=True)[1])]
             if len(new):
                 self._write(rows[new], digests[new], provenance)
         return len(new)
 
-    def _write(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> str:
-        record = {"fingerprint": self.spec.fingerprint, "spec": self.spec.to_json()}
-        spec_file = os.path.join(self.folder, SPEC_FILE)
-        if not os.path.exists(spec_file):
-            write_atomically(spec_file, json.dumps(record, indent=2).encode())
+    def _write(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> None:
+        self._write_spec()
         path = os.path.join(self.folder, f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}{SHARD_SUFFIX}")
         image = encode_shard(rows, digests, self.spec, provenance)
         write_atomically(path, image, check=lambda temporary: open_shard(temporary, self.spec).verify())
-        return path
+
+    def _write_spec(self) -> None:
+        path = os.path.join(self.folder, SPEC_FILE)
+        record = json.dumps({"fingerprint": self.spec.fingerprint, "spec": self.spec.to_json()}, indent=2).encode()
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            if file.read(len(record) + 1) == record:
+                return
+        write_atomically(path, record)
 
     def lock(self, name: str = ".commit") -> FileLock:
-        """A kernel lock of this spec's folder: it falls with its holder, however that dies."""
+        """A kernel lock of this spec's folder: it falls with its holder, however that dies.
+
+        Who holds it may take it again in the same thread; other threads and processes wait.
+        """
         make_folder(self.folder)
-        return FileLock(os.path.join(self.folder, f"{name}.lock"))
+        return FileLock(os.path.join(self.folder, f"{name}.lock"), is_singleton=True)
 
     def compact(self, shard_rows: int, keep: set[bytes] | None = None) -> tuple[int, int]:
-        """Merge neighbouring small shards up to `shard_rows` rows; with `keep`, drop the rows of all other digests.
+        """Merge small shards up to `shard_rows` rows (and 128 MiB); with `keep`, drop the rows of all other digests.
 
-        Returns (rows dropped, shards fewer). Each new shard is committed before the old ones are removed, so a
-        kill in between leaves rows stored twice, never none; doubles go at the next compaction.
+        Returns (rows dropped, shards fewer). Every shard is checked first, so that no row goes as the double of a
+        damaged one. Each new shard is committed before the old ones are removed, so a kill in between leaves rows
+        stored twice, never none; doubles go at the next compaction.
         """
         with self.lock():
-            before = self.refresh()
-            dropped = 0
+            shards = self.check()[0]
             seen: set[bytes] = set()
-            for group in _groups(before, shard_rows):
-                kept = [_kept(shard, keep, seen) for shard in group]
-                gone = sum(len(shard) for shard in group) - sum(len(rows) for rows in kept)
-                if len(group) == 1 and not gone:
+            kept = [(shard, _kept(shard, keep, seen)) for shard in shards]
+            for group in _groups(kept, shard_rows):
+                if len(group) == 1 and len(group[0][1]) == len(group[0][0]):
                     continue
-                dropped += gone
-                if any(len(rows) for rows in kept):
+                if any(len(rows) for _, rows in group):
                     self._write(
-                        np.concatenate([shard.read(rows) for shard, rows in zip(group, kept, strict=True)]),
-                        np.concatenate([shard.digests[rows] for shard, rows in zip(group, kept, strict=True)]),
-                        group[-1].provenance,
+                        np.concatenate([shard.read(rows) for shard, rows in group]),
+                        np.concatenate([shard.digests[rows] for shard, rows in group]),
+                        group[-1][0].provenance,
                     )
-                for shard in group:
-                    os.unlink(shard.path)
-            return dropped, len(before) - len(self.refresh())
+                for shard, _ in group:
+                    with contextlib.suppress(FileNotFoundError):  # set aside meanwhile by a reader whose disk failed
+                        os.unlink(shard.path)
+            return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
 
     def leftovers(self) -> list[str]:
-        """Temporary files of killed processes, and damaged shards that were set aside: safe to delete."""
+        """Temporary files of killed processes, and damaged shards that were set aside.
+
+        Safe to delete while holding `lock`, which every writer of temporary files holds.
+        """
         with contextlib.suppress(FileNotFoundError):
             names = sorted(os.listdir(self.folder))
             return [os.path.join(self.folder, n) for n in names if n.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
@@ -158,7 +223,7 @@ class FeatureStore:
 
 
 def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
-    """The stores below `cache_dir`, by name of folder; a folder whose `spec.json` cannot be read is announced."""
+    """The stores below `cache_dir`, by name of folder; a folder whose `spec.json` is not its own is announced."""
     try:
         folders = sorted(entry.path for entry in os.scandir(cache_dir) if entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
@@ -170,8 +235,11 @@ def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
                 spec = FeatureSpec.from_json(json.load(file)["spec"])
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.warning("passed over %s: its %s cannot be read (%s)", folder, SPEC_FILE, error)
+            continue
+        if spec.folder != os.path.basename(folder):
+            log.warning("passed over %s: its %s is that of %s", folder, SPEC_FILE, spec.folder)
             continue
         yield FeatureStore(cache_dir, spec)
 
@@ -179,25 +247,24 @@ def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
 def _locate(shards: list[Shard], digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each digest (number of its shard or -1, its row there): two (n,) arrays of int64.
 
-    Compares the first eight bytes as integers over whole shards, and all 32 only where those agree: no index has
-    to be built or kept, and a million keys are searched in a fraction of a second.
+    A binary search of every stored key among the wanted ones: no index has to be built or kept, and a million keys
+    are searched in a fraction of a second.
     """
-    where = np.full(len(digests), -1, dtype=np.int64)
-    numbers = np.zeros(len(digests), dtype=np.int64)
-    wanted: dict[bytes, list[int]] = {}
-    for position, digest in enumerate(digests):
-        wanted.setdefault(digest.tobytes(), []).append(position)
-    prefixes = np.unique(_prefixes(digests))
-    for number, shard in enumerate(shards):
-        for row in np.flatnonzero(np.isin(_prefixes(shard.digests), prefixes)):
-            positions = wanted.pop(shard.digests[row].tobytes(), [])
-            where[positions] = number
-            numbers[positions] = row
-    return where, numbers
+    wanted, inverse = np.unique(_comparable(digests), return_inverse=True)
+    where = np.full(len(wanted), -1, dtype=np.int64)
+    numbers = np.zeros(len(wanted), dtype=np.int64)
+    for number, shard in enumerate(shards if len(wanted) else []):
+        stored = _comparable(shard.digests)
+        nearest = np.minimum(np.searchsorted(wanted, stored), len(wanted) - 1)
+        rows = np.flatnonzero(wanted[nearest] == stored)
+        where[nearest[rows]] = number
+        numbers[nearest[rows]] = rows
+    return where[inverse], numbers[inverse]
 
 
-def _prefixes(digests: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(digests.reshape(-1, DIGEST_BYTES)[:, :8]).view("<u8").ravel()
+def _comparable(digests: np.ndarray) -> np.ndarray:
+    """Keys (n, 32) uint8 as (n,) byte strings, which NumPy sorts and searches as whole keys."""
+    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}").ravel()
 
 
 def _kept(shard: Shard, keep: set[bytes] | None, seen: set[bytes]) -> np.ndarray:
@@ -211,13 +278,21 @@ def _kept(shard: Shard, keep: set[bytes] | None, seen: set[bytes]) -> np.ndarray
     return np.array(rows, dtype=np.int64)
 
 
-def _groups(shards: list[Shard], shard_rows: int) -> Iterator[list[Shard]]:
-    """Runs of neighbouring shards that fit into one shard together."""
-    group: list[Shard] = []
-    for shard in shards:
-        if group and sum(map(len, group)) + len(shard) > shard_rows:
+def _groups(kept: list[tuple[Shard, np.ndarray]], shard_rows: int) -> Iterator[list[tuple[Shard, np.ndarray]]]:
+    """Shards (and their rows that stay) that fit into one shard together and were computed in the same way."""
+    group: list[tuple[Shard, np.ndarray]] = []
+    count = 0
+    for shard, rows in sorted(kept, key=lambda each: _origin(each[0])):
+        most = min(shard_rows, SHARD_BYTES // shard.row_bytes)
+        if group and (count + len(rows) > most or _origin(shard) != _origin(group[0][0])):
             yield group
-            group = []
-        group.append(shard)
+            group, count = [], 0
+        group.append((shard, rows))
+        count += len(rows)
     if group:
         yield group
+
+
+def _origin(shard: Shard) -> str:
+    """What a shard's rows were computed with: its provenance, but for the time."""
+    return json.dumps({name: value for name, value in shard.provenance.items() if name != "written"}, sort_keys=True)

@@ -9,16 +9,19 @@ from cache.store import stored_specs
 
 
 def listing(cache_dir: str) -> dict[str, Any]:
-    """rows, shards and bytes of the cache and of each spec in it; all 0 for a cache that does not exist."""
+    """rows, shards and bytes of the cache and of each spec in it; all 0 for a cache that does not exist.
+
+    Changes nothing: a damaged shard is not counted, and stays for `verify` to find.
+    """
     specs: list[dict[str, Any]] = []
     for store in stored_specs(cache_dir):
-        shards = store.refresh()
+        shards, _ = store.examine()
         specs.append(
             {
                 "folder": store.folder,
                 "rows": sum(map(len, shards)),
                 "shards": len(shards),
-                "bytes": sum(os.path.getsize(shard.path) for shard in shards),
+                "bytes": sum(shard.file_bytes for shard in shards),
                 "row_shape": list(shards[0].row_shape) if shards else None,
                 "spec": store.spec.to_json(),
             }
@@ -40,17 +43,9 @@ def verify(cache_dir: str) -> Verification:
     """Read every row of every shard and check it; damaged shards are set aside, so their rows are computed again."""
     found = Verification(0, 0, [])
     for store in stored_specs(cache_dir):
-        shards, damaged = store.examine()
-        for shard in shards:
-            try:
-                shard.verify()
-            except DamagedShardError as error:
-                damaged.append(error)
-            else:
-                found.shards += 1
-                found.rows += len(shard)
-        for damage in damaged:
-            store.set_aside(damage)
+        shards, damaged = store.check()
+        found.shards += len(shards)
+        found.rows += sum(map(len, shards))
         found.damaged += damaged
     return found
 

@@ -5,10 +5,9 @@ that is being scored.
 """
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +21,10 @@ from cache.errors import UserError
 # Rows are predicted in blocks of about this many numbers, so that the float64 copy of a block stays at 32 MB.
 BLOCK = 2**22
 
-Float = TypeVar("Float", np.float32, np.float64)
+Floats = NDArray[np.floating]
+Labels = NDArray[np.intp]
+ClassWeight = str | dict[Any, float] | None
+Seed = int | np.random.RandomState | None
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,32 @@ class Allowed:
 
 def number(least: float, *, open_end: bool = False, below: float = math.inf) -> Allowed:
     """Finite numbers from `least` (or only above it, with `open_end`) up to, but not including, `below`."""
+
+    def test(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+            return False
+        return bool((least < value if open_end else least <= value) and value < below)
+
     words = f"a number {'above' if open_end else 'of at least'} {least:g}"
-    return Allowed(
-        lambda value: (
-            isinstance(value, numbers.Real)
-            and not isinstance(value, bool)
-            and (value > least or (value == least and not open_end))
-            and value < below
-        ),
-        words if below == math.inf else f"{words} and below {below:g}",
-    )
+    return Allowed(test, words if below == math.inf else f"{words} and below {below:g}")
 
 
 def whole(least: int) -> Allowed:
-    return Allowed(
-        lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least,
-        f"a whole number of at least {least}",
-    )
+    """Whole numbers from `least`."""
+
+    def test(value: Any) -> bool:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+    return Allowed(test, f"a whole number of at least {least}")
 
 
 def choice(*values: str) -> Allowed:
+    """One of these strings."""
     return Allowed(lambda value: isinstance(value, str) and value in values, " or ".join(values))
 
 
 def or_none(allowed: Allowed) -> Allowed:
+    """These values and None."""
     return Allowed(lambda value: value is None or allowed.test(value), f"{allowed.words}, or None")
 
 
@@ -84,12 +88,12 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
     allowed: ClassVar[dict[str, Allowed]] = {}
     normalize: str
 
-    def _fit(self, rows: NDArray[np.float32], labels: NDArray[np.intp]) -> None:
-        """Learn from normalised rows (n, d) and labels (n,) that count the classes from 0."""
+    def _fit(self, rows: Floats, labels: Labels) -> None:
+        """Learn from normalised rows (n, d) float32 and labels (n,) that count the classes from 0."""
         raise NotImplementedError
 
-    def _probabilities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities (n, k) for normalised rows (n, d)."""
+    def _probabilities(self, rows: Floats) -> Floats:
+        """Probabilities (n, k) for normalised rows (n, d) float64."""
         raise NotImplementedError
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -102,12 +106,17 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise UserError(f"all {len(y)} pictures are of class {self.classes_[0]!s}: a head needs 2 classes or more")
-        self.mean_, self.scale_ = _statistics(rows) if self.normalize == "standard" else (None, None)
+            raise UserError(
+                f"only one class, {self.classes_[0]!s}, among the training pictures ({len(rows)}): a head needs 2 or more"
+            )
+        self.mean_: Floats | None = None
+        self.scale_: Floats | None = None
+        if self.normalize == "standard":
+            self.mean_, self.scale_ = _statistics(rows)
         self._fit(self._normalized(rows), labels)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: ArrayLike) -> Floats:
         """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`."""
         check_is_fitted(self)
         rows = validate_data(self, X, reset=False, dtype=np.float32)
@@ -122,7 +131,8 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class (n,) of each row of X (n, d)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
@@ -131,25 +141,32 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
             if not allowed.test(value):
                 raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
 
-    def _normalized(self, rows: NDArray[Float]) -> NDArray[Float]:
+    def _normalized(self, rows: Floats) -> Floats:
         if self.normalize == "l2":
-            length = np.linalg.norm(rows, axis=1, keepdims=True)
-            return rows / np.where(length > 0, length, 1)
-        if self.normalize == "standard":
+            return unit_rows(rows)
+        if self.mean_ is not None and self.scale_ is not None:
             return (rows - self.mean_.astype(rows.dtype)) / self.scale_.astype(rows.dtype)
         return rows
 
-    def _row_weights(self, class_weight: str | dict[Any, float] | None, labels: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
         """One weight a row (n,), their mean 1."""
         if isinstance(class_weight, dict):
             unknown = [name for name in class_weight if name not in self.classes_]
             if unknown:
-                raise UserError(f"class_weight names {unknown[0]!r}; the classes are {', '.join(map(str, self.classes_))}")
+                raise UserError(
+                    f"class_weight names the class {unknown[0]!r}: there are {', '.join(map(str, self.classes_))}"
+                )
         weights = compute_sample_weight(class_weight, self.classes_[labels])
         return weights / weights.mean()
 
 
-def _statistics(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def unit_rows(rows: Floats) -> Floats:
+    """Rows (n, d) brought to length 1; rows of zeros stay as they are."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 0, length, 1)
+
+
+def _statistics(rows: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each feature; 1 where a feature is constant."""
     mean = rows.mean(axis=0, dtype=np.float64)
     deviation = rows.std(axis=0, dtype=np.float64)

@@ -9,15 +9,13 @@ nor is a `class_weight` undone.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.model_selection import StratifiedKFold
 
 from cache.errors import UserError
+from classify.base import Floats, Labels, Seed
 
-Floats = NDArray[np.floating]
-Labels = NDArray[np.intp]
 # Fits on (rows, labels, row weights) and returns the function from rows to decisions.
 Fit = Callable[[Floats, Labels, Floats], Callable[[Floats], Floats]]
 
@@ -25,12 +23,12 @@ INNER_FOLDS = 5
 
 
 def probabilities(decisions: Floats, temperature: float = 1.0) -> Floats:
-    """Softmax of decisions / temperature, (n, k). Decisions (n,) are those for the second of two classes."""
+    """Softmax of decisions / temperature: (n, k). Decisions are (n, k), or (n, 1) for the second of two classes."""
     return softmax(_by_class(decisions) / temperature, axis=1)
 
 
 def out_of_fold_temperature(
-    fit: Fit, rows: Floats, labels: Labels, weights: Floats, seed: int | np.random.RandomState | None
+    fit: Fit, rows: Floats, labels: Labels, weights: Floats, seed: Seed
 ) -> float:
     """The temperature of a head, from decisions about rows (n, d) that it was not fitted on.
 
@@ -54,15 +52,14 @@ def out_of_fold_temperature(
 def fit_temperature(decisions: Floats, labels: Labels, weights: Floats | None = None) -> float:
     """The temperature with the least cross-entropy of decisions (n, k) about labels (n,).
 
-    Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The targets are not 0
-    and 1 but Platt's, (n_c + 1) / (n_c + k) for a picture of a class with n_c pictures (k = 2 in Platt,
-    "Probabilistic Outputs for Support Vector Machines", 1999), so that a few pictures that are all decided
-    rightly do not make the head certain.
+    Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. The targets are not 1 and
+    0 but, after Platt ("Probabilistic Outputs for Support Vector Machines", 1999), (n + 1) / (n + 2) for the label
+    and the rest in equal parts for the others, so that a few pictures, all decided rightly, do not make the head
+    certain.
     """
-    counts = np.bincount(labels, minlength=decisions.shape[1])
-    total = counts[labels] + decisions.shape[1]
-    targets = np.repeat(1 / total[:, None], decisions.shape[1], axis=1)
-    targets[np.arange(len(labels)), labels] = (counts[labels] + 1) / total
+    n, k = decisions.shape
+    targets = np.full((n, k), 1 / (n + 2) / (k - 1))
+    targets[np.arange(n), labels] = (n + 1) / (n + 2)
     spread = float(decisions.std()) or 1.0
 
     def loss(log_temperature: float) -> float:
@@ -73,7 +70,4 @@ def fit_temperature(decisions: Floats, labels: Labels, weights: Floats | None = 
 
 
 def _by_class(decisions: Floats) -> Floats:
-    """(n,) decisions for the second of two classes as (n, 2)."""
-    if decisions.ndim == 2:
-        return decisions
-    return np.column_stack([np.zeros_like(decisions), decisions])
+    return decisions if decisions.shape[1] > 1 else np.column_stack([np.zeros_like(decisions), decisions])

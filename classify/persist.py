@@ -22,7 +22,8 @@ from cache.spec import FeatureSpec
 FORMAT = 1
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
 NEEDED = (
-    "head", "classes", "training_counts", "spec", "fingerprint", "network", "weights", "cache_dir", "versions", "payload"
+    "head", "classes", "training_counts", "spec", "fingerprint", "network", "weights", "cache_dir", "versions",
+    "payload",
 )  # fmt: skip
 
 
@@ -30,6 +31,7 @@ NEEDED = (
 class Saved:
     """A loaded head: its estimator, its record, and the digests (n, 32) uint8 of the pictures it was fitted on."""
 
+    path: str
     estimator: Any
     record: dict[str, Any]
     trained_on: np.ndarray
@@ -107,7 +109,7 @@ def load(model: str, allow_other_versions: bool = False) -> Saved:
     estimator = payload["estimator"]
     if [str(name) for name in estimator.classes_] != record["classes"]:
         raise UserError(f"model {model}: its classes are not those of its record: train it again")
-    return Saved(estimator, record, payload["trained_on"])
+    return Saved(model, estimator, record, payload["trained_on"])
 
 
 def _record_of(model: str, digest: str) -> dict[str, Any]:

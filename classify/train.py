@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from classify.heads import fit_head, make_head, search_grid
+from classify.heads import make_head, search_grid
 from classify.metrics import Scores, score
 from classify.split import GroupedFolds, duplicate_groups, folds, holdout, leaks
 
@@ -40,8 +40,11 @@ class Dataset:
         return np.flatnonzero(self.parts == name)
 
     def own_test_part(self) -> str:
-        """The part that is scored under the data's own split: test, else validation."""
-        return next(part for part in OWN_PARTS if (self.parts == part).any())
+        """The part that is scored under the data's own split: test, else validation. Raises UserError without one."""
+        for part in OWN_PARTS:
+            if (self.parts == part).any():
+                return part
+        raise UserError("no picture of the test or validation folder could be used: see the failed images")
 
 
 @dataclass
@@ -159,13 +162,13 @@ def _fit(
     estimator = make_head(head, params, seed)
     features, labels = data.features[rows], data.labels[rows]
     if not search:
-        return fit_head(estimator, features, labels), {}, []
+        return estimator.fit(features, labels), {}, []
     from sklearn.model_selection import GridSearchCV
 
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
-    searched = GridSearchCV(estimator, grid, cv=GroupedFolds(SEARCH_FOLDS, seed), refit=False)
+    searched = GridSearchCV(estimator, grid, cv=GroupedFolds(SEARCH_FOLDS, seed), refit=False, error_score="raise")
     searched.fit(features, labels, groups=groups[rows])
     results = searched.cv_results_
     table = [
@@ -175,7 +178,7 @@ def _fit(
         )
     ]
     best = searched.best_params_
-    return fit_head(make_head(head, params | best, seed), features, labels), best, table
+    return make_head(head, params | best, seed).fit(features, labels), best, table
 
 
 @contextmanager

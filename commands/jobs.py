@@ -57,10 +57,10 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
 @options(DATA, HEAD, SPEC, LABELS, CACHE, MODEL, REPORT)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Score a saved model on labelled images that it was not trained on."""
-    classifier, path, rest = _loaded(given(chosen))
+    classifier, rest = _loaded(given(chosen))
     with progress_reporter() as progress:
         report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
-    _finish(report | {"model": path}, json_file, max_failed)
+    _finish(report, json_file, max_failed)
 
 
 @click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
@@ -80,7 +80,7 @@ def predict(
     wanted = [*named, *paths]
     if not wanted:
         raise UserError("no images given: name files or a folder, or use --images")
-    classifier, _, _ = _loaded(given(chosen))
+    classifier, _ = _loaded(given(chosen))
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
     extraction, probabilities = classifier.probabilities(sources, use_cache=not no_cache)
     sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
@@ -91,8 +91,8 @@ def predict(
     _exit_if_too_many_failed(len(extraction.failures), len(sources), max_failed)
 
 
-def _loaded(options: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
-    """(classifier, its path, the options that are left), no option contradicting the model."""
+def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(classifier, the options that are left), no option contradicting the model."""
     from featurize.reopen import check_options
 
     head = options.pop("head", None)
@@ -108,7 +108,7 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, str, dict[str, Any]]:
     if head not in (None, trained):
         raise UserError(f"--head {head} contradicts the model {path}, which has head {trained}")
     check_options(classifier.extractor.spec, path, spec, classifier.extractor.table)
-    return classifier, path, options
+    return classifier, options
 
 
 def _finish(report: dict[str, Any], json_file: str | None, max_failed: float) -> None:

@@ -13,7 +13,6 @@ import click
 
 from cache.errors import UserError
 
-
 log = logging.getLogger("bottleneck")
 
 

@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 import click
 
+from classify.heads import HEADS
 from featurize.resolve import DEFAULT_BACKBONE
 from pipeline import DEFAULT_CACHE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-HEADS = ("logreg", "svm", "dense", "ridge", "knn", "centroid")
 
 DATA = [click.option("--data", metavar="FOLDER", help="Folder of images; its folders are the labels.")]
 SPEC = [
@@ -37,7 +37,7 @@ REPORT = [
         "--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of bad images allowed."
     ),
 ]
-HEAD = [click.option("--head", type=click.Choice(HEADS), help="The classifier. [logreg]")]
+HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
 MODEL = [
     click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]"),
     click.option("--allow-other-versions", is_flag=True, help="Load a model of another scikit-learn."),

@@ -124,8 +124,8 @@ def _why_not(path: str, existed: tuple[int, ...] | None, error: Exception) -> st
 
 
 def short_reason(error: object) -> str:
-    """An error's message as one line, without Keras' colours, 300 characters at most."""
-    text = str(error).replace("\x1b[1m", "").replace("\x1b[0m", "")
+    """An error's message as one line, without Keras' colours and wrappings, 300 characters at most."""
+    text = str(error).replace("\x1b[1m", "").replace("\x1b[0m", "").rpartition("Exception encountered: ")[2]
     return " ".join(text.split())[:300].rstrip(" .:;") or type(error).__name__
 
 

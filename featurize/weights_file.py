@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
+import numpy as np
 
 from cache.errors import UserError
 from featurize.backbones import Backbone
 from featurize.weights import short_reason
+
+IMAGENET_MEAN = [0.485, 0.456, 0.406]
+IMAGENET_DEVIATION = [0.229, 0.224, 0.225]
 
 
 def load_weights_file(network: Any, backbone: Backbone, path: str) -> None:
@@ -25,6 +29,23 @@ def load_weights_file(network: Any, backbone: Backbone, path: str) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "unreadable weights" if isinstance(error, OSError) else "weights of another network"
         raise UserError(f"{what}: {path} for {backbone.name} ({_hint(path) or short_reason(error)})") from error
+    if backbone.module == "efficientnet":
+        _scale_as_pretrained(network)
+
+
+def _scale_as_pretrained(network: Any) -> None:
+    """Make an EfficientNet the function that its ImageNet weights were trained as.
+
+    Built with weights="imagenet", Keras' EfficientNet has one more layer behind its Normalization, a division by
+    the root of the standard deviations (`keras/src/applications/efficientnet.py`, TensorFlow issue 49930); built
+    with the same weights from a file it has not, and gives other features. Multiplied into the first kernel, the
+    division is the same function. Weights trained without it have other statistics in their Normalization.
+    """
+    normalization = next(layer for layer in network.layers if type(layer).__name__ == "Normalization")
+    mean = np.ravel(normalization.get_weights()[0])
+    if np.allclose(mean, IMAGENET_MEAN, atol=0.01):
+        kernel = network.get_layer("stem_conv").kernel  # (height, width, in, out)
+        kernel.assign(kernel / np.sqrt(IMAGENET_DEVIATION).astype(np.float32)[:, None])
 
 
 @contextlib.contextmanager

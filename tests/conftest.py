@@ -1,11 +1,19 @@
-"""Fixtures that several test files use."""
+"""Fixtures that several test files use: photographs that ship with scikit-image, the data beside the repository."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import skimage
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+BUNDLED = Path(skimage.__file__).parent / "data"
+
+# A small backbone with random weights: real convolutions on real pictures, without a file from outside.
+SPEC: dict[str, Any] = {"backbone": "mobilenet_v2_035", "size": 96, "weights": "random"}
 
 
 @pytest.fixture(scope="session")
@@ -14,4 +22,34 @@ def shared() -> Path:
     folder = Path(os.environ.get("BOTTLENECK_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "images").is_dir():
         pytest.skip(f"no real data set in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of three surfaces in a folder each: 12 crops of 128 x 128 pixels of brick, grass and gravel."""
+    folder = tmp_path_factory.mktemp("surfaces")
+    for name in ("brick", "grass", "gravel"):
+        (folder / name).mkdir()
+        with Image.open(BUNDLED / f"{name}.png") as photograph:
+            for number in range(12):
+                left, top = number % 4 * 128, number // 4 * 128
+                crop = photograph.crop((left, top, left + 128, top + 128))
+                crop.save(folder / name / f"{name}.{number}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(surfaces: Path, tmp_path: Path) -> Path:
+    """A copy of `surfaces` that the test may change."""
+    return Path(shutil.copytree(surfaces, tmp_path / "photos"))
+
+
+@pytest.fixture(scope="session")
+def warm_cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the rows of `surfaces` under `SPEC`; for reading, or for a copy."""
+    import pipeline
+
+    folder = tmp_path_factory.mktemp("warm") / "cache"
+    pipeline.features(str(surfaces), cache_dir=str(folder), **SPEC)
     return folder

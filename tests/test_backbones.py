@@ -42,7 +42,8 @@ def keras():
         keras.asked["size"], keras.asked["minimum"] = options["default_size"], options["min_size"]
         return obtain_input_shape(*args, **options)
 
-    gc.disable()  # hundreds of thousands of small objects: collecting takes half the time
+    gc.freeze()  # TensorFlow's own objects: every collection would visit them all
+    gc.disable()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend.Variable, "_initialize_with_initializer", no_values)
         patch.setattr(imagenet_utils, "obtain_input_shape", note_shape)
@@ -50,6 +51,7 @@ def keras():
         patch.setattr(keras.Model, "load_weights", lambda *_args, **_options: None)
         yield keras
     gc.enable()
+    gc.unfreeze()
     del keras.asked
 
 
@@ -74,7 +76,7 @@ def test_row_says_what_keras_builds(keras, row):
         assert f"({row.size}, {row.size}, 3)" in getattr(keras.applications, row.builder).__doc__
     else:
         assert (keras.asked["size"], keras.asked["minimum"]) == (row.size, row.minimum)
-    with pytest.raises(ValueError, match="(?i)input size must be at least"):
+    with pytest.raises(ValueError, match=r"(?i)input size must be at least"):
         build(keras, row, row.minimum, row.minimum - 1)
 
 
@@ -89,7 +91,7 @@ def test_layers_have_the_names_of_a_fresh_process_in_any_process(keras, row):
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
 @pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2", "mobilenet_v2_035", "vgg16"])
-@pytest.mark.parametrize("size", [(96, 96), (128, 128), (150, 150), (160, 160), (192, 192), (256, 256), (160, 128)])
+@pytest.mark.parametrize("size", [(96, 96), (128, 128), (150, 150), (160, 160), (160, 128)])
 def test_weights_depend_on_the_size_as_in_keras(keras, name, size):
     build(keras, BACKBONES[name], *size)
     assert BACKBONES[name].weights_name(size) == keras.asked["file"]

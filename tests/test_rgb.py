@@ -14,6 +14,9 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from featurize.rgb import DecodeError, to_8bit, upright_rgb, white_of_floats
 
+# pytest sets the filters of warnings for each test and so undoes those of the decoder.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
+
 PHOTO = Image.fromarray(skimage.data.astronaut()).crop((150, 0, 294, 96))  # 144 x 96: face and rocket, wider than high
 GREY = PHOTO.convert("L")
 WHITE = (255, 255, 255)

@@ -1,0 +1,140 @@
+"""A small dense network as a scikit-learn estimator: trained with Keras, kept and applied as plain arrays.
+
+A fitted `DenseClassifier` holds no Keras object: predicting and loading it need neither Keras nor TensorFlow.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from classify.base import (
+    CLASS_WEIGHT,
+    FLAG,
+    NORMALIZE,
+    RANDOM_STATE,
+    Allowed,
+    ClassWeight,
+    FeatureHead,
+    Floats,
+    Labels,
+    Seed,
+    number,
+    or_none,
+    whole,
+)
+from classify.calibrated import probabilities
+
+
+class DenseClassifier(FeatureHead):
+    """Softmax regression, or a network with one hidden layer of ReLU units, by Keras and Adam.
+
+    hidden: units of the hidden layer, None for no hidden layer. dropout: share of the last layer's inputs dropped.
+    batch_norm: normalise the hidden layer's outputs, or without one the features, by batch. weight_decay: decoupled,
+    as in AdamW. epochs: the most that are run. patience: epochs without a lower validation loss after which training
+    stops; the weights of the best epoch are kept. validation_fraction: share of each class held out for that,
+    rounded; 0 trains on everything for all epochs. Exact duplicates may lie on both sides of that split.
+    class_weight: `balanced` or {class: weight}. random_state: with a number or a RandomState, two fits on one machine
+    give the same weights; None draws new ones each time. No global generator is touched. verbose: 1 logs each epoch.
+
+    Fitted: `coefs_`, `intercepts_` (lists of float32 arrays, one a layer), `history_` (loss, accuracy, val_loss,
+    val_accuracy by epoch), `n_iter_` (epochs run), `best_epoch_`.
+    """
+
+    allowed: ClassVar[dict[str, Allowed]] = {
+        "hidden": or_none(whole(1)),
+        "dropout": number(0, below=1),
+        "batch_norm": FLAG,
+        "learning_rate": number(0, open_end=True),
+        "weight_decay": number(0),
+        "epochs": whole(1),
+        "batch_size": whole(1),
+        "patience": whole(1),
+        "validation_fraction": number(0, below=1),
+        "class_weight": CLASS_WEIGHT,
+        "normalize": NORMALIZE,
+        "random_state": RANDOM_STATE,
+        "verbose": whole(0),
+    }
+
+    def __init__(
+        self,
+        hidden: int | None = None,
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        epochs: int = 100,
+        batch_size: int = 32,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        class_weight: ClassWeight = None,
+        normalize: str = "l2",
+        random_state: Seed = None,
+        verbose: int = 0,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.class_weight = class_weight
+        self.normalize = normalize
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _fit(self, rows: Floats, labels: Labels) -> None:
+        # Only training needs Keras.
+        from classify.dense_training import Plan, build_network, plain_layers, train_network
+
+        random = _generator(self.random_state)
+        plan = Plan(
+            classes=len(self.classes_),
+            hidden=self.hidden,
+            dropout=self.dropout,
+            batch_norm=self.batch_norm,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            verbose=self.verbose,
+        )
+        # Adam's steps are of one size whatever the inputs are, so these are brought to a root mean square of 1; the
+        # one number is then folded into the first layer.
+        size = float(np.sqrt(np.mean(np.square(rows), dtype=np.float64))) or 1.0
+        weights = self._row_weights(self.class_weight, labels)
+        held_out = _held_out(labels, self.validation_fraction, random)
+        network = build_network(plan, rows.shape[1], random)
+        self.history_, self.best_epoch_ = train_network(
+            network, plan, rows / np.float32(size), labels, weights, held_out, random
+        )
+        self.n_iter_ = len(self.history_["loss"])
+        layers = plain_layers(network)
+        layers[0] = layers[0][0] / size, layers[0][1]
+        self.coefs_ = [kernel.astype(np.float32) for kernel, _ in layers]
+        self.intercepts_ = [bias.astype(np.float32) for _, bias in layers]
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        for kernel, bias in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
+            rows = np.maximum(rows @ kernel + bias, 0)
+        return probabilities(rows @ self.coefs_[-1] + self.intercepts_[-1])
+
+
+def _generator(random_state: Seed) -> np.random.RandomState:
+    """The generator of one fit; for None a fresh one, not numpy's global one."""
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    return np.random.RandomState(random_state)
+
+
+def _held_out(labels: Labels, fraction: float, random: np.random.RandomState) -> np.ndarray:
+    """Mask (n,) of the validation rows: a share of each class, rounded, that leaves at least one row to train on."""
+    mask = np.zeros(len(labels), bool)
+    for label in range(labels.max() + 1):
+        members = random.permutation(np.flatnonzero(labels == label))
+        mask[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    return mask

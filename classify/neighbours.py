@@ -1,0 +1,118 @@
+"""Heads that compare: with the nearest training pictures, with the mean of each class."""
+
+import logging
+from typing import ClassVar
+
+import numpy as np
+
+from cache.errors import UserError
+from classify.base import (
+    CLASS_WEIGHT,
+    NORMALIZE,
+    Allowed,
+    ClassWeight,
+    FeatureHead,
+    Floats,
+    Labels,
+    number,
+    or_none,
+    unit_rows,
+    whole,
+)
+from classify.calibrated import fit_temperature, probabilities
+
+log = logging.getLogger("bottleneck")
+
+# Beside its neighbours' votes every picture gets this much of a vote, spread in the proportions of the classes:
+# without it a class with no neighbour would have probability 0.
+PRIOR_VOTES = 0.5
+
+
+class KNNHead(FeatureHead):
+    """The nearest training pictures, by cosine, vote; a nearer one has more weight.
+
+    n_neighbors: how many vote; where there are fewer training pictures all of them do, with a warning.
+    temperature: a vote weighs exp(cosine / temperature), as in Wu et al., "Unsupervised Feature Learning via
+    Non-Parametric Instance Discrimination", CVPR 2018; None gives equal votes. class_weight multiplies votes.
+    Fitted: `rows_` (n, d) float32, `labels_` (n,), `votes_` (n,), `prior_` (k,), `n_neighbors_`.
+    """
+
+    allowed: ClassVar[dict[str, Allowed]] = {
+        "n_neighbors": whole(1),
+        "temperature": or_none(number(0, open_end=True)),
+        "class_weight": CLASS_WEIGHT,
+        "normalize": NORMALIZE,
+    }
+
+    def __init__(
+        self,
+        n_neighbors: int = 15,
+        temperature: float | None = 0.07,
+        class_weight: ClassWeight = None,
+        normalize: str = "l2",
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.temperature = temperature
+        self.class_weight = class_weight
+        self.normalize = normalize
+
+    def _fit(self, rows: Floats, labels: Labels) -> None:
+        self.rows_ = unit_rows(rows)
+        self.labels_ = labels
+        self.votes_ = self._row_weights(self.class_weight, labels)
+        self.prior_ = np.bincount(labels, weights=self.votes_) / len(labels)
+        self.n_neighbors_ = min(self.n_neighbors, len(rows))
+        if self.n_neighbors_ < self.n_neighbors:
+            log.warning("n_neighbors=%d, but all %d training pictures vote", self.n_neighbors, len(rows))
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        cosines = unit_rows(rows) @ self.rows_.T.astype(np.float64)
+        nearest = np.argpartition(-cosines, self.n_neighbors_ - 1, axis=1)[:, : self.n_neighbors_]
+        if self.temperature is None:
+            weights = np.ones(nearest.shape)
+        else:
+            near = np.take_along_axis(cosines, nearest, axis=1)
+            weights = np.exp((near - near.max(axis=1, keepdims=True)) / self.temperature)
+            weights *= self.n_neighbors_ / weights.sum(axis=1, keepdims=True)
+        votes = np.tile(PRIOR_VOTES * self.prior_, (len(rows), 1))
+        np.add.at(votes, (np.arange(len(rows))[:, None], self.labels_[nearest]), weights * self.votes_[nearest])
+        return votes / votes.sum(axis=1, keepdims=True)
+
+
+class CentroidHead(FeatureHead):
+    """The class whose mean direction is nearest, by cosine; every class counts the same, whatever its size.
+
+    temperature: probabilities are softmax(cosine / temperature); None fits it on decisions about each training
+    picture by class means that leave it out. Fitted: `centroids_` (k, d) of length 1, `temperature_`.
+    """
+
+    allowed: ClassVar[dict[str, Allowed]] = {
+        "temperature": or_none(number(0, open_end=True)),
+        "normalize": NORMALIZE,
+    }
+
+    def __init__(self, temperature: float | None = None, normalize: str = "l2") -> None:
+        self.temperature = temperature
+        self.normalize = normalize
+
+    def _fit(self, rows: Floats, labels: Labels) -> None:
+        rows = unit_rows(rows)
+        sums = np.eye(len(self.classes_))[:, labels] @ rows
+        self.centroids_ = unit_rows(sums)
+        if self.temperature is not None:
+            self.temperature_ = float(self.temperature)
+            return
+        # A picture alone in its class cannot be left out of the class mean.
+        paired = np.bincount(labels)[labels] > 1
+        if not paired.any():
+            raise UserError(
+                "every class has a single picture, so no temperature can be fitted: "
+                "add pictures, or give one, such as temperature=0.1"
+            )
+        cosines = rows[paired] @ self.centroids_.T
+        own = sums[labels[paired]] - rows[paired]
+        cosines[np.arange(len(own)), labels[paired]] = (rows[paired] * unit_rows(own)).sum(axis=1)
+        self.temperature_ = fit_temperature(cosines, labels[paired])
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        return probabilities(unit_rows(rows) @ self.centroids_.T, self.temperature_)
