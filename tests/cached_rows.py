@@ -56,8 +56,8 @@ def read_only(folder: str) -> Iterator[None]:
             os.chmod(path, 0o755)
 
 
-@pytest.fixture
-def open_folder() -> Iterator[str]:
+@contextlib.contextmanager
+def folder_for_all() -> Iterator[str]:
     """A folder that every user may enter, which `tmp_path` is not."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)

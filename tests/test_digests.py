@@ -12,13 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cached_rows import open_folder, read_only
+from cached_rows import folder_for_all, read_only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.digests import FILE_NAME, DigestTable, Stamp, take_stamp
-
-__all__ = ["open_folder"]  # a fixture
 
 CONTENT = b"what is in the file"
 DIGEST = hashlib.sha256(CONTENT).digest()
@@ -186,9 +184,11 @@ def test_a_damaged_table_is_announced_and_begun_anew(
 
 
 def test_a_cut_table_never_gives_a_wrong_digest(table: DigestTable, tmp_path: Path) -> None:
-    digests = {write(tmp_path / f"file{n}", b"%d" % n): hashlib.sha256(b"%d" % n).digest() for n in range(200)}
+    digests = {str(tmp_path / f"file{number}"): hashlib.sha256(b"%d" % number).digest() for number in range(200)}
     for path in digests:
-        table.of_file(path)
+        Path(path).touch()
+    settled(path)
+    table.record((path, settled(path), digest) for path, digest in digests.items())
     whole = Path(table.path).read_bytes()
     for length in random.Random(0).sample(range(len(whole)), 40):
         Path(table.path).write_bytes(whole[:length])
@@ -222,33 +222,31 @@ def test_a_table_with_other_values_than_ours_is_not_believed(table: DigestTable,
         assert table.of_file(path) == DIGEST
 
 
-def test_a_read_only_table_is_used_and_not_written(open_folder: str, caplog: pytest.LogCaptureFixture) -> None:
-    known, unknown = write(Path(open_folder) / "known"), write(Path(open_folder) / "unknown", b"other")
-    cache = os.path.join(open_folder, "cache")
-    table = DigestTable(cache)
-    table.of_file(known)
-    os.chmod(known, 0o444)
-    os.chmod(unknown, 0o444)
-    settled(known)
-    table.of_file(known)
-    before = Path(table.path).read_bytes()
-    with read_only(cache), caplog.at_level(logging.WARNING, "bottleneck"):
-        assert table.unchanged([known, unknown]) == {known: DIGEST}
-        assert caplog.text == ""
-        assert table.of_file(unknown) == hashlib.sha256(b"other").digest()
+def test_a_read_only_table_is_used_and_not_written(caplog: pytest.LogCaptureFixture) -> None:
+    with folder_for_all() as folder:
+        known, unknown = write(Path(folder) / "known"), write(Path(folder) / "unknown", b"other")
+        cache = os.path.join(folder, "cache")
+        table = DigestTable(cache)
+        table.of_file(known)
+        before = Path(table.path).read_bytes()
+        with read_only(cache), caplog.at_level(logging.WARNING, "bottleneck"):
+            assert table.unchanged([known, unknown]) == {known: DIGEST}
+            assert caplog.text == ""
+            assert table.of_file(unknown) == hashlib.sha256(b"other").digest()
+            assert table.path in caplog.text
+        assert Path(table.path).read_bytes() == before
+        assert os.listdir(cache) == [FILE_NAME]
+
+
+def test_a_read_only_folder_without_a_table_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with folder_for_all() as folder:
+        path = write(Path(folder) / "file")
+        table = DigestTable(os.path.join(folder, "cache"))
+        with read_only(folder), caplog.at_level(logging.WARNING, "bottleneck"):
+            assert table.unchanged([path]) == {}
+            assert table.of_file(path) == DIGEST
         assert table.path in caplog.text
-    assert Path(table.path).read_bytes() == before
-    assert os.listdir(cache) == [FILE_NAME]
-
-
-def test_a_read_only_folder_without_a_table_is_no_error(open_folder: str, caplog: pytest.LogCaptureFixture) -> None:
-    path = write(Path(open_folder) / "file")
-    table = DigestTable(os.path.join(open_folder, "cache"))
-    with read_only(open_folder), caplog.at_level(logging.WARNING, "bottleneck"):
-        assert table.unchanged([path]) == {}
-        assert table.of_file(path) == DIGEST
-    assert table.path in caplog.text
-    assert os.listdir(open_folder) == ["file"]
+        assert os.listdir(folder) == ["file"]
 
 
 def test_many_threads_record_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,487 @@
+"""One shard: what was written comes back, or an error that names the file. Never a wrong number, never a hang."""
+
+import errno
+import faulthandler
+import json
+import os
+import random
+import resource
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, folder_for_all, keys, read_only, rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
+
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=6)
+BITS = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(autouse=True)
+def no_hang() -> Iterator[None]:
+    """HDF5 that loops for ever heeds no signal: end the whole run then, with a traceback."""
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def write(path: Path, features: np.ndarray, digests: np.ndarray) -> Shard:
+    path.write_bytes(encode_shard(features, digests, SPEC, PROVENANCE))
+    return open_shard(str(path), SPEC)
+
+
+def large(count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of 80 kB, so that a shard has several blocks, the last of them shorter."""
+    return rows(count, 20_000), keys(count)
+
+
+@given(bits=arrays.arrays(np.uint32, SHAPES, elements=BITS), data=st.data())
+@settings(max_examples=60)
+def test_any_rows_come_back_bit_by_bit_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, bits: np.ndarray, data: st.DataObject
+) -> None:
+    features = bits.view("<f4")  # among them NaNs, infinities and denormal numbers
+    shard = write(tmp_path_factory.mktemp("shard") / "shard.h5", features, keys(len(bits)))
+    wanted = np.array(data.draw(st.lists(st.integers(0, len(bits) - 1), max_size=12)), dtype=np.int64)
+    assert (shard.digests == keys(len(bits))).all()
+    assert shard.provenance == PROVENANCE
+    assert shard.row_shape == features.shape[1:]
+    found = shard.read(wanted)
+    assert found.shape == (len(wanted), *features.shape[1:])
+    assert found.tobytes() == features[wanted].tobytes()
+    shard.verify()
+
+
+@given(st.lists(st.integers(0, 9), max_size=25))
+@settings(max_examples=40)
+def test_rows_of_several_blocks_come_in_the_order_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[int]
+) -> None:
+    features, digests = large()
+    path = tmp_path_factory.getbasetemp() / "blocks.h5"
+    shard = open_shard(str(path)) if path.exists() else write(path, features, digests)
+    assert (shard.read(np.array(wanted, dtype=np.int64)) == features[wanted]).all()
+
+
+def test_rows_are_read_into_the_places_given(tmp_path: Path) -> None:
+    features, digests = large()
+    shard = write(tmp_path / "shard.h5", features, digests)
+    target = np.zeros((25, 20_000), np.float32)
+    places = np.array([24, *range(3, 13), 0])
+    wanted = np.array([7, *range(10), 7])
+    shard.read_into(target, places, wanted)
+    assert (target[places] == features[wanted]).all()
+    assert not np.delete(target, places, axis=0).any()
+
+
+def test_rows_of_another_shape_than_expected_are_damage(tmp_path: Path) -> None:
+    shard = write(tmp_path / "shard.h5", rows(3, 1), keys(3))
+    with pytest.raises(DamagedShardError, match="shape"):
+        shard.read_into(np.zeros((3, 8), np.float32), np.arange(3), np.arange(3))
+
+
+def test_other_numbers_are_stored_as_float32(tmp_path: Path) -> None:
+    features = np.arange(12, dtype=">f8").reshape(3, 4).T
+    found = write(tmp_path / "shard.h5", features, keys(4)).read(np.arange(4))
+    assert found.dtype == np.float32
+    assert (found == features).all()
+
+
+def test_hdf5_tools_see_plain_arrays_and_the_whole_spec(tmp_path: Path) -> None:
+    features, digests = rows(5), keys(5)
+    write(tmp_path / "shard.h5", features, digests)
+    with h5py.File(tmp_path / "shard.h5") as file:
+        assert (file["features"][:] == features).all()
+        assert (file["digest"][:] == digests).all()
+        assert json.loads(file.attrs["spec"]) == SPEC.to_json()
+        assert json.loads(file.attrs["provenance"]) == PROVENANCE
+        assert file["features"].chunks is None
+
+
+def test_one_flipped_bit_anywhere_is_noticed_or_harmless(tmp_path: Path) -> None:
+    features, digests = rows(4, 6), keys(4)
+    whole = bytes(encode_shard(features, digests, SPEC, PROVENANCE))
+    path = tmp_path / "shard.h5"
+    chosen = random.Random(0)
+    noticed = 0
+    for position in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << chosen.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            shard = open_shard(str(path), SPEC)
+            shard.verify()
+            found = shard.read(np.arange(len(shard)))
+        except DamagedShardError as error:
+            assert error.path == str(path)
+            noticed += 1
+            continue
+        assert found.tobytes() == features.tobytes()
+        assert (shard.digests == digests).all()
+        assert (shard.spec, shard.provenance) == (SPEC, PROVENANCE)
+    data = features.nbytes + digests.nbytes + len(json.dumps(SPEC.to_json()))
+    assert noticed >= data, "not even every bit of the rows, keys and spec was noticed"
+
+
+def test_a_flipped_bit_in_the_rows_spares_the_other_blocks(tmp_path: Path) -> None:
+    features, digests = large()
+    shard = write(tmp_path / "shard.h5", features, digests)
+    content = bytearray((tmp_path / "shard.h5").read_bytes())
+    content[shard.offset + 4 * shard.row_bytes + 11] ^= 16
+    (tmp_path / "shard.h5").write_bytes(content)
+    for damaged in (shard, open_shard(str(tmp_path / "shard.h5"), SPEC)):
+        assert (damaged.read(np.array([0, 9])) == features[[0, 9]]).all()
+        for wanted in ([4], [0, 4, 9], range(10)):
+            with pytest.raises(DamagedShardError, match=r"shard\.h5: checksum of rows 3 to 5 is wrong"):
+                damaged.read(np.array(wanted))
+        with pytest.raises(DamagedShardError, match="checksum"):
+            damaged.verify()
+
+
+def test_rows_that_changed_places_are_noticed(tmp_path: Path) -> None:
+    features, digests = large(9)
+    path = tmp_path / "shard.h5"
+    shard = write(path, features, digests)
+    content = path.read_bytes()
+    start, size = shard.offset, 3 * shard.row_bytes
+    first, second = content[start : start + size], content[start + size : start + 2 * size]
+    path.write_bytes(content[:start] + second + first + content[start + 2 * size :])
+    with pytest.raises(DamagedShardError, match="checksum"):
+        open_shard(str(path), SPEC).read(np.array([0]))
+
+
+def test_a_cut_shard_is_damaged_wherever_it_was_cut(tmp_path: Path) -> None:
+    features, digests = rows(40, 6), keys(40)
+    whole = bytes(encode_shard(features, digests, SPEC, PROVENANCE))
+    path = tmp_path / "shard.h5"
+    for length in [*random.Random(0).sample(range(len(whole)), 120), 0, 1, 8, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedShardError):
+            open_shard(str(path), SPEC).verify()
+
+
+def test_a_shard_cut_or_lost_after_it_was_opened_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    shard = write(path, *large())
+    os.truncate(path, os.path.getsize(path) // 2)
+    with pytest.raises(DamagedShardError, match="shorter than its rows"):
+        shard.read(np.arange(10))
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        shard.read(np.arange(10))
+    with pytest.raises(FileNotFoundError):
+        open_shard(str(path))
+
+
+def test_overwritten_with_zeros_or_noise_is_damage(tmp_path: Path) -> None:
+    features, digests = rows(4, 6), keys(4)
+    whole = bytes(encode_shard(features, digests, SPEC, PROVENANCE))
+    path = tmp_path / "shard.h5"
+    chosen = random.Random(0)
+    for fill in (bytes, chosen.randbytes):
+        for _ in range(60):
+            start = chosen.randrange(len(whole))
+            changed = whole[:start] + fill(64) + whole[start + 64 :]
+            path.write_bytes(changed[: len(whole)])
+            try:
+                found = open_shard(str(path), SPEC).read(np.arange(4))
+            except DamagedShardError:
+                continue
+            assert found.tobytes() == features.tobytes()
+
+
+def test_a_disk_that_cannot_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = write(tmp_path / "shard.h5", rows(3), keys(3))
+
+    def failing(*_: Any) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(DamagedShardError, match="Input/output error"):
+        shard.verify()
+
+
+def test_reads_that_come_in_pieces_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, digests = large()
+    shard = write(tmp_path / "shard.h5", features, digests)
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, parts, start: preadv(file, [parts[0][:70_001]], start))
+    assert (shard.read(np.arange(10)) == features).all()
+
+
+def test_a_lack_of_file_descriptors_is_no_damage(tmp_path: Path) -> None:
+    path = str(tmp_path / "shard.h5")
+    shard = write(Path(path), rows(3), keys(3))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        for use in (lambda: open_shard(path), shard.verify, lambda: shard.read(np.arange(3))):
+            with pytest.raises(OSError, match="Too many open files"):
+                use()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (open_shard(path).read(np.arange(3)) == rows(3)).all()
+
+
+def test_a_shard_that_one_may_not_read_is_no_damage() -> None:
+    with folder_for_all() as folder:
+        path = os.path.join(folder, "shard.h5")
+        write(Path(path), rows(3), keys(3))
+        with read_only(folder):
+            assert len(open_shard(path)) == 3
+        os.chmod(path, 0o000)
+        os.chmod(folder, 0o755)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError):
+                open_shard(path)
+        finally:
+            os.seteuid(user)
+
+
+def test_a_shard_of_another_spec_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "shard.h5")
+    write(Path(path), rows(3), keys(3))
+    assert open_shard(path).spec == SPEC
+    with pytest.raises(DamagedShardError, match=f"another spec.*{SPEC.folder}"):
+        open_shard(path, OTHER_SPEC)
+
+
+# ---- files made by an enemy: right in their checksums, wrong in what they say ----
+
+FEATURES, DIGESTS = rows(4, 6), keys(4)
+
+
+def honest(file: h5py.File, *without: str, **attributes: Any) -> None:
+    """A valid shard, but for some parts left out and attributes that are replaced."""
+    arrays = {
+        "features": FEATURES,
+        "digest": DIGESTS,
+        "crc32": np.array([zlib.crc32(FEATURES.tobytes(), zlib.crc32(DIGESTS.tobytes()))], "<u4"),
+    }
+    plain = {
+        "format": 1,
+        "spec": np.bytes_(json.dumps(SPEC.to_json())),
+        "provenance": np.bytes_(json.dumps(PROVENANCE)),
+        "block_rows": 100,
+        "digest_crc32": zlib.crc32(DIGESTS.tobytes()),
+    }
+    for name, array in arrays.items():
+        if name not in without:
+            file.create_dataset(name, data=array)
+    for name, value in (plain | attributes).items():
+        if name not in without:
+            file.attrs[name] = value
+
+
+def linked(file: h5py.File, trap: str) -> None:
+    honest(file, "features")
+    file["features"] = h5py.ExternalLink(trap, "features")
+
+
+def soft_linked(file: h5py.File, _: str) -> None:
+    honest(file, "features")
+    file["elsewhere"] = FEATURES
+    file["features"] = h5py.SoftLink("/elsewhere")
+
+
+def linked_keys(file: h5py.File, trap: str) -> None:
+    honest(file, "digest")
+    file["digest"] = h5py.ExternalLink(trap, "digest")
+
+
+def external(file: h5py.File, trap: str) -> None:
+    honest(file, "features")
+    file.create_dataset("features", FEATURES.shape, "<f4", external=[(trap, 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file: h5py.File, trap: str) -> None:
+    honest(file, "features")
+    layout = h5py.VirtualLayout(FEATURES.shape, "<f4")
+    layout[:] = h5py.VirtualSource(trap, "features", FEATURES.shape)
+    file.create_virtual_dataset("features", layout)
+
+
+def endless_virtual(file: h5py.File, trap: str) -> None:
+    honest(file, "features")
+    layout = h5py.VirtualLayout((4, 6), "<f4", maxshape=(None, 6))
+    source = h5py.VirtualSource(trap, "features", (4, 6), maxshape=(None, 6))
+    layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+    file.create_virtual_dataset("features", layout)
+
+
+def compressed(file: h5py.File, _: str) -> None:
+    honest(file, "features")
+    bomb = file.create_dataset("features", (4, 2**26), "<f4", chunks=(1, 2**22), compression="gzip")
+    bomb[0, : 2**22] = 0
+
+
+def declared_40_terabytes(file: h5py.File, _: str) -> None:
+    honest(file, "features", "digest")
+    file.create_dataset("features", (10**10, 1000), "<f4")
+    file.create_dataset("digest", (10**10, 32), "u1")
+
+
+def chunks_of_40_terabytes(file: h5py.File, _: str) -> None:
+    honest(file, "features")
+    file.create_dataset("features", (10**10, 1000), "<f4", chunks=(1, 1000))
+
+
+def compact(file: h5py.File, _: str) -> None:
+    honest(file, "features")
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    space = h5py.h5s.create_simple(FEATURES.shape)
+    h5py.h5d.create(file.id, b"features", h5py.h5t.IEEE_F32LE, space, properties)
+
+
+def replaced(name: str, data: Any) -> Callable[[h5py.File, str], None]:
+    def make(file: h5py.File, _: str) -> None:
+        honest(file, name)
+        file.create_dataset(name, data=data)
+
+    return make
+
+
+def with_group(file: h5py.File, _: str) -> None:
+    honest(file, "features")
+    file.create_group("features")
+
+
+def without(name: str) -> Callable[[h5py.File, str], None]:
+    return lambda file, _: honest(file, name)
+
+
+def attribute(name: str, value: Any) -> Callable[[h5py.File, str], None]:
+    return lambda file, _: honest(file, **{name: value})
+
+
+DEEP = np.bytes_("[" * 20_000)
+HOSTILE: dict[str, Callable[[h5py.File, str], None]] = {
+    "external link": linked,
+    "external link for the keys": linked_keys,
+    "soft link": soft_linked,
+    "external storage": external,
+    "virtual dataset": virtual,
+    "virtual dataset without end": endless_virtual,
+    "compressed bomb": compressed,
+    "40 TB declared": declared_40_terabytes,
+    "40 TB in chunks": chunks_of_40_terabytes,
+    "compact layout": compact,
+    "features a group": with_group,
+    "features float64": replaced("features", FEATURES.astype("<f8")),
+    "features big-endian": replaced("features", FEATURES.astype(">f4")),
+    "features a single number": replaced("features", np.float32(1)),
+    "features without content": replaced("features", h5py.Empty("<f4")),
+    "features of no rows": replaced("features", np.zeros((0, 6), "<f4")),
+    "features of no width": replaced("features", np.zeros((4, 0), "<f4")),
+    "more features than keys": replaced("features", rows(5, 6)),
+    "features of texts": replaced("features", np.array([b"abc", b"def"], dtype=object)),
+    "keys of 31 bytes": replaced("digest", DIGESTS[:, :31]),
+    "keys of signed bytes": replaced("digest", DIGESTS.view(np.int8)),
+    "too few checksums": replaced("crc32", np.zeros(0, "<u4")),
+    "too many checksums": replaced("crc32", np.zeros(2, "<u4")),
+    "wrong checksum": replaced("crc32", np.zeros(1, "<u4")),
+    **{f"no {name}": without(name) for name in ("features", "digest", "crc32")},
+    **{f"no {name}": without(name) for name in ("format", "spec", "provenance", "block_rows", "digest_crc32")},
+    "format of tomorrow": attribute("format", 2),
+    "format a text of variable length": attribute("format", "1"),
+    "format an array": attribute("format", np.ones(1000, int)),
+    "format a fraction": attribute("format", 1.0),
+    "format empty": attribute("format", h5py.Empty("i8")),
+    "spec of variable length": attribute("spec", json.dumps(SPEC.to_json())),
+    "spec no JSON": attribute("spec", np.bytes_("{")),
+    "spec no spec": attribute("spec", np.bytes_("{}")),
+    "spec of another": attribute("spec", np.bytes_(json.dumps(OTHER_SPEC.to_json()))),
+    "spec no UTF-8": attribute("spec", np.bytes_(b"\xff\xfe\xfd")),
+    "spec too deep": attribute("spec", DEEP),
+    "spec an array": attribute("spec", np.array([b"a", b"b"])),
+    "provenance of variable length": attribute("provenance", json.dumps(PROVENANCE)),
+    "provenance a list": attribute("provenance", np.bytes_("[1]")),
+    "provenance too deep": attribute("provenance", DEEP),
+    "blocks of no rows": attribute("block_rows", 0),
+    "blocks of negative rows": attribute("block_rows", -1),
+    "blocks beyond all memory": attribute("block_rows", 2**62),
+    "keys with a wrong checksum": attribute("digest_crc32", 0),
+    "checksum a text of variable length": attribute("digest_crc32", "0"),
+}
+
+
+def test_the_untouched_file_of_the_enemy_would_be_accepted(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "shard.h5", "w", libver="latest") as file:
+        honest(file)
+    assert (open_shard(str(tmp_path / "shard.h5"), SPEC).read(np.arange(4)) == FEATURES).all()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_without_reading_any_other(tmp_path: Path, name: str) -> None:
+    trap = str(tmp_path / "trap")
+    os.mkfifo(trap)  # whoever opens it waits for ever
+    with h5py.File(tmp_path / "shard.h5", "w", libver="latest") as file:
+        HOSTILE[name](file, trap)
+    with pytest.raises(DamagedShardError) as raised:
+        open_shard(str(tmp_path / "shard.h5"), SPEC).verify()
+    assert raised.value.path == str(tmp_path / "shard.h5")
+    assert "\n" not in str(raised.value)
+    assert len(raised.value.reason) < 300
+
+
+def test_a_sparse_file_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    count = 2**30
+    with h5py.File(path, "w", libver="latest") as file:
+        honest(file, "features", "digest", block_rows=count)
+        for name, shape, kind in (("features", (count, 1), "<f4"), ("digest", (count, 32), "u1")):
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple(shape)
+            h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(kind)), space, properties)
+    assert path.stat().st_size > 36 * 2**30
+    assert path.stat().st_blocks * 512 < 2**20
+    with pytest.raises(DamagedShardError, match="too many for one shard"):
+        open_shard(str(path))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(4000), b"text " * 999]
+)
+def test_what_is_no_hdf5_is_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "shard.h5").write_bytes(content)
+    with pytest.raises(DamagedShardError, match=r"shard\.h5: not a readable shard"):
+        open_shard(str(tmp_path / "shard.h5"))
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkdir, os.mkfifo, lambda path: os.symlink("missing", path), lambda path: os.symlink(path, path)]
+)
+def test_what_is_no_file_is_damaged(tmp_path: Path, make: Callable[[str], None]) -> None:
+    path = str(tmp_path / "shard.h5")
+    make(path)
+    with pytest.raises(DamagedShardError, match="not a regular file"):
+        open_shard(path)
+
+
+def test_an_old_header_without_checksums_is_read_but_its_rows_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    with h5py.File(path, "w", libver="earliest") as file:
+        honest(file)
+    content = path.read_bytes()
+    value = struct.pack("<f", FEATURES[2, 3])
+    assert content.count(value) == 1
+    path.write_bytes(content.replace(value, struct.pack("<f", 1e9)))
+    with pytest.raises(DamagedShardError, match="checksum"):
+        open_shard(str(path), SPEC).verify()
