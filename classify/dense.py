@@ -61,7 +61,7 @@ class DenseClassifier(FeatureHead):
         hidden: int | None = None,
         dropout: float = 0.5,
         batch_norm: bool = False,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-4,
         weight_decay: float = 0.0,
         epochs: int = 100,
         batch_size: int = 32,

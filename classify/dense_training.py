@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.errors import UserError
 from classify.base import Floats, Labels
 from featurize.quiet import import_keras
 
@@ -71,7 +72,8 @@ def train_network(
 
     rows (n, d) float32, labels (n,), weights (n,), held_out (n,) bool. Where anything is held out, training stops
     after `plan.patience` epochs without a lower loss on it, and the weights of the best epoch come back; otherwise
-    all epochs are run. The weights of rows count in every loss, not in accuracy.
+    all epochs are run. The weights of rows count in every loss, not in accuracy. Raises UserError where the loss
+    grows beyond all bounds.
     """
     keras = import_keras()
     import tensorflow as tf
@@ -85,26 +87,28 @@ def train_network(
     def right(logits: Any, labels: Any) -> Any:
         return tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
 
+    # One function for the whole epoch: tracing it is the greater part of a small fit.
     @tf.function
-    def train_epoch(rows: Any, labels: Any, weights: Any, order: Any, edges: Any) -> Any:
+    def run_epoch(training: Any, validation: Any, order: Any, edges: Any) -> Any:
         total = tf.zeros(2)
         for i in tf.range(tf.shape(edges)[0] - 1):
             chosen = order[edges[i] : edges[i + 1]]
-            batch = tf.gather(rows, chosen), tf.gather(labels, chosen), tf.gather(weights, chosen)
+            inputs, labels, weights = (tf.gather(part, chosen) for part in training)
             with tf.GradientTape() as tape:
-                logits = network(batch[0], training=True)
-                each = losses(logits, batch[1], batch[2])
+                logits = network(inputs, training=True)
+                each = losses(logits, labels, weights)
                 loss = tf.reduce_mean(each)
-            optimizer.apply_gradients(
-                zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True)
-            )
-            total += tf.stack([tf.reduce_sum(each), tf.reduce_sum(right(logits, batch[1]))])
-        return total / tf.cast(tf.shape(order)[0], tf.float32)
-
-    @tf.function
-    def validate(rows: Any, labels: Any, weights: Any) -> Any:
-        logits = network(rows, training=False)
-        return tf.stack([tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))])
+            gradients = tape.gradient(loss, network.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+            total += tf.stack([tf.reduce_sum(each), tf.reduce_sum(right(logits, labels))])
+        total /= tf.cast(tf.shape(order)[0], tf.float32)
+        if validation is None:
+            return total
+        inputs, labels, weights = validation
+        logits = network(inputs, training=False)
+        return tf.stack(
+            [*tf.unstack(total), tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))]
+        )
 
     def on_device(chosen: np.ndarray) -> tuple[Any, Any, Any]:
         return (
@@ -113,25 +117,27 @@ def train_network(
             tf.constant(weights[chosen], tf.float32),
         )
 
-    training, validation = on_device(~held_out), on_device(held_out)
+    training, validation = on_device(~held_out), on_device(held_out) if held_out.any() else None
     count = int((~held_out).sum())
     # Batches of equal size, within one: a last batch of a single row would throw batch normalisation off.
     batches = -(-count // plan.batch_size)
     edges = tf.constant(np.arange(batches + 1) * count // batches, tf.int32)
     history: History = {"loss": [], "accuracy": []}
-    if held_out.any():
+    if validation is not None:
         history |= {"val_loss": [], "val_accuracy": []}
     best_epoch, best_loss, best_weights = 0, np.inf, None
     for epoch in range(1, plan.epochs + 1):
-        results = train_epoch(*training, tf.constant(random.permutation(count), tf.int32), edges).numpy().tolist()
-        if held_out.any():
-            results += validate(*validation).numpy().tolist()
-        for name, value in zip(history, results, strict=True):
-            history[name].append(value)
+        order = tf.constant(random.permutation(count), tf.int32)
+        for values, value in zip(
+            history.values(), run_epoch(training, validation, order, edges).numpy().tolist(), strict=True
+        ):
+            values.append(value)
+        if not np.isfinite(history["loss"][-1]):
+            raise UserError(f"training diverged in epoch {epoch}: give a learning_rate below {plan.learning_rate:g}")
         if plan.verbose:
             shown = " ".join(f"{name} {values[-1]:.4f}" for name, values in history.items())
             log.info("epoch %d/%d %s", epoch, plan.epochs, shown)
-        if not held_out.any():
+        if validation is None:
             best_epoch = epoch
         elif history["val_loss"][-1] < best_loss:
             best_epoch, best_loss, best_weights = epoch, history["val_loss"][-1], network.get_weights()

@@ -22,10 +22,13 @@ def cli() -> None:
     """Every image passes a frozen CNN once; everything after that reads the cache."""
 
 
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
+class _Lines(logging.Handler):
+    """One line a message, to whatever stderr is at that moment: a progress bar replaces it for its time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
         message = " ".join(record.getMessage().splitlines())
-        return message if record.levelno == logging.INFO else f"{record.levelname.lower()}: {message}"
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        print(level + message, file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for command in (jobs.features, jobs.train, jobs.evaluate, jobs.predict, cache.cache):
         cli.add_command(command)
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
-    log.addHandler(handler)
+    log.addHandler(_Lines())
     log.setLevel(logging.INFO)
     log.propagate = False
     for stream in (sys.stdout, sys.stderr):

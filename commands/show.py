@@ -38,7 +38,8 @@ def _show_scores(report: dict[str, Any]) -> None:
         print(f"validation folder: accuracy {report['validation_accuracy']:.4f}")
     if report.get("cv_accuracy") is not None:
         folds = len(report["cv_scores"])
-        print(f"cross-validation in {folds} folds: accuracy {report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}")
+        accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
+        print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
         print(
             f"leaked: {report['leaked']} pictures are in the training part too, the first is {report['leaked_files'][0]}"

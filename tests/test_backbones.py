@@ -82,10 +82,12 @@ def test_row_says_what_keras_builds(keras, row):
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
 @pytest.mark.parametrize("row", FAMILIES.values(), ids=FAMILIES)
-def test_layers_have_the_names_of_a_fresh_process_in_any_process(keras, row):
+def test_a_network_without_weights_has_the_layers_of_the_pretrained_one_in_a_fresh_process(keras, row):
     fresh = [layer.name for layer in build(keras, row, row.minimum, row.minimum).layers[1:]]
+    if row.module == "efficientnet":
+        fresh.remove("rescaling_1")  # made up for in featurize/weights_file.py
     builder = getattr(keras.applications, row.builder)
-    second = builder(include_top=False, weights="imagenet", input_shape=(row.minimum, row.minimum, 3))
+    second = builder(include_top=False, weights=None, input_shape=(row.minimum, row.minimum, 3))
     assert list(layers_by_name(second)) == fresh
 
 

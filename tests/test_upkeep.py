@@ -1,0 +1,172 @@
+"""`cache ls`, `cache verify`, `cache gc`."""
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, folder_for_all, keys, read_only, rows
+
+from cache.shard import open_shard
+from cache.spec import FeatureSpec
+from cache.store import FeatureStore
+from cache.upkeep import collect_garbage, listing, verify
+
+
+def filled(folder: Path | str, *sizes: int, spec: FeatureSpec = SPEC) -> FeatureStore:
+    store = FeatureStore(str(folder), spec)
+    total, first = sum(sizes), 0
+    for size in sizes:
+        store.commit(rows(total)[first : first + size], keys(total)[first : first + size], PROVENANCE)
+        first += size
+    return store
+
+
+def shards(store: FeatureStore) -> list[Path]:
+    return sorted(Path(store.folder).glob("*.h5"))
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[open_shard(str(path)).offset] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_missing_cache_has_no_rows_and_is_not_created(tmp_path: Path) -> None:
+    missing = str(tmp_path / "cache")
+    assert listing(missing) == {"rows": 0, "shards": 0, "bytes": 0, "specs": []}
+    assert verify(missing).damaged == []
+    assert collect_garbage(missing, 100) == {"files": 0, "rows": 0, "shards": 0}
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_listing_counts_rows_shards_and_bytes_of_every_spec(tmp_path: Path) -> None:
+    one, other = filled(tmp_path, 3, 4), filled(tmp_path, 5, spec=OTHER_SPEC)
+    found = listing(str(tmp_path))
+    assert (found["rows"], found["shards"]) == (12, 3)
+    assert found["bytes"] == sum(path.stat().st_size for path in [*shards(one), *shards(other)])
+    assert [spec["spec"] for spec in found["specs"]] == [SPEC.to_json(), OTHER_SPEC.to_json()]
+    assert [(spec["rows"], spec["row_shape"]) for spec in found["specs"]] == [(7, [8]), (5, [8])]
+
+
+def test_the_listing_leaves_damage_for_verify_to_find(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3, 4)
+    spoiled = str(shards(store)[0])
+    os.truncate(spoiled, 100)
+    assert listing(str(tmp_path))["rows"] == 4
+    assert os.path.exists(spoiled)
+    assert [damage.path for damage in verify(str(tmp_path)).damaged] == [spoiled]
+
+
+def test_verify_names_every_damaged_shard_and_sets_it_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one, other = filled(tmp_path, 3, 4, 5), filled(tmp_path, 6, spec=OTHER_SPEC)
+    spoiled = [str(shards(one)[0]), str(shards(one)[2]), str(shards(other)[0])]
+    os.truncate(spoiled[0], 100)
+    damage(Path(spoiled[1]))
+    damage(Path(spoiled[2]))
+    found = verify(str(tmp_path))
+    assert sorted(damage.path for damage in found.damaged) == sorted(spoiled)
+    assert (found.shards, found.rows) == (1, 4)
+    assert all(path in caplog.text for path in spoiled)
+    assert [path for path in spoiled if os.path.exists(path)] == []
+    assert np.flatnonzero(one.contains(keys(12))).tolist() == [3, 4, 5, 6]
+    again = verify(str(tmp_path))
+    assert (again.shards, again.rows, again.damaged) == (1, 4, [])
+
+
+def test_verify_finds_damage_in_a_cache_that_it_may_not_mend() -> None:
+    with folder_for_all() as folder:
+        store = filled(folder, 3, 4)
+        damage(shards(store)[1])
+        with read_only(folder):
+            found = verify(folder)
+        assert [damage.path for damage in found.damaged] == [str(shards(store)[1])]
+        assert found.rows == 3
+
+
+def test_verify_takes_no_offence_at_a_compaction_beside_it(tmp_path: Path) -> None:
+    filled(tmp_path, *[2] * 30)
+    stop = threading.Event()
+
+    def compact() -> None:
+        store = FeatureStore(str(tmp_path), SPEC)
+        while not stop.is_set():
+            store.compact(60)
+            store.compact(60, {key.tobytes() for key in keys(60)[:59]})
+            store.commit(rows(60)[59:], keys(60)[59:], PROVENANCE)
+
+    thread = threading.Thread(target=compact)
+    thread.start()
+    try:
+        assert [verify(str(tmp_path)).damaged for _ in range(20)] == [[]] * 20
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_garbage_is_temporary_files_and_damaged_shards_and_nothing_else(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3, 4)
+    folder = Path(store.folder)
+    kept = sorted(os.listdir(folder))
+    (folder / "0123.h5.0123456789ab.tmp").write_bytes(b"half")
+    (folder / "spec.json.0123456789ab.tmp").write_bytes(b"half")
+    (folder / "0123.h5.damaged").write_bytes(b"damaged")
+    (folder / "notes of mine.txt").write_bytes(b"notes")
+    assert collect_garbage(str(tmp_path), 1)["files"] == 3
+    assert sorted(os.listdir(folder)) == sorted([*kept, "notes of mine.txt"])
+    assert (store.read(keys(7)) == rows(7)).all()
+
+
+def test_small_shards_of_every_spec_are_merged(tmp_path: Path) -> None:
+    one, other = filled(tmp_path, 3, 4, 5), filled(tmp_path, 6, 7, spec=OTHER_SPEC)
+    assert collect_garbage(str(tmp_path), 100) == {"files": 0, "rows": 0, "shards": 3}
+    assert (one.read(keys(12)) == rows(12)).all()
+    assert (other.read(keys(13)) == rows(13)).all()
+
+
+def test_rows_of_images_that_are_gone_are_dropped_everywhere(tmp_path: Path) -> None:
+    one, other = filled(tmp_path, 3, 4), filled(tmp_path, 7, spec=OTHER_SPEC)
+    keep = {key.tobytes() for key in keys(7)[2:5]}
+    assert collect_garbage(str(tmp_path), 100, keep) == {"files": 0, "rows": 8, "shards": 1}
+    for store in (one, other):
+        assert store.contains(keys(7)).tolist() == [False] * 2 + [True] * 3 + [False] * 2
+        assert (store.read(keys(7)[2:5]) == rows(7)[2:5]).all()
+
+
+def test_garbage_collection_spares_the_file_that_a_writer_is_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector waits for the writer: it comes while the temporary file is there, before its rename."""
+    filled(tmp_path, 3)
+    rename, collected = os.replace, threading.Event()
+
+    def collect() -> None:
+        collect_garbage(str(tmp_path), 1)
+        collected.set()
+
+    collector = threading.Thread(target=collect)
+
+    def slow_rename(source: str, target: str) -> None:
+        if target.endswith(".h5") and not collector.ident:
+            collector.start()
+            assert not collected.wait(0.3)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", slow_rename)
+    store = FeatureStore(str(tmp_path), SPEC)
+    assert store.commit(rows(7)[3:], keys(7)[3:], PROVENANCE) == 4
+    collector.join(30)
+    assert collected.is_set()
+    assert (store.read(keys(7)[3:]) == rows(7)[3:]).all()
+
+
+def test_a_folder_that_is_no_spec_is_announced_and_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = filled(tmp_path, 3)
+    Path(store.folder, "spec.json").write_text("{}")
+    with caplog.at_level(logging.WARNING, "bottleneck"):
+        assert listing(str(tmp_path))["rows"] == 0
+        assert collect_garbage(str(tmp_path), 100, set())["rows"] == 0
+    assert store.folder in caplog.text
+    assert (store.read(keys(3)) == rows(3)).all()
