@@ -175,8 +175,8 @@ def load(
 ) -> "Classifier":
     """A trained model as an object with `predict`, `predict_proba`, `top_k` and `classes_`, kept warm.
 
-    The cache is the one that it was trained with unless `cache_dir` names another; the weights are those of the
-    recorded place, else the file `weights`; both are checked against the recorded digest.
+    The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
+    `weights`, else those of the recorded place; either way their digest must be the recorded one.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
     from classify.classifier import Classifier
@@ -185,7 +185,9 @@ def load(
     from featurize.reopen import reopen
 
     saved = load_saved(model, allow_other_versions)
-    cache_dir = cache_dir or saved.record["cache_dir"]
+    if cache_dir is None:
+        recorded = saved.record["cache_dir"]
+        cache_dir = recorded if os.path.isdir(recorded) else DEFAULT_CACHE
     resolved = reopen(saved.record, DigestTable(cache_dir), weights)
     return Classifier(saved, extractor_for(resolved, cache_dir))
 

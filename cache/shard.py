@@ -112,18 +112,19 @@ class Shard:
         order = np.argsort(wanted, kind="stable")
         wanted, places = wanted[order], places[order]
         block_of = wanted // self.block_rows
+        broken = (np.diff(wanted, prepend=wanted[:1]) != 1) | (np.diff(places, prepend=places[:1]) != 1)
+        breaks = np.cumsum(broken).tolist()  # equal at two positions: wanted and placed one after the other in between
         scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), dtype="<f4")
         with open(self.path, "rb", buffering=0) as file:
             for start, stop in pairwise(np.flatnonzero(np.diff(block_of, prepend=-1, append=-1)).tolist()):
                 block = int(block_of[start])
-                numbers = wanted[start:stop] - block * self.block_rows
-                targets = places[start:stop]
                 count = self._block_length(block)
-                if _is_run(numbers, count) and _is_run(targets - targets[0], count):
-                    self._read_block(file.fileno(), block, rows[targets[0] : targets[0] + count])
+                if stop - start == count and breaks[start] == breaks[stop - 1]:
+                    place = int(places[start])
+                    self._read_block(file.fileno(), block, rows[place : place + count])
                 else:
                     self._read_block(file.fileno(), block, scratch[:count])
-                    rows[targets] = scratch[numbers]
+                    rows[places[start:stop]] = scratch[wanted[start:stop] - block * self.block_rows]
 
     def verify(self) -> None:
         """Read and check every row. Raises `DamagedShardError`, and `OSError` where the file is gone."""
@@ -150,11 +151,6 @@ class Shard:
             rest, offset = rest[count:], offset + count
         if _checksum(rows, self.digests[first : first + len(rows)]) != self.checksums[block]:
             raise DamagedShardError(self.path, f"checksum of rows {first} to {first + len(rows) - 1} is wrong")
-
-
-def _is_run(numbers: np.ndarray, count: int) -> bool:
-    """Whether `numbers` is 0, 1, ... count - 1."""
-    return len(numbers) == count and bool((numbers == np.arange(count)).all())
 
 
 def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:

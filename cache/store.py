@@ -117,6 +117,8 @@ class FeatureStore:
 
         Raises `KeyError` when a row is missing, `DamagedShardError` when a shard fails its checksums.
         """
+        if not self._shards:
+            self.refresh()
         while True:
             shards = self._shards
             try:
@@ -130,7 +132,7 @@ class FeatureStore:
         where, numbers = _locate(shards, digests)
         if (where < 0).any():
             raise KeyError(f"{int((where < 0).sum())} of {len(digests)} rows are not in {self.folder}")
-        row_shape = shards[where[0]].row_shape if len(digests) else (0,)
+        row_shape = shards[0].row_shape if shards else (0,)
         rows = np.empty((len(digests), *row_shape), dtype="<f4")
         order = np.argsort(where, kind="stable")
         bounds = np.flatnonzero(np.diff(where[order], prepend=-1, append=-1))

@@ -107,7 +107,7 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise UserError(
-                f"only one class, {self.classes_[0]!s}, among the training pictures ({len(rows)}): a head needs 2 or more"
+                f"only one class, {self.classes_[0]!s}, among {len(rows)} training pictures: a head needs 2 or more"
             )
         self.mean_: Floats | None = None
         self.scale_: Floats | None = None
@@ -121,7 +121,7 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         rows = validate_data(self, X, reset=False, dtype=np.float32)
         # In float64 a row's probabilities do not depend on the rows it is computed with, up to the last bits.
-        block = max(1, BLOCK // rows.shape[1])
+        block = max(1, BLOCK // self._numbers_per_row())
         return np.concatenate(
             [
                 self._probabilities(self._normalized(rows[start : start + block].astype(np.float64)))
@@ -140,6 +140,10 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
             value = getattr(self, name)
             if not allowed.test(value):
                 raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
+
+    def _numbers_per_row(self) -> int:
+        """The most numbers that predicting one row holds at once."""
+        return int(self.n_features_in_)
 
     def _normalized(self, rows: Floats) -> Floats:
         if self.normalize == "l2":

@@ -16,8 +16,8 @@ from sklearn.model_selection import StratifiedKFold
 from cache.errors import UserError
 from classify.base import Floats, Labels, Seed
 
-# Fits on (rows, labels, row weights) and returns the function from rows to decisions.
-Fit = Callable[[Floats, Labels, Floats], Callable[[Floats], Floats]]
+# Fits the head on the rows numbered by the first argument, and decides about those numbered by the second.
+Decide = Callable[[np.ndarray, np.ndarray], Floats]
 
 INNER_FOLDS = 5
 
@@ -27,10 +27,8 @@ def probabilities(decisions: Floats, temperature: float = 1.0) -> Floats:
     return softmax(_by_class(decisions) / temperature, axis=1)
 
 
-def out_of_fold_temperature(
-    fit: Fit, rows: Floats, labels: Labels, weights: Floats, seed: Seed
-) -> float:
-    """The temperature of a head, from decisions about rows (n, d) that it was not fitted on.
+def out_of_fold_temperature(decide: Decide, labels: Labels, weights: Floats, seed: Seed) -> float:
+    """The temperature of a head, from decisions about rows that it was not fitted on; labels and weights are (n,).
 
     Uses 5 stratified folds, fewer where the smallest class has fewer pictures. Raises UserError for a class with
     one picture.
@@ -42,10 +40,9 @@ def out_of_fold_temperature(
             "add pictures, or use the head logreg"
         )
     splitter = StratifiedKFold(min(INNER_FOLDS, smallest), shuffle=True, random_state=seed)
-    decisions = np.empty((len(rows), labels.max() + 1))
-    for train, held_out in splitter.split(rows, labels):
-        decide = fit(rows[train], labels[train], weights[train])
-        decisions[held_out] = _by_class(decide(rows[held_out]))
+    decisions = np.empty((len(labels), labels.max() + 1))
+    for train, held_out in splitter.split(labels, labels):
+        decisions[held_out] = _by_class(decide(train, held_out))
     return fit_temperature(decisions, labels, weights)
 
 

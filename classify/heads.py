@@ -44,7 +44,7 @@ HEADS: dict[str, Head] = {
         {"C": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]},
     ),
     "svm": Head(
-        "classify.linear",
+        "classify.svm",
         "SVMHead",
         "support vector machine, linear or RBF",
         {"C": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]},

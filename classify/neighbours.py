@@ -65,6 +65,9 @@ class KNNHead(FeatureHead):
         if self.n_neighbors_ < self.n_neighbors:
             log.warning("n_neighbors=%d, but all %d training pictures vote", self.n_neighbors, len(rows))
 
+    def _numbers_per_row(self) -> int:
+        return max(self.rows_.shape)
+
     def _probabilities(self, rows: Floats) -> Floats:
         cosines = unit_rows(rows) @ self.rows_.T.astype(np.float64)
         nearest = np.argpartition(-cosines, self.n_neighbors_ - 1, axis=1)[:, : self.n_neighbors_]

@@ -11,20 +11,25 @@ import os
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
-from cache.atomic import write_atomically
+from cache.atomic import make_folder, write_atomically
 from cache.errors import UserError
 from cache.spec import FeatureSpec
 
 FORMAT = 1
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
-NEEDED = (
-    "head", "classes", "training_counts", "spec", "fingerprint", "network", "weights", "cache_dir", "versions",
-    "payload",
-)  # fmt: skip
+NEEDED = {
+    "head": str, "classes": list, "training_counts": list, "spec": dict, "fingerprint": str, "weights": dict,
+    "cache_dir": str, "versions": dict, "payload": dict,
+}  # fmt: skip
+
+# What unpickling raises for classes that are gone or have other fields by now.
+CANNOT_UNPICKLE = (ImportError, AttributeError, KeyError, IndexError, TypeError, ValueError, EOFError, UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
     """Write the model file and its record, each whole or not at all; returns the full record.
 
     The new record is first put beside the old one (`NAME.json.next`): whenever the process dies, one of the two
-    fits the model file, so an older model is never lost to a half-written newer one.
+    fits the model file, so an older model is never lost to a half-written newer one. Of two processes that save
+    under one name, the second waits for the first. Raises `OSError` where the files cannot be written.
     """
     import joblib
 
@@ -69,13 +75,16 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
         "versions": {library: version(library) for library in LIBRARIES},
         "payload": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     }
-    text = json.dumps(record, indent=2, allow_nan=False).encode()
+    text = json.dumps(record, indent=2, allow_nan=False, default=_plain).encode()
     path = record_path(model)
-    write_atomically(path + ".next", text)
-    write_atomically(model, data)
-    write_atomically(path, text)
-    os.unlink(path + ".next")
-    return record
+    folder, name = os.path.split(os.path.abspath(model))
+    make_folder(folder)
+    with FileLock(os.path.join(folder, f".{name}.lock")):
+        write_atomically(path + ".next", text)
+        write_atomically(model, data)
+        write_atomically(path, text)
+        os.unlink(path + ".next")
+    return json.loads(text)
 
 
 def load(model: str, allow_other_versions: bool = False) -> Saved:
@@ -85,6 +94,7 @@ def load(model: str, allow_other_versions: bool = False) -> Saved:
     record describes, where the fingerprint does not belong to the spec, and, unless `allow_other_versions`, where
     it was written with another major or minor version of scikit-learn (its pickles do not promise to work).
     """
+    model = os.fspath(model)
     try:
         with open(model, "rb") as file:
             data = file.read()
@@ -97,7 +107,7 @@ def load(model: str, allow_other_versions: bool = False) -> Saved:
             f"model {model}: its record names fingerprint {record['fingerprint']}, "
             f"but its spec has {spec.fingerprint}: train it again"
         )
-    written, here = record["versions"].get("scikit-learn", "unknown"), version("scikit-learn")
+    written, here = str(record["versions"].get("scikit-learn", "unknown")), version("scikit-learn")
     if written.split(".")[:2] != here.split(".")[:2] and not allow_other_versions:
         raise UserError(
             f"model {model} was written with scikit-learn {written}, this is {here}: train it again (the features "
@@ -105,7 +115,12 @@ def load(model: str, allow_other_versions: bool = False) -> Saved:
         )
     import joblib
 
-    payload = joblib.load(io.BytesIO(data))
+    try:
+        payload = joblib.load(io.BytesIO(data))
+    except CANNOT_UNPICKLE as error:  # the bytes are those that were saved: their classes have changed since
+        raise UserError(
+            f"model {model} cannot be loaded with these versions ({error!r:.200}): train it again"
+        ) from error
     estimator = payload["estimator"]
     if [str(name) for name in estimator.classes_] != record["classes"]:
         raise UserError(f"model {model}: its classes are not those of its record: train it again")
@@ -119,11 +134,11 @@ def _record_of(model: str, digest: str) -> dict[str, Any]:
     if not found:
         raise UserError(f"model {model}: its record {path} is missing; copy it along with the .joblib file")
     for record in found:
-        if record["payload"]["sha256"] == digest:
+        if record["payload"].get("sha256") == digest:
             return record
     raise UserError(
         f"model {model} is not the file that {path} describes: it has SHA-256 {digest}, the record names "
-        f"{found[0]['payload']['sha256']}; it was not loaded"
+        f"{found[0]['payload'].get('sha256')}; it was not loaded"
     )
 
 
@@ -133,18 +148,24 @@ def _read_record(path: str) -> dict[str, Any] | None:
             record = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the record {path} cannot be read ({error}); train the model again") from None
+    if not isinstance(record, dict) or "format" not in record:
+        raise UserError(f"the record {path} is not that of a model; train the model again")
+    if record["format"] != FORMAT:
+        raise UserError(f"the record {path} has format {record['format']!r:.20}, this version reads {FORMAT}")
+    wrong = [key for key, kind in NEEDED.items() if not isinstance(record.get(key), kind)]
+    if not wrong and record["weights"].keys() != {"kind", "path"}:
+        wrong = ["weights"]
+    if wrong:
+        raise UserError(f"the record {path} is damaged: {wrong[0]!r} is missing or no value for it")
     try:
-        if record["format"] != FORMAT:
-            raise UserError(f"the record {path} has format {record['format']}, this version reads {FORMAT}")
-        for key in NEEDED:
-            record[key]
         FeatureSpec.from_json(record["spec"])
-        record["payload"]["sha256"] + record["weights"]["kind"] + record["weights"]["path"]
-        record["versions"].get("scikit-learn", "").split(".")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"the record {path} is not that of a model ({error!r:.100})") from None
+    except ValueError as error:
+        raise UserError(f"the record {path} is damaged: {error}") from None
     return record
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a parameter that it does not know: numpy's numbers as numbers, other objects in words."""
+    return value.item() if isinstance(value, np.generic) else repr(value)

@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import logging
 import os
 from typing import Any
 
 from cache.atomic import write_atomically
 from classify.metrics import Scores
+
+log = logging.getLogger("bottleneck")
 
 
 def write_tables(model: str, scores: Scores, infix: str = "") -> None:
@@ -20,6 +23,12 @@ def write_tables(model: str, scores: Scores, infix: str = "") -> None:
 
 
 def write_evaluation(model: str, scores: Scores, report: dict[str, Any]) -> None:
-    """Write the tables and the whole report of an evaluation beside the model: NAME.evaluation.json and so on."""
-    write_tables(model, scores, ".evaluation")
-    write_atomically(os.path.splitext(model)[0] + ".evaluation.json", json.dumps(report, indent=2).encode())
+    """Write the tables and the whole report of an evaluation beside the model: NAME.evaluation.json and so on.
+
+    Where that folder cannot be written (a model may be everybody's to read), the scores are still the caller's.
+    """
+    try:
+        write_tables(model, scores, ".evaluation")
+        write_atomically(os.path.splitext(model)[0] + ".evaluation.json", json.dumps(report, indent=2).encode())
+    except OSError as error:
+        log.warning("the evaluation is not saved beside the model: %s: %s", error.filename, error.strerror)

@@ -1,7 +1,7 @@
 """Fit a head on cached features and score it honestly: split, search, fit, score, cross-validate, refit."""
 
-import logging
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from classify.heads import make_head, search_grid
+from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.split import GroupedFolds, duplicate_groups, folds, holdout, leaks
-
-log = logging.getLogger("bottleneck")
 
 SEARCH_FOLDS = 5
 OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
@@ -38,6 +36,13 @@ class Dataset:
     def part(self, name: str) -> np.ndarray:
         """Indices of the rows of a part."""
         return np.flatnonzero(self.parts == name)
+
+    def own_train_part(self) -> np.ndarray:
+        """Indices of the rows to fit on under the data's own split. Raises UserError where there is none."""
+        rows = self.part("train")
+        if not len(rows):
+            raise UserError("no picture of the train folder could be used: see the failed images")
+        return rows
 
     def own_test_part(self) -> str:
         """The part that is scored under the data's own split: test, else validation. Raises UserError without one."""
@@ -109,10 +114,13 @@ def train_head(
     """
     seconds: dict[str, float] = {}
     groups = duplicate_groups(data.digests)
+    everything = np.arange(len(data.labels))
     if data.has_own_split:
-        train, test = data.part("train"), data.part(data.own_test_part())
+        train, test = data.own_train_part(), data.part(data.own_test_part())
     else:
         train, test = holdout(data.labels, groups, test_size, seed)
+    pool = train if data.has_own_split else everything
+    cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         estimator, best, table = _fit(data, train, groups, head, params, seed, search)
     with _timed(seconds, "score"):
@@ -131,9 +139,8 @@ def train_head(
     if data.has_own_split and data.own_test_part() == "test" and len(validation := data.part("validation")):
         training.validation_accuracy = score_head(estimator, data, counts, validation).accuracy
     if cv:
-        pool = train if data.has_own_split else np.arange(len(data.labels))
         with _timed(seconds, "cross-validation"):
-            for inner_train, inner_test in folds(data.labels[pool], groups[pool], cv, seed):
+            for inner_train, inner_test in cv_folds:
                 fitted, _, _ = _fit(data, pool[inner_train], groups, head, params, seed, search)
                 held_out = pool[inner_test]
                 training.cv_scores.append(
@@ -141,7 +148,6 @@ def train_head(
                 )
     if refit:
         with _timed(seconds, "refit"):
-            everything = np.arange(len(data.labels))
             training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
         training.trained_on = data.digests
     return training
@@ -162,14 +168,17 @@ def _fit(
     estimator = make_head(head, params, seed)
     features, labels = data.features[rows], data.labels[rows]
     if not search:
-        return estimator.fit(features, labels), {}, []
+        return fit_head(estimator, features, labels), {}, []
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import GridSearchCV
 
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
     searched = GridSearchCV(estimator, grid, cv=GroupedFolds(SEARCH_FOLDS, seed), refit=False, error_score="raise")
-    searched.fit(features, labels, groups=groups[rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # announced below, if it is that of the best candidate
+        searched.fit(features, labels, groups=groups[rows])
     results = searched.cv_results_
     table = [
         {"params": chosen, "accuracy": float(mean), "std": float(std)}
@@ -178,7 +187,7 @@ def _fit(
         )
     ]
     best = searched.best_params_
-    return make_head(head, params | best, seed).fit(features, labels), best, table
+    return fit_head(make_head(head, params | best, seed), features, labels), best, table
 
 
 @contextmanager

@@ -18,14 +18,14 @@ class Engine:
     """Forward passes of `network` (keras.Model: pixels 0..255 RGB in, features (n, d) float32 out).
 
     `forward_passes` counts the pictures that went through the network, padding excluded; `dimension` is d;
-    `compile_seconds` is the time that went into compiling.
+    `startup_seconds` is the time that went into compiling, and into `network` as far as its builder adds it.
     """
 
     def __init__(self, network: Any):
         self.size: tuple[int, int] = tuple(network.input_shape[1:3])
         self.dimension: int = network.output_shape[1]
         self.forward_passes = 0
-        self.compile_seconds = 0.0
+        self.startup_seconds = 0.0
         self._network = network
         self._compiled: dict[tuple[int, str], Any] = {}
 
@@ -45,7 +45,7 @@ class Engine:
         if key not in self._compiled:
             start = time.perf_counter()
             self._compiled[key] = _compile(self._network, (shape, *self.size, 3), pixels.dtype.name)
-            self.compile_seconds += time.perf_counter() - start
+            self.startup_seconds += time.perf_counter() - start
         return self._compiled[key](pixels)[:count]
 
     @property

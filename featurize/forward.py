@@ -47,27 +47,31 @@ def decoded(sources: Sequence[Source], size: tuple[int, int], resize: str) -> It
     return in_order(one, sources, ahead=2 * BATCH)
 
 
-def forward(pictures: Iterable[Picture], ready_engine: Callable[[], Engine]) -> Iterator[Row]:
-    """The rows of `pictures`. `ready_engine` is asked once, when the first picture has been decoded."""
+def forward(pictures: Iterable[Picture], ready_engine: Callable[[], Engine]) -> Iterator[list[Row]]:
+    """The rows of `pictures`: those of a batch together, as soon as it is full, and each failure at once.
+
+    `ready_engine` is asked once, when the first picture has been decoded.
+    """
     batch: list[tuple[int, Picture]] = []
     engine: Engine | None = None
     for position, picture in enumerate(pictures):
         if picture.pixels is None:
-            yield Row(position, picture.digest, None, picture.reason)
+            yield [Row(position, picture.digest, None, picture.reason)]
             continue
         engine = engine or ready_engine()
         batch.append((position, picture))
         if len(batch) == BATCH:
-            yield from _rows(batch, engine)
+            yield _rows(batch, engine)
             batch = []
     if engine and batch:
-        yield from _rows(batch, engine)
+        yield _rows(batch, engine)
 
 
-def _rows(batch: list[tuple[int, Picture]], engine: Engine) -> Iterator[Row]:
+def _rows(batch: list[tuple[int, Picture]], engine: Engine) -> list[Row]:
     features = engine(np.stack([picture.pixels for _, picture in batch if picture.pixels is not None]))
-    for (position, picture), row in zip(batch, features, strict=True):
-        if np.isfinite(row).all():
-            yield Row(position, picture.digest, row)
-        else:
-            yield Row(position, picture.digest, None, "its features are not finite numbers")
+    return [
+        Row(position, picture.digest, row)
+        if np.isfinite(row).all()
+        else Row(position, picture.digest, None, "its features are not finite numbers")
+        for (position, picture), row in zip(batch, features, strict=True)
+    ]

@@ -53,6 +53,8 @@ def build_network(
         row.check_size(size)
         network = _headless(keras, row, weights, size)
         output = _output(keras, backbone, layers_by_name(network), layer or row.last_layer)
+        if row.module == "convnext" and layer in (None, row.last_layer) and pooling != "flatten":
+            output = _pooled_then_normalised(keras, network, pooling)
 
     trunk = keras.Model(network.inputs[0], output, name="backbone")
     pixels = keras.Input((*size, 3), dtype="float32", name="pixels")
@@ -162,6 +164,12 @@ def _output(keras: Any, backbone: str, layers: dict[str, Any], name: str) -> Any
     if not hasattr(output, "shape"):
         raise UserError(f"layer {name!r} of {backbone} has several outputs: choose another")
     return output
+
+
+def _pooled_then_normalised(keras: Any, network: Any, pooling: str) -> Any:
+    """What a ConvNeXt was trained as: its last normalisation comes after the pooling (Keras' `pooling=` does so)."""
+    normalisation = network.layers[-1]
+    return normalisation(_pool(keras, normalisation.input, pooling))
 
 
 def _pool(keras: Any, x: Any, pooling: str) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from featurize.extract import Extractor
+from featurize.extraction import as_keys
+from featurize.hashing import digest_sources
 
 SAME_COSINE = 0.99999  # rounding of another batch shape or library version stays far above
 
@@ -13,13 +15,16 @@ SAME_COSINE = 0.99999  # rounding of another batch shape or library version stay
 def largest_difference(
     extractor: Extractor, paths: Sequence[str], sample: int, seed: int = 0
 ) -> tuple[int, float, float]:
-    """Recompute up to `sample` cached images: (how many, largest absolute difference, smallest cosine)."""
-    chosen = random.Random(seed).sample(list(paths), min(sample, len(paths)))
-    extraction, stored = extractor.features(chosen)
-    usable = [chosen[i] for i in extraction.succeeded]
-    _, again = extractor.without_cache(usable)
-    if not usable:
+    """Recompute up to `sample` of those images that are cached: (how many, largest difference, smallest cosine)."""
+    digests, _ = digest_sources(paths, extractor.table, lambda *_: None)
+    readable = [(path, digest) for path, digest in zip(paths, digests, strict=True) if digest]
+    cached = extractor.store.contains(as_keys([digest for _, digest in readable]))
+    stored = [path for (path, _), there in zip(readable, cached, strict=True) if there]
+    chosen = random.Random(seed).sample(stored, min(sample, len(stored)))
+    if not chosen:
         return 0, 0.0, 1.0
-    norms = np.linalg.norm(stored, axis=1) * np.linalg.norm(again, axis=1)
-    cosines = (stored * again).sum(axis=1) / np.maximum(norms, np.finfo(np.float32).tiny)
-    return len(usable), float(np.abs(stored - again).max()), float(cosines.min())
+    before = extractor.features(chosen)[1]
+    after = extractor.without_cache(chosen)[1]
+    norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    cosines = (before * after).sum(axis=1) / np.maximum(norms, np.finfo(np.float32).tiny)
+    return len(chosen), float(np.abs(before - after).max()), float(cosines.min())

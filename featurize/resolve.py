@@ -18,6 +18,7 @@ from featurize.weights import Weights, locate, random_identity
 
 DEFAULT_BACKBONE = "mobilenet_v2"
 POOLINGS = ("avg", "max", "flatten")
+LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
 class SpecOptions(TypedDict, total=False):
@@ -34,11 +35,15 @@ class SpecOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, and where its network comes from on this machine: a backbone's name or a saved model's path."""
+    """A spec, and where its weights are on this machine."""
 
     spec: FeatureSpec
-    network: str
     weights: Weights
+
+    @property
+    def network(self) -> str:
+        """What `build_network` is asked for: a backbone's name, or the path of a saved model, its own weights."""
+        return self.weights.path if self.spec.backbone == OWN_MODEL else self.spec.backbone
 
 
 def resolve(
@@ -59,6 +64,7 @@ def resolve(
     _one_of("pooling", pooling, POOLINGS)
     _one_of("resize", resize, RESIZES)
     sides = parse_size(size)
+    backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
         return _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
     row = find_backbone(backbone)
@@ -69,7 +75,7 @@ def resolve(
     found = locate(row, sides, weights)
     spec = FeatureSpec(
         backbone=backbone,
-        weights=random_identity() if found.kind == "random" else "sha256:" + table.of_file(found.path).hex(),
+        weights=identity(found, table),
         layer=layer or row.last_layer,
         pooling=pooling,
         size=sides,
@@ -77,7 +83,7 @@ def resolve(
         preprocess=row.module,
         decoder=DECODER,
     )
-    return Resolved(spec, backbone, found)
+    return Resolved(spec, found)
 
 
 def _own_model(
@@ -92,13 +98,15 @@ def _own_model(
 ) -> Resolved:
     if weights is not None:
         raise UserError(f"weights {weights!r}: {path} brings its own; leave the option out")
+    path = os.path.abspath(os.path.expanduser(path))  # it goes into the records of models, to be found from elsewhere
     if not os.path.isfile(path):
         raise UserError(f"backbone {path}: no such file; give a model saved with model.save('name.keras')")
     if preprocess not in (None, "none", *preprocess_names()):
         raise UserError(f"preprocess {preprocess!r}: choose one of none, {', '.join(preprocess_names())}")
+    found = Weights("file", path)
     spec = FeatureSpec(
         backbone=OWN_MODEL,
-        weights="sha256:" + table.of_file(path).hex(),
+        weights=identity(found, table),
         layer=layer or "",
         pooling=pooling,
         size=size,
@@ -106,7 +114,22 @@ def _own_model(
         preprocess=preprocess or "none",
         decoder=DECODER,
     )
-    return Resolved(spec, path, Weights("file", path))
+    return Resolved(spec, found)
+
+
+def identity(weights: Weights, table: DigestTable) -> str:
+    """What a spec says of weights: the SHA-256 of their file, or what decides random ones.
+
+    Raises UserError where the file cannot be read.
+    """
+    if weights.kind == "random":
+        return random_identity()
+    try:
+        return "sha256:" + table.of_file(weights.path).hex()
+    except OSError as error:
+        raise UserError(
+            f"weights {weights.path} cannot be read ({error.strerror}): say where they are with --weights (weights=)"
+        ) from None
 
 
 def preprocess_names() -> list[str]:
@@ -115,14 +138,20 @@ def preprocess_names() -> list[str]:
 
 
 def parse_size(size: int | str | tuple[int, int] | None) -> tuple[int, int] | None:
-    """(height, width) in pixels of 160, "160", "160x120" or (160, 120); None stays None."""
+    """(height, width) in pixels of 160, "160", "160x120" or (160, 120); None stays None.
+
+    Raises UserError for anything else, and for sides that no network can be run at.
+    """
     if size is None:
         return None
     text = "x".join(map(str, size)) if isinstance(size, tuple | list) else str(size)
     sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
-    if not sides or int(sides[1]) < 1 or int(sides[2] or 1) < 1:
-        raise UserError(f"size {size!r}: give a side in pixels such as 224, or HEIGHTxWIDTH such as 160x240")
-    return int(sides[1]), int(sides[2] or sides[1])
+    height, width = (int(sides[1]), int(sides[2] or sides[1])) if sides else (0, 0)
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        raise UserError(
+            f"size {size!r}: give a side in pixels such as 224, or HEIGHTxWIDTH such as 160x240, up to {LARGEST_SIDE}"
+        )
+    return height, width
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:

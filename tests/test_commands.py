@@ -152,7 +152,7 @@ def test_too_many_bad_images_exit_1_with_the_rest_committed_and_the_report_writt
         (["predict", "--model", "{model}"], "no images"),
         (["predict", "--model", "{model}", "gone.jpg"], "gone.jpg"),
         (["predict", "--model", "{model}", "--pooling", "max", "{data}"], "trained with pooling avg"),
-        (["predict", "--model", "{model}", "--size", "224", "{data}"], "(96, 96)"),
+        (["predict", "--model", "{model}", "--size", "224", "{data}"], "trained with size 96x96"),
         (["predict", "--model", "{model}", "--head", "svm", "{data}"], "logreg"),
         (["evaluate", "--data", "{data}", "--model", "{model}", "--backbone", "vgg16"], "mobilenet_v2_035"),
         (["cache", "explain", *OPTIONS, "gone.jpg"], "gone.jpg"),

@@ -51,6 +51,8 @@ def assert_same_features(found, expected):
         ("resnet50_v2", (224, 224), "flatten", 7 * 7 * 2048),
         ("efficientnet_b0", (224, 224), "avg", 1280),
         ("mobilenet_v2_035", (96, 160), "max", 1280),
+        ("convnext_tiny", (64, 64), "avg", 768),
+        ("convnext_tiny", (64, 64), "max", 768),
     ],
 )
 def test_features_are_those_of_plain_keras(name, size, pooling, dimension):

@@ -439,6 +439,15 @@ def test_a_hostile_file_is_refused_without_reading_any_other(tmp_path: Path, nam
     assert len(raised.value.reason) < 300
 
 
+@pytest.mark.parametrize("name", ["format", "spec", "provenance", "digest_crc32"])
+def test_a_text_of_variable_length_is_not_even_read(tmp_path: Path, name: str) -> None:
+    """It lies in a heap without checksums, where one wrong bit can make HDF5 loop for ever."""
+    with h5py.File(tmp_path / "shard.h5", "w", libver="latest") as file:
+        honest(file, **{name: json.dumps(SPEC.to_json())})
+    with pytest.raises(DamagedShardError, match=f"attribute {name} has another type"):
+        open_shard(str(tmp_path / "shard.h5"))
+
+
 def test_a_sparse_file_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "shard.h5"
     count = 2**30

@@ -411,6 +411,7 @@ def test_a_compaction_killed_before_it_removed_the_old_shards_loses_nothing(
     assert (later.read(keys(7)) == rows(7)).all()
     assert later.commit(rows(7), keys(7), PROVENANCE) == 0
     assert later.compact(100) == (7, 2)
+    assert sum(map(len, later.refresh())) == 7
     assert (later.read(keys(7)) == rows(7)).all()
 
 
@@ -436,21 +437,31 @@ def test_a_damaged_shard_does_not_stop_the_compaction_of_the_others(tmp_path: Pa
 # ---- many at once ----
 
 
-def test_the_lock_is_taken_again_by_its_holder_but_by_nobody_else(store: FeatureStore, tmp_path: Path) -> None:
-    done = threading.Event()
+def test_the_lock_is_taken_again_by_its_holder_but_by_nobody_else(tmp_path: Path) -> None:
+    store = filled(tmp_path, 2, 2)
+    done: list[str] = []
 
     def commit() -> None:
-        FeatureStore(str(tmp_path), SPEC).commit(rows(2), keys(2), PROVENANCE)
-        done.set()
+        FeatureStore(str(tmp_path), SPEC).commit(rows(8)[6:], keys(8)[6:], PROVENANCE)
+        done.append("commit")
 
-    other = threading.Thread(target=commit)
-    with store.lock():
-        other.start()
-        assert store.commit(rows(4)[2:], keys(4)[2:], PROVENANCE) == 2
+    def compact() -> None:
         FeatureStore(str(tmp_path), SPEC).compact(100)
-        assert not done.wait(0.2)
-    other.join(30)
-    assert done.is_set()
+        done.append("compact")
+
+    others = [threading.Thread(target=commit), threading.Thread(target=compact)]
+    with store.lock():
+        for other in others:
+            other.start()
+        assert store.commit(rows(6)[4:], keys(6)[4:], PROVENANCE) == 2
+        assert FeatureStore(str(tmp_path), SPEC).compact(4) == (0, 1)
+        for other in others:
+            other.join(0.2)
+        assert done == []
+    for other in others:
+        other.join(30)
+    assert sorted(done) == ["commit", "compact"]
+    assert (store.read(keys(8)) == rows(8)).all()
 
 
 HOLDER = """

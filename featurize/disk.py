@@ -1,0 +1,41 @@
+"""Room on the disk for the rows to come, looked for before the first of them is computed."""
+
+import logging
+import os
+import shutil
+
+from cache.errors import UserError
+from cache.spec import DIGEST_BYTES
+
+log = logging.getLogger("bottleneck")
+
+OVERHEAD = 1.05  # checksums, and what the file system keeps for itself
+
+
+def require_room(folder: str, rows: int, dimension: int) -> None:
+    """Announce the size of `rows` rows of `dimension` float32 in `folder`, which need not exist yet.
+
+    Raises UserError where the disk has too little room for them.
+    """
+    expected = rows * (4 * dimension + DIGEST_BYTES)
+    text = f"{rows} rows of {dimension} numbers, about {readable(expected)}"
+    log.info("to compute: %s in %s", text, folder)
+    existing = os.path.abspath(folder)
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    free = shutil.disk_usage(existing).free
+    if expected * OVERHEAD > free:
+        raise UserError(
+            f"too little disk: {text}, but {readable(free)} are free in {existing}; "
+            "choose another --cache-dir or smaller features (--pooling avg)"
+        )
+
+
+def readable(count: float) -> str:
+    """A number of bytes with three digits and a unit: "5.15 KB"."""
+    unit = "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if count < 999.5:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:.3g} {unit}"
