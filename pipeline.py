@@ -242,16 +242,22 @@ def export(
     Returns (rows written, images that failed).
     """
     from cache.export import export_rows
+    from cache.shard import DamagedShardError
     from classify.labels import find_labelled
 
     spec, label_source = _parted(options)
     extractor = open_extractor(cache_dir, **spec)
     found = find_labelled(data, **label_source)
     paths = found.paths or found.all_images
-    extraction = extractor.run(paths)
-    kept = extraction.succeeded
-    labels = [found.labels[i] for i in kept] if found.labels else None
-    export_rows(extractor.store, extraction.keys, [paths[i] for i in kept], labels, output)
+    while True:
+        extraction = extractor.run(paths)
+        kept = extraction.succeeded
+        labels = [found.labels[i] for i in kept] if found.labels else None
+        try:
+            export_rows(extractor.store, extraction.keys, [paths[i] for i in kept], labels, output)
+            break
+        except DamagedShardError as error:  # its rows are then missing, and computed again
+            extractor.store.set_aside(error)
     return len(kept), len(extraction.failures) + len(found.failures)
 
 

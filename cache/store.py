@@ -4,6 +4,7 @@ A shard's presence under its final name is its commit; a committed shard is neve
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -170,7 +171,13 @@ class FeatureStore:
         self._write_spec()
         path = os.path.join(self.folder, f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}{SHARD_SUFFIX}")
         image = encode_shard(rows, digests, self.spec, provenance)
-        write_atomically(path, image, check=lambda temporary: open_shard(temporary, self.spec).verify())
+        write_atomically(path, image, self._read_back)
+
+    def _read_back(self, path: str) -> None:
+        try:
+            open_shard(path, self.spec).verify()
+        except DamagedShardError as damage:  # not of the cache, but of what was to be added: the disk does not keep it
+            raise OSError(errno.EIO, damage.reason) from damage
 
     def _write_spec(self) -> None:
         path = os.path.join(self.folder, SPEC_FILE)

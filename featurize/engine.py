@@ -6,6 +6,7 @@ came with it.
 """
 
 import time
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -55,6 +56,7 @@ class Engine:
         return {"engine": "tensorflow"} | {library: version(library) for library in libraries}
 
 
+@lru_cache(maxsize=8)  # both shapes of the networks that are kept, see featurize/extract.py
 def _compile(network: Any, shape: tuple[int, ...], dtype: str) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

@@ -47,7 +47,6 @@ class Extractor:
         self._resolved = resolved
         self._shard_rows = shard_rows
         self._engine: Engine | None = None
-        self._building = threading.Lock()
 
     def record(self) -> dict[str, Any]:
         """What a model's record keeps to find the same computation and the same rows again."""
@@ -115,16 +114,10 @@ class Extractor:
     @property
     def engine(self) -> Engine:
         """The compiled network. Imports TensorFlow."""
-        with self._building:
+        with _building:
             if self._engine is None:
-                from featurize.network import build_network
-
                 start = time.perf_counter()
-                spec, checked = self.spec, check_weights(self._resolved, self.table)
-                network = build_network(
-                    checked.network, checked.weights, spec.size, spec.layer or None, spec.pooling, spec.preprocess
-                )
-                self._engine = Engine(network)
+                self._engine = Engine(_network(check_weights(self._resolved, self.table)))
                 self._engine.startup_seconds += time.perf_counter() - start
             return self._engine
 
@@ -202,12 +195,19 @@ class Extractor:
 
 
 def extractor_for(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
-    """The extractor of a spec and cache; its engine stays warm between calls in one process."""
-    return _warm_extractor(resolved, os.path.abspath(cache_dir), shard_rows)
+    """The extractor of a spec and cache."""
+    return Extractor(resolved, cache_dir, shard_rows)
 
 
-# Behind a function that spells out every argument: to `lru_cache`, a default left out is not the same one given.
-_warm_extractor = lru_cache(maxsize=4)(Extractor)
+_building = threading.Lock()
+
+
+@lru_cache(maxsize=4)  # training, predicting and transforming in one process need it built once
+def _network(checked: Resolved) -> Any:
+    from featurize.network import build_network
+
+    spec = checked.spec
+    return build_network(checked.network, checked.weights, spec.size, spec.layer or None, spec.pooling, spec.preprocess)
 
 
 @contextmanager

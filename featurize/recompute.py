@@ -27,4 +27,5 @@ def largest_difference(
     after = extractor.without_cache(chosen)[1]
     norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     cosines = (before * after).sum(axis=1) / np.maximum(norms, np.finfo(np.float32).tiny)
+    cosines[(before == after).all(axis=1)] = 1  # rows of zeros have no direction
     return len(chosen), float(np.abs(before - after).max()), float(cosines.min())

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import cache.store
-from cache.shard import DamagedShardError, open_shard
+from cache.shard import DamagedShardError, encode_shard, open_shard
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore, stored_specs
 
@@ -338,6 +339,24 @@ def test_a_full_disk_is_an_error_naming_the_path_and_loses_nothing(tmp_path: Pat
     assert (store.read(keys(100)[:50]) == rows(100, 500)[:50]).all()
     assert store.commit(rows(100, 500), keys(100), PROVENANCE) == 50
     assert (store.read(keys(100)) == rows(100, 500)).all()
+
+
+def test_a_shard_that_reads_back_wrong_is_an_error_and_no_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(tmp_path, 3)
+
+    def miswritten(*arguments: Any) -> memoryview:
+        content = bytearray(encode_shard(*arguments))
+        content[-1] ^= 1
+        return memoryview(content)
+
+    names = sorted(os.listdir(store.folder))
+    monkeypatch.setattr(cache.store, "encode_shard", miswritten)
+    with pytest.raises(OSError, match=rf"Input/output error: '{store.folder}"):
+        store.commit(rows(7), keys(7), PROVENANCE)
+    assert sorted(os.listdir(store.folder)) == names
+    assert (store.read(keys(3)) == rows(7)[:3]).all()
 
 
 # ---- compaction ----
