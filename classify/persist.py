@@ -55,8 +55,8 @@ def record_path(model: str) -> str:
     return stem + ".json"
 
 
-def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> dict[str, Any]:
-    """Write the model file and its record, each whole or not at all; returns the full record.
+def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> None:
+    """Write the model file and its record, each whole or not at all.
 
     The new record is first put beside the old one (`NAME.json.next`): whenever the process dies, one of the two
     fits the model file, so an older model is never lost to a half-written newer one. Of two processes that save
@@ -84,7 +84,6 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
         write_atomically(model, data)
         write_atomically(path, text)
         os.unlink(path + ".next")
-    return json.loads(text)
 
 
 def load(model: str, allow_other_versions: bool = False) -> Saved:
@@ -157,8 +156,10 @@ def _read_record(path: str) -> dict[str, Any] | None:
     wrong = [key for key, kind in NEEDED.items() if not isinstance(record.get(key), kind)]
     if not wrong and record["weights"].keys() != {"kind", "path"}:
         wrong = ["weights"]
+    if not wrong and len(record["training_counts"]) != len(record["classes"]):
+        wrong = ["training_counts"]
     if wrong:
-        raise UserError(f"the record {path} is damaged: {wrong[0]!r} is missing or no value for it")
+        raise UserError(f"the record {path} is damaged: {wrong[0]!r} is missing or has no usable value")
     try:
         FeatureSpec.from_json(record["spec"])
     except ValueError as error:

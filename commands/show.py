@@ -41,9 +41,8 @@ def _show_scores(report: dict[str, Any]) -> None:
         accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
         print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
-        print(
-            f"leaked: {report['leaked']} pictures are in the training part too, the first is {report['leaked_files'][0]}"
-        )
+        first = _printable(report["leaked_files"][0])
+        print(f"leaked: {report['leaked']} pictures are among those trained on, the first is {first}")
 
 
 def _printable(path: str) -> str:

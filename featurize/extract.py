@@ -108,8 +108,8 @@ class Extractor:
                     extraction.digests[row.position] = row.digest
                     extraction.new.add(row.digest)
                     rows[row.position] = row.features
-        features = np.array([rows[position] for position in sorted(rows)], np.float32)
-        return self._metered(extraction, before), features.reshape(len(rows), -1)
+        features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
+        return self._metered(extraction, before), features
 
     @property
     def engine(self) -> Engine:

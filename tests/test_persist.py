@@ -1,0 +1,297 @@
+"""Saved heads: what was saved is what is loaded, or nothing is unpickled and one line says why."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import sklearn
+from cached_rows import SPEC, keys
+from conftest import REPOSITORY
+from sklearn.datasets import load_digits
+
+import classify.persist
+from cache.atomic import write_atomically
+from cache.errors import UserError
+from classify.heads import HEADS, make_head
+from classify.persist import load, record_path, save
+
+RECORD: dict[str, Any] = {
+    "head": "logreg",
+    "head_params": {},
+    "training_counts": [25, 25, 25, 25],
+    "spec": SPEC.to_json(),
+    "fingerprint": SPEC.fingerprint,
+    "weights": {"kind": "file", "path": "/some.h5"},
+    "cache_dir": "/cache",
+    "metrics": {"accuracy": 0.5},
+}
+
+
+@pytest.fixture(scope="session")
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    """100 handwritten digits from 0 to 3, 25 of each."""
+    pixels, digits = load_digits(n_class=4, return_X_y=True)
+    chosen = np.concatenate([np.flatnonzero(digits == digit)[:25] for digit in range(4)])
+    return pixels[chosen].astype(np.float32), digits[chosen].astype(str)
+
+
+@pytest.fixture(scope="session")
+def heads(rows: tuple[np.ndarray, np.ndarray]) -> list[Any]:
+    """Two fitted heads that differ."""
+    return [make_head("logreg", {"C": C}).fit(*rows) for C in (0.1, 10.0)]
+
+
+@pytest.fixture
+def model(tmp_path: Path, heads: list[Any]) -> str:
+    path = str(tmp_path / "models" / "m.joblib")
+    save(path, heads[0], keys(100), RECORD)
+    return path
+
+
+def refusal(model: str, **options: Any) -> str:
+    """The one line with which `load` refuses."""
+    with pytest.raises(UserError) as caught:
+        load(model, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edit(model: str, **fields: Any) -> None:
+    """Change fields of the record; None takes one out."""
+    path = Path(record_path(model))
+    record = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
+
+
+class Bomb:
+    """Its pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
+
+
+def test_what_was_saved_is_what_is_loaded(model: str, heads: list[Any], rows: tuple[np.ndarray, np.ndarray]) -> None:
+    saved = load(model)
+    assert np.array_equal(saved.estimator.predict_proba(rows[0]), heads[0].predict_proba(rows[0]))
+    assert np.array_equal(saved.trained_on, keys(100))
+    assert saved.spec == SPEC and saved.record["classes"] == ["0", "1", "2", "3"]
+    assert {name: saved.record[name] for name in RECORD} == RECORD
+    assert load(Path(model)).path == model  # type: ignore[arg-type]
+
+
+def test_the_files_are_the_model_and_its_record(model: str) -> None:
+    assert sorted(name for name in os.listdir(os.path.dirname(model)) if name[0] != ".") == ["m.joblib", "m.json"]
+
+
+def test_a_new_process_gives_the_very_same_probabilities(tmp_path: Path, rows: tuple[np.ndarray, np.ndarray]) -> None:
+    heads = {name: make_head(name, {}, 0).fit(*rows) for name in HEADS}
+    for name, head in heads.items():
+        save(str(tmp_path / f"{name}.joblib"), head, keys(100), RECORD | {"head": name})
+    np.save(tmp_path / "rows.npy", rows[0])
+    code = """
+import sys, numpy
+from classify.persist import load
+rows = numpy.load(sys.argv[1] + "/rows.npy")
+for name in sys.argv[2:]:
+    probabilities = load(f"{sys.argv[1]}/{name}.joblib").estimator.predict_proba(rows)
+    numpy.save(f"{sys.argv[1]}/{name}.npy", probabilities)
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), *heads], cwd=REPOSITORY, check=True)
+    for name, head in heads.items():
+        expected, found = head.predict_proba(rows[0]), np.load(tmp_path / f"{name}.npy")
+        assert np.array_equal(found, expected) or (name == "dense" and np.abs(found - expected).max() < 1e-6), name
+
+
+def test_a_foreign_payload_is_not_unpickled(model: str, tmp_path: Path) -> None:
+    bomb = tmp_path / "exploded"
+    joblib.dump({"estimator": Bomb(bomb), "trained_on": keys(1)}, model)
+    message = refusal(model)
+    assert not bomb.exists() and "was not loaded" in message
+    assert json.loads(Path(record_path(model)).read_text())["payload"]["sha256"] in message
+    joblib.load(model)
+    assert bomb.exists()  # so that this test can fail
+
+
+def test_not_one_flipped_bit_gets_as_far_as_unpickling(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: Any, **_: Any) -> None:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(joblib, "load", never)
+    whole = Path(model).read_bytes()
+    random = np.random.default_rng(0)
+    for position in random.integers(0, 8 * len(whole), 100).tolist():
+        data = bytearray(whole)
+        data[position // 8] ^= 1 << position % 8
+        Path(model).write_bytes(data)
+        assert "was not loaded" in refusal(model)
+    Path(model).write_bytes(whole[:-1])
+    assert "was not loaded" in refusal(model)
+
+
+def test_a_missing_file_or_record_is_named(model: str) -> None:
+    os.rename(record_path(model), record_path(model) + ".bak")
+    assert record_path(model) in refusal(model) and "copy it along" in refusal(model)
+    os.unlink(model)
+    assert model in refusal(model)
+    assert ".joblib" in refusal(record_path(model) + ".bak")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "7", '"text"', "{}", '{"format": 1}', '{"format": 2}', "[" * 100_000, "\xff\xfe"]
+)
+def test_a_damaged_record_is_refused(model: str, text: str) -> None:
+    Path(record_path(model)).write_bytes(text.encode("latin-1"))
+    assert record_path(model) in refusal(model)
+
+
+@pytest.mark.parametrize("field", sorted(classify.persist.NEEDED))
+@pytest.mark.parametrize("value", [None, 7, ["text"], {"kind": "file"}])
+def test_a_field_that_is_missing_or_no_value_is_refused(model: str, field: str, value: Any) -> None:
+    edit(model, **{field: value})
+    if isinstance(value, dict) and field == "versions":  # as one that was written without scikit-learn
+        assert "scikit-learn unknown" in refusal(model)
+    else:
+        refusal(model)
+
+
+def test_the_fingerprint_must_be_that_of_the_spec(model: str) -> None:
+    edit(model, spec=SPEC.to_json() | {"pooling": "max"})
+    message = refusal(model)
+    assert SPEC.fingerprint in message and message.count(SPEC.fingerprint) == 1
+    edit(model, spec=SPEC.to_json(), fingerprint="0" * 64)
+    message = refusal(model)
+    assert SPEC.fingerprint in message and "0" * 64 in message
+
+
+@pytest.mark.parametrize("change", ["major", "minor"])
+def test_another_scikit_learn_is_refused_naming_both_unless_told_otherwise(model: str, change: str) -> None:
+    major, minor = map(int, sklearn.__version__.split(".")[:2])
+    other = f"{major + 1}.{minor}.0" if change == "major" else f"{major}.{minor + 1}.0"
+    edit(model, versions={"scikit-learn": other})
+    message = refusal(model)
+    assert other in message and sklearn.__version__ in message and "allow" in message
+    assert load(model, allow_other_versions=True).record["versions"] == {"scikit-learn": other}
+
+
+def test_a_patch_of_scikit_learn_is_no_other_version(model: str) -> None:
+    edit(model, versions={"scikit-learn": ".".join([*sklearn.__version__.split(".")[:2], "99"])})
+    assert load(model).record["versions"]["scikit-learn"].endswith(".99")
+
+
+def test_classes_that_are_not_those_of_the_record_are_refused(model: str) -> None:
+    edit(model, classes=["1", "0", "2", "3"])
+    assert "classes" in refusal(model)
+
+
+def test_an_estimator_whose_class_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "class Head:\n    classes_ = ['a', 'b']\n"
+    (tmp_path / "passing_module.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import passing_module  # type: ignore[import-not-found]
+
+    path = str(tmp_path / "m.joblib")
+    save(path, passing_module.Head(), keys(2), RECORD | {"training_counts": [1, 1]})
+    monkeypatch.delitem(sys.modules, "passing_module")
+    (tmp_path / "passing_module.py").unlink()
+    shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+    assert "passing_module" in refusal(path) and "train it again" in refusal(path)
+
+
+@pytest.mark.parametrize("killed_at", range(4))
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_anywhere_while_saving_the_old_or_the_new_model_loads(
+    model: str, heads: list[Any], monkeypatch: pytest.MonkeyPatch, killed_at: int, moment: str
+) -> None:
+    step = iter(range(100))
+
+    def dying(work: Any) -> Any:
+        def call(*arguments: Any) -> None:
+            here = next(step) == killed_at
+            if here and moment == "before":
+                raise KeyboardInterrupt
+            work(*arguments)
+            if here:
+                raise KeyboardInterrupt
+
+        return call
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(classify.persist, "write_atomically", dying(write_atomically))
+        patch.setattr(classify.persist.os, "unlink", dying(os.unlink))
+        save(model, heads[1], keys(50), RECORD)
+    model_is_new = killed_at > 1 or (killed_at, moment) == (1, "after")
+    saved = load(model)
+    assert (saved.estimator.C, len(saved.trained_on)) == ((10.0, 50) if model_is_new else (0.1, 100))
+    save(model, heads[1], keys(50), RECORD)
+    assert load(model).estimator.C == 10.0
+    assert not os.path.exists(record_path(model) + ".next")
+
+
+def test_killed_while_saving_for_the_first_time_there_is_no_model(
+    tmp_path: Path, heads: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(path: str, data: bytes) -> None:
+        if path.endswith(".joblib"):
+            raise OSError(28, "No space left on device", path)
+        write_atomically(path, data)
+
+    model = str(tmp_path / "m.joblib")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(classify.persist, "write_atomically", full_disk)
+        save(model, heads[0], keys(100), RECORD)
+    assert model in refusal(model)
+    save(model, heads[0], keys(100), RECORD)
+    assert load(model).estimator.C == 0.1
+
+
+def test_two_who_save_under_one_name_leave_one_whole_model(model: str, heads: list[Any]) -> None:
+    errors: list[BaseException] = []
+
+    def work(head: Any) -> None:
+        try:
+            for _ in range(15):
+                save(model, head, keys(100), RECORD)
+        except BaseException as error:  # noqa: BLE001 - a thread would keep it to itself
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(head,)) for head in heads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and load(model).estimator.C in (0.1, 10.0)
+    assert not os.path.exists(record_path(model) + ".next")
+
+
+def test_parameters_that_json_does_not_know_do_not_spoil_a_training(model: str, heads: list[Any]) -> None:
+    odd = {"n": np.int64(5), "x": np.float32(0.5), "random_state": np.random.RandomState(0)}
+    save(model, heads[0], keys(100), RECORD | {"head_params": odd})
+    params = load(model).record["head_params"]
+    assert (params["n"], params["x"]) == (5, 0.5) and "RandomState" in params["random_state"]
+
+
+@pytest.mark.parametrize("name", ["m", "m.pkl", "m.json", "joblib", "m.joblib.bak", ""])
+def test_a_model_file_ends_in_joblib(name: str) -> None:
+    with pytest.raises(UserError, match=r"\.joblib"):
+        record_path(name)
+
+
+def test_the_pickle_inside_is_an_ordinary_joblib_file(model: str, heads: list[Any]) -> None:
+    payload = joblib.load(model)
+    assert pickle.dumps(payload["estimator"]) == pickle.dumps(heads[0]) and sorted(payload) == [
+        "estimator",
+        "trained_on",
+    ]
