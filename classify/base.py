@@ -174,6 +174,4 @@ def _statistics(rows: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each feature; 1 where a feature is constant."""
     mean = rows.mean(axis=0, dtype=np.float64)
     deviation = rows.std(axis=0, dtype=np.float64)
-    # Rounding leaves a constant feature a tiny deviation; dividing by it would make noise as large as a feature.
-    constant = deviation <= np.abs(mean) * np.finfo(np.float32).eps
-    return mean, np.where(constant, 1.0, deviation)
+    return mean, np.where(deviation > 0, deviation, 1.0)

@@ -53,7 +53,7 @@ HEADS: dict[str, Head] = {
         "classify.dense",
         "DenseClassifier",
         "small Keras network with dropout and early stopping",
-        {"hidden": [None, 128], "dropout": [0.2, 0.5], "learning_rate": [3e-4, 1e-3, 3e-3]},
+        {"hidden": [None, 128], "dropout": [0.2, 0.5], "learning_rate": [1e-4, 3e-4, 1e-3]},
     ),
     "ridge": Head(
         "classify.linear",

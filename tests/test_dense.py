@@ -10,9 +10,10 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import real_features
+from real_features import Data
 from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
@@ -25,15 +26,10 @@ from featurize.quiet import import_keras
 # scikit-learn's checks that the estimator cannot pass, each with its reason: none.
 EXPECTED_FAILED_CHECKS: dict[str, str] = {}
 
-Data = tuple[np.ndarray, np.ndarray]
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def digits() -> Data:
-    """600 handwritten digits as (600, 64) float32, and their numbers."""
-    X, y = load_digits(return_X_y=True)
-    chosen = np.random.RandomState(0).permutation(len(X))[:600]  # the file is in the order of the writers
-    return X[chosen].astype(np.float32), y[chosen]
+    return real_features.digits()
 
 
 def quick(**params: Any) -> DenseClassifier:
