@@ -1,8 +1,8 @@
 """The compiled forward pass: a headless network, frozen, on batches of fixed shape.
 
 Variables become constants, so TensorFlow folds batch norm into the convolutions; nothing in it can train. Two
-batch shapes only, one picture and `BATCH` pictures (padded): every picture runs through the same kernels, whatever
-came with it.
+batch shapes only, one picture and `BATCH` pictures (padded): a row does not depend on how many came with it, but
+for the rounding between these two.
 """
 
 import time
