@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"]
 
 DEFAULT_CACHE = ".features"
+SCORES = (
+    "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
+)  # fmt: skip
 Report = dict[str, Any]
 
 
@@ -64,9 +67,9 @@ def features(
 
     started = time.perf_counter()
     spec, label_source = _parted(options)
-    extractor = open_extractor(cache_dir, shard_rows, **spec)
     found = find_labelled(data, **label_source)
     announce_classes(found)
+    extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
     extraction = extractor.run(found.all_images, progress)
     return _report(extractor, extraction, found.failures, started)
@@ -97,7 +100,7 @@ def train(
 
     Returns the report of `features` and accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
     confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where more
-    than a share `max_failed` of the images failed nothing is trained, and these are missing.
+    than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
     from classify.heads import make_head
     from classify.persist import record_path, save
@@ -108,12 +111,12 @@ def train(
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
     record_path(model := os.fspath(model or default_model(head)))
     spec, label_source = _parted(options)
-    extractor = open_extractor(cache_dir, shard_rows, **spec)
     found = _labelled(data, label_source, for_training=True)
+    extractor = open_extractor(cache_dir, shard_rows, **spec)
     started = time.perf_counter() - started
     dataset, report = _dataset(extractor, found, started, progress)
     if report["failed"] > max_failed * report["images"]:
-        return report
+        return report | dict.fromkeys(SCORES)
     training = train_head(
         dataset, head, head_params or {}, test_size=test_size, seed=seed, cv=cv, search=search, refit=refit
     )
@@ -153,12 +156,12 @@ def evaluate(
     from classify.results import write_evaluation
 
     started = time.perf_counter()
-    classifier = model if not isinstance(model, str) else load(model, cache_dir=cache_dir, weights=weights)
+    classifier = _warm(model, cache_dir, weights)
     found = _labelled(data, label_source, for_training=False)
     started = time.perf_counter() - started
     dataset, report = _dataset(classifier.extractor, found, started, progress)
     if report["failed"] > max_failed * report["images"]:
-        return report
+        return report | dict.fromkeys(SCORES)
     scores, excluded = evaluate_head(classifier.saved, dataset)
     report |= scores.to_json() | {"leaked": len(excluded), "leaked_files": excluded}
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
@@ -246,8 +249,8 @@ def export(
     from classify.labels import find_labelled
 
     spec, label_source = _parted(options)
-    extractor = open_extractor(cache_dir, **spec)
     found = find_labelled(data, **label_source)
+    extractor = open_extractor(cache_dir, **spec)
     paths = found.paths or found.all_images
     while True:
         extraction = extractor.run(paths)

@@ -82,6 +82,8 @@ def predict(
         raise UserError("no images given: name files or a folder, or use --images")
     classifier, _ = _loaded(given(chosen))
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
+    if not sources:
+        raise UserError(f"there is no image in {', '.join(wanted)}")
     extraction, probabilities = classifier.probabilities(sources, use_cache=not no_cache)
     sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -112,9 +114,9 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _finish(report: dict[str, Any], json_file: str | None, max_failed: float) -> None:
-    show_report(report)
-    if json_file:
+    if json_file:  # first: printing may end early, in `| head`
         write_atomically(json_file, json.dumps(report, indent=2).encode())
+    show_report(report)
     _exit_if_too_many_failed(report["failed"], report["images"], max_failed)
 
 

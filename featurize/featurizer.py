@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from featurize.extract import extractor_for
+from featurize.extract import Extractor
 from featurize.resolve import DEFAULT_BACKBONE, resolve
 from featurize.sources import expand
 
@@ -59,9 +59,9 @@ class Featurizer(TransformerMixin, BaseEstimator):
             raise UserError(f"{count} images have no features, the first is {first.path}: {first.reason}")
         return rows
 
-    def _extractor(self) -> Any:
+    def _extractor(self) -> Extractor:
         options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}
-        return extractor_for(resolve(DigestTable(self.cache_dir), **options), self.cache_dir)
+        return Extractor(resolve(DigestTable(self.cache_dir), **options), self.cache_dir)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -4,8 +4,10 @@
 computation have the same fingerprint however they were worded.
 """
 
+import json
 import os
 import re
+import zipfile
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -109,12 +111,23 @@ def _own_model(
         weights=identity(found, table),
         layer=layer or "",
         pooling=pooling,
-        size=size,
+        size=size or _native_size(path),
         resize=resize,
         preprocess=preprocess or "none",
         decoder=DECODER,
     )
     return Resolved(spec, found)
+
+
+def _native_size(path: str) -> tuple[int, int] | None:
+    """(height, width) in pixels that the input of a saved model is fixed to, None where it is not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            first = json.loads(archive.read("config.json"))["config"]["layers"][0]
+        _, height, width, _ = first["config"]["batch_shape"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile):
+        return None  # no model as Keras saves it: to build the network will tell more
+    return (height, width) if height and width else None
 
 
 def identity(weights: Weights, table: DigestTable) -> str:

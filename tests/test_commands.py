@@ -136,6 +136,7 @@ def test_too_many_bad_images_exit_1_with_the_rest_committed_and_the_report_writt
         (["features"], "--data"),
         (["features", "--data", "no such folder"], "no such folder"),
         (["features", "--data", "{empty}"], "no image"),
+        (["train", "--data", "no such folder", "--weights", "nowhere.h5"], "no such folder"),
         (["features", "--data", "{data}", "--backbone", "resnet"], "resnet50_v2"),
         (["features", "--data", "{data}", "--pooling", "mean"], "flatten"),
         (["features", "--data", "{data}", "--size", "-3"], "-3"),

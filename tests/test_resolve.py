@@ -159,6 +159,21 @@ def test_a_model_of_ones_own_is_found_again_from_another_folder(
     assert resolve(table, backbone="~/own.keras") == found
 
 
+@pytest.mark.parametrize(("sides", "size"), [((48, 64), "48x64"), ((96, 96), 96), ((None, None), None)])
+def test_the_size_of_a_model_of_ones_own_is_the_default(
+    table: DigestTable, tmp_path: Path, sides: tuple[int | None, int | None], size: Any
+) -> None:
+    from featurize.quiet import import_keras
+
+    keras = import_keras()
+    image = keras.Input((*sides, 3))
+    path = str(tmp_path / "own.keras")
+    keras.Model(image, keras.layers.Conv2D(2, 3)(image)).save(path)
+    assert resolve(table, backbone=path) == resolve(table, backbone=path, size=size)
+    assert resolve(table, backbone=path).spec.size == (sides if size else None)
+    assert resolve(table, backbone=path, size=32).spec.size == (32, 32)
+
+
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
