@@ -184,7 +184,7 @@ def load(
     """
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
-    from featurize.extract import extractor_for
+    from featurize.extract import Extractor
     from featurize.reopen import reopen
 
     saved = load_saved(model, allow_other_versions)
@@ -192,7 +192,7 @@ def load(
         recorded = saved.record["cache_dir"]
         cache_dir = recorded if os.path.isdir(recorded) else DEFAULT_CACHE
     resolved = reopen(saved.record, DigestTable(cache_dir), weights)
-    return Classifier(saved, extractor_for(resolved, cache_dir))
+    return Classifier(saved, Extractor(resolved, cache_dir))
 
 
 def predict(
@@ -273,9 +273,11 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from featurize.extract import SHARD_ROWS, extractor_for
+    from featurize.extract import SHARD_ROWS, Extractor
 
-    return extractor_for(resolve(DigestTable(cache_dir), **spec), cache_dir, shard_rows or SHARD_ROWS)
+    return Extractor(
+        resolve(DigestTable(cache_dir), **spec), cache_dir, SHARD_ROWS if shard_rows is None else shard_rows
+    )
 
 
 def _parted(options: Options) -> tuple[SpecOptions, LabelOptions]:

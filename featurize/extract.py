@@ -194,11 +194,6 @@ class Extractor:
         return extraction
 
 
-def extractor_for(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
-    """The extractor of a spec and cache."""
-    return Extractor(resolved, cache_dir, shard_rows)
-
-
 _building = threading.Lock()
 
 
