@@ -61,7 +61,7 @@ def features(
     list a table's images and to count classes). `progress` is called with (stage, done, total).
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
-    fingerprint and cache_dir. Raises UserError for what the caller can mend.
+    fingerprint and features (the folder of the rows). Raises UserError for what the caller can mend.
     """
     from classify.labels import announce_classes, find_labelled
 
@@ -105,13 +105,14 @@ def train(
     from classify.heads import make_head
     from classify.persist import record_path, save
     from classify.results import write_tables
-    from classify.train import train_head
+    from classify.train import check_split, train_head
 
     started = time.perf_counter()
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
     record_path(model := os.fspath(model or default_model(head)))
     spec, label_source = _parted(options)
     found = _labelled(data, label_source, for_training=True)
+    check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     extractor = open_extractor(cache_dir, shard_rows, **spec)
     started = time.perf_counter() - started
     dataset, report = _dataset(extractor, found, started, progress)

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +90,19 @@ class Training:
     def cv_std(self) -> float | None:
         """Standard deviation of the accuracy over the folds."""
         return float(np.std(self.cv_scores)) if self.cv_scores else None
+
+
+def check_split(labels: Sequence[str], parts: Sequence[str], test_size: float, cv: int, seed: int) -> None:
+    """Raise UserError, before features are computed, where the pictures cannot be split as asked.
+
+    Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
+    """
+    chosen = np.array([label for label, part in zip(labels, parts, strict=True) if part in ("all", "train")])
+    each = np.arange(len(chosen))
+    if "all" in parts:
+        holdout(chosen, each, test_size, seed)
+    if cv:
+        folds(chosen, each, cv, seed)
 
 
 def train_head(

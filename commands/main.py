@@ -50,11 +50,11 @@ def _status(arguments: Sequence[str] | None) -> int:
         return cli.main(arguments, prog_name="python -m pipeline", standalone_mode=False) or 0
     except click.exceptions.Abort:
         return 130
-    except click.ClickException as error:
-        log.error("%s", error.format_message())
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
         return 2
-    except UserError as error:
-        log.error("%s", error)
+    except (click.ClickException, UserError) as error:
+        log.error("%s", error.format_message() if isinstance(error, click.ClickException) else error)
         return 2
     except BrokenPipeError:  # `predict | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,12 +13,12 @@ from typing import Any
 from cache.errors import UserError
 from featurize.backbones import BACKBONES, Backbone, find_backbone
 from featurize.quiet import import_keras
+from featurize.resolve import POOLINGS
 from featurize.weights import SEED, Weights, pretrained, short_reason
 from featurize.weights_file import load_weights_file, nothing_skipped
 
 log = logging.getLogger("bottleneck")
 
-POOLINGS = ("avg", "max", "flatten")
 PREPROCESSINGS = ("none", *sorted({row.module for row in BACKBONES.values()}))
 
 

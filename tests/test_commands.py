@@ -181,6 +181,12 @@ def test_every_command_explains_itself(run, words: list[str]) -> None:
         assert "Examples:" in out
 
 
+def test_no_command_at_all_shows_the_help(run) -> None:
+    for words in ((), ("cache",)):
+        status, _, err = run(*words)
+        assert status == 2 and "Commands:" in err and "error: " not in err
+
+
 @pytest.mark.parametrize("name", ["ls", "verify", "explain", "gc", "export"])
 def test_every_cache_command_explains_itself(run, name: str) -> None:
     status, out, _ = run("cache", name, "--help")

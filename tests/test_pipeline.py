@@ -322,6 +322,14 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_folds_that_cannot_be_are_refused_before_any_forward_pass(surfaces: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "new"
+    for options in ({"cv": 13}, {"test_size": 1.5}):
+        with pytest.raises(UserError):
+            pipeline.train(str(surfaces), model=str(tmp_path / "m.joblib"), cache_dir=str(cache), **SPEC, **options)
+    assert not cache.exists()
+
+
 def test_an_unknown_option_is_a_type_error(surfaces: Path) -> None:
     with pytest.raises(TypeError, match="backbon"):
         pipeline.features(str(surfaces), backbon="vgg16")

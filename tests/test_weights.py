@@ -202,7 +202,12 @@ print(os.path.join(os.path.expanduser(config.keras_home()), "models"))
     ):
         inherited = {name: value for name, value in os.environ.items() if name != "KERAS_HOME"}
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=inherited | variables, check=True
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=inherited | variables,
+            check=True,
         )
         assert done.stdout.splitlines() == [str(expected)] * 3
 
