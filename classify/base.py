@@ -5,6 +5,7 @@ that is being scored.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -78,7 +79,7 @@ RANDOM_STATE = Allowed(
 )
 
 
-class FeatureHead(ClassifierMixin, BaseEstimator):
+class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     """A classifier of feature rows; subclasses say how to fit and how to tell probabilities.
 
     Attributes after `fit`: `classes_` (k,) in sorted order, `n_features_in_`; `mean_` and `scale_` (d,) where
@@ -88,13 +89,13 @@ class FeatureHead(ClassifierMixin, BaseEstimator):
     allowed: ClassVar[dict[str, Allowed]] = {}
     normalize: str
 
+    @abstractmethod
     def _fit(self, rows: Floats, labels: Labels) -> None:
         """Learn from normalised rows (n, d) float32 and labels (n,) that count the classes from 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _probabilities(self, rows: Floats) -> Floats:
         """Probabilities (n, k) for normalised rows (n, d) float64."""
-        raise NotImplementedError
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).

@@ -1,15 +1,14 @@
-"""What the tests of the cache share: a spec, keys, rows, and a user who may not write."""
+"""What the tests of the cache share: a spec, keys, rows, stores and shards with them."""
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import pytest
 
+from cache.shard import Shard, encode_shard, open_shard
 from cache.spec import FeatureSpec
+from cache.store import FeatureStore
 
 SPEC = FeatureSpec(
     backbone="mobilenet_v2",
@@ -35,30 +34,31 @@ def rows(count: int, width: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, width), dtype=np.float32)
 
 
-@contextlib.contextmanager
-def read_only(folder: str) -> Iterator[None]:
-    """`folder` and all in it as somebody sees it who may read but not write; root becomes user 65534 for that."""
-    for path, _, names in os.walk(folder):
-        for name in names:
-            os.chmod(os.path.join(path, name), 0o444)
-        os.chmod(path, 0o555)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        if not os.access(folder, os.R_OK, effective_ids=True):
-            pytest.skip(f"another user may not enter {folder}")
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        for path, _, _ in os.walk(folder):
-            os.chmod(path, 0o755)
+def shards(store: FeatureStore) -> list[str]:
+    return sorted(str(path) for path in Path(store.folder).glob("*.h5"))
 
 
-@contextlib.contextmanager
-def folder_for_all() -> Iterator[str]:
-    """A folder that every user may enter, which `tmp_path` is not."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield folder
+def damage(path: str) -> None:
+    """Flip one bit in the first row of a shard."""
+    with open(path, "r+b") as file:
+        file.seek(open_shard(path).offset)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+def filled(folder: str | Path, *sizes: int, spec: FeatureSpec = SPEC) -> FeatureStore:
+    """A store with shards of `sizes` rows; all of its rows together are rows(n), keys(n)."""
+    store = FeatureStore(str(folder), spec)
+    first = 0
+    for size in sizes:
+        batch = slice(first, first + size)
+        store.commit(rows(sum(sizes))[batch], keys(sum(sizes))[batch], PROVENANCE)
+        first += size
+    return store
+
+
+def write_shard(path: Path, features: np.ndarray, digests: np.ndarray) -> Shard:
+    """A shard file at `path`, opened."""
+    path.write_bytes(encode_shard(features, digests, SPEC, PROVENANCE))
+    return open_shard(str(path), SPEC)

@@ -1,13 +1,19 @@
 """Fixtures that several test files use: photographs that ship with scikit-image, the data beside the repository."""
 
+import faulthandler
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cached_rows
 import pytest
+import real_features
 import skimage
 from PIL import Image
+
+from cache.store import FeatureStore
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUNDLED = Path(skimage.__file__).parent / "data"
@@ -53,3 +59,29 @@ def warm_cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("warm") / "cache"
     pipeline.features(str(surfaces), cache_dir=str(folder), **SPEC)
     return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """An empty store."""
+    return FeatureStore(str(tmp_path), cached_rows.SPEC)
+
+
+@pytest.fixture
+def textures() -> real_features.Data:
+    """Features of real photographs, and what they show."""
+    return real_features.textures()
+
+
+@pytest.fixture
+def digits() -> real_features.Data:
+    """Pixels of handwritten digits, and their numbers."""
+    return real_features.digits()
+
+
+@pytest.fixture
+def no_hang() -> Iterator[None]:
+    """HDF5 that loops for ever heeds no signal: end the whole run then, with a traceback."""
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()

@@ -2,23 +2,12 @@
 
 import numpy as np
 import pytest
-import real_features
 from real_features import Data
 from sklearn.metrics import log_loss
 
 from cache.errors import UserError
 from classify.calibrated import fit_temperature, probabilities
 from classify.heads import make_head
-
-
-@pytest.fixture
-def textures() -> Data:
-    return real_features.textures()
-
-
-@pytest.fixture
-def digits() -> Data:
-    return real_features.digits()
 
 
 @pytest.mark.parametrize("seed", range(3))

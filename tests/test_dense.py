@@ -10,7 +10,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-import real_features
 from real_features import Data
 from scipy.special import softmax
 from sklearn.base import clone
@@ -25,11 +24,6 @@ from featurize.quiet import import_keras
 
 # scikit-learn's checks that the estimator cannot pass, each with its reason: none.
 EXPECTED_FAILED_CHECKS: dict[str, str] = {}
-
-
-@pytest.fixture
-def digits() -> Data:
-    return real_features.digits()
 
 
 def quick(**params: Any) -> DenseClassifier:

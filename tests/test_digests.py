@@ -12,9 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cached_rows import folder_for_all, read_only
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_user import folder_for_all, read_only
 
 from cache.digests import FILE_NAME, DigestTable, Stamp, take_stamp
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-import real_features
 from hypothesis import given
 from hypothesis import strategies as st
 from real_features import TEXTURES, Data
@@ -27,16 +26,6 @@ from classify.heads import HEADS, fit_head, make_head, parse_params, search_grid
 # The dense head has a test file of its own; here it takes part where all heads must behave alike.
 QUICK = {"dense": {"epochs": 40, "learning_rate": 0.03}}
 PLAIN = [name for name in HEADS if name != "dense"]
-
-
-@pytest.fixture
-def textures() -> Data:
-    return real_features.textures()
-
-
-@pytest.fixture
-def digits() -> Data:
-    return real_features.digits()
 
 
 def rare_and_common(digits: Data, rare: int = 8) -> tuple[np.ndarray, ...]:

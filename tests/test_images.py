@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from other_user import folder_for_all, not_root
 
 from cache.errors import UserError
 from featurize.images import SUFFIXES, describe_passed_over, find_images
@@ -188,17 +189,17 @@ def test_a_folder_too_deep_to_be_named_is_a_failure_and_the_rest_is_listed(tmp_p
     assert list(reasons(tmp_path).values()) == ["folder that cannot be read: File name too long"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_without_permission_is_a_failure_and_the_rest_is_listed(tmp_path: Path) -> None:
-    write(tmp_path, "near.jpg", "locked/1.jpg")
-    (tmp_path / "locked").chmod(0)
-    try:
-        assert found(tmp_path) == ["near.jpg"]
-        assert reasons(tmp_path) == {"locked": "folder that cannot be read: Permission denied"}
-        with pytest.raises(UserError, match=r"cannot read the folder .*locked': Permission denied"):
-            find_images(str(tmp_path / "locked"))
-    finally:
-        (tmp_path / "locked").chmod(0o700)
+def test_a_folder_without_permission_is_a_failure_and_the_rest_is_listed() -> None:
+    with folder_for_all() as name:
+        folder = Path(name)
+        write(folder, "near.jpg", "locked/1.jpg")
+        (folder / "locked").chmod(0)
+        with not_root():
+            assert found(folder) == ["near.jpg"]
+            assert reasons(folder) == {"locked": "folder that cannot be read: Permission denied"}
+            with pytest.raises(UserError, match=r"cannot read the folder .*locked': Permission denied"):
+                find_images(str(folder / "locked"))
+        (folder / "locked").chmod(0o700)
 
 
 def test_more_nested_folders_than_python_calls_nest_are_walked(tmp_path: Path) -> None:

@@ -2,23 +2,12 @@
 
 import numpy as np
 import pytest
-import real_features
 from real_features import Data
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 from classify.heads import make_head
-
-
-@pytest.fixture
-def textures() -> Data:
-    return real_features.textures()
-
-
-@pytest.fixture
-def digits() -> Data:
-    return real_features.digits()
 
 
 def test_logreg_is_scikit_learns_logistic_regression(textures: Data) -> None:

@@ -2,18 +2,12 @@
 
 import numpy as np
 import pytest
-import real_features
 from real_features import TEXTURES, Data
 from sklearn.preprocessing import Normalizer
 
 from cache.errors import UserError
 from classify.calibrated import fit_temperature
 from classify.heads import make_head
-
-
-@pytest.fixture
-def textures() -> Data:
-    return real_features.textures()
 
 
 def test_knn_votes_by_cosine_with_a_small_part_for_every_class() -> None:

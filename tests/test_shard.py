@@ -1,40 +1,29 @@
 """One shard: what was written comes back, or an error that names the file. Never a wrong number, never a hang."""
 
 import errno
-import faulthandler
 import json
 import os
 import random
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, folder_for_all, keys, read_only, rows
+from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from other_user import folder_for_all, read_only
 
-from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
+from cache.shard import DamagedShardError, encode_shard, open_shard
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=6)
 BITS = st.integers(0, 2**32 - 1)
 
 
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """HDF5 that loops for ever heeds no signal: end the whole run then, with a traceback."""
-    faulthandler.dump_traceback_later(120, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-def write(path: Path, features: np.ndarray, digests: np.ndarray) -> Shard:
-    path.write_bytes(encode_shard(features, digests, SPEC, PROVENANCE))
-    return open_shard(str(path), SPEC)
+pytestmark = pytest.mark.usefixtures("no_hang")
 
 
 def large(count: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +37,7 @@ def test_any_rows_come_back_bit_by_bit_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, bits: np.ndarray, data: st.DataObject
 ) -> None:
     features = bits.view("<f4")  # among them NaNs, infinities and denormal numbers
-    shard = write(tmp_path_factory.mktemp("shard") / "shard.h5", features, keys(len(bits)))
+    shard = write_shard(tmp_path_factory.mktemp("shard") / "shard.h5", features, keys(len(bits)))
     wanted = np.array(data.draw(st.lists(st.integers(0, len(bits) - 1), max_size=12)), dtype=np.int64)
     assert (shard.digests == keys(len(bits))).all()
     assert shard.provenance == PROVENANCE
@@ -66,13 +55,13 @@ def test_rows_of_several_blocks_come_in_the_order_asked_for(
 ) -> None:
     features, digests = large()
     path = tmp_path_factory.getbasetemp() / "blocks.h5"
-    shard = open_shard(str(path)) if path.exists() else write(path, features, digests)
+    shard = open_shard(str(path)) if path.exists() else write_shard(path, features, digests)
     assert (shard.read(np.array(wanted, dtype=np.int64)) == features[wanted]).all()
 
 
 def test_rows_are_read_into_the_places_given(tmp_path: Path) -> None:
     features, digests = large()
-    shard = write(tmp_path / "shard.h5", features, digests)
+    shard = write_shard(tmp_path / "shard.h5", features, digests)
     target = np.zeros((25, 20_000), np.float32)
     places = np.array([24, *range(3, 13), 0])
     wanted = np.array([7, *range(10), 7])
@@ -82,21 +71,21 @@ def test_rows_are_read_into_the_places_given(tmp_path: Path) -> None:
 
 
 def test_rows_of_another_shape_than_expected_are_damage(tmp_path: Path) -> None:
-    shard = write(tmp_path / "shard.h5", rows(3, 1), keys(3))
+    shard = write_shard(tmp_path / "shard.h5", rows(3, 1), keys(3))
     with pytest.raises(DamagedShardError, match="shape"):
         shard.read_into(np.zeros((3, 8), np.float32), np.arange(3), np.arange(3))
 
 
 def test_other_numbers_are_stored_as_float32(tmp_path: Path) -> None:
     features = np.arange(12, dtype=">f8").reshape(3, 4).T
-    found = write(tmp_path / "shard.h5", features, keys(4)).read(np.arange(4))
+    found = write_shard(tmp_path / "shard.h5", features, keys(4)).read(np.arange(4))
     assert found.dtype == np.float32
     assert (found == features).all()
 
 
 def test_hdf5_tools_see_plain_arrays_and_the_whole_spec(tmp_path: Path) -> None:
     features, digests = rows(5), keys(5)
-    write(tmp_path / "shard.h5", features, digests)
+    write_shard(tmp_path / "shard.h5", features, digests)
     with h5py.File(tmp_path / "shard.h5") as file:
         assert (file["features"][:] == features).all()
         assert (file["digest"][:] == digests).all()
@@ -132,7 +121,7 @@ def test_one_flipped_bit_anywhere_is_noticed_or_harmless(tmp_path: Path) -> None
 
 def test_a_flipped_bit_in_the_rows_spares_the_other_blocks(tmp_path: Path) -> None:
     features, digests = large()
-    shard = write(tmp_path / "shard.h5", features, digests)
+    shard = write_shard(tmp_path / "shard.h5", features, digests)
     content = bytearray((tmp_path / "shard.h5").read_bytes())
     content[shard.offset + 4 * shard.row_bytes + 11] ^= 16
     (tmp_path / "shard.h5").write_bytes(content)
@@ -148,7 +137,7 @@ def test_a_flipped_bit_in_the_rows_spares_the_other_blocks(tmp_path: Path) -> No
 def test_rows_that_changed_places_are_noticed(tmp_path: Path) -> None:
     features, digests = large(9)
     path = tmp_path / "shard.h5"
-    shard = write(path, features, digests)
+    shard = write_shard(path, features, digests)
     content = path.read_bytes()
     start, size = shard.offset, 3 * shard.row_bytes
     first, second = content[start : start + size], content[start + size : start + 2 * size]
@@ -169,7 +158,7 @@ def test_a_cut_shard_is_damaged_wherever_it_was_cut(tmp_path: Path) -> None:
 
 def test_a_shard_cut_or_lost_after_it_was_opened_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "shard.h5"
-    shard = write(path, *large())
+    shard = write_shard(path, *large())
     os.truncate(path, os.path.getsize(path) // 2)
     with pytest.raises(DamagedShardError, match="shorter than its rows"):
         shard.read(np.arange(10))
@@ -198,7 +187,7 @@ def test_overwritten_with_zeros_or_noise_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_cannot_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shard = write(tmp_path / "shard.h5", rows(3), keys(3))
+    shard = write_shard(tmp_path / "shard.h5", rows(3), keys(3))
 
     def failing(*_: Any) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -210,7 +199,7 @@ def test_a_disk_that_cannot_read_is_damage(tmp_path: Path, monkeypatch: pytest.M
 
 def test_reads_that_come_in_pieces_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features, digests = large()
-    shard = write(tmp_path / "shard.h5", features, digests)
+    shard = write_shard(tmp_path / "shard.h5", features, digests)
     preadv = os.preadv
     monkeypatch.setattr(os, "preadv", lambda file, parts, start: preadv(file, [parts[0][:70_001]], start))
     assert (shard.read(np.arange(10)) == features).all()
@@ -218,7 +207,7 @@ def test_reads_that_come_in_pieces_are_put_together(tmp_path: Path, monkeypatch:
 
 def test_a_lack_of_file_descriptors_is_no_damage(tmp_path: Path) -> None:
     path = str(tmp_path / "shard.h5")
-    shard = write(Path(path), rows(3), keys(3))
+    shard = write_shard(Path(path), rows(3), keys(3))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
@@ -235,7 +224,7 @@ def test_a_lack_of_file_descriptors_is_no_damage(tmp_path: Path) -> None:
 def test_a_shard_that_one_may_not_read_is_no_damage() -> None:
     with folder_for_all() as folder:
         path = os.path.join(folder, "shard.h5")
-        write(Path(path), rows(3), keys(3))
+        write_shard(Path(path), rows(3), keys(3))
         with read_only(folder):
             assert len(open_shard(path)) == 3
         os.chmod(path, 0o000)
@@ -252,7 +241,7 @@ def test_a_shard_that_one_may_not_read_is_no_damage() -> None:
 
 def test_a_shard_of_another_spec_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "shard.h5")
-    write(Path(path), rows(3), keys(3))
+    write_shard(Path(path), rows(3), keys(3))
     assert open_shard(path).spec == SPEC
     with pytest.raises(DamagedShardError, match=f"another spec.*{SPEC.folder}"):
         open_shard(path, OTHER_SPEC)

@@ -1,11 +1,10 @@
 """Shard files made by an enemy: right in their checksums, wrong in what they say."""
 
-import faulthandler
 import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,13 @@ from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
+from cache.shard import DamagedShardError, open_shard
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=6)
 BITS = st.integers(0, 2**32 - 1)
 
 
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """HDF5 that loops for ever heeds no signal: end the whole run then, with a traceback."""
-    faulthandler.dump_traceback_later(120, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-def write(path: Path, features: np.ndarray, digests: np.ndarray) -> Shard:
-    path.write_bytes(encode_shard(features, digests, SPEC, PROVENANCE))
-    return open_shard(str(path), SPEC)
+pytestmark = pytest.mark.usefixtures("no_hang")
 
 
 FEATURES, DIGESTS = rows(4, 6), keys(4)

@@ -19,6 +19,7 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from other_user import folder_for_all, not_root
 from PIL import Image, ImageCms
 
 from cache.errors import UserError
@@ -348,11 +349,13 @@ def test_a_file_of_more_than_two_gibibytes_is_refused_unread(tmp_path: Path) -> 
         tracemalloc.stop()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "secret.jpg").write_bytes(b"")
-    (tmp_path / "secret.jpg").chmod(0)
-    assert reason(tmp_path / "secret.jpg") == "cannot be read: Permission denied"
+def test_a_file_without_permission_is_refused() -> None:
+    with folder_for_all() as folder:
+        secret = Path(folder) / "secret.jpg"
+        secret.write_bytes(b"")
+        secret.chmod(0)
+        with not_root():
+            assert reason(secret) == "cannot be read: Permission denied"
 
 
 def test_no_file_descriptor_is_left_open(tmp_path: Path) -> None:

@@ -5,43 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cached_rows import PROVENANCE, SPEC, keys, rows
+from cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
 
 import cache.store
-from cache.shard import open_shard
-from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 
 POOL = keys(40)  # few keys, so that random batches overlap
-
-
-def shards(store: FeatureStore) -> list[str]:
-    return sorted(str(path) for path in Path(store.folder).glob("*.h5"))
-
-
-def damage(path: str) -> None:
-    """Flip one bit in the first row of a shard."""
-    with open(path, "r+b") as file:
-        file.seek(open_shard(path).offset)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 1]))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore(str(tmp_path), SPEC)
-
-
-def filled(folder: str | Path, *sizes: int, spec: FeatureSpec = SPEC) -> FeatureStore:
-    """A store with shards of `sizes` rows; all of its rows together are rows(n), keys(n)."""
-    store = FeatureStore(str(folder), spec)
-    first = 0
-    for size in sizes:
-        batch = slice(first, first + size)
-        store.commit(rows(sum(sizes))[batch], keys(sum(sizes))[batch], PROVENANCE)
-        first += size
-    return store
 
 
 def test_small_shards_are_merged_and_full_ones_left_alone(tmp_path: Path) -> None:

@@ -1,19 +1,12 @@
 """Support vector machines are scikit-learn's, one class against the rest."""
 
 import numpy as np
-import pytest
-import real_features
 from real_features import Data
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC, LinearSVC
 
 from classify.calibrated import probabilities
 from classify.heads import make_head
-
-
-@pytest.fixture
-def textures() -> Data:
-    return real_features.textures()
 
 
 def test_rbf_machines_are_scikit_learns_svc_one_against_the_rest(textures: Data) -> None:

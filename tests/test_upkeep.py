@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, folder_for_all, keys, read_only, rows
+from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
+from other_user import folder_for_all, read_only
 
 from cache.shard import Shard, open_shard
 from cache.spec import FeatureSpec
