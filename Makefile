@@ -10,11 +10,12 @@ SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} 
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 
-.PHONY: help venv features train evaluate predict test lint clean
+.PHONY: help venv demo features train evaluate predict test lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
+	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
@@ -30,6 +31,9 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
+
+demo: venv ## Show the whole job on photographs that come along, without network, in a minute or two
+	@$(RUN) demo $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
 
 features: venv ## Compute and cache the features of the images in DATA
 	@$(RUN) features $(ON_DATA) $(ARGS)

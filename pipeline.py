@@ -58,7 +58,8 @@ def features(
 
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, as in `featurize.resolve.resolve`, and
     labels, path_column, label_column, label_pattern, as in `classify.labels.read_labels` (here they only serve to
-    list a table's images and to count classes). `progress` is called with (stage, done, total).
+    list a table's images and to count classes). `progress` is called with (stage, done, total). Without `data` and
+    labels: the photographs of `demo.surfaces` in ./surfaces, with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
     fingerprint and features (the folder of the rows). Raises UserError for what the caller can mend.
@@ -66,7 +67,7 @@ def features(
     from classify.labels import announce_classes, find_labelled
 
     started = time.perf_counter()
-    spec, label_source = _parted(options)
+    data, spec, label_source = _asked(data, options)
     found = find_labelled(data, **label_source)
     announce_classes(found)
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
@@ -110,7 +111,7 @@ def train(
     started = time.perf_counter()
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
     record_path(model := os.fspath(model or default_model(head)))
-    spec, label_source = _parted(options)
+    data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     extractor = open_extractor(cache_dir, shard_rows, **spec)
@@ -139,8 +140,8 @@ def train(
 
 
 def evaluate(
-    data: str | None,
-    model: "str | Classifier",
+    data: str | None = None,
+    model: "str | Classifier | None" = None,
     *,
     max_failed: float = 0.5,
     cache_dir: str | None = None,
@@ -150,14 +151,17 @@ def evaluate(
 ) -> Report:
     """Score a saved model on labelled images, leaving out those that it was trained on.
 
+    Without `data` and labels: on the photographs of `demo.surfaces`. `model` is by default models/logreg.joblib.
     Under the data's own split the test part is scored, else the validation part. Returns the report of `train`,
     as far as it applies. Raises UserError where nothing is left to score.
     """
     from classify.evaluate import evaluate_head
     from classify.results import write_evaluation
+    from demo.default import given_or_surfaces
 
     started = time.perf_counter()
-    classifier = _warm(model, cache_dir, weights)
+    classifier = _warm(model or default_model("logreg"), cache_dir, weights)
+    data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
     found = _labelled(data, label_source, for_training=False)
     started = time.perf_counter() - started
     dataset, report = _dataset(classifier.extractor, found, started, progress)
@@ -243,13 +247,13 @@ def export(
     """Write features, labels and paths of the images in a folder (or table) into one plain HDF5 file.
 
     With labels, labelled images only; where none has a label, all images and no labels. Missing features are computed.
-    Returns (rows written, images that failed).
+    `data` None is as in `features`. Returns (rows written, images that failed).
     """
     from cache.export import export_rows
     from cache.shard import DamagedShardError
     from classify.labels import find_labelled
 
-    spec, label_source = _parted(options)
+    data, spec, label_source = _asked(data, options)
     found = find_labelled(data, **label_source)
     extractor = open_extractor(cache_dir, **spec)
     paths = found.paths or found.all_images
@@ -281,13 +285,16 @@ def open_extractor(
     )
 
 
-def _parted(options: Options) -> tuple[SpecOptions, LabelOptions]:
-    """The options that decide the spec, and those that say where labels come from."""
+def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:
+    """(data, the options that decide the spec, those that say where labels come from), defaults for want of data."""
+    from demo.default import given_or_surfaces
+
     spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
     source = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
     for name in options.keys() - spec.keys() - source.keys():
         raise TypeError(f"unexpected keyword argument {name!r}")
-    return cast(SpecOptions, spec), cast(LabelOptions, source)
+    label_source = cast(LabelOptions, source)
+    return *given_or_surfaces(data, label_source, cast(SpecOptions, spec)), label_source
 
 
 def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":

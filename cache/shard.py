@@ -2,7 +2,7 @@
 
 Layout (all contiguous, little-endian, no filters, so a row is one read at a known offset):
 
-    features  (n, ...) float32   the rows
+    features  (n, ...) float32   the rows; float16 where the spec says so
     digest    (n, 32)  uint8     SHA-256 of each row's image
     crc32     (b,)     uint32    of each block of `block_rows` rows, seeded with the block's digests
     attributes: format, spec (JSON), provenance (JSON), block_rows, digest_crc32
@@ -44,8 +44,8 @@ class DamagedShardError(Exception):
 
 
 def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, provenance: dict[str, Any]) -> memoryview:
-    """The bytes of a shard with `rows` (n, ...) float32 and `digests` (n, 32) uint8, n at least 1."""
-    rows = np.ascontiguousarray(rows, dtype="<f4")
+    """The bytes of a shard with `rows` (n, ...) and `digests` (n, 32) uint8, n at least 1."""
+    rows = np.ascontiguousarray(rows, dtype=spec.row_dtype)
     digests = np.ascontiguousarray(digests, dtype=np.uint8)
     block_rows = max(1, BLOCK_BYTES // rows[0].nbytes)
     checksums = [
@@ -92,11 +92,11 @@ class Shard:
     @property
     def row_bytes(self) -> int:
         """Size of one row in bytes."""
-        return 4 * math.prod(self.row_shape)
+        return self.spec.row_dtype.itemsize * math.prod(self.row_shape)
 
     def read(self, wanted: np.ndarray) -> np.ndarray:
-        """The rows numbered `wanted` (m,), in that order: (m, ...) float32. As `read_into`."""
-        rows = np.empty((len(wanted), *self.row_shape), dtype="<f4")
+        """The rows numbered `wanted` (m,), in that order: (m, ...) as they are stored. As `read_into`."""
+        rows = np.empty((len(wanted), *self.row_shape), self.spec.row_dtype)
         self.read_into(rows, np.arange(len(wanted)), wanted)
         return rows
 
@@ -114,7 +114,7 @@ class Shard:
         block_of = wanted // self.block_rows
         broken = (np.diff(wanted, prepend=wanted[:1]) != 1) | (np.diff(places, prepend=places[:1]) != 1)
         breaks = np.cumsum(broken).tolist()  # equal at two positions: wanted and placed one after the other in between
-        scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), dtype="<f4")
+        scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
         with open(self.path, "rb", buffering=0) as file:
             for start, stop in pairwise(np.flatnonzero(np.diff(block_of, prepend=-1, append=-1)).tolist()):
                 block = int(block_of[start])
@@ -128,7 +128,7 @@ class Shard:
 
     def verify(self) -> None:
         """Read and check every row. Raises `DamagedShardError`, and `OSError` where the file is gone."""
-        scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), dtype="<f4")
+        scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
         with open(self.path, "rb", buffering=0) as file:
             for block in range(len(self.checksums)):
                 self._read_block(file.fileno(), block, scratch[: self._block_length(block)])
@@ -179,7 +179,8 @@ def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) ->
     # h5py's low-level calls: half the time of its objects, which counts with hundreds of shards
     if (version := _number(file, b"format")) != FORMAT:
         raise ValueError(f"shard format {version}, this version reads {FORMAT}")
-    shape, offset = _plain(file, b"features", "<f4", file_bytes)
+    spec = FeatureSpec.from_json(json.loads(_text(file, b"spec")))
+    shape, offset = _plain(file, b"features", spec.row_dtype.str, file_bytes)
     digest_shape, digest_offset = _plain(file, b"digest", "u1", file_bytes)
     checksum_shape, checksum_offset = _plain(file, b"crc32", "<u4", file_bytes)
     block_rows = _number(file, b"block_rows")
@@ -198,7 +199,7 @@ def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) ->
     return Shard(
         path=path,
         file_bytes=file_bytes,
-        spec=FeatureSpec.from_json(json.loads(_text(file, b"spec"))),
+        spec=spec,
         provenance=provenance,
         digests=digests,
         row_shape=shape[1:],

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 DIGEST_BYTES = 32  # SHA-256
 OWN_MODEL = "own_model"
 ORIGINAL_VIEW = "original"
+STORED = ("float32", "float16")
+ADDED_LATER = {"stored": "float32"}  # field -> what it was before there was such a field: caches stay valid
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class FeatureSpec:
     decoder     version of the decoder
     view        which rendering of the picture; "original" is the picture itself
     precision   of the forward pass
+    stored      type of the numbers in the cache, float32 or float16 (half the disk, three digits)
     """
 
     backbone: str
@@ -47,6 +52,7 @@ class FeatureSpec:
     decoder: int
     view: str = ORIGINAL_VIEW
     precision: str = "float32"
+    stored: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types, `size` as a list."""
@@ -57,7 +63,7 @@ class FeatureSpec:
     def from_json(cls, fields: dict[str, Any]) -> "FeatureSpec":
         """The inverse of `to_json`. Raises `ValueError` for missing, unknown or ill-typed fields."""
         expected = {field.name: field.type for field in dataclasses.fields(cls)}
-        if not isinstance(fields, dict) or set(fields) != set(expected):
+        if not isinstance(fields, dict) or set(fields := ADDED_LATER | fields) != set(expected):
             raise ValueError(f"not a feature spec: {fields!r:.200}")
         size = fields["size"]
         sides = isinstance(size, list) and [type(side) for side in size] == [int, int] and min(size) > 0
@@ -66,19 +72,28 @@ class FeatureSpec:
         for name, kind in expected.items():
             if name != "size" and type(fields[name]) is not kind:
                 raise ValueError(f"not a value for {name} in a feature spec: {fields[name]!r:.200}")
+        if fields["stored"] not in STORED:
+            raise ValueError(f"not a type of rows in a feature spec: {fields['stored']!r:.200}")
         return cls(**(fields | {"size": tuple(size) if size else None}))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the canonical JSON of all fields."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        """SHA-256 (hex) of the canonical JSON of all fields, without those of `ADDED_LATER` at their value there."""
+        fields = {name: value for name, value in self.to_json().items() if ADDED_LATER.get(name) != value}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def row_dtype(self) -> np.dtype:
+        """Type of the stored numbers: little-endian float32 or float16."""
+        return np.dtype(self.stored).newbyteorder("<")
 
     @property
     def folder(self) -> str:
         """Name of the spec's folder in the cache: what people recognise first, then what makes it unique."""
         size = "native" if self.size is None else "x".join(str(side) for side in dict.fromkeys(self.size))
-        readable = "-".join((self.backbone, *([self.layer] if self.layer else []), self.pooling, size))
+        view = [] if self.view == ORIGINAL_VIEW else [self.view]
+        readable = "-".join((self.backbone, *([self.layer] if self.layer else []), self.pooling, size, *view))
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', readable)[:100]}-{self.fingerprint[:12]}"
 
     def differences(self, other: "FeatureSpec") -> dict[str, tuple[Any, Any]]:

@@ -114,7 +114,7 @@ class FeatureStore:
         return _locate(self.refresh(), digests)[0] >= 0
 
     def read(self, digests: np.ndarray) -> np.ndarray:
-        """The rows of `digests` (n, 32), in that order: (n, ...) float32, every one checked.
+        """The rows of `digests` (n, 32), in that order: (n, ...) as they are stored, every one checked.
 
         Raises `KeyError` when a row is missing, `DamagedShardError` when a shard fails its checksums.
         """
@@ -134,7 +134,7 @@ class FeatureStore:
         if (where < 0).any():
             raise KeyError(f"{int((where < 0).sum())} of {len(digests)} rows are not in {self.folder}")
         row_shape = shards[0].row_shape if shards else (0,)
-        rows = np.empty((len(digests), *row_shape), dtype="<f4")
+        rows = np.empty((len(digests), *row_shape), self.spec.row_dtype)
         order = np.argsort(where, kind="stable")
         bounds = np.flatnonzero(np.diff(where[order], prepend=-1, append=-1))
 
@@ -148,7 +148,7 @@ class FeatureStore:
         return rows
 
     def commit(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> int:
-        """Add `rows` (n, ...) float32 under `digests` (n, 32) as one new shard; returns how many were new.
+        """Add `rows` (n, ...) under `digests` (n, 32) as one new shard; returns how many were new.
 
         Rows that are stored already, by whomever, are left out; of several rows under one key the first is taken.
         On return the shard is on disk (fsynced, read back and checked). Raises `OSError` when it cannot be written;

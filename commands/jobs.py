@@ -19,10 +19,15 @@ from featurize.resolve import SpecOptions
 log = logging.getLogger("bottleneck")
 
 
-@click.command(epilog=examples("features --data photos", "features --data photos --backbone vgg16 --pooling flatten"))
+@click.command(
+    epilog=examples("features", "features --data photos", "features --data photos --backbone vgg16 --pooling flatten")
+)
 @options(DATA, SPEC, LABELS, CACHE, SHARDS, REPORT)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
-    """Compute and cache the features of all images that are not cached yet."""
+    """Compute and cache the features of all images that are not cached yet.
+
+    Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
+    """
     with progress_reporter() as progress:
         report = pipeline.features(progress=progress, **given(chosen))
     _finish(report, json_file, max_failed)
@@ -43,7 +48,10 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.option("--search", is_flag=True, help="Tune the head by cross-validation.")
 @click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
 def train(json_file: str | None, max_failed: float, head_params: str, **chosen: Any) -> None:
-    """Train a head on cached features, score it on held-out images, save it."""
+    """Train a head on cached features, score it on held-out images, save it.
+
+    Without --data and --labels: on photographs that come with scikit-image, with the backbone nano.
+    """
     from classify.heads import parse_params
 
     with progress_reporter() as progress:
@@ -56,7 +64,10 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
 @click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
 @options(DATA, HEAD, SPEC, LABELS, CACHE, MODEL, REPORT)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
-    """Score a saved model on labelled images that it was not trained on."""
+    """Score a saved model on labelled images that it was not trained on.
+
+    Without --data and --labels: on the test part of the photographs that come with scikit-image.
+    """
     classifier, rest = _loaded(given(chosen))
     with progress_reporter() as progress:
         report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
@@ -73,14 +84,16 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 def predict(
     named: tuple[str, ...], paths: tuple[str, ...], top_k: int, no_cache: bool, max_failed: float, **chosen: Any
 ) -> None:
-    """Print path,label,probability of images as CSV."""
+    """Print path,label,probability of images as CSV.
+
+    Without images: of the test part of the photographs that come with scikit-image.
+    """
     from commands.paths import existing_paths
+    from demo.default import surfaces_to_predict
     from featurize.sources import expand
 
-    wanted = [*named, *paths]
-    if not wanted:
-        raise UserError("no images given: name files or a folder, or use --images")
     classifier, _ = _loaded(given(chosen))
+    wanted = [*named, *paths] or [surfaces_to_predict()]
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
     if not sources:
         raise UserError(f"there is no image in {', '.join(wanted)}")

@@ -33,9 +33,10 @@ class _Lines(logging.Handler):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    from commands import cache, jobs  # here, because they import `pipeline`, which imports this as a program
+    # Here, because they import `pipeline`, which imports this as a program.
+    from commands import cache, demo, distil, jobs
 
-    for command in (jobs.features, jobs.train, jobs.evaluate, jobs.predict, cache.cache):
+    for command in (demo.demo, jobs.features, jobs.train, jobs.evaluate, jobs.predict, cache.cache, distil.distil):
         cli.add_command(command)
     log.addHandler(_Lines())
     log.setLevel(logging.INFO)

@@ -12,12 +12,15 @@ from pipeline import DEFAULT_CACHE
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DATA = [click.option("--data", metavar="FOLDER", help="Folder of images; its folders are the labels.")]
-SPEC = [
+TEACHER = [
     click.option("--backbone", metavar="NAME", help=f"Pretrained network, or a .keras file. [{DEFAULT_BACKBONE}]"),
-    click.option("--pooling", metavar="avg|max|flatten", help="How a feature map becomes a row. [avg]"),
     click.option("--layer", metavar="NAME", help="Layer whose output is taken. [the last one]"),
     click.option("--size", metavar="PIXELS", help="Side of the input, or HEIGHTxWIDTH. [the backbone's own]"),
     click.option("--weights", metavar="FILE", help="Weights file (.h5), or 'random'. [Keras' ImageNet weights]"),
+]
+SPEC = [
+    *TEACHER,
+    click.option("--pooling", metavar="avg|max|flatten", help="How a feature map becomes a row. [avg]"),
     click.option(
         "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
     ),

@@ -1,7 +1,7 @@
-"""The table of backbones: every network of Keras Applications, one row each; imports nothing heavy.
+"""The table of backbones: `nano`, and every network of Keras Applications, one row each; imports nothing heavy.
 
-Numbers, layer and file names are those of Keras' own code (`keras.applications`); `tests/test_backbones.py`
-compares every row with it. A new backbone is a new row.
+`nano` ships with its weights, see featurize/nano.py. For the others numbers, layer and file names are those of Keras'
+own code (`keras.applications`); `tests/test_backbones.py` compares every row with it. A new backbone is a new row.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +15,8 @@ NOTOP_V3 = "_224_1.0_float_no_top_v2.h5"
 @dataclass(frozen=True)
 class Backbone:
     """One pretrained network without its classification top.
+
+    `packaged` networks are this project's own: their weights are the file `weights_file` beside this one.
 
     `module` is the submodule of `keras.applications` whose `preprocess_input` belongs to the network, `builder`
     the function in `keras.applications`, `size` the default side of its square input and `minimum` the smallest
@@ -34,6 +36,7 @@ class Backbone:
     weights_file: str
     trained_sizes: tuple[int, ...] = ()
     options: dict[str, float] = field(default_factory=dict, hash=False)
+    packaged: bool = False
 
     def weights_name(self, size: int | tuple[int, int]) -> str:
         """The file name of the ImageNet weights that Keras uses for an input side or (height, width) in pixels.
@@ -63,6 +66,7 @@ def _family(module: str, minimum: int, *rows: tuple[str, str, int, int, str, str
 # Layers that Keras numbers itself ("activation_17") bear the number that they have in a fresh process.
 # fmt: off
 _ROWS = (
+    Backbone("nano", "none", "", 96, 32, 1280, "features", "nano.npz", packaged=True),
     Backbone("mobilenet", "mobilenet", "MobileNet", 224, 32, 1024, "conv_pw_13_relu",
              "mobilenet_1_0_{size}_tf_no_top.h5", (128, 160, 192, 224)),
     Backbone("mobilenet_v2", "mobilenet_v2", "MobileNetV2", 224, 32, 1280, "out_relu",

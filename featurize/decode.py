@@ -17,7 +17,9 @@ from PIL import (
 )
 
 from cache.errors import UserError
+from cache.spec import ORIGINAL_VIEW, content_digest
 from featurize.rgb import HOSTILE, DecodeError, in_one_line, upright_rgb
+from featurize.views import check_view, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, gives any
 # picture other pixels: rows of two decoders must never be mixed.
@@ -48,9 +50,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.", category=Image.DecompressionB
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody handles
 
 
-def decode(data: bytes, size: tuple[int, int], resize: str = "antialias") -> np.ndarray:
+def decode(data: bytes, size: tuple[int, int], resize: str = "antialias", view: str = ORIGINAL_VIEW) -> np.ndarray:
     """Decode the bytes of an image file to RGB of shape (height, width, 3), stretched to `size` (height, width).
 
+    `view` names the rendering of the picture, see `featurize.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once.
 
@@ -59,30 +62,35 @@ def decode(data: bytes, size: tuple[int, int], resize: str = "antialias") -> np.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
+    check_view(view)
+    if resize == "bilinear" and view != ORIGINAL_VIEW:
+        raise UserError(f"resize bilinear knows no view {view}: take antialias")
     if not data:
         raise DecodeError("empty file")
     try:
-        return _decode(data, size, resize)
+        return _decode(data, size, resize, view)
     except DecodeError:
         raise
     except HOSTILE as error:
         if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
             raise DecodeError(_reason(data, error)) from error
     try:
-        return _decode(_without_text(data), size, resize)
+        return _decode(_without_text(data), size, resize, view)
     except DecodeError:
         raise
     except HOSTILE as error:
         raise DecodeError(_reason(data, error)) from error
 
 
-def _decode(data: bytes, size: tuple[int, int], resize: str) -> np.ndarray:
+def _decode(data: bytes, size: tuple[int, int], resize: str, view: str) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
         rgb = upright_rgb(picture)
         height, width = size
         if resize == "bilinear":
             return _bilinear(np.asarray(rgb), height, width)
         way = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.BILINEAR
+        if view != ORIGINAL_VIEW:
+            return np.asarray(render(rgb, view, content_digest(data), size, way))
         return np.asarray(rgb.resize((width, height), way))
 
 

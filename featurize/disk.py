@@ -12,12 +12,12 @@ log = logging.getLogger("bottleneck")
 OVERHEAD = 1.05  # checksums, and what the file system keeps for itself
 
 
-def require_room(folder: str, rows: int, dimension: int) -> None:
-    """Announce the size of `rows` rows of `dimension` float32 in `folder`, which need not exist yet.
+def require_room(folder: str, rows: int, dimension: int, number_bytes: int) -> None:
+    """Announce the size of `rows` rows of `dimension` numbers in `folder`, which need not exist yet.
 
     Raises UserError where the disk has too little room for them.
     """
-    expected = rows * (4 * dimension + DIGEST_BYTES)
+    expected = rows * (number_bytes * dimension + DIGEST_BYTES)
     text = f"{rows} rows of {dimension} numbers, about {readable(expected)}"
     log.info("to compute: %s in %s", text, folder)
     existing = os.path.abspath(folder)

@@ -16,25 +16,26 @@ BATCH = 32
 
 
 class Engine:
-    """Forward passes of `network` (keras.Model: pixels 0..255 RGB in, features (n, d) float32 out).
+    """Forward passes of `network` (keras.Model: pixels 0..255 RGB in, features (n, d) float32 out), given as `dtype`.
 
     `forward_passes` counts the pictures that went through the network, padding excluded; `dimension` is d;
     `startup_seconds` is the time that went into compiling, and into `network` as far as its builder adds it.
     """
 
-    def __init__(self, network: Any):
+    def __init__(self, network: Any, dtype: np.dtype | type = np.float32):
         self.size: tuple[int, int] = tuple(network.input_shape[1:3])
         self.dimension: int = network.output_shape[1]
         self.forward_passes = 0
         self.startup_seconds = 0.0
         self._network = network
+        self._dtype = dtype
         self._compiled: dict[tuple[int, str], Any] = {}
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Features (n, d) float32 of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255."""
+        """Features (n, d) of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255."""
         rows = [self._batch(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         self.forward_passes += len(pixels)
-        return np.concatenate(rows) if rows else np.empty((0, self.dimension), np.float32)
+        return np.concatenate(rows) if rows else np.empty((0, self.dimension), self._dtype)
 
     def _batch(self, pixels: np.ndarray) -> np.ndarray:
         count = len(pixels)
@@ -47,7 +48,7 @@ class Engine:
             start = time.perf_counter()
             self._compiled[key] = _compile(self._network, (shape, *self.size, 3), pixels.dtype.name)
             self.startup_seconds += time.perf_counter() - start
-        return self._compiled[key](pixels)[:count]
+        return self._compiled[key](pixels)[:count].astype(self._dtype, copy=False)
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.shard import DamagedShardError
+from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.disk import require_room
 from featurize.engine import BATCH, Engine
@@ -79,7 +80,7 @@ class Extractor:
         return self._metered(extraction, before)
 
     def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """`run`, then the rows of all images that have one: (n, d) float32, in order.
+        """`run`, then the rows of all images that have one: (n, d) as they are stored, in order.
 
         Every row is checked as it is read; a damaged shard is set aside and its rows are computed again.
         """
@@ -117,7 +118,9 @@ class Extractor:
         with _building:
             if self._engine is None:
                 start = time.perf_counter()
-                self._engine = Engine(_network(check_weights(self._resolved, self.table)))
+                checked = check_weights(self._resolved, self.table)
+                network = _network(replace(checked, spec=replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")))
+                self._engine = Engine(network, self.spec.row_dtype)
                 self._engine.startup_seconds += time.perf_counter() - start
             return self._engine
 
@@ -142,7 +145,7 @@ class Extractor:
             copies.setdefault(digest, []).append(position)
 
         def ready_engine() -> Engine:
-            require_room(self.store.folder, len(missing), self.engine.dimension)
+            require_room(self.store.folder, len(missing), self.engine.dimension, self.spec.row_dtype.itemsize)
             return self.engine
 
         done = 0
@@ -167,11 +170,11 @@ class Extractor:
 
     @property
     def _rows_per_shard(self) -> int:
-        return min(self._shard_rows, max(1, SHARD_BYTES // (4 * self.engine.dimension)))
+        return min(self._shard_rows, max(1, SHARD_BYTES // (self.spec.row_dtype.itemsize * self.engine.dimension)))
 
     def _forward(self, sources: Sequence[Source], ready_engine: Callable[[], Engine]) -> Iterator[list[Row]]:
         size = self.spec.size or self.engine.size
-        return forward(decoded(sources, size, self.spec.resize), ready_engine)
+        return forward(decoded(sources, size, self.spec.resize, self.spec.view), ready_engine)
 
     def _commit(self, rows: list[Row], extraction: Extraction) -> None:
         if rows:

@@ -24,7 +24,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """Features (d,) float32 of the image at `position`, or the reason why it has none."""
+    """Features (d,) of the image at `position`, or the reason why it has none."""
 
     position: int
     digest: bytes
@@ -32,15 +32,15 @@ class Row:
     reason: str = ""
 
 
-def decoded(sources: Sequence[Source], size: tuple[int, int], resize: str) -> Iterator[Picture]:
-    """Each source decoded to `size` (height, width), in order, two batches ahead at most."""
+def decoded(sources: Sequence[Source], size: tuple[int, int], resize: str, view: str) -> Iterator[Picture]:
+    """That view of each source, decoded to `size` (height, width), in order, two batches ahead at most."""
 
     def one(source: Source) -> Picture:
         digest = b""
         try:
             data = bytes_of(source)
             digest = content_digest(data)
-            return Picture(digest, decode(data, size, resize))
+            return Picture(digest, decode(data, size, resize, view))
         except ImageError as error:
             return Picture(digest, None, str(error))
 

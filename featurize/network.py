@@ -11,15 +11,14 @@ import zipfile
 from typing import Any
 
 from cache.errors import UserError
-from featurize.backbones import BACKBONES, Backbone, find_backbone
+from featurize.backbones import Backbone, find_backbone
+from featurize.nano import build_nano, load_nano
 from featurize.quiet import import_keras
-from featurize.resolve import POOLINGS
+from featurize.resolve import POOLINGS, preprocess_names
 from featurize.weights import SEED, Weights, pretrained, short_reason
 from featurize.weights_file import load_weights_file, nothing_skipped
 
 log = logging.getLogger("bottleneck")
-
-PREPROCESSINGS = ("none", *sorted({row.module for row in BACKBONES.values()}))
 
 
 def build_network(
@@ -41,7 +40,7 @@ def build_network(
     Raises UserError for unknown or contradictory arguments, and for weights or models that do not fit.
     """
     _one_of("pooling", pooling, POOLINGS)
-    _one_of("preprocessing", preprocess, PREPROCESSINGS)
+    _one_of("preprocessing", preprocess, ("none", *preprocess_names()))
     keras = import_keras()
     if backbone.endswith(".keras"):
         network = _load_own(keras, backbone, weights)
@@ -65,6 +64,32 @@ def build_network(
     model = keras.Model(pixels, features, name="bottleneck_features")
     model.trainable = False
     return model
+
+
+def build_tail(backbone: str, weights: Weights, size: tuple[int, int], layer: str | None) -> Any:
+    """What a backbone does above `layer`: a frozen keras.Model from that layer's map to the last feature map.
+
+    `backbone` and `layer` as in `build_network`.
+
+    Raises UserError for an unknown layer, and where the layers above it look past it, at earlier ones.
+    """
+    keras = import_keras()
+    if backbone.endswith(".keras"):
+        network = _load_own(keras, backbone, weights)
+        cut, end = _own_output(keras, backbone, network, layer), _own_output(keras, backbone, network, None)
+    else:
+        row = find_backbone(backbone)
+        network = _headless(keras, row, weights, size)
+        layers = layers_by_name(network)
+        cut, end = (_output(keras, backbone, layers, name or row.last_layer) for name in (layer, None))
+    if cut is end:
+        cut = end = keras.Input(end.shape[1:])
+    try:
+        tail = keras.Model(cut, end, name="tail")
+    except ValueError as error:
+        raise UserError(f"layer {layer!r} of {backbone} is no place to cut: layers above it also see others") from error
+    tail.trainable = False
+    return tail
 
 
 def native_size(model: Any) -> tuple[int, int] | None:
@@ -96,12 +121,17 @@ def layers_by_name(network: Any) -> dict[str, Any]:
 
 
 def _headless(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
-    """The network of Keras Applications without its top, up to its last feature map."""
+    """The network without its top, up to its last feature map."""
     if weights.kind == "imagenet":
         return pretrained(row, size)
     if weights.kind == "random":
         log.warning("%s has random weights: features to try things with, not to classify with", row.name)
         keras.utils.set_random_seed(SEED)
+    if row.packaged:
+        network = build_nano(keras, size)
+        if weights.kind == "packaged":
+            load_nano(network, weights.path)
+        return network
     build = getattr(keras.applications, row.builder)
     network = build(include_top=False, weights=None, input_shape=(*size, 3), **row.options)
     if weights.kind == "file":

@@ -27,6 +27,8 @@ def reopen(record: dict[str, Any], table: DigestTable, weights: str | None = Non
             raise UserError(f"the model was trained with {field} {trained}, this version has {here}: train it again")
     if weights is None:
         found = Weights(**record["weights"])
+        if found.kind == "packaged":  # wherever this package is now
+            found = locate(find_backbone(spec.backbone), spec.size or 0, None)
     elif spec.backbone == OWN_MODEL:
         found = Weights("file", os.path.abspath(weights))
     else:

@@ -147,7 +147,7 @@ def identity(weights: Weights, table: DigestTable) -> str:
 
 def preprocess_names() -> list[str]:
     """The modules of Keras Applications that have a `preprocess_input`, as the table of backbones names them."""
-    return sorted({row.module for row in BACKBONES.values()})
+    return sorted({row.module for row in BACKBONES.values() if not row.packaged})
 
 
 def parse_size(size: int | str | tuple[int, int] | None) -> tuple[int, int] | None:

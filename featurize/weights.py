@@ -1,4 +1,4 @@
-"""Where the weights come from: Keras' own folder or its verified download, a file of the user's, or chance.
+"""Where the weights come from: this package, Keras' own folder or its verified download, a user's file, or chance.
 
 TensorFlow is imported only where Keras has to download or to build.
 """
@@ -21,14 +21,18 @@ from featurize.backbones import Backbone
 log = logging.getLogger("bottleneck")
 
 SEED = 0
+NANO_COSTS = "has a mean accuracy of 0.?? instead of 0.96 on four data sets (featurize/NANO.md)"
 STALLED_AFTER = 60.0  # seconds without a byte after which a download is given up
 
 
 @dataclass(frozen=True)
 class Weights:
-    """`path` is the file of kind "file" (the user's) or "imagenet" (in Keras' folder); "" for kind "random"."""
+    """`path` is the file of kind "file" (the user's), "imagenet" (in Keras' folder) or "packaged" (in this one).
 
-    kind: Literal["file", "imagenet", "random"]
+    It is "" for kind "random".
+    """
+
+    kind: Literal["file", "imagenet", "packaged", "random"]
     path: str
 
 
@@ -49,12 +53,16 @@ def keras_folder() -> str:
 def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None) -> Weights:
     """The weights that a user means by `weights`, downloaded where they have to be.
 
-    None and "imagenet": the pretrained ones, which for the MobileNets depend on the input `size` (pixels; a side
-    or (height, width)); "random"; or the path of a `.h5` or `.weights.h5` file.
+    None: the pretrained ones; "imagenet": the same, where the network has such ones, which for the MobileNets depend on
+    the input `size` (pixels; a side or (height, width)); "random"; or the path of a `.h5` or `.weights.h5` file.
     Raises UserError for anything else, and where pretrained weights cannot be had.
     """
     if weights == "random":
         return Weights("random", "")
+    if backbone.packaged:
+        if weights is not None:
+            raise UserError(f"weights {weights!r}: {backbone.name} ships with its own; leave the option out")
+        return Weights("packaged", os.path.join(os.path.dirname(__file__), backbone.weights_file))
     if weights is None or weights == "imagenet":
         path = os.path.join(keras_folder(), backbone.weights_name(size))
         if not os.path.isfile(path):
@@ -114,7 +122,7 @@ def _why_not(path: str, existed: tuple[int, ...] | None, error: Exception) -> st
     reason = short_reason(str(error).rpartition(" -- ")[2])  # "URL fetch failure on https://...: None -- reason"
     advice = (
         f"copy {name} there from another machine, or give WEIGHTS=/path/to/file.h5, "
-        "or WEIGHTS=random to try things without pretrained weights"
+        f"or BACKBONE=nano, which needs no download and {NANO_COSTS}"
     )
     if not existed:
         return f"weights {name} are not in {folder} and could not be downloaded ({reason}): {advice}"

@@ -18,8 +18,8 @@ from cache.store import FeatureStore
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUNDLED = Path(skimage.__file__).parent / "data"
 
-# A small backbone with random weights: real convolutions on real pictures, without a file from outside.
-SPEC: dict[str, Any] = {"backbone": "mobilenet_v2_035", "size": 96, "weights": "random"}
+# The backbone that ships with the project: real features of real pictures, without a file from outside.
+SPEC: dict[str, Any] = {"backbone": "nano"}
 
 
 @pytest.fixture(scope="session")

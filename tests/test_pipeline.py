@@ -99,7 +99,7 @@ def test_training_reads_the_cache_over_all_heads_and_folds(surfaces: Path, cache
 def test_the_record_beside_the_model_says_what_it_is(model: str) -> None:
     record = json.loads(Path(model).with_suffix(".json").read_text())
     assert record["classes"] == ["brick", "grass", "gravel"]
-    assert record["spec"]["backbone"] == "mobilenet_v2_035" and record["spec"]["view"] == "original"
+    assert record["spec"]["backbone"] == "nano" and record["spec"]["view"] == "original"
     assert len(record["fingerprint"]) == len(record["payload"]["sha256"]) == 64
     assert {"scikit-learn", "tensorflow", "keras", "h5py", "numpy"} <= set(record["versions"])
     assert 0 < record["metrics"]["accuracy"] <= 1
@@ -222,7 +222,7 @@ def test_weights_are_verified_by_digest_wherever_they_come_from(surfaces: Path, 
         keras.utils.set_random_seed(seed)
         network = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35, input_shape=(96, 96, 3))
         network.save_weights(file)
-    spec = SPEC | {"weights": files[0]}
+    spec: dict[str, object] = {"backbone": "mobilenet_v2_035", "size": 96, "weights": files[0]}
     cache, model = str(tmp_path / "cache"), str(tmp_path / "m.joblib")
     pipeline.train(str(surfaces), model=model, cache_dir=cache, **spec)
     expected = list(pipeline.predict(str(surfaces), model, use_cache=False))

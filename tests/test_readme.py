@@ -15,6 +15,7 @@ from featurize.backbones import BACKBONES, find_backbone
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+WITHOUT_NETWORK = README.partition("## Your own photographs")[0].count("```sh")  # the first so many blocks
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,9 @@ def test_the_readme_runs(place: Path, number: int) -> None:
         "KERAS_HOME": str(place / "keras"),
         "MAKEFLAGS": "",
     }
+    if number < WITHOUT_NETWORK:
+        nowhere = "http://127.0.0.1:9"
+        environment |= {"KERAS_HOME": str(place / "nothing"), "http_proxy": nowhere, "https_proxy": nowhere}
     if language == "sh":
         code = code.replace("make test", "make --dry-run test")  # these are the tests
         code = re.sub(r"^make ", "make -o .venv/.installed -o .venv/.installed-test ", code, flags=re.MULTILINE)

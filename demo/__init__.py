@@ -1,0 +1,1 @@
+"""The whole job on photographs that come along: which surface is it?"""

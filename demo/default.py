@@ -1,0 +1,37 @@
+"""What is taken where nobody says which pictures: the crops of `demo.surfaces`, and the network that comes along."""
+
+import logging
+import os
+
+from classify.label_sources import LabelOptions
+from featurize.resolve import SpecOptions
+
+log = logging.getLogger("bottleneck")
+
+BACKBONE = "nano"
+
+
+def given_or_surfaces(
+    data: str | None, label_source: LabelOptions, spec: SpecOptions
+) -> tuple[str | None, SpecOptions]:
+    """(data, spec) as given, or where no data and no source of labels is given the folder of surfaces instead.
+
+    The backbone is then `BACKBONE` unless `spec` names one. Says in one line what is taken.
+    """
+    if data is not None or label_source.get("labels") is not None or label_source.get("label_pattern") is not None:
+        return data, spec
+    from demo.surfaces import surfaces_folder
+
+    folder = surfaces_folder()
+    chosen = "" if "backbone" in spec else f", and the backbone {BACKBONE}"
+    log.info("no data given: taking the photographs of surfaces that come with scikit-image, in %s/%s", folder, chosen)
+    return folder, {"backbone": BACKBONE, **spec}
+
+
+def surfaces_to_predict() -> str:
+    """The folder of pictures to predict where none are given; says so in one line."""
+    from demo.surfaces import surfaces_folder
+
+    folder = os.path.join(surfaces_folder(), "test")
+    log.info("no images given: taking the test part of the photographs that come with scikit-image, in %s/", folder)
+    return folder

@@ -1,0 +1,67 @@
+"""A folder of photographs and a teacher in, a small backbone of one's own out."""
+
+import logging
+import os
+from typing import Any, Unpack
+
+from cache.digests import DigestTable
+from cache.errors import UserError
+from featurize.hashing import Progress
+from featurize.images import find_images
+from featurize.resolve import SpecOptions, resolve
+
+log = logging.getLogger("bottleneck")
+
+FEWEST = 100  # photographs: a tenth is left out for measuring
+
+
+def distil(
+    data: str,
+    output: str,
+    *,
+    crops: int,
+    samples: int,
+    side: int,
+    cache_dir: str,
+    progress: Progress,
+    **teacher: Unpack[SpecOptions],
+) -> dict[str, Any]:
+    """Teach a small network to give the features of a large one, and save it as `output` (.keras).
+
+    `teacher` names the backbone, weights, size and layer whose maps are cached for `crops` crops of every photograph
+    in the folder `data`; the layers above it, up to what the backbone pools, are applied to the cached maps.
+    `samples`: how many crops the student sees in all; `side`: of its input in pixels. What a training needs to be
+    taken up again, and its learning curve, are in the folder `output` without `.keras`, which may be deleted after.
+
+    Returns photographs, crops, forward_passes (of the teacher), samples, held_out_cosine, parameters, model, failures.
+    Raises UserError for what the caller can mend.
+    """
+    if not output.endswith(".keras"):
+        raise UserError(f"output {output!r}: give a name that ends in .keras")
+    listing = find_images(data)
+    if len(listing.images) < FEWEST:
+        raise UserError(
+            f"{data} has {len(listing.images)} images: to distil takes {FEWEST} at least, better ten thousand"
+        )
+    resolved = resolve(DigestTable(cache_dir), **teacher)
+    from distil.samples import prepare
+    from distil.teacher import crops_with_rows, pooling_teacher
+    from distil.training import Plan, Training
+
+    target = pooling_teacher(resolved)
+    rows = crops_with_rows(listing.images, resolved, "crops", crops, cache_dir, progress)
+    folder = output.removesuffix(".keras")
+    training = Training(prepare(rows, side, *target, folder, progress), Plan(samples, side))
+    training.run(os.path.join(folder, "checkpoint.npz"), os.path.join(folder, "curve.csv"), progress)
+    student = training.plain()
+    student.save(output)
+    return {
+        "photographs": len(rows.paths),
+        "crops": crops * len(rows.paths),
+        "forward_passes": rows.forward_passes,
+        "samples": training.seen,
+        "held_out_cosine": training.held_out_cosine(),
+        "parameters": student.count_params(),
+        "model": output,
+        "failures": [vars(failure) for failure in [*listing.failures, *rows.failures]],
+    }
