@@ -314,7 +314,7 @@ def test_a_shard_of_long_rows_is_cut_at_128_mib(
     assert featurize.extract.SHARD_BYTES == 128 * 1024**2
     extractor = extractor_in(tmp_path, pooling="flatten")
     monkeypatch.setattr(featurize.extract, "SHARD_BYTES", 4 * extractor.engine.dimension * 10 + 100)
-    assert extractor.engine.dimension == 3 * 3 * 1280
+    assert extractor.engine.dimension == 6 * 6 * 1280
     extractor.run(paths)
     assert shard_sizes(extractor) == [10, 10, 10, 6]
     monkeypatch.setattr(featurize.extract, "SHARD_BYTES", 1)
