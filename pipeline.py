@@ -59,7 +59,7 @@ def features(
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, as in `featurize.resolve.resolve`, and
     labels, path_column, label_column, label_pattern, as in `classify.labels.read_labels` (here they only serve to
     list a table's images and to count classes). `progress` is called with (stage, done, total). Without `data` and
-    labels: the photographs of `demo.surfaces` in ./surfaces, with the backbone nano unless another one is named.
+    labels: the photographs of `classify.surfaces` in ./surfaces, with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
     fingerprint and features (the folder of the rows). Raises UserError for what the caller can mend.
@@ -151,13 +151,13 @@ def evaluate(
 ) -> Report:
     """Score a saved model on labelled images, leaving out those that it was trained on.
 
-    Without `data` and labels: on the photographs of `demo.surfaces`. `model` is by default models/logreg.joblib.
+    Without `data` and labels: on the photographs of `classify.surfaces`. `model` is by default models/logreg.joblib.
     Under the data's own split the test part is scored, else the validation part. Returns the report of `train`,
     as far as it applies. Raises UserError where nothing is left to score.
     """
+    from classify.default_data import given_or_surfaces
     from classify.evaluate import evaluate_head
     from classify.results import write_evaluation
-    from demo.default import given_or_surfaces
 
     started = time.perf_counter()
     classifier = _warm(model or default_model("logreg"), cache_dir, weights)
@@ -287,7 +287,7 @@ def open_extractor(
 
 def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:
     """(data, the options that decide the spec, those that say where labels come from), defaults for want of data."""
-    from demo.default import given_or_surfaces
+    from classify.default_data import given_or_surfaces
 
     spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
     source = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}

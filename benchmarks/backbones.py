@@ -21,7 +21,7 @@ import numpy as np
 from accuracy import SETS
 
 import pipeline
-from demo.surfaces import surfaces_folder
+from classify.surfaces import surfaces_folder
 from featurize.quiet import import_keras
 
 CARD = os.path.join(os.path.dirname(__file__), "..", "featurize", "NANO.md")

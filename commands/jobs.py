@@ -88,8 +88,8 @@ def predict(
 
     Without images: of the test part of the photographs that come with scikit-image.
     """
+    from classify.default_data import surfaces_to_predict
     from commands.paths import existing_paths
-    from demo.default import surfaces_to_predict
     from featurize.sources import expand
 
     classifier, _ = _loaded(given(chosen))

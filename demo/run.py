@@ -1,4 +1,4 @@
-"""The whole job on the photographs of `demo.surfaces`, and what the features are worth: three rows of one table.
+"""The whole job on the photographs of `classify.surfaces`, and what the features are worth: three rows of one table.
 
 crops -> raw pixels | nano with random weights | nano -> the same head, fitted on the left halves -> accuracy on the
 right halves -> a few predictions, and a picture of right and wrong ones
@@ -15,11 +15,11 @@ import numpy as np
 
 import pipeline
 from cache.spec import content_digest
+from classify.default_data import BACKBONE
 from classify.labels import LabelledImages, read_labels
+from classify.surfaces import surfaces_folder
 from classify.train import Dataset, train_head
-from demo.default import BACKBONE
 from demo.gallery import save_gallery
-from demo.surfaces import surfaces_folder
 from featurize.decode import decode
 from featurize.sources import read
 

@@ -2,60 +2,44 @@
 
 import io
 import json
-import logging
 import zipfile
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from cache.atomic import write_atomically
 from cache.errors import UserError
 
-if TYPE_CHECKING:
-    from distil.training import Training
-
-log = logging.getLogger("bottleneck")
+Variables = dict[str, list[Any]]  # group -> its variables, in a fixed order
 
 
-def save_checkpoint(path: str, training: "Training") -> None:
-    """Write the training's state to `path` (.npz), whole or not at all."""
+def save_checkpoint(path: str, variables: Variables, record: dict[str, Any]) -> None:
+    """Write variables and a record (JSON) to `path` (.npz), whole or not at all."""
     arrays = {
         f"{group}/{number}": np.asarray(variable)
-        for group, variables in training.state().items()
-        for number, variable in enumerate(variables)
+        for group, members in variables.items()
+        for number, variable in enumerate(members)
     }
-    progress = {"seen": training.seen, "seconds": training.seconds, "curve": training.curve}
-    record = json.dumps({"plan": asdict(training.plan), "teacher": _teacher(training)} | progress)
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, record=np.array(record), **arrays)
+    np.savez(file, allow_pickle=False, record=np.array(json.dumps(record)), **arrays)
     write_atomically(path, file.getbuffer())
 
 
-def load_checkpoint(path: str, training: "Training") -> None:
-    """Bring `training` to where the one at `path` was, if there is a file.
+def load_checkpoint(path: str, variables: Variables, record: dict[str, Any]) -> dict[str, Any]:
+    """Set `variables` to what `path` has and return its record, or `record` where there is no such file.
 
-    Raises UserError where that was another training.
+    Raises UserError where it is damaged, or of another network.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            record = json.loads(str(stored["record"]))
-            planned = record["plan"] | {"samples": training.plan.samples}
-            if planned != asdict(training.plan) or record["teacher"][0] != _teacher(training)[0]:
-                raise UserError(f"{path} is of another training: choose another --output, or delete its folder")
-            for group, variables in training.state().items():
-                for number, variable in enumerate(variables):
+            loaded: dict[str, Any] = json.loads(str(stored["record"]))
+            if loaded.keys() != record.keys():
+                raise ValueError(f"its record has {', '.join(loaded)}")
+            for group, members in variables.items():
+                for number, variable in enumerate(members):
                     variable.assign(stored[f"{group}/{number}"])
     except FileNotFoundError:
-        return
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be taken up ({error}): delete it to begin anew") from error
-    training.seen, training.seconds, training.curve = record["seen"], record["seconds"], record["curve"]
-    log.info("taken up from %s: %d of %d samples seen", path, training.seen, training.plan.samples)
-
-
-def _teacher(training: "Training") -> list[str]:
-    """The specs that the samples come from, a view each; more may be added while a training is interrupted."""
-    return [store.spec.fingerprint for store in training.samples.crops.stores]
+    return loaded

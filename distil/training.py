@@ -9,12 +9,13 @@ import csv
 import io
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from cache.atomic import write_atomically
+from cache.errors import UserError
 from distil.checkpoint import load_checkpoint, save_checkpoint
 from distil.samples import RUN, Batch, Samples
 from distil.student import build_student, keras, plain_student, tf
@@ -65,19 +66,16 @@ class Training:
         self.seen = 0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
-        self._measure_teacher()
-
-    def state(self) -> dict[str, list[Any]]:
-        """The variables that a checkpoint keeps, by group."""
-        return {
+        self._variables = {
             "student": self.student.weights,
             "averaged": self.averaged.weights,
             "optimizer": self.optimizer.variables,
         }
+        self._measure_teacher()
 
     def run(self, checkpoint: str, curve: str, progress: Progress) -> None:
         """Train to the end of the plan, from `checkpoint` if it exists, keeping it and the `curve` (CSV) up to date."""
-        load_checkpoint(checkpoint, self)
+        self._take_up(checkpoint)
         started, before = time.perf_counter(), self.seconds
         saved = started
         sums = np.zeros(2)
@@ -95,10 +93,10 @@ class Training:
                     _write_curve(curve, self.curve)
                     sums, steps = np.zeros(2), 0
                 if time.perf_counter() - saved > SAVE_EVERY:
-                    save_checkpoint(checkpoint, self)
+                    save_checkpoint(checkpoint, self._variables, self._record())
                     saved = time.perf_counter()
         finally:  # whatever ends the run, the next one goes on from here
-            save_checkpoint(checkpoint, self)
+            save_checkpoint(checkpoint, self._variables, self._record())
 
     def plain(self) -> Any:
         """The averaged student as a plain network: keras.Model, pixels 0..255 -> feature map."""
@@ -112,6 +110,25 @@ class Training:
         pixels, _, features = self.samples.read(0, slice(0, self.samples.held_out))
         rows = [self._features(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         return float(_cosine(tf.concat(rows, 0) - self._mean, features.astype(np.float32) - self._mean))
+
+    def _record(self) -> dict[str, Any]:
+        """How far the training has come, and what tells it from others."""
+        teacher = [store.spec.fingerprint for store in self.samples.crops.stores]
+        progress = {"seen": self.seen, "seconds": self.seconds, "curve": self.curve}
+        return {"plan": asdict(self.plan), "teacher": teacher} | progress
+
+    def _take_up(self, checkpoint: str) -> None:
+        """Go on from `checkpoint` if there is one. Crops and samples may be more than they were, nothing else."""
+        mine = self._record()
+        record = load_checkpoint(checkpoint, self._variables, mine)
+        if (
+            record["plan"] | {"samples": self.plan.samples} != mine["plan"]
+            or record["teacher"][0] != mine["teacher"][0]
+        ):
+            raise UserError(f"{checkpoint} is of another training: choose another --output, or delete its folder")
+        self.seen, self.seconds, self.curve = record["seen"], record["seconds"], record["curve"]
+        if self.seen:
+            log.info("taken up from %s: %d of %d samples seen", checkpoint, self.seen, self.plan.samples)
 
     def _measure_teacher(self) -> None:
         """Means and spreads of the teacher's features and maps, of the first run of photographs that are learnt."""

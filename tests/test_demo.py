@@ -16,9 +16,18 @@ from PIL import Image
 
 import pipeline
 from cache.errors import UserError
+from classify.surfaces import (
+    COUNTS,
+    LEAST_CONTRAST,
+    PHOTOGRAPHS,
+    SMALLEST,
+    WRITTEN,
+    draw_crop,
+    photograph,
+    surfaces_folder,
+)
 from commands.main import main
 from demo.gallery import save_gallery
-from demo.surfaces import COUNTS, LEAST_CONTRAST, PHOTOGRAPHS, SMALLEST, WRITTEN, draw_crop, photograph, surfaces_folder
 
 CROPS = len(PHOTOGRAPHS) * sum(COUNTS.values())
 Run = Callable[..., tuple[int, str, str]]

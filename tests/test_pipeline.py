@@ -65,9 +65,7 @@ def test_a_changed_byte_is_computed_again_and_a_copy_is_not(photos: Path, cache:
     assert (report["images"], report["computed"], report["cached"], report["forward_passes"]) == (37, 1, 36, 1)
 
 
-@pytest.mark.parametrize(
-    "change", [{"pooling": "max"}, {"size": 64}, {"layer": "down8"}, {"resize": "nearest"}]
-)
+@pytest.mark.parametrize("change", [{"pooling": "max"}, {"size": 64}, {"layer": "down8"}, {"resize": "nearest"}])
 def test_another_spec_misses_every_row(surfaces: Path, cache: str, change: dict) -> None:
     report = pipeline.features(str(surfaces), cache_dir=cache, **(SPEC | change))
     assert (report["computed"], report["cached"]) == (36, 0)

@@ -1,4 +1,4 @@
-"""What is taken where nobody says which pictures: the crops of `demo.surfaces`, and the network that comes along."""
+"""What is taken where nobody says which pictures: the crops of `classify.surfaces`, and the backbone that ships along."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ def given_or_surfaces(
     """
     if data is not None or label_source.get("labels") is not None or label_source.get("label_pattern") is not None:
         return data, spec
-    from demo.surfaces import surfaces_folder
+    from classify.surfaces import surfaces_folder
 
     folder = surfaces_folder()
     chosen = "" if "backbone" in spec else f", and the backbone {BACKBONE}"
@@ -30,7 +30,7 @@ def given_or_surfaces(
 
 def surfaces_to_predict() -> str:
     """The folder of pictures to predict where none are given; says so in one line."""
-    from demo.surfaces import surfaces_folder
+    from classify.surfaces import surfaces_folder
 
     folder = os.path.join(surfaces_folder(), "test")
     log.info("no images given: taking the test part of the photographs that come with scikit-image, in %s/", folder)
