@@ -1,4 +1,4 @@
-"""What is taken where nobody says which pictures: the crops of `classify.surfaces`, and the backbone that ships along."""
+"""What is taken where nobody says which pictures: the crops of `classify.surfaces`, and a backbone that needs no file."""
 
 import logging
 import os
