@@ -1,4 +1,4 @@
-"""What is taken where nobody says which pictures: the crops of `classify.surfaces`, and a backbone that needs no file."""
+"""What is taken where nobody says which pictures: the crops of `classify.surfaces`, and the backbone `nano`."""
 
 import logging
 import os
