@@ -179,12 +179,14 @@ def load(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
+    engine: str = "auto",
     allow_other_versions: bool = False,
 ) -> "Classifier":
     """A trained model as an object with `predict`, `predict_proba`, `top_k` and `classes_`, kept warm.
 
     The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
-    `weights`, else those of the recorded place; either way their digest must be the recorded one.
+    `weights`, else those of the recorded place; either way their digest must be the recorded one. `engine`: auto,
+    openvino or tensorflow.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
     from classify.classifier import Classifier
@@ -196,7 +198,7 @@ def load(
     if cache_dir is None:
         recorded = saved.record["cache_dir"]
         cache_dir = recorded if os.path.isdir(recorded) else DEFAULT_CACHE
-    resolved = reopen(saved.record, DigestTable(cache_dir), weights)
+    resolved = reopen(saved.record, DigestTable(cache_dir), weights, engine)
     return Classifier(saved, Extractor(resolved, cache_dir))
 
 

@@ -116,6 +116,7 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     classifier = pipeline.load(
         path,
         weights=spec.pop("weights", None),
+        engine=spec.pop("engine", "auto"),
         cache_dir=options.pop("cache_dir", None),
         allow_other_versions=options.pop("allow_other_versions"),
     )

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from classify.heads import HEADS
-from featurize.resolve import DEFAULT_BACKBONE
+from featurize.resolve import DEFAULT_BACKBONE, ENGINES
 from pipeline import DEFAULT_CACHE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,6 +24,7 @@ SPEC = [
     click.option(
         "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
     ),
+    click.option("--engine", type=click.Choice(ENGINES), help="What computes. [auto: openvino where installed]"),
     click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
 ]
 LABELS = [

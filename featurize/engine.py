@@ -1,35 +1,48 @@
-"""The compiled forward pass: a headless network, frozen, on batches of fixed shape.
+"""Forward passes of one network: batches of fixed shape, every picture counted, whichever engine computes them.
 
-Variables become constants, so TensorFlow folds batch norm into the convolutions; nothing in it can train. Two
-batch shapes only, one picture and `BATCH` pictures (padded): a row does not depend on how many came with it, but
+Two batch shapes only, one picture and `BATCH` pictures (padded): a row does not depend on how many came with it, but
 for the rounding between these two.
 """
 
 import time
-from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 BATCH = 32
 
 
-class Engine:
-    """Forward passes of `network` (keras.Model: pixels 0..255 RGB in, features (n, d) float32 out), given as `dtype`.
+class Graph(Protocol):
+    """A network that one engine has made its own. `size` is (height, width) in pixels, `dimension` that of a row.
 
-    `forward_passes` counts the pictures that went through the network, padding excluded; `dimension` is d;
-    `startup_seconds` is the time that went into compiling, and into `network` as far as its builder adds it.
+    `run` takes pixels (n, height, width, 3) RGB 0..255, uint8 or float32, n being 1 or `BATCH`, and gives (n,
+    dimension) float32; `libraries` are those whose versions may change rows by rounding.
     """
 
-    def __init__(self, network: Any, dtype: np.dtype | type = np.float32):
-        self.size: tuple[int, int] = tuple(network.input_shape[1:3])
-        self.dimension: int = network.output_shape[1]
+    name: str
+    libraries: tuple[str, ...]
+    size: tuple[int, int]
+    dimension: int
+
+    def run(self, pixels: np.ndarray) -> np.ndarray: ...
+
+
+class Engine:
+    """Forward passes of `graph`, rows given as `dtype`.
+
+    `forward_passes` counts the pictures that went through the network, padding excluded; `startup_seconds` is the time
+    that went into the first batch of each shape, which is compiled then.
+    """
+
+    def __init__(self, graph: Graph, dtype: np.dtype | type = np.float32):
+        self.size = graph.size
+        self.dimension = graph.dimension
         self.forward_passes = 0
         self.startup_seconds = 0.0
-        self._network = network
+        self._graph = graph
         self._dtype = dtype
-        self._compiled: dict[tuple[int, str], Any] = {}
+        self._compiled: set[tuple[int, str]] = set()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Features (n, d) of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255."""
@@ -43,31 +56,15 @@ class Engine:
         if count < shape:
             padding = np.zeros((shape - count, *pixels.shape[1:]), pixels.dtype)
             pixels = np.concatenate([pixels, padding])
-        key = (shape, pixels.dtype.name)
-        if key not in self._compiled:
+        if (key := (shape, pixels.dtype.name)) not in self._compiled:
             start = time.perf_counter()
-            self._compiled[key] = _compile(self._network, (shape, *self.size, 3), pixels.dtype.name)
+            self._graph.run(np.zeros_like(pixels))
             self.startup_seconds += time.perf_counter() - start
-        return self._compiled[key](pixels)[:count].astype(self._dtype, copy=False)
+            self._compiled.add(key)
+        return self._graph.run(pixels)[:count].astype(self._dtype, copy=False)
 
     @property
     def provenance(self) -> dict[str, str]:
         """What may change features by rounding: the engine and the versions of the libraries."""
-        libraries = ("tensorflow", "keras", "numpy", "pillow")
-        return {"engine": "tensorflow"} | {library: version(library) for library in libraries}
-
-
-@lru_cache(maxsize=8)  # both shapes of the networks that are kept, see featurize/extract.py
-def _compile(network: Any, shape: tuple[int, ...], dtype: str) -> Any:
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    function = tf.function(lambda pixels: network(tf.cast(pixels, tf.float32), training=False))
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function(tf.TensorSpec(shape, dtype)))
-
-    def run(pixels: np.ndarray) -> np.ndarray:
-        (features,) = frozen(tf.constant(pixels))
-        return features.numpy()
-
-    run(np.zeros(shape, dtype))  # TensorFlow optimises the graph at its first run
-    return run
+        libraries = (*self._graph.libraries, "numpy", "pillow")
+        return {"engine": self._graph.name} | {library: version(library) for library in libraries}

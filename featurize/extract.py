@@ -22,9 +22,10 @@ from cache.shard import DamagedShardError
 from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.disk import require_room
-from featurize.engine import BATCH, Engine
+from featurize.engine import BATCH, Engine, Graph
 from featurize.extraction import Extraction, as_keys
 from featurize.forward import Row, decoded, forward
+from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
@@ -114,13 +115,13 @@ class Extractor:
 
     @property
     def engine(self) -> Engine:
-        """The compiled network. Imports TensorFlow."""
+        """The compiled network."""
         with _building:
             if self._engine is None:
                 start = time.perf_counter()
                 checked = check_weights(self._resolved, self.table)
-                network = _network(replace(checked, spec=replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")))
-                self._engine = Engine(network, self.spec.row_dtype)
+                plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
+                self._engine = Engine(_graph(replace(checked, spec=plain), self.cache_dir), self.spec.row_dtype)
                 self._engine.startup_seconds += time.perf_counter() - start
             return self._engine
 
@@ -200,12 +201,9 @@ class Extractor:
 _building = threading.Lock()
 
 
-@lru_cache(maxsize=4)  # training, predicting and transforming in one process need it built once
-def _network(checked: Resolved) -> Any:
-    from featurize.network import build_network
-
-    spec = checked.spec
-    return build_network(checked.network, checked.weights, spec.size, spec.layer or None, spec.pooling, spec.preprocess)
+@lru_cache(maxsize=4)  # training, predicting and transforming in one process need it once
+def _graph(checked: Resolved, cache_dir: str) -> Graph:
+    return open_graph(checked, cache_dir)
 
 
 @contextmanager

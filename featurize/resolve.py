@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from cache.digests import DigestTable
@@ -20,6 +20,7 @@ from featurize.weights import Weights, locate, random_identity
 
 DEFAULT_BACKBONE = "mobilenet_v2"
 POOLINGS = ("avg", "max", "flatten")
+ENGINES = ("auto", "openvino", "tensorflow")
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
@@ -33,14 +34,16 @@ class SpecOptions(TypedDict, total=False):
     weights: str | None
     resize: str
     preprocess: str | None
+    engine: str
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, and where its weights are on this machine."""
+    """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES."""
 
     spec: FeatureSpec
     weights: Weights
+    engine: str = "auto"
 
     @property
     def network(self) -> str:
@@ -58,6 +61,7 @@ def resolve(
     weights: str | None = None,
     resize: str = "antialias",
     preprocess: str | None = None,
+    engine: str = "auto",
 ) -> Resolved:
     """The spec of a request. `size`: side or (height, width) in pixels, "160" and "160x120" (height first) as text.
 
@@ -65,10 +69,12 @@ def resolve(
     """
     _one_of("pooling", pooling, POOLINGS)
     _one_of("resize", resize, RESIZES)
+    _one_of("engine", engine, ENGINES)
     sides = parse_size(size)
     backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
-        return _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
+        own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
+        return replace(own, engine=engine)
     row = find_backbone(backbone)
     sides = sides or (row.size, row.size)
     row.check_size(sides)
@@ -85,7 +91,7 @@ def resolve(
         preprocess=row.module,
         decoder=DECODER,
     )
-    return Resolved(spec, found)
+    return Resolved(spec, found, engine)
 
 
 def _own_model(

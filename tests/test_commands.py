@@ -282,9 +282,10 @@ def test_tensorflow_says_nothing_at_start_up(tmp_path: Path, surfaces: Path) -> 
     words = ["features", "--data", str(surfaces), "--cache-dir", str(tmp_path / "c"), *OPTIONS]
     command = [sys.executable, "-m", "pipeline", *words]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert all(line.startswith(("36 pictures: ", "to compute: 36 rows")) for line in done.stderr.splitlines()), (
-        done.stderr
-    )
+    assert all(
+        line.startswith(("36 pictures: ", "converting nano", "engine: ", "to compute: 36 rows"))
+        for line in done.stderr.splitlines()
+    ), done.stderr
 
 
 def test_paths_may_be_patterns_or_several_in_one_string(tmp_path: Path) -> None:

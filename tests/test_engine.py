@@ -10,6 +10,7 @@ from PIL import Image
 from featurize.backbones import find_backbone
 from featurize.engine import BATCH, Engine
 from featurize.network import build_network
+from featurize.tensorflow_graph import TensorFlowGraph
 from featurize.weights import Weights, locate
 
 
@@ -20,7 +21,7 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def engine(network: Any) -> Engine:
-    return Engine(network)
+    return Engine(TensorFlowGraph(network))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_dropout_and_batch_norm_are_those_of_inference(pixels: np.ndarray, tmp_p
     keras.Model(images, x).save(tmp_path / "own.keras")
     path = str(tmp_path / "own.keras")
     own = build_network(path, Weights("file", path), None, None, "avg", "none")
-    engine = Engine(own)
+    engine = Engine(TensorFlowGraph(own))
     assert engine.size == (96, 96)
     rows = engine(pixels)
     assert np.array_equal(rows, engine(pixels))

@@ -1,0 +1,40 @@
+"""A network as a frozen TensorFlow graph.
+
+Variables become constants, so TensorFlow folds batch norm into the convolutions; nothing in it can train.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+class TensorFlowGraph:
+    """`network`: keras.Model, pixels 0..255 RGB in, features (n, d) float32 out. See `featurize.engine.Graph`."""
+
+    name = "tensorflow"
+    libraries: tuple[str, ...] = ("tensorflow", "keras")
+
+    def __init__(self, network: Any):
+        self.size: tuple[int, int] = tuple(network.input_shape[1:3])
+        self.dimension: int = network.output_shape[1]
+        self._network = network
+        self._compiled: dict[tuple[int, str], Any] = {}
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """Features of a batch; TensorFlow compiles at the first one of a shape and type."""
+        import tensorflow as tf
+
+        key = (len(pixels), pixels.dtype.name)
+        if key not in self._compiled:
+            self._compiled[key] = _frozen(self._network, pixels.shape, pixels.dtype.name)
+        (features,) = self._compiled[key](tf.constant(pixels))
+        rows: np.ndarray = features.numpy()
+        return rows
+
+
+def _frozen(network: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(lambda pixels: network(tf.cast(pixels, tf.float32), training=False))
+    return convert_variables_to_constants_v2(function.get_concrete_function(tf.TensorSpec(shape, dtype)))
