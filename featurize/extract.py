@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -201,9 +200,16 @@ class Extractor:
 _building = threading.Lock()
 
 
-@lru_cache(maxsize=4)  # training, predicting and transforming in one process need it once
+_graphs: dict[Resolved, Graph] = {}  # training, predicting and transforming in one process need it once
+MOST_GRAPHS = 4
+
+
 def _graph(checked: Resolved, cache_dir: str) -> Graph:
-    return open_graph(checked, cache_dir)
+    if checked not in _graphs:
+        if len(_graphs) == MOST_GRAPHS:
+            del _graphs[next(iter(_graphs))]
+        _graphs[checked] = open_graph(checked, cache_dir)
+    return _graphs[checked]
 
 
 @contextmanager

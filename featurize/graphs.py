@@ -16,6 +16,8 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
 
     Raises UserError where OpenVINO is asked for and not installed, and for networks that cannot be built.
     """
+    if checked.weights.kind == "random":
+        log.warning("%s has random weights: features to try things with, not to classify with", checked.network)
     installed = importlib.util.find_spec("openvino") is not None
     if checked.engine == "openvino" and not installed:
         raise UserError("engine openvino is not installed: pip install openvino, or use --engine auto")

@@ -125,7 +125,6 @@ def _headless(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]
     if weights.kind == "imagenet":
         return pretrained(row, size)
     if weights.kind == "random":
-        log.warning("%s has random weights: features to try things with, not to classify with", row.name)
         keras.utils.set_random_seed(SEED)
     if row.packaged:
         network = build_nano(keras, size)

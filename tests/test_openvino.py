@@ -133,6 +133,15 @@ def test_a_new_process_computes_without_tensorflow(cache: Path, surfaces: Path) 
     assert done.stdout == "36 []\n"
 
 
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_random_weights_are_announced_every_time(tmp_path: Path, caplog: pytest.LogCaptureFixture, engine: str) -> None:
+    asked = resolve(DigestTable(str(tmp_path)), backbone="nano", weights="random", engine=engine)
+    with caplog.at_level(logging.WARNING, "bottleneck"):
+        for times in (1, 2):
+            open_graph(asked, str(tmp_path))
+            assert caplog.text.count("nano has random weights") == times
+
+
 def test_an_unknown_engine_is_refused(surfaces: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="auto, openvino, tensorflow"):
         pipeline.features(str(surfaces), cache_dir=str(tmp_path / "c"), backbone="nano", engine="onnx")
