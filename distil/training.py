@@ -76,7 +76,7 @@ class Training:
     def run(self, checkpoint: str, curve: str, progress: Progress) -> None:
         """Train to the end of the plan, from `checkpoint` if it exists, keeping it and the `curve` (CSV) up to date."""
         self._take_up(checkpoint)
-        started, before = time.perf_counter(), self.seconds
+        started, before, first = time.perf_counter(), self.seconds, self.seen
         saved = started
         sums = np.zeros(2)
         steps = 0
@@ -86,7 +86,7 @@ class Training:
             while self.seen < self.plan.samples:
                 sums += self._step(next(batches))
                 steps += 1
-                progress("training", self.seen, self.plan.samples)
+                progress("training", self.seen - first, self.plan.samples - first)
                 self.seconds = before + time.perf_counter() - started
                 if self.seen // note_every != (self.seen - BATCH) // note_every:
                     self._note(*(sums / steps).tolist())
