@@ -155,3 +155,13 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_model_of_ones_own_can_teach(pool: Path, tmp_path: Path) -> None:
+    from featurize.nano import build_nano
+    from featurize.quiet import import_keras
+
+    own = str(tmp_path / "own.keras")
+    build_nano(import_keras(), (64, 64), channels=24).save(own)
+    report = teach(pool, tmp_path, samples=64, crops=1, backbone=own, layer=None, size=None)
+    assert (report["forward_passes"], report["samples"]) == (120, 64)
