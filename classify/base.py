@@ -18,11 +18,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cache.errors import UserError
+from classify.arrays import ArrayHead
+from classify.numerics import Floats, Layers, in_blocks, normalized
 
-# Rows are predicted in blocks of about this many numbers, so that the float64 copy of a block stays at 32 MB.
-BLOCK = 2**22
-
-Floats = NDArray[np.floating]
 Labels = NDArray[np.intp]
 ClassWeight = str | dict[Any, float] | None
 Seed = int | np.random.RandomState | None
@@ -121,19 +119,16 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`."""
         check_is_fitted(self)
         rows = validate_data(self, X, reset=False, dtype=np.float32)
-        # In float64 a row's probabilities do not depend on the rows it is computed with, up to the last bits.
-        block = max(1, BLOCK // self._numbers_per_row())
-        return np.concatenate(
-            [
-                self._probabilities(self._normalized(rows[start : start + block].astype(np.float64)))
-                for start in range(0, len(rows), block)
-            ]
-        )
+        return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class (n,) of each row of X (n, d)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def arrays(self) -> ArrayHead | None:
+        """What predicts the same without scikit-learn; None where a head cannot be told in so few arrays."""
+        return None
 
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
@@ -147,11 +142,11 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         return int(self.n_features_in_)
 
     def _normalized(self, rows: Floats) -> Floats:
-        if self.normalize == "l2":
-            return unit_rows(rows)
-        if self.mean_ is not None and self.scale_ is not None:
-            return (rows - self.mean_.astype(rows.dtype)) / self.scale_.astype(rows.dtype)
-        return rows
+        return normalized(rows, self.normalize, self.mean_, self.scale_)
+
+    def _array_head(self, layers: Layers, temperature: float = 1.0, *, cosine: bool = False) -> ArrayHead:
+        """This head's classes and normalising with what follows them."""
+        return ArrayHead(self.classes_, layers, temperature, self.normalize, self.mean_, self.scale_, cosine)
 
     def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
         """One weight a row (n,), their mean 1."""
@@ -165,10 +160,15 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         return weights / weights.mean()
 
 
-def unit_rows(rows: Floats) -> Floats:
-    """Rows (n, d) brought to length 1; rows of zeros stay as they are."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1)
+class LayeredHead(FeatureHead):
+    """A head that is layers of hyperplanes: it predicts by its array form."""
+
+    @abstractmethod
+    def arrays(self) -> ArrayHead:
+        """What predicts the same without scikit-learn."""
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        return self.arrays().of_normalized(rows)
 
 
 def _statistics(rows: Floats) -> tuple[Floats, Floats]:

@@ -10,21 +10,17 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
 from cache.errors import UserError
-from classify.base import Floats, Labels, Seed
+from classify.base import Labels, Seed
+from classify.numerics import Floats, by_class
 
 # Fits the head on the rows numbered by the first argument, and decides about those numbered by the second.
 Decide = Callable[[np.ndarray, np.ndarray], Floats]
 
 INNER_FOLDS = 5
-
-
-def probabilities(decisions: Floats, temperature: float = 1.0) -> Floats:
-    """Softmax of decisions / temperature: (n, k). Decisions are (n, k), or (n, 1) for the second of two classes."""
-    return softmax(_by_class(decisions) / temperature, axis=1)
 
 
 def out_of_fold_temperature(decide: Decide, labels: Labels, weights: Floats, seed: Seed) -> float:
@@ -42,7 +38,7 @@ def out_of_fold_temperature(decide: Decide, labels: Labels, weights: Floats, see
     splitter = StratifiedKFold(min(INNER_FOLDS, smallest), shuffle=True, random_state=seed)
     decisions = np.empty((len(labels), labels.max() + 1))
     for train, held_out in splitter.split(labels, labels):
-        decisions[held_out] = _by_class(decide(train, held_out))
+        decisions[held_out] = by_class(decide(train, held_out))
     return fit_temperature(decisions, labels, weights)
 
 
@@ -64,7 +60,3 @@ def fit_temperature(decisions: Floats, labels: Labels, weights: Floats | None = 
         return float(np.average(losses, weights=weights))
 
     return spread * float(np.exp(minimize_scalar(loss, bounds=(-7, 7), method="bounded").x))
-
-
-def _by_class(decisions: Floats) -> Floats:
-    return decisions if decisions.shape[1] > 1 else np.column_stack([np.zeros_like(decisions), decisions])

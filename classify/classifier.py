@@ -21,6 +21,7 @@ class Classifier:
 
     Images may be a path, a folder, bytes of an image file, a PIL image, an array, or a list of these. They are
     decoded as in training and looked up in the cache first; with `use_cache=False` the cache is left alone.
+    `saved.estimator` is the head as a scikit-learn estimator.
     """
 
     def __init__(self, saved: Saved, extractor: Extractor):
@@ -55,7 +56,7 @@ class Classifier:
             log.warning("no prediction for %s: %s", failure.path, failure.reason)
         result = np.full((len(sources), len(self.classes_)), np.nan)
         if len(rows):
-            result[extraction.succeeded] = self.saved.estimator.predict_proba(rows)
+            result[extraction.succeeded] = self.saved.predictor.predict_proba(rows)
         return extraction, result
 
     def ranked(self, sources: list[Source], probabilities: np.ndarray, k: int) -> list[tuple[str, int, Any, float]]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from classify.arrays import ArrayHead
 from classify.base import (
     CLASS_WEIGHT,
     FLAG,
@@ -14,18 +15,17 @@ from classify.base import (
     RANDOM_STATE,
     Allowed,
     ClassWeight,
-    FeatureHead,
-    Floats,
     Labels,
+    LayeredHead,
     Seed,
     number,
     or_none,
     whole,
 )
-from classify.calibrated import probabilities
+from classify.numerics import Floats
 
 
-class DenseClassifier(FeatureHead):
+class DenseClassifier(LayeredHead):
     """Softmax regression, or a network with one hidden layer of ReLU units, by Keras and Adam.
 
     hidden: units of the hidden layer, None for no hidden layer. dropout: share of the last layer's inputs dropped.
@@ -118,10 +118,8 @@ class DenseClassifier(FeatureHead):
         self.coefs_ = [kernel.astype(np.float32) for kernel, _ in layers]
         self.intercepts_ = [bias.astype(np.float32) for _, bias in layers]
 
-    def _probabilities(self, rows: Floats) -> Floats:
-        for kernel, bias in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
-            rows = np.maximum(rows @ kernel + bias, 0)
-        return probabilities(rows @ self.coefs_[-1] + self.intercepts_[-1])
+    def arrays(self) -> ArrayHead:
+        return self._array_head(list(zip(self.coefs_, self.intercepts_, strict=True)))
 
 
 def _generator(random_state: Seed) -> np.random.RandomState:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from classify.base import Floats, Labels
+from classify.base import Labels
+from classify.numerics import Floats, Layers
 from featurize.quiet import import_keras
 
 log = logging.getLogger("bottleneck")
 
-Layers = list[tuple[Floats, Floats]]
 History = dict[str, list[float]]
 
 

@@ -34,4 +34,4 @@ def evaluate_head(saved: Saved, data: Dataset) -> tuple[Scores, list[str]]:
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
         )
-    return score_head(saved.estimator, data, saved.record["training_counts"], rows), excluded
+    return score_head(saved.predictor, data, saved.record["training_counts"], rows), excluded

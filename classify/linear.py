@@ -5,23 +5,24 @@ from typing import ClassVar
 import numpy as np
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
+from classify.arrays import ArrayHead
 from classify.base import (
     CLASS_WEIGHT,
     NORMALIZE,
     RANDOM_STATE,
     Allowed,
     ClassWeight,
-    FeatureHead,
-    Floats,
     Labels,
+    LayeredHead,
     Seed,
     number,
     whole,
 )
-from classify.calibrated import out_of_fold_temperature, probabilities
+from classify.calibrated import out_of_fold_temperature
+from classify.numerics import Floats, decisions
 
 
-class LogRegHead(FeatureHead):
+class LogRegHead(LayeredHead):
     """Logistic regression (scikit-learn's, lbfgs) on normalised features.
 
     C: inverse strength of the regularisation. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`,
@@ -55,11 +56,11 @@ class LogRegHead(FeatureHead):
         inner.fit(rows, labels, sample_weight=self._row_weights(self.class_weight, labels))
         self.coef_, self.intercept_, self.n_iter_ = inner.coef_, inner.intercept_, int(inner.n_iter_.max())
 
-    def _probabilities(self, rows: Floats) -> Floats:
-        return probabilities(_decisions(rows, self.coef_, self.intercept_))
+    def arrays(self) -> ArrayHead:
+        return self._array_head([(self.coef_.T, self.intercept_)])
 
 
-class RidgeHead(FeatureHead):
+class RidgeHead(LayeredHead):
     """Ridge regression on -1 / +1 targets (scikit-learn's RidgeClassifier), with probabilities from a temperature.
 
     alpha: strength of the regularisation. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`,
@@ -96,14 +97,11 @@ class RidgeHead(FeatureHead):
             return np.atleast_2d(inner.coef_), np.atleast_1d(inner.intercept_)
 
         def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
-            return _decisions(wide[held_out], *regression(train))
+            coef, intercept = regression(train)
+            return decisions(wide[held_out], [(coef.T, intercept)])
 
         self.temperature_ = out_of_fold_temperature(decide, labels, weights, self.random_state)
         self.coef_, self.intercept_ = regression(np.arange(len(rows)))
 
-    def _probabilities(self, rows: Floats) -> Floats:
-        return probabilities(_decisions(rows, self.coef_, self.intercept_), self.temperature_)
-
-
-def _decisions(rows: Floats, coef: Floats, intercept: Floats) -> Floats:
-    return rows @ coef.T + intercept
+    def arrays(self) -> ArrayHead:
+        return self._array_head([(self.coef_.T, self.intercept_)], self.temperature_)

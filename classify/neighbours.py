@@ -6,20 +6,21 @@ from typing import ClassVar
 import numpy as np
 
 from cache.errors import UserError
+from classify.arrays import ArrayHead
 from classify.base import (
     CLASS_WEIGHT,
     NORMALIZE,
     Allowed,
     ClassWeight,
     FeatureHead,
-    Floats,
     Labels,
+    LayeredHead,
     number,
     or_none,
-    unit_rows,
     whole,
 )
-from classify.calibrated import fit_temperature, probabilities
+from classify.calibrated import fit_temperature
+from classify.numerics import Floats, unit_rows
 
 log = logging.getLogger("bottleneck")
 
@@ -82,7 +83,7 @@ class KNNHead(FeatureHead):
         return votes / votes.sum(axis=1, keepdims=True)
 
 
-class CentroidHead(FeatureHead):
+class CentroidHead(LayeredHead):
     """The class whose mean direction is nearest, by cosine; every class counts the same, whatever its size.
 
     temperature: probabilities are softmax(cosine / temperature); None fits it on decisions about each training
@@ -117,5 +118,6 @@ class CentroidHead(FeatureHead):
         cosines[np.arange(len(own)), labels[paired]] = (rows[paired] * unit_rows(own)).sum(axis=1)
         self.temperature_ = fit_temperature(cosines, labels[paired])
 
-    def _probabilities(self, rows: Floats) -> Floats:
-        return probabilities(unit_rows(rows) @ self.centroids_.T, self.temperature_)
+    def arrays(self) -> ArrayHead:
+        layer = self.centroids_.T, np.zeros(len(self.centroids_))
+        return self._array_head([layer], self.temperature_, cosine=True)

@@ -1,18 +1,26 @@
-"""A trained head on disk: `NAME.joblib`, and beside it `NAME.json`, the record that says what is in it.
+"""A trained head on disk: `NAME.joblib`, beside it `NAME.json`, the record that says what is in it, and `NAME.npz`.
 
 A joblib file is a pickle: loading it runs whatever code it holds, so load only files that you trust. The record is
 read and checked first, and not a byte is unpickled unless the file has the digest that the record names.
+
+`NAME.npz` holds the same head as plain arrays, where it has that form. Predictions are made with these: nothing is
+unpickled, nor scikit-learn imported, unless somebody asks for the estimator.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from importlib.metadata import version
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
@@ -20,6 +28,9 @@ from filelock import FileLock
 from cache.atomic import make_folder, write_atomically
 from cache.errors import UserError
 from cache.spec import FeatureSpec
+from classify.arrays import ArrayHead
+
+log = logging.getLogger("bottleneck")
 
 FORMAT = 1
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
@@ -31,15 +42,27 @@ NEEDED = {
 # What unpickling raises for classes that are gone or have other fields by now.
 CANNOT_UNPICKLE = (ImportError, AttributeError, KeyError, IndexError, TypeError, ValueError, EOFError, UnpicklingError)
 
+# What numpy raises for a file that is no archive of plain arrays, or not of the expected ones.
+NO_ARRAYS = (ValueError, TypeError, KeyError, EOFError, BadZipFile)
+
 
 @dataclass(frozen=True)
 class Saved:
-    """A loaded head: its estimator, its record, and the digests (n, 32) uint8 of the pictures it was fitted on."""
+    """A loaded head: what predicts, its record, and the digests (n, 32) uint8 of the pictures it was fitted on.
+
+    predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead`, or the estimator where it has no arrays.
+    """
 
     path: str
-    estimator: Any
+    predictor: Any
     record: dict[str, Any]
     trained_on: np.ndarray
+    _unpickle: Callable[[], dict[str, Any]] = field(repr=False)
+
+    @cached_property
+    def estimator(self) -> Any:
+        """The scikit-learn estimator, unpickled when it is first asked for. Raises UserError as `load` does."""
+        return self._unpickle()["estimator"]
 
     @property
     def spec(self) -> FeatureSpec:
@@ -55,12 +78,19 @@ def record_path(model: str) -> str:
     return stem + ".json"
 
 
+def arrays_path(model: str) -> str:
+    """Path of the plain arrays of the model file `model`."""
+    return os.path.splitext(model)[0] + ".npz"
+
+
 def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> None:
-    """Write the model file and its record, each whole or not at all.
+    """Write the model file, its arrays and its record, each whole or not at all.
 
     The new record is first put beside the old one (`NAME.json.next`): whenever the process dies, one of the two
-    fits the model file, so an older model is never lost to a half-written newer one. Of two processes that save
-    under one name, the second waits for the first. Raises `OSError` where the files cannot be written.
+    fits the model file, so an older model is never lost to a half-written newer one. The arrays are there before the
+    model file that they belong to, so that from then on all is new; between the two the older model loads without
+    arrays. Of two processes that save under one name, the second waits for the first. Raises `OSError` where the
+    files cannot be written.
     """
     import joblib
 
@@ -75,23 +105,35 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
         "versions": {library: version(library) for library in LIBRARIES},
         "payload": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     }
+    arrays = _plain_arrays(estimator, trained_on)
+    if arrays is not None:
+        name = os.path.basename(arrays_path(model))
+        record["arrays"] = {"file": name, "sha256": hashlib.sha256(arrays).hexdigest(), "bytes": len(arrays)}
     text = json.dumps(record, indent=2, allow_nan=False, default=_plain).encode()
     path = record_path(model)
     folder, name = os.path.split(os.path.abspath(model))
     make_folder(folder)
     with FileLock(os.path.join(folder, f".{name}.lock")):
         write_atomically(path + ".next", text)
+        if arrays is not None:
+            write_atomically(arrays_path(model), arrays)
         write_atomically(model, data)
+        if arrays is None:  # those of an older model of this name
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(arrays_path(model))
         write_atomically(path, text)
         os.unlink(path + ".next")
 
 
 def load(model: str, allow_other_versions: bool = False) -> Saved:
-    """Load a model file, after its record.
+    """Load a model, after its record: from its arrays where the record names them, else from the model file.
+
+    Arrays that are missing or not those of the record are announced, and the model file is taken.
 
     Raises UserError where the file or its record is missing or unreadable, where the file is not the one that the
     record describes, where the fingerprint does not belong to the spec, and, unless `allow_other_versions`, where
-    it was written with another major or minor version of scikit-learn (its pickles do not promise to work).
+    it has to be unpickled and was written with another major or minor version of scikit-learn (its pickles do not
+    promise to work).
     """
     model = os.fspath(model)
     try:
@@ -106,6 +148,50 @@ def load(model: str, allow_other_versions: bool = False) -> Saved:
             f"model {model}: its record names fingerprint {record['fingerprint']}, "
             f"but its spec has {spec.fingerprint}: train it again"
         )
+    unpickle = partial(_unpickle, model, data, record, allow_other_versions)
+    predictor: Any
+    if found := _load_arrays(model, record):
+        predictor, trained_on = found
+    else:
+        payload = unpickle()
+        predictor, trained_on = payload["estimator"], payload["trained_on"]
+        unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
+    _check_classes(model, predictor, record)
+    return Saved(model, predictor, record, trained_on, unpickle)
+
+
+def _plain_arrays(estimator: Any, trained_on: np.ndarray) -> memoryview | None:
+    """The estimator's array form and the digests as an npz file; None where it has no such form."""
+    from classify.base import FeatureHead
+
+    head = estimator.arrays() if isinstance(estimator, FeatureHead) else None
+    if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
+        return None
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, trained_on=trained_on, **head.to_arrays())
+    return file.getbuffer()
+
+
+def _load_arrays(model: str, record: dict[str, Any]) -> tuple[ArrayHead, np.ndarray] | None:
+    """The head and the digests that the arrays hold; None where the record names none, or, announced, others."""
+    if "arrays" not in record:
+        return None
+    path = arrays_path(model)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != record["arrays"].get("sha256"):
+            raise ValueError("not the file that the record describes")
+        with np.load(io.BytesIO(data), allow_pickle=False) as named:
+            return ArrayHead.from_arrays(named), named["trained_on"]
+    except (OSError, *NO_ARRAYS) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        log.warning("the arrays %s are not used (%s): %s is, which is slower to load", path, reason, model)
+        return None
+
+
+def _unpickle(model: str, data: bytes, record: dict[str, Any], allow_other_versions: bool) -> dict[str, Any]:
+    """What the bytes of a model file hold, these being the ones that its record describes."""
     written, here = str(record["versions"].get("scikit-learn", "unknown")), version("scikit-learn")
     if written.split(".")[:2] != here.split(".")[:2] and not allow_other_versions:
         raise UserError(
@@ -120,10 +206,13 @@ def load(model: str, allow_other_versions: bool = False) -> Saved:
         raise UserError(
             f"model {model} cannot be loaded with these versions ({error!r:.200}): train it again"
         ) from error
-    estimator = payload["estimator"]
-    if [str(name) for name in estimator.classes_] != record["classes"]:
+    _check_classes(model, payload["estimator"], record)
+    return payload
+
+
+def _check_classes(model: str, head: Any, record: dict[str, Any]) -> None:
+    if [str(name) for name in head.classes_] != record["classes"]:
         raise UserError(f"model {model}: its classes are not those of its record: train it again")
-    return Saved(model, estimator, record, payload["trained_on"])
 
 
 def _record_of(model: str, digest: str) -> dict[str, Any]:
@@ -156,6 +245,8 @@ def _read_record(path: str) -> dict[str, Any] | None:
     wrong = [key for key, kind in NEEDED.items() if not isinstance(record.get(key), kind)]
     if not wrong and record["weights"].keys() != {"kind", "path"}:
         wrong = ["weights"]
+    if not isinstance(record.get("arrays", {}), dict):  # older records have none
+        wrong.append("arrays")
     if not wrong and len(record["training_counts"]) != len(record["classes"]):
         wrong = ["training_counts"]
     if wrong:

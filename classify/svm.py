@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC, LinearSVC
 
+from classify.arrays import ArrayHead
 from classify.base import (
     CLASS_WEIGHT,
     NORMALIZE,
@@ -14,14 +15,14 @@ from classify.base import (
     Allowed,
     ClassWeight,
     FeatureHead,
-    Floats,
     Labels,
     Seed,
     choice,
     number,
     whole,
 )
-from classify.calibrated import out_of_fold_temperature, probabilities
+from classify.calibrated import out_of_fold_temperature
+from classify.numerics import Floats, Layers, decisions, probabilities
 
 
 class SVMHead(FeatureHead):
@@ -81,7 +82,7 @@ class SVMHead(FeatureHead):
 
         def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
             coef, intercept, _ = coefficients(train)
-            return (inputs[np.ix_(held_out, train)] if rbf else inputs[held_out]) @ coef.T + intercept
+            return decisions(inputs[np.ix_(held_out, train)] if rbf else inputs[held_out], [(coef.T, intercept)])
 
         self.temperature_ = out_of_fold_temperature(decide, labels, weights, self.random_state)
         self.coef_, self.intercept_, self.n_iter_ = coefficients(np.arange(len(rows)))
@@ -116,5 +117,11 @@ class SVMHead(FeatureHead):
     def _numbers_per_row(self) -> int:
         return max(self.n_features_in_, self.coef_.shape[1])
 
+    def arrays(self) -> ArrayHead | None:
+        return None if self.kernel == "rbf" else self._array_head(self._layers(), self.temperature_)
+
+    def _layers(self) -> Layers:
+        return [(self.coef_.T, self.intercept_)]
+
     def _probabilities(self, rows: Floats) -> Floats:
-        return probabilities(self._inputs(rows) @ self.coef_.T + self.intercept_, self.temperature_)
+        return probabilities(decisions(self._inputs(rows), self._layers()), self.temperature_)

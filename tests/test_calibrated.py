@@ -6,8 +6,9 @@ from real_features import Data
 from sklearn.metrics import log_loss
 
 from cache.errors import UserError
-from classify.calibrated import fit_temperature, probabilities
+from classify.calibrated import fit_temperature
 from classify.heads import make_head
+from classify.numerics import probabilities
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -20,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import classify.base
+import classify.numerics
 from cache.errors import UserError
 from classify.heads import HEADS, fit_head, make_head, parse_params, search_grid
 
@@ -294,7 +295,7 @@ def test_probabilities_do_not_depend_on_the_other_rows(
     together = fitted.predict_proba(X[:50])
     alone = np.concatenate([fitted.predict_proba(X[i : i + 1]) for i in range(50)])
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-12)
-    monkeypatch.setattr(classify.base, "BLOCK", 7 * X.shape[1])
+    monkeypatch.setattr(classify.numerics, "BLOCK", 7 * X.shape[1])
     np.testing.assert_allclose(fitted.predict_proba(X[:50]), together, rtol=0, atol=1e-12)
 
 

@@ -16,24 +16,15 @@ import pytest
 import sklearn
 from cached_rows import SPEC, keys
 from conftest import REPOSITORY
+from model_records import RECORD, edit
 from sklearn.datasets import load_digits
 
 import classify.persist
 from cache.atomic import write_atomically
 from cache.errors import UserError
+from classify.arrays import ArrayHead
 from classify.heads import HEADS, make_head
 from classify.persist import load, record_path, save
-
-RECORD: dict[str, Any] = {
-    "head": "logreg",
-    "head_params": {},
-    "training_counts": [25, 25, 25, 25],
-    "spec": SPEC.to_json(),
-    "fingerprint": SPEC.fingerprint,
-    "weights": {"kind": "file", "path": "/some.h5"},
-    "cache_dir": "/cache",
-    "metrics": {"accuracy": 0.5},
-}
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +56,6 @@ def refusal(model: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def edit(model: str, **fields: Any) -> None:
-    """Change fields of the record; None takes one out."""
-    path = Path(record_path(model))
-    record = json.loads(path.read_text()) | fields
-    path.write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
-
-
 class Bomb:
     """Its pickle creates a file when it is loaded."""
 
@@ -84,15 +68,17 @@ class Bomb:
 
 def test_what_was_saved_is_what_is_loaded(model: str, heads: list[Any], rows: tuple[np.ndarray, np.ndarray]) -> None:
     saved = load(model)
-    assert np.array_equal(saved.estimator.predict_proba(rows[0]), heads[0].predict_proba(rows[0]))
+    for head in (saved.estimator, saved.predictor):
+        assert np.array_equal(head.predict_proba(rows[0]), heads[0].predict_proba(rows[0]))
     assert np.array_equal(saved.trained_on, keys(100))
     assert saved.spec == SPEC and saved.record["classes"] == ["0", "1", "2", "3"]
     assert {name: saved.record[name] for name in RECORD} == RECORD
     assert load(Path(model)).path == model  # type: ignore[arg-type]
 
 
-def test_the_files_are_the_model_and_its_record(model: str) -> None:
-    assert sorted(name for name in os.listdir(os.path.dirname(model)) if name[0] != ".") == ["m.joblib", "m.json"]
+def test_the_files_are_the_model_its_record_and_its_arrays(model: str) -> None:
+    files = sorted(name for name in os.listdir(os.path.dirname(model)) if name[0] != ".")
+    assert files == ["m.joblib", "m.json", "m.npz"]
 
 
 def test_a_new_process_gives_the_very_same_probabilities(tmp_path: Path, rows: tuple[np.ndarray, np.ndarray]) -> None:
@@ -160,7 +146,7 @@ def test_a_damaged_record_is_refused(model: str, text: str) -> None:
 @pytest.mark.parametrize("field", sorted(classify.persist.NEEDED))
 @pytest.mark.parametrize("value", [None, 7, ["text"], {"kind": "file"}])
 def test_a_field_that_is_missing_or_no_value_is_refused(model: str, field: str, value: Any) -> None:
-    edit(model, **{field: value})
+    edit(model, **{"arrays": None, field: value})
     if isinstance(value, dict) and field == "versions":  # as one that was written without scikit-learn
         assert "scikit-learn unknown" in refusal(model)
     else:
@@ -181,6 +167,11 @@ def test_another_scikit_learn_is_refused_naming_both_unless_told_otherwise(model
     major, minor = map(int, sklearn.__version__.split(".")[:2])
     other = f"{major + 1}.{minor}.0" if change == "major" else f"{major}.{minor + 1}.0"
     edit(model, versions={"scikit-learn": other})
+    saved = load(model)  # by its arrays, which are no pickle
+    with pytest.raises(UserError, match=f"{other}.*allow"):
+        _ = saved.estimator
+    assert load(model, allow_other_versions=True).estimator.C == 0.1
+    edit(model, arrays=None)
     message = refusal(model)
     assert other in message and sklearn.__version__ in message and "allow" in message
     assert load(model, allow_other_versions=True).record["versions"] == {"scikit-learn": other}
@@ -188,7 +179,7 @@ def test_another_scikit_learn_is_refused_naming_both_unless_told_otherwise(model
 
 def test_a_patch_of_scikit_learn_is_no_other_version(model: str) -> None:
     edit(model, versions={"scikit-learn": ".".join([*sklearn.__version__.split(".")[:2], "99"])})
-    assert load(model).record["versions"]["scikit-learn"].endswith(".99")
+    assert load(model).estimator.C == 0.1
 
 
 def test_classes_that_are_not_those_of_the_record_are_refused(model: str) -> None:
@@ -210,10 +201,15 @@ def test_an_estimator_whose_class_is_gone_is_one_line(tmp_path: Path, monkeypatc
     assert "passing_module" in refusal(path) and "train it again" in refusal(path)
 
 
-@pytest.mark.parametrize("killed_at", range(4))
+@pytest.mark.parametrize("killed_at", range(5))
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_anywhere_while_saving_the_old_or_the_new_model_loads(
-    model: str, heads: list[Any], monkeypatch: pytest.MonkeyPatch, killed_at: int, moment: str
+    model: str,
+    heads: list[Any],
+    rows: tuple[np.ndarray, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    killed_at: int,
+    moment: str,
 ) -> None:
     step = iter(range(100))
 
@@ -232,9 +228,13 @@ def test_killed_anywhere_while_saving_the_old_or_the_new_model_loads(
         patch.setattr(classify.persist, "write_atomically", dying(write_atomically))
         patch.setattr(classify.persist.os, "unlink", dying(os.unlink))
         save(model, heads[1], keys(50), RECORD)
-    model_is_new = killed_at > 1 or (killed_at, moment) == (1, "after")
+    model_is_new = killed_at > 2 or (killed_at, moment) == (2, "after")
     saved = load(model)
     assert (saved.estimator.C, len(saved.trained_on)) == ((10.0, 50) if model_is_new else (0.1, 100))
+    expected = heads[model_is_new].predict_proba(rows[0])
+    assert np.array_equal(saved.predictor.predict_proba(rows[0]), expected)
+    only_the_arrays_are_new = (killed_at, moment) in ((1, "after"), (2, "before"))
+    assert isinstance(saved.predictor, ArrayHead) != only_the_arrays_are_new
     save(model, heads[1], keys(50), RECORD)
     assert load(model).estimator.C == 10.0
     assert not os.path.exists(record_path(model) + ".next")

@@ -5,8 +5,8 @@ from real_features import Data
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC, LinearSVC
 
-from classify.calibrated import probabilities
 from classify.heads import make_head
+from classify.numerics import probabilities
 
 
 def test_rbf_machines_are_scikit_learns_svc_one_against_the_rest(textures: Data) -> None:
