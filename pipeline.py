@@ -186,8 +186,8 @@ def load(
 
     The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
     `weights`, else those of the recorded place; either way their digest must be the recorded one. `engine`: auto,
-    openvino or tensorflow. `allow_other_versions` matters where the head has to be unpickled: without its arrays, or for
-    `saved.estimator`.
+    openvino or tensorflow. `allow_other_versions` matters where the head has to be unpickled: without its arrays, or
+    for `saved.estimator`.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
     from classify.classifier import Classifier
