@@ -80,7 +80,7 @@ def _rows(weights: str, weights_035: str, pixels: str) -> list[Row]:
             "MobileNetV2 0.35 at 96", {"backbone": "mobilenet_v2_035", "size": 96, "weights": weights_035}, weights_035
         ),
         Row("`nano`, random weights", {"backbone": "nano", "weights": "random"}, ""),
-        Row("raw pixels, 32x32", {"backbone": pixels}, ""),
+        Row("raw pixels, 32x32", {"backbone": pixels, "pooling": "flatten"}, ""),
     ]
 
 
