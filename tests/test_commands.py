@@ -253,7 +253,7 @@ def test_ctrl_c_keeps_what_is_committed_and_the_next_run_goes_on(tmp_path: Path,
     for number, path in enumerate(sorted(surfaces.glob("*/*.png")) * 20):
         (many / f"{number}.png").write_bytes(path.read_bytes() + number.to_bytes(4, "big"))  # another file each
     words = ["features", "--data", str(many), "--cache-dir", str(tmp_path / "c"), "--shard-rows", "64", *OPTIONS]
-    words += ["--size", "256"]  # slow enough to be interrupted
+    words += ["--size", "448"]  # slow enough to be interrupted, even on a machine that stalls for seconds
     command = [sys.executable, "-m", "pipeline", *words]
     job = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("c/*/*.h5")) and job.poll() is None:
