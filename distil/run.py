@@ -39,10 +39,7 @@ def distil(
     if not output.endswith(".keras"):
         raise UserError(f"output {output!r}: give a name that ends in .keras")
     listing = find_images(data)
-    if len(listing.images) < FEWEST:
-        raise UserError(
-            f"{data} has {len(listing.images)} images: to distil takes {FEWEST} at least, better ten thousand"
-        )
+    _check_enough(data, len(listing.images))
     resolved = resolve(DigestTable(cache_dir), **teacher)
     from distil.samples import prepare
     from distil.teacher import crops_with_rows, pooling_teacher
@@ -50,6 +47,7 @@ def distil(
 
     target = pooling_teacher(resolved)
     rows = crops_with_rows(listing.images, resolved, "crops", crops, cache_dir, progress)
+    _check_enough(data, len(rows.paths))  # again: some may be damaged, or copies of others
     folder = output.removesuffix(".keras")
     training = Training(prepare(rows, side, *target, folder, progress), Plan(samples, side))
     training.run(os.path.join(folder, "checkpoint.npz"), os.path.join(folder, "curve.csv"), progress)
@@ -65,3 +63,8 @@ def distil(
         "model": output,
         "failures": [vars(failure) for failure in [*listing.failures, *rows.failures]],
     }
+
+
+def _check_enough(data: str, photographs: int) -> None:
+    if photographs < FEWEST:
+        raise UserError(f"{data} has {photographs} different images: to distil takes {FEWEST}, better ten thousand")

@@ -98,14 +98,15 @@ def _identity(checked: Resolved) -> str:
 
 def _convert(network: Any, folder: str, identity: str) -> None:
     import openvino
+    from openvino import frontend
 
     _, height, width, _ = network.input_shape
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
             model = openvino.convert_model(network, input=[-1, height, width, 3])
-    except (RuntimeError, NotImplementedError) as error:  # what its frontend raises; the message has many lines
-        raise ConversionError(" ".join(str(error).split())[:300]) from error
+    except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
+        raise ConversionError(" ".join(str(error).split())[:300]) from error  # a message of many lines
     openvino.save_model(model, os.path.join(folder, FILES[0]), compress_to_fp16=False)
     digests = {name: _digest(os.path.join(folder, name)) for name in FILES}
     with open(os.path.join(folder, DIGESTS), "w", encoding="utf-8") as file:

@@ -150,7 +150,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     command = [sys.executable, "-m", "pipeline", "distil", "--data", str(tmp_path), "--output"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    for output, message in (("student.h5", "ends in .keras"), ("student.keras", "100 at least")):
+    for output, message in (("student.h5", "ends in .keras"), ("student.keras", "to distil takes 100")):
         done = subprocess.run([*command, output], capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 2
         assert message in done.stderr
@@ -165,3 +165,13 @@ def test_a_model_of_ones_own_can_teach(pool: Path, tmp_path: Path) -> None:
     build_nano(import_keras(), (64, 64), channels=24).save(own)
     report = teach(pool, tmp_path, samples=64, crops=1, backbone=own, layer=None, size=None)
     assert (report["forward_passes"], report["samples"]) == (120, 64)
+
+
+def test_copies_of_one_photograph_are_not_many(pool: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    one = next(pool.iterdir()).read_bytes()
+    for number in range(120):
+        (copies / f"{number}.png").write_bytes(one)
+    with pytest.raises(UserError, match="has 1 different images"):
+        teach(copies, tmp_path, samples=64, crops=1)

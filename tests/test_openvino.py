@@ -163,21 +163,22 @@ def test_without_openvino_tensorflow_computes_and_says_so(
 
 
 def test_what_openvino_cannot_take_tensorflow_computes_announced(
-    resolved: Resolved, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import dataclasses
+    from featurize.quiet import import_keras
 
-    import openvino
-
-    def refuse(*_args: Any, **_options: Any) -> None:
-        raise RuntimeError("no such\nlayer")
-
-    monkeypatch.setattr(openvino, "convert_model", refuse)
+    keras = import_keras()
+    images = keras.Input((32, 32, 3))
+    convolved = keras.layers.Conv2D(4, 3)(keras.ops.erfinv(images / 300))  # no such operation in OpenVINO
+    keras.Model(images, convolved).save(tmp_path / "own.keras")
+    own = {"backbone": str(tmp_path / "own.keras")}
     with caplog.at_level(logging.INFO, "bottleneck"):
-        assert open_graph(resolved, str(tmp_path)).name == "tensorflow"
-    assert "cannot take nano (no such layer)" in caplog.text
+        graph = open_graph(resolve(DigestTable(str(tmp_path)), **own), str(tmp_path))
+    assert graph.name == "tensorflow" and graph.run(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4)
+    assert "engine: tensorflow, because OpenVINO cannot take" in caplog.text
     with pytest.raises(UserError, match="--engine tensorflow"):
-        open_graph(dataclasses.replace(resolved, engine="openvino"), str(tmp_path))
+        open_graph(resolve(DigestTable(str(tmp_path)), **own, engine="openvino"), str(tmp_path))
+    assert not list((tmp_path / FOLDER).iterdir())
 
 
 def test_the_graph_says_what_it_was_made_from(cache: Path, resolved: Resolved) -> None:
