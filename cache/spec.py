@@ -18,6 +18,7 @@ DIGEST_BYTES = 32  # SHA-256
 OWN_MODEL = "own_model"
 ORIGINAL_VIEW = "original"
 STORED = ("float32", "float16")
+PRECISIONS = ("float32", "bf16", "mixed_bfloat16")
 ADDED_LATER = {"stored": "float32"}  # field -> what it was before there was such a field: caches stay valid
 
 
@@ -38,7 +39,8 @@ class FeatureSpec:
     preprocess  module of Keras Applications whose `preprocess_input` is applied, or "none"
     decoder     version of the decoder
     view        which rendering of the picture; "original" is the picture itself
-    precision   of the forward pass
+    precision   of the forward pass: float32; bf16 as OpenVINO computes in it; mixed_bfloat16 as Keras does. Rows of
+                these two differ by more than rounding
     stored      type of the numbers in the cache, float32 or float16 (half the disk, three digits)
     """
 
@@ -93,7 +95,9 @@ class FeatureSpec:
         """Name of the spec's folder in the cache: what people recognise first, then what makes it unique."""
         size = "native" if self.size is None else "x".join(str(side) for side in dict.fromkeys(self.size))
         view = [] if self.view == ORIGINAL_VIEW else [self.view]
-        readable = "-".join((self.backbone, *([self.layer] if self.layer else []), self.pooling, size, *view))
+        precision = [] if self.precision == "float32" else [self.precision]
+        layer = [self.layer] if self.layer else []
+        readable = "-".join((self.backbone, *layer, self.pooling, size, *view, *precision))
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', readable)[:100]}-{self.fingerprint[:12]}"
 
     def differences(self, other: "FeatureSpec") -> dict[str, tuple[Any, Any]]:

@@ -25,6 +25,7 @@ SPEC = [
         "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
     ),
     click.option("--engine", type=click.Choice(ENGINES), help="What computes. [auto: openvino where installed]"),
+    click.option("--precision", metavar="NAME", help="bf16 (processors) or mixed_bfloat16 (GPUs): faster. [float32]"),
     click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
 ]
 LABELS = [

@@ -8,9 +8,11 @@ import io
 import logging
 import warnings
 
+import cykooz_resizer
 import numpy as np
 from PIL import (
     Image,
+    JpegImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401 - registered here, or Pillow would import its forty plugins to find it
     _imaging,
@@ -18,12 +20,12 @@ from PIL import (
 
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, content_digest
-from featurize.rgb import HOSTILE, DecodeError, in_one_line, upright_rgb
+from featurize.rgb import HOSTILE, DecodeError, in_one_line, refuse_unfit, upright_rgb
 from featurize.views import check_view, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, gives any
 # picture other pixels: rows of two decoders must never be mixed.
-DECODER = 1
+DECODER = 2
 
 # A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after.
 # MPO (several pictures in one JPEG) comes in by way of JPEG.
@@ -38,10 +40,22 @@ BEGINNINGS = {
     b"MM": "TIFF",
 }
 
-# antialias  Pillow's triangle filter, widened when it shrinks: every pixel of the picture counts
+# antialias  a triangle filter, widened when it shrinks: every pixel of the picture counts. A JPEG much larger than
+#            the input is shrunk to REDUCED_TO times the input or more by the JPEG decoder itself
 # nearest    what Keras' `load_img(target_size=...)` does unless told otherwise
 # bilinear   what Keras' `image_dataset_from_directory` does: two neighbours a side, no antialiasing
 RESIZES = ("antialias", "nearest", "bilinear")
+
+# Decoding a JPEG of 12 megapixels at a quarter of its size takes 30 ms instead of 140 with the resizing after it. What
+# that does to features depends on what is left to shrink: at 3 times the input and more the median cosine with the
+# features of a full decode is 0.9987 and the smallest 0.992 (MobileNetV2 at 48 to 112 pixels on 469 photographs); the
+# rounding of one step in 255 alone makes 0.9998 and 0.997 there.
+REDUCED_TO = 3
+
+# The filter of Pillow's own `resize`, by SIMD in a quarter of the time; the same numbers on every processor.
+TRIANGLE = cykooz_resizer.ResizeOptions(
+    resize_alg=cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear), use_alpha=False
+)
 
 # Pillow warns of odd tags that do not touch the pixels, and of bombs, which are refused here anyway. Set once
 # for the process and not around each picture, because `warnings.catch_warnings` is not safe in threads.
@@ -84,14 +98,22 @@ def decode(data: bytes, size: tuple[int, int], resize: str = "antialias", view: 
 
 def _decode(data: bytes, size: tuple[int, int], resize: str, view: str) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        original = view == ORIGINAL_VIEW
+        if resize == "antialias" and original and isinstance(picture, JpegImagePlugin.JpegImageFile):
+            refuse_unfit(picture)
+            picture.draft(None, (REDUCED_TO * max(size),) * 2)
         rgb = upright_rgb(picture)
         height, width = size
         if resize == "bilinear":
             return _bilinear(np.asarray(rgb), height, width)
         way = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.BILINEAR
-        if view != ORIGINAL_VIEW:
+        if not original:
             return np.asarray(render(rgb, view, content_digest(data), size, way))
-        return np.asarray(rgb.resize((width, height), way))
+        if resize == "nearest":
+            return np.asarray(rgb.resize((width, height), way))
+        resized = Image.new("RGB", (width, height))
+        cykooz_resizer.Resizer().resize_pil(rgb, resized, TRIANGLE)
+        return np.asarray(resized)
 
 
 def _without_text(png: bytes) -> bytes:

@@ -1,14 +1,15 @@
 """Images in, feature rows out, the cache consulted first: every image passes the network once.
 
-digests of all images -> those without a row -> decoded in threads -> engine -> committed shards
+digests of all images -> those without a row -> decoded and computed in threads -> committed shards
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,9 +22,9 @@ from cache.shard import DamagedShardError
 from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.disk import require_room
-from featurize.engine import BATCH, Engine, Graph
+from featurize.engine import Engine, Graph
 from featurize.extraction import Extraction, as_keys
-from featurize.forward import Row, decoded, forward
+from featurize.forward import Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.reopen import check_weights
@@ -33,6 +34,7 @@ from featurize.sources import Source
 log = logging.getLogger("bottleneck")
 
 SHARD_ROWS = 2048
+MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
 
 
 class Extractor:
@@ -69,7 +71,7 @@ class Extractor:
         extraction = Extraction(sources, *digest_sources(sources, self.table, progress))
         missing = self._missing(extraction)
         try:
-            with _waiting(self.store.lock(".run")) if len(missing) > BATCH else nullcontext():
+            with _waiting(self.store.lock(".run")) if len(missing) > MANY else nullcontext():
                 # Looked up again: another run may have computed some by now, and of a file that has changed since it
                 # was hashed, unchanged copies may still be to do.
                 while missing and (missing := self._missing(extraction)):
@@ -100,15 +102,17 @@ class Extractor:
         """As `features`, from the network alone: rows are neither looked up nor stored."""
         before = self._meters()
         extraction = Extraction(sources, [None] * len(sources))
+        computed: deque[Row] = deque()
+        for _ in self._forward(sources, lambda: self.engine, computed):
+            pass
         rows: dict[int, np.ndarray] = {}
-        for batch in self._forward(sources, lambda: self.engine):
-            for row in batch:
-                if row.features is None:
-                    extraction.fail(row.position, row.reason)
-                else:
-                    extraction.digests[row.position] = row.digest
-                    extraction.new.add(row.digest)
-                    rows[row.position] = row.features
+        for row in computed:
+            if row.features is None:
+                extraction.fail(row.position, row.reason)
+            else:
+                extraction.digests[row.position] = row.digest
+                extraction.new.add(row.digest)
+                rows[row.position] = row.features
         features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
         return self._metered(extraction, before), features
 
@@ -150,31 +154,44 @@ class Extractor:
 
         done = 0
         rows: list[Row] = []
+        computed: deque[Row] = deque()
+
+        def take() -> None:
+            nonlocal done
+            while computed:
+                row = computed.popleft()
+                done += 1
+                position = missing[row.position]
+                hashed = extraction.digests[position]
+                extraction.digests[position] = row.digest  # another one if the file has changed since
+                if row.features is not None:
+                    rows.append(row)
+                    continue
+                for failed in copies[hashed] if row.digest == hashed else [position]:
+                    extraction.fail(failed, row.reason)
+
+        sources = [extraction.sources[position] for position in missing]
         try:
-            for batch in self._forward([extraction.sources[position] for position in missing], ready_engine):
-                rows += [row for row in batch if row.features is not None]
-                for row in batch:
-                    position = missing[row.position]
-                    hashed = extraction.digests[position]
-                    extraction.digests[position] = row.digest  # another one if the file has changed since
-                    if row.features is None:
-                        for failed in copies[hashed] if row.digest == hashed else [position]:
-                            extraction.fail(failed, row.reason)
-                while rows and len(rows) >= self._rows_per_shard:
-                    self._commit(rows[: self._rows_per_shard], extraction)
-                    rows = rows[self._rows_per_shard :]
-                done += len(batch)
-                progress("features", done, len(missing))
+            with closing(self._forward(sources, ready_engine, computed)) as steps:
+                for _ in steps:
+                    take()
+                    while rows and len(rows) >= self._rows_per_shard:
+                        self._commit(rows[: self._rows_per_shard], extraction)
+                        del rows[: self._rows_per_shard]
+                    progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
+            take()
             self._commit(rows, extraction)
 
     @property
     def _rows_per_shard(self) -> int:
         return min(self._shard_rows, max(1, SHARD_BYTES // (self.spec.row_dtype.itemsize * self.engine.dimension)))
 
-    def _forward(self, sources: Sequence[Source], ready_engine: Callable[[], Engine]) -> Iterator[list[Row]]:
+    def _forward(
+        self, sources: Sequence[Source], ready_engine: Callable[[], Engine], rows: deque[Row]
+    ) -> Generator[None, None, None]:
         size = self.spec.size or self.engine.size
-        return forward(decoded(sources, size, self.spec.resize, self.spec.view), ready_engine)
+        return forward(sources, size, self.spec.resize, self.spec.view, ready_engine, rows)
 
     def _commit(self, rows: list[Row], extraction: Extraction) -> None:
         if rows:

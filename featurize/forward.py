@@ -1,22 +1,30 @@
-"""Images -> pixels, decoded in threads ahead of the network -> feature rows, batch by batch."""
+"""Images -> pixels -> feature rows. Each core takes a picture through all of it, so none waits for another.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+A thread reads, decodes and computes as many pictures as the engine takes at once, then the next ones. Pixels exist
+only there; what waits to be stored is rows.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cache.spec import content_digest
 from featurize.decode import decode
-from featurize.engine import BATCH, Engine
+from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import in_order
 from featurize.sources import Source, bytes_of
+
+AHEAD = 256  # batches that may be computed while a shard is being written
 
 
 @dataclass(frozen=True)
 class Picture:
     """One decoded image: the digest of the very bytes that were decoded, and `pixels` or the reason why not."""
 
+    position: int
     digest: bytes
     pixels: np.ndarray | None
     reason: str = ""
@@ -32,46 +40,56 @@ class Row:
     reason: str = ""
 
 
-def decoded(sources: Sequence[Source], size: tuple[int, int], resize: str, view: str) -> Iterator[Picture]:
-    """That view of each source, decoded to `size` (height, width), in order, two batches ahead at most."""
+def forward(
+    sources: Sequence[Source],
+    size: tuple[int, int],
+    resize: str,
+    view: str,
+    ready_engine: Callable[[], Engine],
+    rows: deque[Row],
+) -> Generator[None, None, None]:
+    """Append the rows of that view of all `sources` to `rows`, as they are computed; yields now and then.
 
-    def one(source: Source) -> Picture:
+    Whatever ends the iteration: once it is closed, every row that was computed is there. `ready_engine` is asked once,
+    when there is a picture that needs it.
+    """
+
+    def look(position: int) -> Picture:
         digest = b""
         try:
-            data = bytes_of(source)
+            data = bytes_of(sources[position])
             digest = content_digest(data)
-            return Picture(digest, decode(data, size, resize, view))
+            return Picture(position, digest, decode(data, size, resize, view))
         except ImageError as error:
-            return Picture(digest, None, str(error))
+            return Picture(position, digest, None, str(error))
 
-    return in_order(one, sources, ahead=2 * BATCH)
+    for first in range(len(sources)):
+        picture = look(first)
+        if picture.pixels is not None:
+            break
+        rows.append(_failure(picture))
+        yield
+    else:
+        return
+    engine = ready_engine()
 
+    def compute(start: int) -> None:
+        rows.extend(_rows([look(i) for i in range(start, min(start + engine.batch, len(sources)))], engine))
 
-def forward(pictures: Iterable[Picture], ready_engine: Callable[[], Engine]) -> Iterator[list[Row]]:
-    """The rows of `pictures`: those of a batch together, as soon as it is full, and each failure at once.
-
-    `ready_engine` is asked once, when the first picture has been decoded.
-    """
-    batch: list[tuple[int, Picture]] = []
-    engine: Engine | None = None
-    for position, picture in enumerate(pictures):
-        if picture.pixels is None:
-            yield [Row(position, picture.digest, None, picture.reason)]
-            continue
-        engine = engine or ready_engine()
-        batch.append((position, picture))
-        if len(batch) == BATCH:
-            yield _rows(batch, engine)
-            batch = []
-    if engine and batch:
-        yield _rows(batch, engine)
+    yield from in_order(compute, range(first, len(sources), engine.batch), AHEAD)
 
 
-def _rows(batch: list[tuple[int, Picture]], engine: Engine) -> list[Row]:
-    features = engine(np.stack([picture.pixels for _, picture in batch if picture.pixels is not None]))
-    return [
-        Row(position, picture.digest, row)
-        if np.isfinite(row).all()
-        else Row(position, picture.digest, None, "its features are not finite numbers")
-        for (position, picture), row in zip(batch, features, strict=True)
-    ]
+def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
+    good = [picture for picture in pictures if picture.pixels is not None]
+    yield from (_failure(picture) for picture in pictures if picture.pixels is None)
+    if good:
+        features = engine(np.stack([picture.pixels for picture in good if picture.pixels is not None]))
+        for picture, row in zip(good, features, strict=True):
+            if np.isfinite(row).all():
+                yield Row(picture.position, picture.digest, row)
+            else:
+                yield Row(picture.position, picture.digest, None, "its features are not finite numbers")
+
+
+def _failure(picture: Picture) -> Row:
+    return Row(picture.position, picture.digest, None, picture.reason)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
@@ -9,6 +10,8 @@ from featurize.engine import Graph
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
+
+ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the engine that has it
 
 
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
@@ -19,17 +22,24 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
     if checked.weights.kind == "random":
         log.warning("%s has random weights: features to try things with, not to classify with", checked.network)
     installed = importlib.util.find_spec("openvino") is not None
-    if checked.engine == "openvino" and not installed:
-        raise UserError("engine openvino is not installed: pip install openvino, or use --engine auto")
-    if checked.engine == "tensorflow" or not installed:
+    precision = checked.spec.precision
+    asked = ONLY_BY.get(precision, checked.engine)
+    if checked.engine not in ("auto", asked):
+        raise UserError(f"precision {precision} is computed by {asked} alone: leave --engine {checked.engine} out")
+    if asked == "openvino" and not installed:
+        raise UserError("engine openvino is not installed: pip install openvino, or use --engine auto in float32")
+    if asked == "tensorflow" or not installed:
         log.info("engine: tensorflow")
         return _on_tensorflow(checked)
-    from featurize.openvino_graph import ConversionError, OpenVinoGraph, kept_graph
+    from featurize.openvino_graph import ConversionError, OpenVinoGraph, has_bf16, kept_graph
 
+    if precision == "bf16" and not has_bf16():
+        raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")
+    in_full = replace(checked, spec=replace(checked.spec, precision="float32"))
     try:
-        graph = OpenVinoGraph(kept_graph(checked, cache_dir, lambda: _network(checked)))
+        graph = OpenVinoGraph(kept_graph(in_full, cache_dir, lambda: _network(in_full)), precision)
     except ConversionError as error:
-        if checked.engine == "openvino":
+        if asked == "openvino":
             raise UserError(f"OpenVINO cannot take {checked.network} ({error}): use --engine tensorflow") from error
         log.warning("engine: tensorflow, because OpenVINO cannot take %s (%s)", checked.network, error)
         return _on_tensorflow(checked)
@@ -47,4 +57,7 @@ def _network(checked: Resolved) -> Any:
     from featurize.network import build_network
 
     spec = checked.spec
-    return build_network(checked.network, checked.weights, spec.size, spec.layer or None, spec.pooling, spec.preprocess)
+    layer = spec.layer or None
+    return build_network(
+        checked.network, checked.weights, spec.size, layer, spec.pooling, spec.preprocess, spec.precision
+    )

@@ -8,6 +8,8 @@ import logging
 import os
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cache.errors import UserError
@@ -28,6 +30,7 @@ def build_network(
     layer: str | None,
     pooling: str,
     preprocess: str,
+    precision: str = "float32",
 ) -> Any:
     """A frozen keras.Model: pixels (n, height, width, 3) RGB 0..255, float32 or uint8 -> features (n, d) float32.
 
@@ -35,7 +38,8 @@ def build_network(
     weights: `Weights("file", path)`. `size` is (height, width) in pixels; None: the default, or the own model's.
     `layer`: None takes the last one, of an own model the last with a 4-D output. `pooling` (avg, max, flatten)
     reduces a 4-D output; a 2-D output is passed as it is, any other is flattened. `preprocess`: the submodule of
-    `keras.applications` whose `preprocess_input` is applied, or "none".
+    `keras.applications` whose `preprocess_input` is applied, or "none". `precision` mixed_bfloat16: the backbone's
+    layers compute in bfloat16 with float32 weights; preprocessing and pooling stay in float32.
 
     Raises UserError for unknown or contradictory arguments, and for weights or models that do not fit.
     """
@@ -43,6 +47,8 @@ def build_network(
     _one_of("preprocessing", preprocess, ("none", *preprocess_names()))
     keras = import_keras()
     if backbone.endswith(".keras"):
+        if precision != "float32":
+            raise UserError(f"precision {precision}: {backbone} computes as it was saved; only OpenVINO changes that")
         network = _load_own(keras, backbone, weights)
         size = _own_size(backbone, network, size)
         output = _own_output(keras, backbone, network, layer)
@@ -50,7 +56,8 @@ def build_network(
         row = find_backbone(backbone)
         size = size or (row.size, row.size)
         row.check_size(size)
-        network = _headless(keras, row, weights, size)
+        with _computing_in(keras, precision):
+            network = _headless(keras, row, weights, size)
         output = _output(keras, backbone, layers_by_name(network), layer or row.last_layer)
         if row.module == "convnext" and layer in (None, row.last_layer) and pooling != "flatten":
             output = _pooled_then_normalised(keras, network, pooling)
@@ -136,6 +143,15 @@ def _headless(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]
     if weights.kind == "file":
         load_weights_file(network, row, weights.path)
     return network
+
+
+@contextmanager
+def _computing_in(keras: Any, precision: str) -> Iterator[None]:
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def _load_own(keras: Any, path: str, weights: Weights) -> Any:

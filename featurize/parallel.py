@@ -9,14 +9,15 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-THREADS = os.cpu_count() or 1
+# The cores that this process may use: in a container fewer than the machine has.
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
     """`function(item)` for each item, computed in threads, yielded in the order of `items`.
 
     At most `ahead` results exist before they are asked for. An exception of `function` is raised at its place;
-    leaving early cancels what has not begun.
+    leaving early cancels what has not begun, and waits for what has.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:

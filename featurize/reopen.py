@@ -6,13 +6,13 @@ from typing import Any
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
+from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones import find_backbone
 from featurize.decode import DECODER
 from featurize.resolve import Resolved, identity, parse_size
 from featurize.weights import Weights, locate
 
-HERE = {"decoder": DECODER, "view": ORIGINAL_VIEW, "precision": "float32"}  # what this version computes, no other
+HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS}  # what this version computes
 
 
 def reopen(record: dict[str, Any], table: DigestTable, weights: str | None = None, engine: str = "auto") -> Resolved:
@@ -23,8 +23,9 @@ def reopen(record: dict[str, Any], table: DigestTable, weights: str | None = Non
     """
     spec = FeatureSpec.from_json(record["spec"])
     for field, here in HERE.items():
-        if (trained := getattr(spec, field)) != here:
-            raise UserError(f"the model was trained with {field} {trained}, this version has {here}: train it again")
+        if (trained := getattr(spec, field)) not in here:
+            known = " or ".join(map(str, here))
+            raise UserError(f"the model was trained with {field} {trained}, this version has {known}: train it again")
     if weights is None:
         found = Weights(**record["weights"])
         if found.kind == "packaged":  # wherever this package is now

@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from cache.spec import OWN_MODEL, FeatureSpec, content_digest
+from cache.spec import OWN_MODEL, PRECISIONS, FeatureSpec, content_digest
 from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER, RESIZES
 from featurize.weights import Weights, locate, random_identity
@@ -34,6 +34,7 @@ class SpecOptions(TypedDict, total=False):
     weights: str | None
     resize: str
     preprocess: str | None
+    precision: str
     engine: str
 
 
@@ -61,20 +62,25 @@ def resolve(
     weights: str | None = None,
     resize: str = "antialias",
     preprocess: str | None = None,
+    precision: str = "float32",
     engine: str = "auto",
 ) -> Resolved:
     """The spec of a request. `size`: side or (height, width) in pixels, "160" and "160x120" (height first) as text.
+
+    `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
+    TensorFlow. Each gives rows of its own.
 
     Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
     """
     _one_of("pooling", pooling, POOLINGS)
     _one_of("resize", resize, RESIZES)
     _one_of("engine", engine, ENGINES)
+    _one_of("precision", precision, PRECISIONS)
     sides = parse_size(size)
     backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
         own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
-        return replace(own, engine=engine)
+        return replace(own, spec=replace(own.spec, precision=precision), engine=engine)
     row = find_backbone(backbone)
     sides = sides or (row.size, row.size)
     row.check_size(sides)
@@ -90,6 +96,7 @@ def resolve(
         resize=resize,
         preprocess=row.module,
         decoder=DECODER,
+        precision=precision,
     )
     return Resolved(spec, found, engine)
 

@@ -75,16 +75,21 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
     Raises DecodeError (no pixels, or more than Pillow's limit, refused before any is decoded), or one of
     `HOSTILE`.
     """
-    width, height = picture.size
-    if not width * height:
-        raise DecodeError(f"picture of {width}x{height} pixels")
-    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-        raise DecodeError(f"decompression bomb? {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}")
+    refuse_unfit(picture)
     _mend_transparent_colour(picture)
     picture.load()
     method = _way_up(picture)
     rgb = _rgb(picture)
     return rgb if method is None else rgb.transpose(method)
+
+
+def refuse_unfit(picture: Image.Image) -> None:
+    """Raise DecodeError for a picture without pixels, or with more than Pillow's limit."""
+    width, height = picture.size
+    if not width * height:
+        raise DecodeError(f"picture of {width}x{height} pixels")
+    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        raise DecodeError(f"decompression bomb? {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}")
 
 
 def to_8bit(values: np.ndarray, black: float, white: float) -> np.ndarray:

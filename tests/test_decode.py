@@ -17,7 +17,7 @@ import skimage
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cache.errors import UserError
 from featurize.decode import FORMATS, RESIZES, decode
@@ -79,13 +79,38 @@ def test_every_format_gives_rgb_of_the_asked_size(name: str, resize: str) -> Non
 def test_real_photographs_decode_as_pillow_shows_them() -> None:
     assert len(PHOTOS) >= 20
     for path in PHOTOS:
-        pixels = decode(Path(path).read_bytes(), (96, 128))
+        pixels = decode(Path(path).read_bytes(), (240, 320))
         with Image.open(path) as picture:
             assert picture.mode in ("RGB", "RGBA", "L", "P", "LA", "1"), path
             rgba = picture.convert("RGBA")
         shown = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-        expected = np.asarray(shown.resize((128, 96), Image.Resampling.BILINEAR))
+        expected = np.asarray(shown.resize((320, 240), Image.Resampling.BILINEAR))
         assert np.abs(pixels.astype(int) - expected).max() <= 1, path
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_much_larger_jpeg_is_shrunk_by_its_decoder_and_looks_the_same(orientation: int) -> None:
+    picture = Image.fromarray(skimage.data.retina())  # 1411 x 1411
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encode(picture, "JPEG", quality=90, exif=exif)
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.draft(None, (3 * 160, 3 * 160))
+        assert opened.size == (706, 706)  # three times 160, and more
+    differences = []
+    for size in ((128, 160), (160, 128), (300, 300)):
+        with Image.open(io.BytesIO(data)) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
+        expected = np.asarray(upright.resize(size[::-1], Image.Resampling.BILINEAR)).astype(float)
+        differences.append(float(np.sqrt(((decode(data, size) - expected) ** 2).mean())))
+    assert max(differences[:2]) < 1.5 and differences[2] < 0.5, differences  # in steps of 255; the last is not reduced
+
+
+def test_a_bomb_is_refused_before_its_decoder_shrinks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.new("RGB", (800, 800)), "JPEG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500_000)
+    with pytest.raises(DecodeError, match="800x800 pixels, more than 500000"):
+        decode(data, (50, 50))
 
 
 def test_the_picture_is_stretched_and_not_cropped() -> None:

@@ -1,5 +1,6 @@
 """The compiled network: the rows of plain Keras, however many pictures come at once, each of them counted."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from featurize.backbones import find_backbone
-from featurize.engine import BATCH, Engine
+from featurize.engine import Engine
 from featurize.network import build_network
 from featurize.tensorflow_graph import TensorFlowGraph
 from featurize.weights import Weights, locate
@@ -42,7 +43,7 @@ def alike(rows: np.ndarray, expected: np.ndarray) -> bool:
     return rows.shape == expected.shape and bool(np.abs(rows - expected).max() < 1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 36])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 36])
 def test_rows_are_those_of_keras_and_every_picture_counts_once(
     engine: Engine, pixels: np.ndarray, expected: np.ndarray, count: int
 ) -> None:
@@ -69,10 +70,17 @@ def test_floats_and_bytes_of_the_same_pixels_give_the_same_row(engine: Engine, p
 
 
 def test_rows_stay_as_they_are_when_the_engine_goes_on(engine: Engine, pixels: np.ndarray) -> None:
-    rows = engine(pixels[:BATCH])
+    rows = engine(pixels[:8])
     kept = rows.copy()
-    engine(pixels[-BATCH:])
+    engine(pixels[-8:])
     assert np.array_equal(rows, kept)
+
+
+def test_several_threads_may_compute_at_once(engine: Engine, pixels: np.ndarray, expected: np.ndarray) -> None:
+    before = engine.forward_passes
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(engine, (pixels[start : start + 3] for start in range(0, 36, 3))))
+    assert alike(np.concatenate(rows), expected) and engine.forward_passes == before + 36
 
 
 def test_dropout_and_batch_norm_are_those_of_inference(pixels: np.ndarray, tmp_path: Path) -> None:
