@@ -46,10 +46,10 @@ BEGINNINGS = {
 # bilinear   what Keras' `image_dataset_from_directory` does: two neighbours a side, no antialiasing
 RESIZES = ("antialias", "nearest", "bilinear")
 
-# Decoding a JPEG of 12 megapixels at a quarter of its size takes 30 ms instead of 140 with the resizing after it. What
-# that does to features depends on what is left to shrink: at 3 times the input and more the median cosine with the
-# features of a full decode is 0.9987 and the smallest 0.992 (MobileNetV2 at 48 to 112 pixels on 469 photographs); the
-# rounding of one step in 255 alone makes 0.9998 and 0.997 there.
+# Decoding a JPEG of 12 megapixels at a quarter of its size takes a quarter of the time, and does little to features
+# as long as much is left to shrink: smallest cosine with those of a full decode 0.9996, median 0.9998 at 3.35 times an
+# input of 224, where SIMD resizing alone (one step in 255 here and there) makes 0.9998 and 0.9999; at 1.67 times it
+# would be 0.9967 and 0.9982. MobileNetV2, `python benchmarks/decoding.py`.
 REDUCED_TO = 3
 
 # The filter of Pillow's own `resize`, by SIMD in a quarter of the time; the same numbers on every processor.

@@ -1,5 +1,6 @@
-"""Which engine computes a spec's rows here: OpenVINO where it is installed, else TensorFlow."""
+"""Which engine computes a spec's rows here: TensorFlow on a GPU, else OpenVINO where installed, else TensorFlow."""
 
+import glob
 import importlib.util
 import logging
 from dataclasses import replace
@@ -28,6 +29,9 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
         raise UserError(f"precision {precision} is computed by {asked} alone: leave --engine {checked.engine} out")
     if asked == "openvino" and not installed:
         raise UserError("engine openvino is not installed: pip install openvino, or use --engine auto in float32")
+    if asked == "auto" and tensorflow_has_gpu():
+        log.info("engine: tensorflow, on a GPU")
+        return _on_tensorflow(checked)
     if asked == "tensorflow" or not installed:
         log.info("engine: tensorflow")
         return _on_tensorflow(checked)
@@ -45,6 +49,18 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
         return _on_tensorflow(checked)
     log.info("engine: openvino")
     return graph
+
+
+def tensorflow_has_gpu() -> bool:
+    """Whether there is a GPU that the installed TensorFlow uses; TensorFlow is only asked where there is a driver."""
+    if not glob.glob("/dev/nvidia[0-9]*"):
+        return False
+    from featurize.quiet import import_keras
+
+    import_keras()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _on_tensorflow(checked: Resolved) -> Graph:

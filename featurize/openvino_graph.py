@@ -45,13 +45,12 @@ class OpenVinoGraph:
         import openvino
 
         self._core = openvino.Core()
-        self._path = os.path.join(folder, FILES[0])
         self._precision = precision
         self.batch = BATCH[precision]
-        model = self._core.read_model(self._path)
-        _, height, width, _ = model.input(0).partial_shape
+        self._model = self._core.read_model(os.path.join(folder, FILES[0]))
+        _, height, width, _ = self._model.input(0).partial_shape
         self.size = (height.get_length(), width.get_length())
-        self.dimension: int = model.output(0).partial_shape[1].get_length()
+        self.dimension: int = self._model.output(0).partial_shape[1].get_length()
         self._compiled: dict[tuple[int, str], Any] = {}
         self._idle: dict[tuple[int, str], list[Any]] = {}  # requests: each computes one batch at a time
 
@@ -74,7 +73,7 @@ class OpenVinoGraph:
     def _compile(self, count: int, dtype: str) -> Any:
         import openvino
 
-        model = self._core.read_model(self._path)
+        model = self._model.clone()
         model.reshape([count, *self.size, 3])
         steps = openvino.preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))

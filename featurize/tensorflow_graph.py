@@ -20,6 +20,7 @@ class TensorFlowGraph:
     def __init__(self, network: Any):
         import tensorflow as tf
 
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # a GPU would take 10 of 23 bits, unasked
         self.batch = 64 if tf.config.list_physical_devices("GPU") else 8
         self.size: tuple[int, int] = tuple(network.input_shape[1:3])
         self.dimension: int = network.output_shape[1]

@@ -170,6 +170,31 @@ def test_without_openvino_tensorflow_computes_and_says_so(
         open_graph(dataclasses.replace(resolved, engine="openvino"), str(tmp_path))
 
 
+def test_a_gpu_that_tensorflow_uses_goes_before_openvino(
+    resolved: Resolved, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    import featurize.graphs
+
+    monkeypatch.setattr(featurize.graphs, "tensorflow_has_gpu", lambda: True)
+    with caplog.at_level(logging.INFO, "bottleneck"):
+        assert open_graph(resolved, str(tmp_path)).name == "tensorflow"
+    assert "engine: tensorflow, on a GPU" in caplog.text
+    assert open_graph(dataclasses.replace(resolved, engine="openvino"), str(tmp_path)).name == "openvino"
+
+
+def test_a_driver_alone_is_no_gpu_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    import featurize.graphs
+    from featurize.quiet import import_keras
+
+    monkeypatch.setattr(featurize.graphs.glob, "glob", lambda _pattern: ["/dev/nvidia0"])
+    import_keras()
+    import tensorflow as tf
+
+    assert featurize.graphs.tensorflow_has_gpu() == bool(tf.config.list_physical_devices("GPU"))
+
+
 def test_what_openvino_cannot_take_tensorflow_computes_announced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
