@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypedDict
 
 from cache.errors import UserError
 from classify.tables import match_rows, read_rows
@@ -16,15 +15,6 @@ log = logging.getLogger("bottleneck")
 
 PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
-
-
-class LabelOptions(TypedDict, total=False):
-    """Where labels come from, if not from folders: keyword arguments of `classify.labels.read_labels`."""
-
-    labels: str | None
-    path_column: str
-    label_column: str
-    label_pattern: str | None
 
 
 @dataclass
