@@ -14,6 +14,7 @@ length: strings of variable length lie in HDF5's global heap, which has no check
 HDF5 loop for ever.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -162,14 +163,21 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
     # opened here, not by HDF5: its errors do not tell damage from a lack of permission or of file descriptors
     with open(path, "rb", buffering=0) as raw:
         try:
-            with h5py.File(raw, "r") as file:
-                found = _read_header(path, os.fstat(raw.fileno()).st_size, file.id, raw.fileno())
+            with contextlib.closing(_open_hdf5(path, raw)) as file:
+                found = _read_header(path, os.fstat(raw.fileno()).st_size, file, raw.fileno())
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
             # h5py reports damage by any of these, depending on which of HDF5's structures is hit
             raise DamagedShardError(path, f"not a readable shard ({' '.join(str(error).split())[:200]})") from error
     if spec is not None and found.spec != spec:
         raise DamagedShardError(path, f"belongs to another spec ({found.spec.folder})")
     return found
+
+
+def _open_hdf5(path: str, raw: io.FileIO) -> h5py.h5f.FileID:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, raw)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)  # to close it is to close all that was opened in it
+    return h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access)
 
 
 def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) -> Shard:
