@@ -8,7 +8,7 @@
     pipeline.train("photos", head="logreg")
     pipeline.predict(["new.jpg"], "models/logreg.joblib")
 
-Importing this module imports neither TensorFlow nor scikit-learn. On the command line: `python -m pipeline --help`.
+Importing this module imports nothing but the standard library. On the command line: `python -m pipeline --help`.
 """
 
 import os
@@ -16,10 +16,9 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from cache.digests import DigestTable
 from cache.errors import UserError
-from classify.label_sources import LabelOptions
-from featurize.resolve import SpecOptions, resolve
+from classify.options import LabelOptions
+from featurize.options import SpecOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,6 +189,7 @@ def load(
     for `saved.estimator`.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
+    from cache.digests import DigestTable
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
     from featurize.extract import Extractor
@@ -281,7 +281,9 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
+    from cache.digests import DigestTable
     from featurize.extract import SHARD_ROWS, Extractor
+    from featurize.resolve import resolve
 
     return Extractor(
         resolve(DigestTable(cache_dir), **spec), cache_dir, SHARD_ROWS if shard_rows is None else shard_rows

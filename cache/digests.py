@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cache.atomic import make_folder
@@ -50,21 +50,25 @@ class Stamp(NamedTuple):
         return self[:4] == now[:4] and self.taken - self.ctime > tick
 
 
+# A row with other values than ours, in a damaged table, is passed over.
+_SELECT = f"SELECT {_COLUMNS} FROM files WHERE typeof(digest) = 'blob' AND length(digest) = {DIGEST_BYTES}" + "".join(
+    f" AND typeof({name}) = 'integer'" for name in Stamp._fields
+)
+
+
 class DigestTable:
     """The table in `cache_dir`. Paths are made absolute; digests are 32 bytes (SHA-256)."""
 
     def __init__(self, cache_dir: str):
         self.path = os.path.join(cache_dir, FILE_NAME)
 
-    def unchanged(self, paths: list[str]) -> dict[str, bytes]:
+    def unchanged(self, paths: Sequence[str]) -> dict[str, bytes]:
         """Digests of those `paths` whose size, times and inode are as recorded: one stat each, nothing read."""
-        rows = self._rows(paths)
-        found = {}
-        for path in paths:
-            row = rows.get(_key(path))
-            if row and (now := take_stamp(path)) and row[0].proves_same_content(now):
-                found[path] = row[1]
-        return found
+        return {
+            path: digest
+            for path, recorded, digest in self._recorded(paths)
+            if (now := take_stamp(path)) and recorded.proves_same_content(now)
+        }
 
     def of_file(self, path: str) -> bytes:
         """SHA-256 of one large file (weights, a saved model), read only if it has changed. Raises `OSError`."""
@@ -80,43 +84,46 @@ class DigestTable:
 
     def last_known(self, path: str) -> bytes | None:
         """The digest recorded for `path`, even if the file has changed since."""
-        row = self._rows([path]).get(_key(path))
-        return row[1] if row else None
+        return next((digest for _, _, digest in self._recorded([path])), None)
 
     def record(self, entries: Iterable[tuple[str, Stamp, bytes]]) -> None:
         """Remember (path, stamp from before the file was read, digest). Failing to is announced, not an error."""
-        rows = [(_key(path), *stamp, digest) for path, stamp, digest in entries]
-        if not rows:
+        entries = list(entries)
+        if not entries:
             return
+        keys = _keys([path for path, _, _ in entries])
+        rows = [(key, *stamp, digest) for key, (_, stamp, digest) in zip(keys, entries, strict=True)]
         try:
             make_folder(os.path.dirname(self.path))
             with contextlib.closing(self._connect()) as connection, connection:
+                # Not waiting for the disk, which takes longer than to hash a photograph: what a power failure leaves is
+                # an older table, or one that is damaged and started anew, and never a row that says something else.
+                connection.execute("PRAGMA synchronous = OFF")
                 connection.execute(_CREATE)
                 connection.executemany(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as error:
             log.warning("%s cannot be written (%s): files will be hashed again next time", self.path, error)
             self._discard_if_damaged(error)
 
-    def _rows(self, paths: list[str]) -> dict[bytes, tuple[Stamp, bytes]]:
+    def _recorded(self, paths: Sequence[str]) -> Iterator[tuple[str, Stamp, bytes]]:
+        """(path, stamp, digest) of those `paths` that the table knows, some at a time: memory stays the same."""
         if not os.path.exists(self.path):
-            return {}
-        keys = [_key(path) for path in paths]
-        rows = {}
+            return
         try:
             with contextlib.closing(self._connect()) as connection:
-                for start in range(0, len(keys), CHUNK):
-                    chunk = keys[start : start + CHUNK]
-                    marks = ",".join("?" * len(chunk))
-                    query = f"SELECT {_COLUMNS} FROM files WHERE path IN ({marks})"
-                    for key, *stamp, digest in connection.execute(query, chunk):
-                        if all(isinstance(number, int) for number in stamp) and len(digest or b"") == DIGEST_BYTES:
-                            rows[key] = (Stamp(*stamp), digest)
+                for start in range(0, len(paths), CHUNK):
+                    chunk = paths[start : start + CHUNK]
+                    keys = _keys(chunk)
+                    query = f"{_SELECT} AND path IN ({','.join('?' * len(keys))})"
+                    rows = {key: columns for key, *columns in connection.execute(query, keys)}
+                    for path, key in zip(chunk, keys, strict=True):
+                        if key in rows:
+                            *stamp, digest = rows[key]
+                            yield path, Stamp._make(stamp), digest
         except sqlite3.Error as error:
             if "no such table" not in str(error):
-                log.warning("%s cannot be read (%s): all files are hashed", self.path, error)
+                log.warning("%s cannot be read (%s): files are hashed", self.path, error)
                 self._discard_if_damaged(error)
-            return {}
-        return rows
 
     def _connect(self) -> sqlite3.Connection:
         # opens for reading only, by itself, where the file or the folder may not be written
@@ -147,5 +154,16 @@ def take_stamp(path: str) -> Stamp | None:
     )
 
 
-def _key(path: str) -> bytes:
-    return os.fsencode(os.path.abspath(path))
+def _keys(paths: Sequence[str]) -> list[bytes]:
+    """The absolute path of each, as bytes; each folder is made absolute once."""
+    folders: dict[str, str] = {}
+    keys = []
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            keys.append(os.fsencode(os.path.abspath(path)))
+            continue
+        if folder not in folders:
+            folders[folder] = os.path.join(os.path.abspath(folder + slash), "")
+        keys.append(os.fsencode(folders[folder] + name))
+    return keys

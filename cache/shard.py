@@ -14,11 +14,13 @@ length: strings of variable length lie in HDF5's global heap, which has no check
 HDF5 loop for ever.
 """
 
+import contextlib
 import io
 import json
 import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -49,7 +51,7 @@ def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, prove
     digests = np.ascontiguousarray(digests, dtype=np.uint8)
     block_rows = max(1, BLOCK_BYTES // rows[0].nbytes)
     checksums = [
-        _checksum(rows[start : start + block_rows], digests[start : start + block_rows])
+        crc32(rows[start : start + block_rows], crc32(digests[start : start + block_rows]))
         for start in range(0, len(rows), block_rows)
     ]
     image = io.BytesIO()
@@ -61,12 +63,8 @@ def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, prove
         file.attrs["spec"] = np.bytes_(json.dumps(spec.to_json()))
         file.attrs["provenance"] = np.bytes_(json.dumps(provenance))
         file.attrs["block_rows"] = block_rows
-        file.attrs["digest_crc32"] = crc32(digests.data)
+        file.attrs["digest_crc32"] = crc32(digests)
     return image.getbuffer()
-
-
-def _checksum(rows: np.ndarray, digests: np.ndarray) -> int:
-    return crc32(rows.data, crc32(digests.data))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,7 @@ class Shard:
     def __len__(self) -> int:
         return len(self.digests)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Size of one row in bytes."""
         return self.spec.row_dtype.itemsize * math.prod(self.row_shape)
@@ -139,17 +137,17 @@ class Shard:
     def _read_block(self, file: int, block: int, rows: np.ndarray) -> None:
         """Fill `rows`, contiguous and as many as the block has."""
         first = block * self.block_rows
-        rest = rows.data.cast("B")
         offset = self.offset + first * self.row_bytes
-        while rest:
-            try:
-                count = os.preadv(file, [rest], offset)
-            except OSError as error:
-                raise DamagedShardError(self.path, f"cannot be read ({error.strerror})") from error
-            if not count:
-                raise DamagedShardError(self.path, "the file is shorter than its rows")
-            rest, offset = rest[count:], offset + count
-        if _checksum(rows, self.digests[first : first + len(rows)]) != self.checksums[block]:
+        try:
+            count = os.preadv(file, [rows.data], offset)
+            while count < rows.nbytes:  # a read may end early, for a signal
+                more = os.preadv(file, [rows.data.cast("B")[count:]], offset + count)
+                if not more:
+                    raise DamagedShardError(self.path, "the file is shorter than its rows")
+                count += more
+        except OSError as error:
+            raise DamagedShardError(self.path, f"cannot be read ({error.strerror})") from error
+        if crc32(rows, crc32(self.digests[first : first + len(rows)])) != self.checksums[block]:
             raise DamagedShardError(self.path, f"checksum of rows {first} to {first + len(rows) - 1} is wrong")
 
 
@@ -165,14 +163,21 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
     # opened here, not by HDF5: its errors do not tell damage from a lack of permission or of file descriptors
     with open(path, "rb", buffering=0) as raw:
         try:
-            with h5py.File(raw, "r") as file:
-                found = _read_header(path, os.fstat(raw.fileno()).st_size, file.id, raw.fileno())
+            with contextlib.closing(_open_hdf5(path, raw)) as file:
+                found = _read_header(path, os.fstat(raw.fileno()).st_size, file, raw.fileno())
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
             # h5py reports damage by any of these, depending on which of HDF5's structures is hit
             raise DamagedShardError(path, f"not a readable shard ({' '.join(str(error).split())[:200]})") from error
     if spec is not None and found.spec != spec:
         raise DamagedShardError(path, f"belongs to another spec ({found.spec.folder})")
     return found
+
+
+def _open_hdf5(path: str, raw: io.FileIO) -> h5py.h5f.FileID:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, raw)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)  # to close it is to close all that was opened in it
+    return h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access)
 
 
 def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) -> Shard:
@@ -191,7 +196,7 @@ def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) ->
     if checksum_shape != (-(-shape[0] // block_rows),):
         raise ValueError(f"{checksum_shape} checksums for {shape[0]} rows")
     digests = _array(raw, digest_shape, digest_offset, "u1")
-    if crc32(digests.data) != _number(file, b"digest_crc32"):
+    if crc32(digests) != _number(file, b"digest_crc32"):
         raise ValueError("the checksum of the keys is wrong")
     provenance = json.loads(_text(file, b"provenance"))
     if not isinstance(provenance, dict):

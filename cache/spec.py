@@ -85,7 +85,7 @@ class FeatureSpec:
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @property
+    @cached_property
     def row_dtype(self) -> np.dtype:
         """Type of the stored numbers: little-endian float32 or float16."""
         return np.dtype(self.stored).newbyteorder("<")

@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from cache.atomic import TEMPORARY_SUFFIX, make_folder, write_atomically
+from cache.index import KeyIndex, comparable
 from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
@@ -41,6 +42,7 @@ class FeatureStore:
         self.spec = spec
         self.folder = os.path.join(cache_dir, spec.folder)
         self._shards: dict[str, Shard] = {}
+        self._index = KeyIndex()
         self._passed_over: set[str] = set()
 
     def refresh(self) -> list[Shard]:
@@ -111,7 +113,7 @@ class FeatureStore:
 
     def contains(self, digests: np.ndarray) -> np.ndarray:
         """Which of `digests` (n, 32) have a row: (n,) bool. Looks at the folder afresh."""
-        return _locate(self.refresh(), digests)[0] >= 0
+        return self._index.locate(self.refresh(), digests)[0] >= 0
 
     def read(self, digests: np.ndarray) -> np.ndarray:
         """The rows of `digests` (n, 32), in that order: (n, ...) as they are stored, every one checked.
@@ -130,7 +132,7 @@ class FeatureStore:
                     raise
 
     def _read(self, shards: list[Shard], digests: np.ndarray) -> np.ndarray:
-        where, numbers = _locate(shards, digests)
+        where, numbers = self._index.locate(shards, digests)
         if (where < 0).any():
             raise KeyError(f"{int((where < 0).sum())} of {len(digests)} rows are not in {self.folder}")
         row_shape = shards[0].row_shape if shards else (0,)
@@ -161,8 +163,8 @@ class FeatureStore:
             shards = self.refresh()
             if shards and shards[0].row_shape != rows.shape[1:]:
                 raise ValueError(f"rows of shape {rows.shape[1:]}, those in {self.folder} have {shards[0].row_shape}")
-            new = np.flatnonzero(_locate(shards, digests)[0] < 0)
-            new = new[np.sort(np.unique(_comparable(digests[new]), return_index=True)[1])]
+            new = np.flatnonzero(self._index.locate(shards, digests)[0] < 0)
+            new = new[np.sort(np.unique(comparable(digests[new]), return_index=True)[1])]
             if len(new):
                 self._write(rows[new], digests[new], provenance)
         return len(new)
@@ -251,29 +253,6 @@ def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
             log.warning("passed over %s: its %s is that of %s", folder, SPEC_FILE, spec.folder)
             continue
         yield FeatureStore(cache_dir, spec)
-
-
-def _locate(shards: list[Shard], digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each digest (number of its shard or -1, its row there): two (n,) arrays of int64.
-
-    A binary search of every stored key among the wanted ones: no index has to be built or kept, and a million keys
-    are searched in a fraction of a second.
-    """
-    wanted, inverse = np.unique(_comparable(digests), return_inverse=True)
-    where = np.full(len(wanted), -1, dtype=np.int64)
-    numbers = np.zeros(len(wanted), dtype=np.int64)
-    for number, shard in enumerate(shards if len(wanted) else []):
-        stored = _comparable(shard.digests)
-        nearest = np.minimum(np.searchsorted(wanted, stored), len(wanted) - 1)
-        rows = np.flatnonzero(wanted[nearest] == stored)
-        where[nearest[rows]] = number
-        numbers[nearest[rows]] = rows
-    return where[inverse], numbers[inverse]
-
-
-def _comparable(digests: np.ndarray) -> np.ndarray:
-    """Keys (n, 32) uint8 as (n,) byte strings, which NumPy sorts and searches as whole keys."""
-    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}").ravel()
 
 
 def _kept(shard: Shard, keep: set[bytes] | None, seen: set[bytes]) -> np.ndarray:

@@ -3,8 +3,8 @@
 import logging
 import os
 
-from classify.label_sources import LabelOptions
-from featurize.resolve import SpecOptions
+from classify.options import LabelOptions
+from featurize.options import SpecOptions
 
 log = logging.getLogger("bottleneck")
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypedDict
 
 from cache.errors import UserError
 from classify.tables import match_rows, read_rows
@@ -16,15 +15,6 @@ log = logging.getLogger("bottleneck")
 
 PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
-
-
-class LabelOptions(TypedDict, total=False):
-    """Where labels come from, if not from folders: keyword arguments of `classify.labels.read_labels`."""
-
-    labels: str | None
-    path_column: str
-    label_column: str
-    label_pattern: str | None
 
 
 @dataclass
@@ -76,7 +66,8 @@ def from_names(data: str, label_pattern: str) -> Source:
 def from_folders(data: str) -> Source:
     """Labels that are the first folder below `data`, or below its parts."""
     found = find_images(data)
-    folders = {first_folder(path, data) for path in found.images} - {""}
+    start = len(os.path.join(data, ""))
+    folders = {folder for folder, slash, _ in (path[start:].partition("/") for path in found.images) if slash}
     part_of = _own_split(folders)
     part_names = sorted(folder for folder in folders if folder.lower() in PARTS)
     if part_of or len(part_names) == len(folders):
@@ -89,11 +80,14 @@ def from_folders(data: str) -> Source:
                 part_names[0],
             )
     label_of = {}
+    printable: dict[str, str] = {}
     for path in found.images:
-        folders_of_path = _below(path, data).split("/")[:-1]
-        if len(folders_of_path) > depth:
-            # A name that is no UTF-8 becomes text that can be printed and saved.
-            label_of[path] = os.fsencode(folders_of_path[depth]).decode(errors="backslashreplace")
+        parts = path[start:].split("/", depth + 1)
+        if len(parts) > depth + 1:
+            name = parts[depth]
+            if name not in printable:  # a name that is no UTF-8 becomes text that can be printed and saved
+                printable[name] = os.fsencode(name).decode(errors="backslashreplace")
+            label_of[path] = printable[name]
     return Source(data, found.images, found.failures, found.passed_over, label_of, part_of)
 
 

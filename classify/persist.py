@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from importlib.metadata import version
 from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile
@@ -92,6 +91,8 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
     arrays. Of two processes that save under one name, the second waits for the first. Raises `OSError` where the
     files cannot be written.
     """
+    from importlib.metadata import version
+
     import joblib
 
     payload = io.BytesIO()
@@ -192,6 +193,8 @@ def _load_arrays(model: str, record: dict[str, Any]) -> tuple[ArrayHead, np.ndar
 
 def _unpickle(model: str, data: bytes, record: dict[str, Any], allow_other_versions: bool) -> dict[str, Any]:
     """What the bytes of a model file hold, these being the ones that its record describes."""
+    from importlib.metadata import version  # slow to import, and only needed here and for saving
+
     written, here = str(record["versions"].get("scikit-learn", "unknown")), version("scikit-learn")
     if written.split(".")[:2] != here.split(".")[:2] and not allow_other_versions:
         raise UserError(

@@ -14,7 +14,7 @@ from cache.errors import UserError
 from commands.options import CACHE, DATA, HEAD, LABELS, MODEL, REPORT, SHARDS, SPEC, examples, given, options
 from commands.progress import progress_reporter
 from commands.show import show_report
-from featurize.resolve import SpecOptions
+from featurize.options import SpecOptions
 
 log = logging.getLogger("bottleneck")
 

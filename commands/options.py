@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from classify.heads import HEADS
-from featurize.resolve import DEFAULT_BACKBONE, ENGINES
+from featurize.options import DEFAULT_BACKBONE, ENGINES
 from pipeline import DEFAULT_CACHE
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -8,7 +8,8 @@ from cache.digests import DigestTable
 from cache.errors import UserError
 from featurize.hashing import Progress
 from featurize.images import find_images
-from featurize.resolve import SpecOptions, resolve
+from featurize.options import SpecOptions
+from featurize.resolve import resolve
 
 log = logging.getLogger("bottleneck")
 

@@ -8,9 +8,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,12 @@ class Extractor:
         progress = progress or _silent
         before = self._meters()
         extraction = Extraction(sources, *digest_sources(sources, self.table, progress))
-        missing = self._missing(extraction)
+        missing = self._missing(extraction, range(len(sources)))
         try:
             with _waiting(self.store.lock(".run")) if len(missing) > MANY else nullcontext():
                 # Looked up again: another run may have computed some by now, and of a file that has changed since it
                 # was hashed, unchanged copies may still be to do.
-                while missing and (missing := self._missing(extraction)):
+                while missing and (missing := self._missing(extraction, chain.from_iterable(missing))):
                     self._compute(extraction, missing, progress)
         except KeyboardInterrupt:
             log.warning("interrupted: %d new rows are kept, the next run goes on from there", extraction.computed)
@@ -133,20 +134,18 @@ class Extractor:
         """Pictures that have gone through the network so far."""
         return self._engine.forward_passes if self._engine else 0
 
-    def _missing(self, extraction: Extraction) -> list[int]:
-        """The position of one image for each content that has no row yet."""
-        first: dict[bytes, int] = {}
-        for position, digest in enumerate(extraction.digests):
+    def _missing(self, extraction: Extraction, positions: Iterable[int]) -> list[list[int]]:
+        """For each content among the images at `positions` that has no row yet, where it is: its copies."""
+        copies: dict[bytes, list[int]] = {}
+        for position in positions:
+            digest = extraction.digests[position]
             if digest is not None:
-                first.setdefault(digest, position)
-        stored = self.store.contains(as_keys(list(first)))
-        return [position for position, there in zip(first.values(), stored, strict=True) if not there]
+                copies.setdefault(digest, []).append(position)
+        stored = self.store.contains(as_keys(list(copies)))
+        return [group for group, there in zip(copies.values(), stored, strict=True) if not there]
 
-    def _compute(self, extraction: Extraction, missing: list[int], progress: Progress) -> None:
-        """Compute and commit the rows of the images at the positions `missing`; failures are noted."""
-        copies: dict[bytes | None, list[int]] = {}
-        for position, digest in enumerate(extraction.digests):
-            copies.setdefault(digest, []).append(position)
+    def _compute(self, extraction: Extraction, missing: list[list[int]], progress: Progress) -> None:
+        """Compute and commit the rows of the first image of each group of copies; failures are noted."""
 
         def ready_engine() -> Engine:
             require_room(self.store.folder, len(missing), self.engine.dimension, self.spec.row_dtype.itemsize)
@@ -155,32 +154,18 @@ class Extractor:
         done = 0
         rows: list[Row] = []
         computed: deque[Row] = deque()
-
-        def take() -> None:
-            nonlocal done
-            while computed:
-                row = computed.popleft()
-                done += 1
-                position = missing[row.position]
-                hashed = extraction.digests[position]
-                extraction.digests[position] = row.digest  # another one if the file has changed since
-                if row.features is not None:
-                    rows.append(row)
-                    continue
-                for failed in copies[hashed] if row.digest == hashed else [position]:
-                    extraction.fail(failed, row.reason)
-
-        sources = [extraction.sources[position] for position in missing]
+        sources = [extraction.sources[group[0]] for group in missing]
         try:
             with closing(self._forward(sources, ready_engine, computed)) as steps:
                 for _ in steps:
-                    take()
+                    done += (count := len(computed))  # more may come at any moment
+                    rows += _taken(computed, count, extraction, missing)
                     while rows and len(rows) >= self._rows_per_shard:
                         self._commit(rows[: self._rows_per_shard], extraction)
                         del rows[: self._rows_per_shard]
                     progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
-            take()
+            rows += _taken(computed, len(computed), extraction, missing)
             self._commit(rows, extraction)
 
     @property
@@ -212,6 +197,21 @@ class Extractor:
         extraction.seconds = now - time_before - extraction.startup_seconds
         extraction.forward_passes = passes - passes_before
         return extraction
+
+
+def _taken(computed: deque[Row], count: int, extraction: Extraction, missing: list[list[int]]) -> Iterator[Row]:
+    """The first `count` rows of `computed`, which go from there; those without features are `extraction`'s failures."""
+    for _ in range(count):
+        row = computed.popleft()
+        copies = missing[row.position]
+        position = copies[0]
+        hashed = extraction.digests[position]
+        extraction.digests[position] = row.digest  # another one if the file has changed since
+        if row.features is not None:
+            yield row
+            continue
+        for failed in copies if row.digest == hashed else [position]:
+            extraction.fail(failed, row.reason)
 
 
 _building = threading.Lock()

@@ -9,7 +9,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from cache.digests import DigestTable
 from cache.errors import UserError
 from featurize.extract import Extractor
-from featurize.resolve import DEFAULT_BACKBONE, resolve
+from featurize.options import DEFAULT_BACKBONE
+from featurize.resolve import resolve
 from featurize.sources import expand
 
 

@@ -74,7 +74,8 @@ def forward(
     engine = ready_engine()
 
     def compute(start: int) -> None:
-        rows.extend(_rows([look(i) for i in range(start, min(start + engine.batch, len(sources)))], engine))
+        batch = range(start, min(start + engine.batch, len(sources)))
+        rows.extend(_rows([picture if i == first else look(i) for i in batch], engine))
 
     yield from in_order(compute, range(first, len(sources), engine.batch), AHEAD)
 

@@ -53,12 +53,11 @@ def find_images(folder: str) -> Listing:
     """
     _require_folder(folder)
     listing = Listing([], [], Counter())
-    # (path below `folder`, device and inode of each folder on the way to it); a stack and no recursion,
-    # because folders nest deeper than Python calls do.
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    # (folder, device and inode of each folder on the way to it); a stack and no recursion, because folders nest
+    # deeper than Python calls do.
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
     while waiting:
-        below, ancestors = waiting.pop()
-        path = os.path.join(folder, below)
+        path, ancestors = waiting.pop()
         try:
             status = os.stat(path)
             identity = (status.st_dev, status.st_ino)
@@ -67,18 +66,14 @@ def find_images(folder: str) -> Listing:
                 continue
             with os.scandir(path) as entries:
                 for entry in entries:
-                    subfolder = _sort_in(entry, os.path.join(below, entry.name), listing)
-                    if subfolder is not None:
-                        waiting.append((subfolder, ancestors | {identity}))
+                    if _is_folder_to_visit(entry, listing):
+                        waiting.append((entry.path, ancestors | {identity}))
         except OSError as error:
-            if not below:
+            if path == folder:
                 raise UserError(f"cannot read the folder {folder!r}: {error.strerror}") from error
-            listing.failures.append(Failure(below, f"folder that cannot be read: {error.strerror}"))
-    listing.images = [os.path.join(folder, below) for below in sorted(listing.images, key=os.fsencode)]
-    listing.failures = [
-        Failure(os.path.join(folder, failure.path), failure.reason)
-        for failure in sorted(listing.failures, key=lambda failure: os.fsencode(failure.path))
-    ]
+            listing.failures.append(Failure(path, f"folder that cannot be read: {error.strerror}"))
+    listing.images.sort(key=os.fsencode)
+    listing.failures.sort(key=lambda failure: os.fsencode(failure.path))
     return listing
 
 
@@ -107,28 +102,28 @@ def _require_folder(folder: str) -> None:
         raise UserError(f"{folder!r} is a {what}, not a folder of images")
 
 
-def _sort_in(entry: os.DirEntry[str], below: str, listing: Listing) -> str | None:
-    """Put one entry where it belongs; the path of a folder still to be visited is returned instead."""
+def _is_folder_to_visit(entry: os.DirEntry[str], listing: Listing) -> bool:
+    """Whether an entry is a folder to look into; everything else is put where it belongs."""
     name = entry.name
     if name.startswith("."):
         listing.passed_over["._ files" if name.startswith("._") else "hidden"] += 1
-        return None
+        return False
     stem, dot, ending = name.rpartition(".")
     suffix = (dot + ending).lower() if dot and stem else ""
-    if suffix not in SUFFIXES:
-        try:
-            if entry.is_dir():
-                return below
-        except OSError:  # a link in a loop: neither folder nor image
-            pass
-        listing.passed_over[_kind_of_suffix(suffix)] += 1
-        return None
-    reason = _why_no_file(entry)
-    if reason is None:
-        listing.images.append(below)
-    else:
-        listing.failures.append(Failure(below, reason))
-    return None
+    if suffix in SUFFIXES:
+        reason = _why_no_file(entry)
+        if reason is None:
+            listing.images.append(entry.path)
+        else:
+            listing.failures.append(Failure(entry.path, reason))
+        return False
+    try:
+        if entry.is_dir():
+            return True
+    except OSError:  # a link in a loop: neither folder nor image
+        pass
+    listing.passed_over[_kind_of_suffix(suffix)] += 1
+    return False
 
 
 def _kind_of_suffix(suffix: str) -> str:

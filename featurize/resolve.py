@@ -9,33 +9,17 @@ import os
 import re
 import zipfile
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import OWN_MODEL, PRECISIONS, FeatureSpec, content_digest
 from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER, RESIZES
+from featurize.options import DEFAULT_BACKBONE, ENGINES
 from featurize.weights import Weights, locate, random_identity
 
-DEFAULT_BACKBONE = "mobilenet_v2"
 POOLINGS = ("avg", "max", "flatten")
-ENGINES = ("auto", "openvino", "tensorflow")
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
-
-
-class SpecOptions(TypedDict, total=False):
-    """What decides a spec, as people give it: the keyword arguments of `resolve`."""
-
-    backbone: str
-    pooling: str
-    layer: str | None
-    size: int | str | tuple[int, int] | None
-    weights: str | None
-    resize: str
-    preprocess: str | None
-    precision: str
-    engine: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal
 
 from cache.errors import UserError
@@ -80,6 +79,8 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
 
 def random_identity() -> str:
     """What decides the numbers of random weights: the seed, and the versions that turn it into numbers."""
+    from importlib.metadata import version  # slow to import, and seldom needed
+
     return f"random, seed {SEED}, keras {version('keras')}, tensorflow {version('tensorflow')}"
 
 
@@ -113,7 +114,7 @@ def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
     if before and before != _stamp(path):
         raise UserError(f"weights {path} were damaged; Keras has just downloaded them anew: run the same again")
     if not os.path.isfile(path):
-        raise UserError(f"Keras {version('keras')} did not put the weights where they belong: {path} is missing")
+        raise UserError(f"Keras {keras.__version__} did not put the weights where they belong: {path} is missing")
     return network
 
 

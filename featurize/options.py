@@ -1,0 +1,20 @@
+"""What a caller may choose of a spec; `featurize.resolve` says what becomes of it. Imports nothing heavy."""
+
+from typing import TypedDict
+
+DEFAULT_BACKBONE = "mobilenet_v2"
+ENGINES = ("auto", "openvino", "tensorflow")
+
+
+class SpecOptions(TypedDict, total=False):
+    """What decides a spec, as people give it: the keyword arguments of `featurize.resolve.resolve`."""
+
+    backbone: str
+    pooling: str
+    layer: str | None
+    size: int | str | tuple[int, int] | None
+    weights: str | None
+    resize: str
+    preprocess: str | None
+    precision: str
+    engine: str
