@@ -29,8 +29,8 @@ class Head:
     """Where the estimator class is, what it is in a few words, and the values that a search tries.
 
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
-    copies: memory that training takes, in sizes of the features, these included. streams: whether it can do with
-    `StoredRows`, in bounded memory.
+    copies: memory that training takes, in sizes of the features, these included: what `benchmarks/memory.py` measured,
+    and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
     """
 
     module: str
@@ -54,7 +54,7 @@ HEADS: dict[str, Head] = {
         "SGDHead",
         "logistic regression for features beyond memory",
         {"C": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]},
-        copies=4,
+        copies=5,
         streams=True,
     ),
     "svm": Head(
@@ -62,14 +62,14 @@ HEADS: dict[str, Head] = {
         "SVMHead",
         "support vector machine, linear or RBF",
         {"C": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]},
-        copies=6,
+        copies=10,
     ),
     "dense": Head(
         "classify.dense",
         "DenseClassifier",
         "small Keras network with dropout and early stopping",
         {"hidden": [None, 128], "dropout": [0.2, 0.5], "learning_rate": [1e-4, 3e-4, 1e-3]},
-        copies=6,
+        copies=7,
         streams=True,
     ),
     "ridge": Head(
@@ -77,21 +77,21 @@ HEADS: dict[str, Head] = {
         "RidgeHead",
         "ridge regression classifier, the fastest to train",
         {"alpha": [0.1, 0.3, 1.0, 3.0, 10.0]},
-        copies=8,
+        copies=11,
     ),
     "knn": Head(
         "classify.neighbours",
         "KNNHead",
         "nearest training pictures by cosine",
         {"n_neighbors": [1, 5, 10, 15, 30], "temperature": [0.03, 0.07, 0.2]},
-        copies=4,
+        copies=5,
     ),
     "centroid": Head(
         "classify.neighbours",
         "CentroidHead",
         "nearest class mean by cosine",
         {"normalize": ["l2", "standard"]},
-        copies=6,
+        copies=9,
     ),
 }
 
