@@ -115,7 +115,9 @@ class FeatureStore:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """The shape of one row, of the shards as they were last listed; (0,) where there is none."""
+        """The shape of one row; (0,) where there is none."""
+        if not self._shards:
+            self.refresh()
         return next(iter(self._shards.values())).row_shape if self._shards else (0,)
 
     def blocks(self, digests: np.ndarray) -> np.ndarray:

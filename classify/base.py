@@ -103,8 +103,8 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     def fit(self, X: ArrayLike | StoredRows, y: ArrayLike) -> Self:
         """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
 
-        Raises UserError for an invalid parameter, fewer than two classes, or a weight for an unknown class, and
-        TypeError for stored rows where the head does not stream.
+        X may be stored rows where the head streams. Raises UserError for an invalid parameter, fewer than two classes,
+        or a weight for an unknown class.
         """
         self.check_parameters()
         rows: Rows
