@@ -115,7 +115,7 @@ def train(
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     extractor = open_extractor(cache_dir, shard_rows, **spec)
     started = time.perf_counter() - started
-    dataset, report = _dataset(extractor, found, started, progress)
+    dataset, report = _dataset(extractor, found, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     training = train_head(
@@ -163,7 +163,7 @@ def evaluate(
     data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
     found = _labelled(data, label_source, for_training=False)
     started = time.perf_counter() - started
-    dataset, report = _dataset(classifier.extractor, found, started, progress)
+    dataset, report = _dataset(classifier.extractor, found, None, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     scores, excluded = evaluate_head(classifier.saved, dataset)
@@ -311,14 +311,18 @@ def _labelled(data: str | None, label_source: LabelOptions, *, for_training: boo
 
 
 def _dataset(
-    extractor: "Extractor", found: "LabelledImages", started: float, progress: "Progress | None"
+    extractor: "Extractor", found: "LabelledImages", head: str | None, started: float, progress: "Progress | None"
 ) -> tuple["Dataset", Report]:
-    """The labelled images as rows of features, aligned with their labels, and the report of `features`."""
+    """The labelled images as rows of features, aligned with their labels, and the report of `features`.
+
+    `head` is the one to be trained, if any: where the rows do not fit into memory, not every one can use them.
+    """
     import numpy as np
 
+    from classify.beyond_memory import features_for
     from classify.train import Dataset
 
-    extraction, rows = extractor.features(found.paths, progress)
+    extraction, rows = features_for(head, extractor, found.paths, progress)
     kept = extraction.succeeded
     dataset = Dataset(
         features=rows,

@@ -115,6 +115,26 @@ class FeatureStore:
         """Which of `digests` (n, 32) have a row: (n,) bool. Looks at the folder afresh."""
         return self._index.locate(self.refresh(), digests)[0] >= 0
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row; (0,) where there is none."""
+        if not self._shards:
+            self.refresh()
+        return next(iter(self._shards.values())).row_shape if self._shards else (0,)
+
+    def blocks(self, digests: np.ndarray) -> np.ndarray:
+        """Which block each row of `digests` (n, 32) is read and checked with: (n,) int64, -1 for a row that is missing.
+
+        Blocks are numbered through all shards, in the order in which they lie there.
+        """
+        shards = self.refresh()
+        where, numbers = _locate(shards, digests)
+        if not shards:
+            return where
+        first = np.cumsum([0, *(len(shard.checksums) for shard in shards)])[where]
+        block_rows = np.array([shard.block_rows for shard in shards])[where]
+        return np.where(where < 0, -1, first + numbers // block_rows)
+
     def read(self, digests: np.ndarray) -> np.ndarray:
         """The rows of `digests` (n, 32), in that order: (n, ...) as they are stored, every one checked.
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cache.stored_rows import StoredRows
 from classify.numerics import Floats, Layers, decisions, in_blocks, normalized, probabilities, unit_rows
 
 
@@ -31,11 +32,13 @@ class ArrayHead:
         """How many features a row has."""
         return len(self.layers[0][0])
 
-    def predict_proba(self, X: ArrayLike) -> Floats:
+    def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:
         """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`.
 
         Raises ValueError for rows that are no (n, d) finite numbers.
         """
+        if isinstance(X, StoredRows):
+            return X.apply(self.predict_proba)
         rows = np.asarray(X, np.float32)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.n_features_in_ or not np.isfinite(rows).all():
             raise ValueError(f"give rows (n, {self.n_features_in_}) of finite numbers; these are {rows.shape}")
@@ -45,7 +48,7 @@ class ArrayHead:
             lambda block: self.of_normalized(normalized(block, self.normalize, self.mean, self.scale)),
         )
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike | StoredRows) -> NDArray[Any]:
         """The most probable class (n,) of each row of X (n, d)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 

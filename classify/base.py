@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from cache.errors import UserError
+from cache.stored_rows import Rows, StoredRows
 from classify.arrays import ArrayHead
 from classify.numerics import Floats, Layers, in_blocks, normalized
+from classify.streaming import mapped, moments
 
 Labels = NDArray[np.intp]
 ClassWeight = str | dict[Any, float] | None
@@ -89,19 +91,28 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _fit(self, rows: Floats, labels: Labels) -> None:
-        """Learn from normalised rows (n, d) float32 and labels (n,) that count the classes from 0."""
+        """Learn from normalised rows (n, d) float32 and labels (n,) that count the classes from 0.
+
+        A head that streams (`HEADS` says which do) takes `StoredRows` as well.
+        """
 
     @abstractmethod
     def _probabilities(self, rows: Floats) -> Floats:
         """Probabilities (n, k) for normalised rows (n, d) float64."""
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike | StoredRows, y: ArrayLike) -> Self:
         """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
 
-        Raises UserError for an invalid parameter, fewer than two classes, or a weight for an unknown class.
+        X may be stored rows where the head streams. Raises UserError for an invalid parameter, fewer than two classes,
+        or a weight for an unknown class.
         """
         self.check_parameters()
-        rows, y = validate_data(self, X, y, dtype=np.float32)
+        rows: Rows
+        if isinstance(X, StoredRows):  # finite: others are not stored
+            rows, y = X, column_or_1d(y)
+            self.n_features_in_ = rows.shape[1]
+        else:
+            rows, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -111,17 +122,21 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         self.mean_: Floats | None = None
         self.scale_: Floats | None = None
         if self.normalize == "standard":
-            self.mean_, self.scale_ = _statistics(rows)
-        self._fit(self._normalized(rows), labels)
+            self.mean_, variance = moments(rows)
+            self.scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)  # a constant feature stays as it is
+        prepared: Any = mapped(rows, self._normalized)
+        self._fit(prepared, labels)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> Floats:
+    def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:
         """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`."""
         check_is_fitted(self)
+        if isinstance(X, StoredRows):
+            return X.apply(self.predict_proba)
         rows = validate_data(self, X, reset=False, dtype=np.float32)
         return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike | StoredRows) -> NDArray[Any]:
         """The most probable class (n,) of each row of X (n, d)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
@@ -171,8 +186,8 @@ class LayeredHead(FeatureHead):
         return self.arrays().of_normalized(rows)
 
 
-def _statistics(rows: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each feature; 1 where a feature is constant."""
-    mean = rows.mean(axis=0, dtype=np.float64)
-    deviation = rows.std(axis=0, dtype=np.float64)
-    return mean, np.where(deviation > 0, deviation, 1.0)
+def generator(random_state: Seed) -> np.random.RandomState:
+    """The generator of one fit; for None a fresh one, not numpy's global one."""
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    return np.random.RandomState(random_state)

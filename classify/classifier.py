@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache.errors import UserError
+from cache.stored_rows import Rows
+from classify.beyond_memory import features_for
 from classify.persist import Saved
 from featurize.extract import Extraction, Extractor
 from featurize.sources import Source, expand
@@ -50,8 +52,11 @@ class Classifier:
 
     def probabilities(self, sources: list[Source], use_cache: bool = True) -> tuple[Extraction, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
-        extract = self.extractor.features if use_cache else self.extractor.without_cache
-        extraction, rows = extract(sources)
+        rows: Rows
+        if use_cache:
+            extraction, rows = features_for(None, self.extractor, sources)
+        else:
+            extraction, rows = self.extractor.without_cache(sources)
         for failure in extraction.failures:
             log.warning("no prediction for %s: %s", failure.path, failure.reason)
         result = np.full((len(sources), len(self.classes_)), np.nan)

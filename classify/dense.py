@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from cache.stored_rows import Rows, StoredRows
 from classify.arrays import ArrayHead
 from classify.base import (
     CLASS_WEIGHT,
@@ -18,11 +19,12 @@ from classify.base import (
     Labels,
     LayeredHead,
     Seed,
+    generator,
     number,
     or_none,
     whole,
 )
-from classify.numerics import Floats
+from classify.streaming import mapped, mean_square
 
 
 class DenseClassifier(LayeredHead):
@@ -35,6 +37,9 @@ class DenseClassifier(LayeredHead):
     rounded; 0 trains on everything for all epochs. Exact duplicates may lie on both sides of that split.
     class_weight: `balanced` or {class: weight}. random_state: with a number or a RandomState, two fits on one machine
     give the same weights; None draws new ones each time. No global generator is touched. verbose: 1 logs each epoch.
+
+    Rows that stay on the disk are read once for their size, once for those held out (no more than are read at once),
+    and then once an epoch; once more before all that with `normalize="standard"`.
 
     Fitted: `coefs_`, `intercepts_` (lists of float32 arrays, one a layer), `history_` (loss, accuracy, val_loss,
     val_accuracy by epoch), `n_iter_` (epochs run), `best_epoch_`.
@@ -86,11 +91,11 @@ class DenseClassifier(LayeredHead):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, rows: Floats, labels: Labels) -> None:
+    def _fit(self, rows: Rows, labels: Labels) -> None:
         # Only training needs Keras.
         from classify.dense_training import Plan, build_network, plain_layers, train_network
 
-        random = _generator(self.random_state)
+        random = generator(self.random_state)
         plan = Plan(
             classes=len(self.classes_),
             hidden=self.hidden,
@@ -105,12 +110,15 @@ class DenseClassifier(LayeredHead):
         )
         # Adam's steps are of one size whatever the inputs are, so these are brought to a root mean square of 1; the
         # one number is then folded into the first layer.
-        size = float(np.sqrt(np.mean(np.square(rows), dtype=np.float64))) or 1.0
+        size = float(np.sqrt(mean_square(rows))) or 1.0
         weights = self._row_weights(self.class_weight, labels)
-        held_out = _held_out(labels, self.validation_fraction, random)
+        fraction = self.validation_fraction
+        if isinstance(rows, StoredRows):  # what is held out is held in memory
+            fraction = min(fraction, rows.rows_at_once / len(rows))
+        held_out = _held_out(labels, fraction, random)
         network = build_network(plan, rows.shape[1], random)
         self.history_, self.best_epoch_ = train_network(
-            network, plan, rows / np.float32(size), labels, weights, held_out, random
+            network, plan, mapped(rows, lambda block: block / np.float32(size)), labels, weights, held_out, random
         )
         self.n_iter_ = len(self.history_["loss"])
         layers = plain_layers(network)
@@ -120,13 +128,6 @@ class DenseClassifier(LayeredHead):
 
     def arrays(self) -> ArrayHead:
         return self._array_head(list(zip(self.coefs_, self.intercepts_, strict=True)))
-
-
-def _generator(random_state: Seed) -> np.random.RandomState:
-    """The generator of one fit; for None a fresh one, not numpy's global one."""
-    if isinstance(random_state, np.random.RandomState):
-        return random_state
-    return np.random.RandomState(random_state)
 
 
 def _held_out(labels: Labels, fraction: float, random: np.random.RandomState) -> np.ndarray:

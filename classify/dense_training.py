@@ -6,19 +6,23 @@ TensorFlow's global seed.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cache.errors import UserError
+from cache.stored_rows import Rows
 from classify.base import Labels
 from classify.numerics import Floats, Layers
+from classify.streaming import chunks, in_memory
 from featurize.quiet import import_keras
 
 log = logging.getLogger("bottleneck")
 
 History = dict[str, list[float]]
+Batch = tuple[Any, Any, Any]  # tensors: rows (m, d) float32, labels (m,) int32, weights (m,) float32
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def build_network(plan: Plan, features: int, random: np.random.RandomState) -> A
 def train_network(
     network: Any,
     plan: Plan,
-    rows: Floats,
+    rows: Rows,
     labels: Labels,
     weights: Floats,
     held_out: np.ndarray,
@@ -72,65 +76,50 @@ def train_network(
 
     rows (n, d) float32, labels (n,), weights (n,), held_out (n,) bool. Where anything is held out, training stops
     after `plan.patience` epochs without a lower loss on it, and the weights of the best epoch come back; otherwise
-    all epochs are run. The weights of rows count in every loss, not in accuracy. Raises UserError where the loss
-    grows beyond all bounds.
+    all epochs are run. The weights of rows count in every loss, not in accuracy. Of stored rows those held out are
+    in memory, and of the others a chunk at a time. Raises UserError where the loss grows beyond all bounds.
     """
-    keras = import_keras()
     import tensorflow as tf
 
-    optimizer = keras.optimizers.Adam(plan.learning_rate, weight_decay=plan.weight_decay or None)
-    optimizer.build(network.trainable_variables)
+    run_chunk, validate = _compiled(network, plan, rows.shape[1])
+    trained = np.flatnonzero(~held_out)
+    training = rows[trained]
 
-    def losses(logits: Any, labels: Any, weights: Any) -> Any:
-        return weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-
-    def right(logits: Any, labels: Any) -> Any:
-        return tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
-
-    # One function for the whole epoch: tracing it is the greater part of a small fit.
-    @tf.function
-    def run_epoch(training: Any, validation: Any, order: Any, edges: Any) -> Any:
-        total = tf.zeros(2)
-        for i in tf.range(tf.shape(edges)[0] - 1):
-            chosen = order[edges[i] : edges[i + 1]]
-            inputs, labels, weights = (tf.gather(part, chosen) for part in training)
-            with tf.GradientTape() as tape:
-                logits = network(inputs, training=True)
-                each = losses(logits, labels, weights)
-                loss = tf.reduce_mean(each)
-            gradients = tape.gradient(loss, network.trainable_variables)
-            optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
-            total += tf.stack([tf.reduce_sum(each), tf.reduce_sum(right(logits, labels))])
-        total /= tf.cast(tf.shape(order)[0], tf.float32)
-        if validation is None:
-            return total
-        inputs, labels, weights = validation
-        logits = network(inputs, training=False)
-        return tf.stack(
-            [*tf.unstack(total), tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))]
-        )
-
-    def on_device(chosen: np.ndarray) -> tuple[Any, Any, Any]:
+    def on_device(block: Floats, chosen: np.ndarray) -> Batch:
         return (
-            tf.constant(rows[chosen], tf.float32),
+            tf.constant(block, tf.float32),
             tf.constant(labels[chosen], tf.int32),
             tf.constant(weights[chosen], tf.float32),
         )
 
-    training, validation = on_device(~held_out), on_device(held_out) if held_out.any() else None
-    count = int((~held_out).sum())
-    # Batches of equal size, within one: a last batch of a single row would throw batch normalisation off.
-    batches = -(-count // plan.batch_size)
-    edges = tf.constant(np.arange(batches + 1) * count // batches, tf.int32)
+    def training_chunks() -> Iterator[Batch]:
+        for members, block in chunks(training, random):
+            yield on_device(block, trained[members])
+
+    # An array is one chunk, and stays where it is.
+    resident = list(training_chunks()) if isinstance(rows, np.ndarray) else None
+
+    def run_epoch() -> np.ndarray:
+        total = np.zeros(2)
+        for chunk in resident or training_chunks():
+            count = len(chunk[1])
+            # Batches of equal size, within one: a last batch of a single row would throw batch normalisation off.
+            batches = -(-count // plan.batch_size)
+            edges = tf.constant(np.arange(batches + 1) * count // batches, tf.int32)
+            total += run_chunk(chunk, tf.constant(random.permutation(count), tf.int32), edges).numpy()
+        return total / len(trained)
+
     history: History = {"loss": [], "accuracy": []}
-    if validation is not None:
+    validation = None
+    if held_out.any():
+        validation = on_device(in_memory(rows[held_out]), held_out)
         history |= {"val_loss": [], "val_accuracy": []}
     best_epoch, best_loss, best_weights = 0, np.inf, None
     for epoch in range(1, plan.epochs + 1):
-        order = tf.constant(random.permutation(count), tf.int32)
-        for values, value in zip(
-            history.values(), run_epoch(training, validation, order, edges).numpy().tolist(), strict=True
-        ):
+        measured = run_epoch().tolist()
+        if validation is not None:
+            measured += validate(*validation).numpy().tolist()
+        for values, value in zip(history.values(), measured, strict=True):
             values.append(value)
         if not np.isfinite(history["loss"][-1]):
             raise UserError(f"training diverged in epoch {epoch}: give a learning_rate below {plan.learning_rate:g}")
@@ -146,6 +135,50 @@ def train_network(
     if best_weights is not None:
         network.set_weights(best_weights)
     return history, best_epoch
+
+
+def _compiled(network: Any, plan: Plan, features: int) -> tuple[Any, Any]:
+    """Two functions of rows (m, features), labels and weights that are on the device: train on them, validate on them.
+
+    Training takes an order and the edges of the batches in it as well, and gives the sums of loss and right answers;
+    validating gives their means.
+    """
+    keras = import_keras()
+    import tensorflow as tf
+
+    optimizer = keras.optimizers.Adam(plan.learning_rate, weight_decay=plan.weight_decay or None)
+    optimizer.build(network.trainable_variables)
+    batch = (tf.TensorSpec((None, features)), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,)))
+    numbers = tf.TensorSpec((None,), tf.int32)
+
+    def losses(logits: Any, labels: Any, weights: Any) -> Any:
+        return weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+    def right(logits: Any, labels: Any) -> Any:
+        return tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
+
+    # One function for all batches of a chunk: tracing it is the greater part of a small fit.
+    @tf.function(input_signature=(batch, numbers, numbers))
+    def run_chunk(chunk: Any, order: Any, edges: Any) -> Any:
+        total = tf.zeros(2)
+        for i in tf.range(tf.shape(edges)[0] - 1):
+            chosen = order[edges[i] : edges[i + 1]]
+            inputs, labels, weights = (tf.gather(part, chosen) for part in chunk)
+            with tf.GradientTape() as tape:
+                logits = network(inputs, training=True)
+                each = losses(logits, labels, weights)
+                loss = tf.reduce_mean(each)
+            gradients = tape.gradient(loss, network.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+            total += tf.stack([tf.reduce_sum(each), tf.reduce_sum(right(logits, labels))])
+        return total
+
+    @tf.function(input_signature=batch)
+    def validate(inputs: Any, labels: Any, weights: Any) -> Any:
+        logits = network(inputs, training=False)
+        return tf.stack([tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))])
+
+    return run_chunk, validate
 
 
 def plain_layers(network: Any) -> Layers:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from cache.errors import UserError
 
 if TYPE_CHECKING:
+    from cache.stored_rows import Rows
     from classify.base import FeatureHead
 
 
@@ -28,12 +29,16 @@ class Head:
     """Where the estimator class is, what it is in a few words, and the values that a search tries.
 
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
+    copies: memory that training takes, in sizes of the features, these included: what `benchmarks/memory.py` measured,
+    and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
     """
 
     module: str
     class_name: str
     summary: str
     grid: dict[str, list[Any]]
+    copies: int
+    streams: bool = False
 
 
 HEADS: dict[str, Head] = {
@@ -42,36 +47,51 @@ HEADS: dict[str, Head] = {
         "LogRegHead",
         "logistic regression",
         {"C": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]},
+        copies=4,
+    ),
+    "sgd": Head(
+        "classify.sgd",
+        "SGDHead",
+        "logistic regression for features beyond memory",
+        {"C": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]},
+        copies=5,
+        streams=True,
     ),
     "svm": Head(
         "classify.svm",
         "SVMHead",
         "support vector machine, linear or RBF",
         {"C": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]},
+        copies=10,
     ),
     "dense": Head(
         "classify.dense",
         "DenseClassifier",
         "small Keras network with dropout and early stopping",
         {"hidden": [None, 128], "dropout": [0.2, 0.5], "learning_rate": [1e-4, 3e-4, 1e-3]},
+        copies=7,
+        streams=True,
     ),
     "ridge": Head(
         "classify.linear",
         "RidgeHead",
         "ridge regression classifier, the fastest to train",
         {"alpha": [0.1, 0.3, 1.0, 3.0, 10.0]},
+        copies=11,
     ),
     "knn": Head(
         "classify.neighbours",
         "KNNHead",
         "nearest training pictures by cosine",
         {"n_neighbors": [1, 5, 10, 15, 30], "temperature": [0.03, 0.07, 0.2]},
+        copies=5,
     ),
     "centroid": Head(
         "classify.neighbours",
         "CentroidHead",
         "nearest class mean by cosine",
         {"normalize": ["l2", "standard"]},
+        copies=9,
     ),
 }
 
@@ -99,7 +119,7 @@ def make_head(name: str, params: dict[str, Any] | None = None, seed: int = 0) ->
     return estimator
 
 
-def fit_head(estimator: "FeatureHead", features: ArrayLike, labels: ArrayLike) -> "FeatureHead":
+def fit_head(estimator: "FeatureHead", features: "ArrayLike | Rows", labels: ArrayLike) -> "FeatureHead":
     """Fit an estimator of `make_head` on features (n, d) and labels (n,), and return it.
 
     A solver that stopped before it converged is announced in one line.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
+from cache.stored_rows import Rows
 from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.split import GroupedFolds, duplicate_groups, folds, holdout, leaks
@@ -22,7 +23,7 @@ OWN_PARTS = ("test", "validation")  # in the order in which one of them is score
 class Dataset:
     """Labelled rows: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths."""
 
-    features: np.ndarray
+    features: Rows
     labels: np.ndarray
     parts: np.ndarray
     digests: np.ndarray

@@ -83,11 +83,14 @@ class Extractor:
         return self._metered(extraction, before)
 
     def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """`run`, then the rows of all images that have one: (n, d) as they are stored, in order.
+        """`run`, then `read`."""
+        return self.read(self.run(sources, progress), progress)
+
+    def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+        """The rows of all images that have one: (n, d) as they are stored, in order, and what became of the images.
 
         Every row is checked as it is read; a damaged shard is set aside and its rows are computed again.
         """
-        extraction = self.run(sources, progress)
         while True:
             try:
                 return extraction, self.store.read(extraction.keys)
@@ -95,7 +98,7 @@ class Extractor:
                 self.store.set_aside(error)
             except KeyError:
                 log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
-            again = self.run(sources, progress)
+            again = self.run(extraction.sources, progress)
             again.add_cost_of(extraction)
             extraction = again
 

@@ -48,7 +48,7 @@ def head(name: str, **params: object) -> classify.base.FeatureHead:
 def test_names_are_known_without_importing_scikit_learn_or_tensorflow() -> None:
     code = "import sys, classify.heads as h; print(*h.HEADS); assert not {'sklearn', 'tensorflow'} & set(sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.split() == ["logreg", "svm", "dense", "ridge", "knn", "centroid"]
+    assert found.split() == ["logreg", "sgd", "svm", "dense", "ridge", "knn", "centroid"]
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -64,7 +64,7 @@ def test_changing_a_search_grid_does_not_change_the_table() -> None:
 
 
 def test_unknown_head_is_refused_with_the_valid_ones() -> None:
-    with pytest.raises(UserError, match=r"'logrec'.*logreg, svm, dense, ridge, knn, centroid"):
+    with pytest.raises(UserError, match=r"'logrec'.*logreg, sgd, svm, dense, ridge, knn, centroid"):
         make_head("logrec")
     with pytest.raises(UserError, match="'tree'"):
         search_grid("tree")
@@ -224,7 +224,7 @@ def test_one_class_is_refused(name: str, textures: Data) -> None:
         head(name).fit(textures[0][:5], ["coins"] * 5)
 
 
-@pytest.mark.parametrize("name", ["logreg", "svm", "ridge", "knn", "dense"])
+@pytest.mark.parametrize("name", ["logreg", "sgd", "svm", "ridge", "knn", "dense"])
 def test_weight_for_an_unknown_class_is_refused(name: str, textures: Data) -> None:
     with pytest.raises(UserError, match="'Coins': there are brick, coins, grass, gravel"):
         head(name, class_weight={"Coins": 2}).fit(*textures)
@@ -232,7 +232,7 @@ def test_weight_for_an_unknown_class_is_refused(name: str, textures: Data) -> No
 
 @pytest.mark.parametrize(
     ("name", "params"),
-    [("logreg", {}), ("svm", {}), ("svm", {"kernel": "rbf"}), ("ridge", {}), ("knn", {}), ("dense", {})],
+    [("logreg", {}), ("sgd", {}), ("svm", {}), ("svm", {"kernel": "rbf"}), ("ridge", {}), ("knn", {}), ("dense", {})],
 )
 def test_balanced_class_weights_find_more_of_the_rare_class(name: str, params: dict, digits: Data) -> None:
     X, y, unseen, truth = rare_and_common(digits)
@@ -256,7 +256,7 @@ def test_l2_makes_the_length_of_a_row_irrelevant(name: str, textures: Data) -> N
     np.testing.assert_allclose(plain, stretched, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["logreg", "ridge", "knn", "centroid"])
+@pytest.mark.parametrize("name", ["logreg", "sgd", "ridge", "knn", "centroid"])
 def test_standard_makes_the_scale_of_a_feature_irrelevant(name: str, textures: Data) -> None:
     X, y = textures
     random = np.random.RandomState(0)

@@ -302,7 +302,7 @@ assert not heavy, heavy
         ({"size": 16}, "32"),
         ({"weights": "nowhere.h5"}, "nowhere.h5"),
         ({"layer": "block9"}, "block8_1"),
-        ({"head": "forest"}, "logreg, svm"),
+        ({"head": "forest"}, "logreg, sgd, svm"),
         ({"head_params": {"C": -1}}, "C=-1"),
         ({"model": "m.pkl"}, ".joblib"),
         ({"test_size": 2}, "between 0 and 1"),

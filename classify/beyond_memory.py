@@ -1,0 +1,43 @@
+"""Whether features fit into memory: they are read at once, or stay on the disk for the heads that can stream."""
+
+import logging
+from collections.abc import Sequence
+
+import featurize.memory
+from cache.errors import UserError
+from cache.stored_rows import Rows, StoredRows
+from classify.heads import HEADS
+from featurize.disk import readable
+from featurize.extract import Extractor
+from featurize.extraction import Extraction
+from featurize.hashing import Progress
+from featurize.sources import Source
+
+log = logging.getLogger("bottleneck")
+
+PREDICTING = 3  # memory that predictions take, in sizes of the features: these, those chosen among them, a spare one
+
+
+def features_for(
+    head: str | None, extractor: Extractor, sources: Sequence[Source], progress: Progress | None = None
+) -> tuple[Extraction, Rows]:
+    """As `Extractor.features`, for training `head` or, with None, for predictions, which every head makes in chunks.
+
+    Where the memory that this takes (see `Head.copies`) is not free now, the rows stay on the disk, which is announced.
+    Raises UserError then for a head that cannot stream.
+    """
+    extraction = extractor.run(sources, progress)
+    stored = StoredRows(extractor.store, extraction.keys, featurize.memory.free_memory())
+    needed = stored.nbytes * (HEADS[head].copies if head else PREDICTING)
+    if needed <= stored.memory:
+        return extractor.read(extraction, progress)
+    sizes = (
+        f"the features of {len(stored)} images take {readable(stored.nbytes)}, {head or 'predicting'} in memory "
+        f"{readable(needed)}, and {readable(stored.memory)} are free"
+    )
+    if head and not HEADS[head].streams:
+        able = " or ".join(f"HEAD={name}" for name, row in HEADS.items() if row.streams)
+        smaller = ", or POOLING=avg" if extractor.spec.pooling == "flatten" else ""
+        raise UserError(f"{sizes}: {head} cannot stream them, use {able}{smaller}")
+    log.info("%s: they are streamed from the cache, %d rows at once", sizes, min(stored.rows_at_once, len(stored)))
+    return extraction, stored
