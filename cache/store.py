@@ -128,7 +128,7 @@ class FeatureStore:
         Blocks are numbered through all shards, in the order in which they lie there.
         """
         shards = self.refresh()
-        where, numbers = _locate(shards, digests)
+        where, numbers = self._index.locate(shards, digests)
         if not shards:
             return where
         first = np.cumsum([0, *(len(shard.checksums) for shard in shards)])[where]
