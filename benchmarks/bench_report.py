@@ -68,7 +68,7 @@ def tables(results: Results) -> str:
         f"`{results['command']}`, {results['date']}: {results['pictures']} photographs, {results['backbone']}, "
         f"{machine['cores']} cores ({machine['processor']}), medians of {results['rounds']} rounds; {libraries}.",
         "",
-        "| files to features | pictures/s | to the tutorials' way | of the bound | whole process, s | peak memory, MB |",
+        "| files to features | pictures/s | to the tutorials' way | of the bound | process, s | peak memory, MB |",
         "|---|---|---|---|---|---|",
         *(_way(results, name) for name in WAYS if _runs(results, name)),
         "",

@@ -22,10 +22,9 @@ class CountedFeaturizer(Featurizer):
 
 def main() -> None:
     job = read_job()
-    _ = pipeline.open_extractor(
-        job.cache_dir, backbone=job.backbone, weights=job.weights
-    ).engine  # built before the clock
-    featurizer = CountedFeaturizer(job.backbone, weights=job.weights, cache_dir=job.cache_dir)
+    spec = {"backbone": job.backbone, "weights": job.weights}
+    _ = pipeline.open_extractor(job.cache_dir, **spec).engine  # built before the clock starts, as the other's
+    featurizer = CountedFeaturizer(**spec, cache_dir=job.cache_dir)
     start = time.perf_counter()
     found = search([("features", featurizer)]).fit(job.paths, job.labels)
     passes = sum(extractor.forward_passes for extractor in opened)

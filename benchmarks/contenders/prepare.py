@@ -66,11 +66,14 @@ def _mirrored(rows: Rows, folder: str) -> Rows:
 def _tutorials_head(folder: str, spec: dict[str, Any]) -> None:
     """A scikit-learn estimator, pickled, as the tutorials keep it."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
 
     exported = os.path.join(folder, "features.h5")
     pipeline.export(None, exported, **spec)
     with h5py.File(exported) as file:
-        head = LogisticRegression(max_iter=1000).fit(file["features"][:], file["labels"].asstr()[:])
+        head = make_pipeline(Normalizer(), LogisticRegression(max_iter=1000))
+        head.fit(file["features"][:], file["labels"].asstr()[:])
     joblib.dump(head, os.path.join(folder, "tutorials.joblib"))
 
 

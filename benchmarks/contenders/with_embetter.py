@@ -1,4 +1,7 @@
-"""embetter: its `ImageLoader` and `TimmEncoder`, with random weights, because it always downloads its own: time only."""
+"""embetter: its `ImageLoader` and `TimmEncoder`.
+
+It always downloads its weights. Here they are random, so that no network is needed: its time counts, not its features.
+"""
 
 import sys
 import time

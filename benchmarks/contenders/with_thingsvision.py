@@ -31,11 +31,15 @@ def main() -> None:
     network.predict(tf.zeros((BATCH, SIDE, SIDE, 3)), verbose=0)
     preprocess = tf.keras.Sequential([tf.keras.layers.Lambda(preprocess_input), tf.keras.layers.Resizing(SIDE, SIDE)])
     extractor = get_extractor_from_model(model=network, device="cpu", backend="tf", preprocess=preprocess)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as order,
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         for number, path in enumerate(job.paths):
             os.symlink(path, os.path.join(folder, f"{number:06}{os.path.splitext(path)[1]}"))
         start = time.perf_counter()
-        pictures = ImageDataset(folder, os.path.join(folder, "order"), "tf", transforms=extractor.get_transformations())
+        pictures = ImageDataset(folder, order, "tf", transforms=extractor.get_transformations())
         batches = DataLoader(pictures, BATCH, "tf")
         features = extractor.extract_features(batches, module_name=network.layers[-1].name, flatten_acts=False)
         seconds = time.perf_counter() - start
