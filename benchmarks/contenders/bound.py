@@ -38,7 +38,7 @@ def main() -> None:
     for first in range(0, len(pixels), CHUNK):
         engine(pixels[first : first + CHUNK])
     passing = time.perf_counter() - start
-    answer(seconds=decoding + passing, decode_seconds=decoding, forward_seconds=passing)
+    answer(job, seconds=decoding + passing, decode_seconds=decoding, forward_seconds=passing)
 
 
 if __name__ == "__main__":

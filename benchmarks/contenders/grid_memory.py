@@ -46,7 +46,7 @@ def main() -> None:
     memory = Memory(os.path.join(job.cache_dir, "memory"), verbose=0)
     start = time.perf_counter()
     found = search([("features", KerasFeatures())], memory).fit(job.paths, job.labels)
-    answer(seconds=time.perf_counter() - start, forward_passes=passed, accuracy=float(found.best_score_))
+    answer(job, seconds=time.perf_counter() - start, forward_passes=passed, accuracy=float(found.best_score_))
 
 
 if __name__ == "__main__":

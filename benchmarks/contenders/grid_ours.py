@@ -28,7 +28,7 @@ def main() -> None:
     start = time.perf_counter()
     found = search([("features", featurizer)]).fit(job.paths, job.labels)
     passes = sum(extractor.forward_passes for extractor in opened)
-    answer(seconds=time.perf_counter() - start, forward_passes=passes, accuracy=float(found.best_score_))
+    answer(job, seconds=time.perf_counter() - start, forward_passes=passes, accuracy=float(found.best_score_))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ whole process and its peak memory by the one who starts it.
 
 import csv
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -60,11 +61,11 @@ def read_job() -> Job:
         return Job(**json.load(file))
 
 
-def answer(features: Any = None, **figures: float | str | list[float]) -> None:
-    """Write the figures, and beside them the features (n, d) where there are any, to compare them with others'."""
+def answer(job: Job, features: Any = None, **figures: float | str | list[float]) -> None:
+    """Write the figures, and the features (n, d) where there are any into the cache folder, to compare them by."""
     with open(sys.argv[2], "w", encoding="utf-8") as file:
         json.dump(figures, file)
     if features is not None:
         import numpy as np
 
-        np.save(sys.argv[2] + ".npy", features)
+        np.save(os.path.join(job.cache_dir, "features.npy"), features)

@@ -18,7 +18,7 @@ def main() -> None:
     for path in job.paths:
         pixels = img_to_array(load_img(path, target_size=size))
         features.append(network.predict(preprocess(pixels[np.newaxis]), verbose=0)[0])
-    answer(np.array(features), seconds=time.perf_counter() - start, forward_passes=len(features))
+    answer(job, np.array(features), seconds=time.perf_counter() - start, forward_passes=len(features))
 
 
 if __name__ == "__main__":

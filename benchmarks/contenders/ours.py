@@ -13,7 +13,7 @@ def main() -> None:
     report = pipeline.features(labels=job.table, cache_dir=job.cache_dir, **job.spec)
     if report["failed"]:
         sys.exit(f"{report['failed']} pictures failed, the first: {report['failures'][0]}")
-    answer(**{name: report[name] for name in ("seconds", "startup_seconds", "forward_passes")})
+    answer(job, **{name: report[name] for name in ("seconds", "startup_seconds", "forward_passes")})
 
 
 def _require_bfloat16(job: Job) -> None:

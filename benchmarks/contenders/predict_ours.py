@@ -16,7 +16,7 @@ def main() -> None:
         start = time.perf_counter()
         labels += model.predict(path, use_cache=False).tolist()
         milliseconds.append(1000 * (time.perf_counter() - start))
-    answer(labels=labels, milliseconds=milliseconds)
+    answer(job, labels=labels, milliseconds=milliseconds)
 
 
 if __name__ == "__main__":

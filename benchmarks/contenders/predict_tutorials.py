@@ -21,7 +21,7 @@ def main() -> None:
         pixels = img_to_array(load_img(path, target_size=size))[np.newaxis]
         labels += head.predict(network.predict(preprocess(pixels), verbose=0)).tolist()
         milliseconds.append(1000 * (time.perf_counter() - start))
-    answer(labels=labels, milliseconds=milliseconds)
+    answer(job, labels=labels, milliseconds=milliseconds)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main() -> None:
     tables = {"more": [*rows, *mirrored], "grid": _spread(rows, GRID), "slow": _spread(rows, SLOW)}
     for name, chosen in tables.items():
         write_table(os.path.join(job.cache_dir, f"{name}.csv"), chosen)
-    answer(all=len(rows), **{name: len(chosen) for name, chosen in tables.items()})
+    answer(job, all=len(rows), **{name: len(chosen) for name, chosen in tables.items()})
 
 
 def write_table(path: str, rows: Rows) -> None:

@@ -20,7 +20,7 @@ def main() -> None:
     files = tf.data.Dataset.from_tensor_slices(job.paths)
     batches = files.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
     features = network.predict(batches, verbose=0)
-    answer(features, seconds=time.perf_counter() - start, forward_passes=len(features))
+    answer(job, features, seconds=time.perf_counter() - start, forward_passes=len(features))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def main() -> None:
     start = time.perf_counter()
     pixels = np.array([img_to_array(load_img(path, target_size=size)) for path in job.paths])
     features = network.predict(preprocess(pixels), batch_size=BATCH, verbose=0)
-    answer(features, seconds=time.perf_counter() - start, forward_passes=len(features))
+    answer(job, features, seconds=time.perf_counter() - start, forward_passes=len(features))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ def main() -> None:
     encoder.transform(loader.fit_transform(job.paths[:2]))
     start = time.perf_counter()
     features = encoder.transform(loader.fit_transform(job.paths))
-    answer(features, seconds=time.perf_counter() - start, forward_passes=len(features), version=version("embetter"))
+    answer(
+        job, features, seconds=time.perf_counter() - start, forward_passes=len(features), version=version("embetter")
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main() -> None:
         batches = DataLoader(pictures, BATCH, "tf")
         features = extractor.extract_features(batches, module_name=network.layers[-1].name, flatten_acts=False)
         seconds = time.perf_counter() - start
-    answer(features, seconds=seconds, forward_passes=len(features), version=version("thingsvision"))
+    answer(job, features, seconds=seconds, forward_passes=len(features), version=version("thingsvision"))
 
 
 if __name__ == "__main__":
