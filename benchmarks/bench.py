@@ -99,13 +99,14 @@ def measure_all(given: argparse.Namespace, chosen: list[Run], work: str) -> Figu
     spec = {"backbone": backbone, "weights": os.path.abspath(given.weights) if given.weights else None}
     prepared = os.path.join(work, "prepared")
     os.mkdir(prepared)
+    here = machine()
     _say("preparing")
     asked = {"data": given.data, "label_pattern": given.label_pattern, "limit": given.limit}
     counts = measure(Run("prepare", "prepare", options=spec | asked), os.path.join(prepared, "all.csv"), prepared)
     results: Figures = {
         "command": _command(given),
         "date": str(datetime.date.today()),
-        "machine": machine(),
+        "machine": here,
         "versions": {name: found for name in LIBRARIES if (found := _version(name))},
         "data": os.path.basename(os.path.abspath(given.data)) if given.data else "surfaces",
         "backbone": backbone,
@@ -116,7 +117,7 @@ def measure_all(given: argparse.Namespace, chosen: list[Run], work: str) -> Figu
     }
     for number in range(1, given.rounds + 1):
         for run in chosen:
-            if run.name in results["left_out"]:
+            if run.name.removeprefix("bound_") in results["left_out"] or run.name in results["left_out"]:
                 continue
             cache = prepared if run.cache == "prepared" else os.path.join(work, str(number), run.cache or run.name)
             os.makedirs(cache, exist_ok=True)
@@ -152,6 +153,7 @@ def measure(run: Run, table: str, cache: str) -> Figures:
                 [run.python, script, job, result], stdout=subprocess.DEVNULL, stderr=stderr, env=environment
             )
             clock = threading.Timer(PATIENCE, process.kill)
+            clock.daemon = True  # Ctrl-C does not wait for it
             clock.start()
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start

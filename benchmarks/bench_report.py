@@ -64,9 +64,11 @@ def tables(results: Results) -> str:
     machine, versions = results["machine"], results["versions"]
     peers = {name: _runs(results, name)[0]["version"] for name in ("thingsvision", "embetter") if _runs(results, name)}
     libraries = ", ".join(f"{name} {number}" for name, number in (versions | peers).items())
+    load = machine["load_at_start"]
+    busy = f" The machine was busy with other work (load {load:.1f} before the start)." if load > 0.5 else ""
     lines = [
         f"`{results['command']}`, {results['date']}: {results['pictures']} photographs, {results['backbone']}, "
-        f"{machine['cores']} cores ({machine['processor']}), medians of {results['rounds']} rounds; {libraries}.",
+        f"{machine['cores']} cores ({machine['processor']}), medians of {results['rounds']} rounds; {libraries}.{busy}",
         "",
         "| files to features | pictures/s | to the tutorials' way | of the bound | process, s | peak memory, MB |",
         "|---|---|---|---|---|---|",
@@ -147,6 +149,15 @@ def _comparisons(results: Results) -> list[str]:
     new = _runs(results, "more")[0]["pictures"] - count if _runs(results, "more") else 0
     grid = _runs(results, "grid")[0]["pictures"] if _runs(results, "grid") else 0
     seconds, whole = (lambda run: run["seconds"]), (lambda run: run["process_seconds"])
+    for name in ("tutorials", "tf_data", "thingsvision", "embetter"):
+        compare(
+            f"files to features, a picture; {WAYS[name]}",
+            "openvino",
+            name,
+            lambda run: 1000 / _run_rate(run),
+            "ms",
+            False,
+        )
     compare("features again, nothing new; the tutorials' way", "again", "tutorials", seconds, "s", True)
     compare(f"{new} new among {count + new}; the tutorials' way for {count}", "more", "tutorials", seconds, "s", True)
     compare(f"5x5 grid search on {grid}; scikit-learn's `Pipeline(memory=)`", "grid", "grid_memory", seconds, "s", True)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -66,12 +67,27 @@ def test_forward_passes_of_a_cache_and_of_what_is_new(prepared: Path, tmp_path: 
     assert passes == [PICTURES, 0, 1]
 
 
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_the_bound_is_of_decoding_and_forward_pass(prepared: Path, engine: str) -> None:
+    pytest.importorskip(engine)
+    figures = measured("bound", prepared, prepared, engine=engine)
+    assert figures["seconds"] == figures["decode_seconds"] + figures["forward_seconds"]
+    assert min(figures["decode_seconds"], figures["forward_seconds"]) > 0
+
+
 def test_forward_passes_of_a_grid_search(prepared: Path, tmp_path: Path) -> None:
     ours = measured("grid_ours", prepared, tmp_path / "ours", "grid")
     assert ours["forward_passes"] == PICTURES
     others = measured("grid_memory", prepared, tmp_path / "others", "grid")
     # 5 training parts, kept; 5 held-out parts for each of 5 values, not kept; all pictures for the best value.
     assert others["forward_passes"] == 5 * PICTURES * 4 // 5 + 5 * PICTURES + PICTURES
+
+
+@pytest.mark.parametrize("script", ["predict_ours", "predict_tutorials"])
+def test_predictions_are_made_one_by_one(prepared: Path, script: str) -> None:
+    figures = measured(script, prepared, prepared, pictures=3)
+    assert len(figures["milliseconds"]) == 3
+    assert figures["labels"] == ["brick"] * 3  # the first three, which the head was fitted on
 
 
 def test_who_fails_is_left_out_with_the_reason_and_the_rest_goes_on(surfaces: Path, tmp_path: Path) -> None:
@@ -96,10 +112,9 @@ def test_ratios_are_taken_within_a_round() -> None:
 
     runs = [run(1, "tutorials", 12.0), run(2, "tutorials", 6.0), run(3, "tutorials", 3.0)]
     runs += [run(1, "openvino", 3.0), run(2, "openvino", 1.0), run(3, "openvino", 1.0)]
-    results = {
-        "command": "make bench", "date": "2026-11-22", "machine": {"cores": 2, "processor": "one"}, "versions": {},
-        "backbone": "nano", "pictures": 12, "rounds": 3, "runs": runs, "left_out": {}
-    }  # fmt: skip
+    machine = {"cores": 2, "processor": "one", "load_at_start": 0.1}
+    about = {"command": "make bench", "date": "2026-11-22", "machine": machine, "versions": {}, "backbone": "nano"}
+    results = about | {"pictures": 12, "rounds": 3, "runs": runs, "left_out": {}}
     table = bench_report.tables(results)
     assert "| this project, OpenVINO | 12 | 4.00 | - | 2.0 | 100 |" in table
     assert "| the tutorials' way | 2 | 1.00 | - | 12.0 | 100 |" in table
@@ -110,7 +125,9 @@ def test_the_readme_shows_what_is_recorded() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     assert bench_report.with_section(readme, results) == readme
     assert results["command"] in readme
-    assert bench_report.picture(results) == (REPOSITORY / "benchmarks" / "speed.svg").read_text()
+    drawn = (REPOSITORY / "benchmarks" / "speed.svg").read_text()
+    assert bench_report.picture(results) == drawn
+    assert ElementTree.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_both_engines_give_the_same_features_and_labels(surfaces: Path, tmp_path: Path) -> None:
