@@ -68,7 +68,7 @@ def compare(data: str, options: dict[str, Any], spec: dict[str, Any], caches: st
     }
     one, y = rows["openvino"]
     other, _ = rows["tensorflow"]
-    cells = [str(len(y)), f"{smallest_cosine(one, other):.7f}", str(other_labels(one, other, y))]
+    cells = [str(len(y)), f"{smallest_cosine(one, other):.9f}", str(other_labels(one, other, y))]
     full = accuracy(data, os.path.join(caches, "openvino"), spec | ENGINES["openvino"] | options)
     cells.append(f"{full:.4f}")
     if half:
