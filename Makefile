@@ -10,10 +10,10 @@ SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} 
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 
-.PHONY: help venv demo features train evaluate predict test lint clean
+.PHONY: help venv demo features train evaluate predict bench bench-peers test lint clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES,"
@@ -49,6 +49,14 @@ evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 predict: venv ## Print path,label,probability of IMAGES as CSV
 	@$(RUN) predict $(SPEC) $(WITH_MODEL) $${IMAGES:+--images "$$IMAGES"} $(ARGS)
 
+bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into the README
+	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \
+	$${WEIGHTS:+--weights "$$WEIGHTS"} $(ARGS)
+
+bench-peers: ## Install what `make bench` compares with besides, in benchmarks/.venv (7 GB)
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+
 test: $(VENV)/.installed-test ## Run the tests
 	$(VENV)/bin/python -m pytest $(ARGS)
 
@@ -58,4 +66,4 @@ lint: $(VENV)/.installed-test ## Check style and types
 	$(VENV)/bin/mypy
 
 clean: ## Delete the environment and what tools leave behind (never features or models)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) benchmarks/.venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

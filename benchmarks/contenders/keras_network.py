@@ -1,0 +1,41 @@
+"""The network as the tutorials build it: Keras Applications without top, average pooling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from job import Job
+
+from featurize.backbones import find_backbone
+from featurize.nano import build_nano, load_nano
+from featurize.quiet import import_keras
+from featurize.weights import locate
+
+BATCH = 32
+
+
+def keras_network(job: Job) -> tuple[Any, Callable[[Any], Any], tuple[int, int]]:
+    """(keras.Model, its `preprocess_input`, (height, width) of its input)."""
+    keras = import_keras()
+    row = find_backbone(job.backbone)
+    size = (row.size, row.size)
+    if row.packaged:
+        trunk = build_nano(keras, size)
+        load_nano(trunk, locate(row, size, None).path)
+        network = keras.Sequential([trunk, keras.layers.GlobalAveragePooling2D()])
+        preprocess = _as_it_is
+    else:
+        build = getattr(keras.applications, row.builder)
+        weights = job.weights or "imagenet"
+        network = build(include_top=False, weights=weights, input_shape=(*size, 3), pooling="avg", **row.options)
+        preprocess = getattr(keras.applications, row.module).preprocess_input
+    return network, preprocess, size
+
+
+def warm_up(network: Any, size: tuple[int, int]) -> None:
+    """Predict a batch and a part of one: what Keras compiles for these shapes is compiled before any clock starts."""
+    network.predict(np.zeros((BATCH + 1, *size, 3), np.float32), batch_size=BATCH, verbose=0)
+
+
+def _as_it_is(pixels: Any) -> Any:
+    return pixels
