@@ -31,7 +31,7 @@ from classify.surfaces import surfaces_folder
 SMALL: dict[str, Any] = {"backbone": "nano", "size": 32}
 PROVENANCE = {"engine": "none: synthetic rows"}
 SHARD_ROWS = 2048
-TURNS = 9
+TURNS = 15
 STARTS = 5
 
 WARM = """
