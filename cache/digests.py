@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -21,6 +22,8 @@ log = logging.getLogger("bottleneck")
 FILE_NAME = "digests.sqlite"
 CHUNK = 500  # SQLite's oldest limit on parameters of one statement is 999
 SQLITE_INTEGERS = 2**63
+
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _COLUMNS = "path, size, mtime, ctime, inode, taken, digest"
 _CREATE = """
@@ -115,11 +118,10 @@ class DigestTable:
                     chunk = paths[start : start + CHUNK]
                     keys = _keys(chunk)
                     query = f"{_SELECT} AND path IN ({','.join('?' * len(keys))})"
-                    rows = {key: columns for key, *columns in connection.execute(query, keys)}
+                    rows = {row[0]: row for row in connection.execute(query, keys)}
                     for path, key in zip(chunk, keys, strict=True):
-                        if key in rows:
-                            *stamp, digest = rows[key]
-                            yield path, Stamp._make(stamp), digest
+                        if row := rows.get(key):
+                            yield path, Stamp._make(row[1:6]), row[6]
         except sqlite3.Error as error:
             if "no such table" not in str(error):
                 log.warning("%s cannot be read (%s): files are hashed", self.path, error)
@@ -165,5 +167,5 @@ def _keys(paths: Sequence[str]) -> list[bytes]:
             continue
         if folder not in folders:
             folders[folder] = os.path.join(os.path.abspath(folder + slash), "")
-        keys.append(os.fsencode(folders[folder] + name))
+        keys.append((folders[folder] + name).encode(*_NAMES))  # os.fsencode takes three times as long
     return keys

@@ -48,7 +48,9 @@ class Group:
 
     def __init__(self, shards: list[Shard]):
         self.shards = shards
-        self._first_row = np.cumsum([0, *map(len, shards)])  # number of each shard's first row, all of them in a row
+        lengths = [len(shard) for shard in shards]
+        self._shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), lengths)  # of each row, over all shards
+        self._first_row = np.cumsum([0, *lengths])
         digests = np.concatenate([shard.digests for shard in shards])
         self._keys = comparable(digests)
         beginnings = _beginnings(digests)
@@ -67,10 +69,11 @@ class Group:
         found[:1] = first = self._search(keys[:1], digests[:1])
         if len(first) and first[0] >= 0:  # mostly rows are wanted in the order in which they were stored
             following = np.arange(first[0], min(first[0] + len(keys), len(self)))
-            found[: len(following)] = np.where(self._keys[following] == keys[: len(following)], following, -1)
+            same = self._keys[first[0] : first[0] + len(keys)] == keys[: len(following)]
+            found[: len(following)] = np.where(same, following, -1)
         left = np.flatnonzero(found < 0)
         found[left] = self._search(keys[left], digests[left])
-        shard = np.searchsorted(self._first_row, found, side="right") - 1
+        shard = np.where(found < 0, -1, self._shard_of[found])
         return shard, found - self._first_row[shard]
 
     def _search(self, keys: np.ndarray, digests: np.ndarray) -> np.ndarray:

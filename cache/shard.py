@@ -21,7 +21,6 @@ import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -110,15 +109,18 @@ class Shard:
         order = np.argsort(wanted, kind="stable")
         wanted, places = wanted[order], places[order]
         block_of = wanted // self.block_rows
+        bounds = np.flatnonzero(np.diff(block_of, prepend=-1, append=-1))
+        starts, stops = bounds[:-1], bounds[1:]
+        blocks = block_of[starts]
+        lengths = np.minimum(self.block_rows, len(self) - blocks * self.block_rows)
         broken = (np.diff(wanted, prepend=wanted[:1]) != 1) | (np.diff(places, prepend=places[:1]) != 1)
-        breaks = np.cumsum(broken).tolist()  # equal at two positions: wanted and placed one after the other in between
+        breaks = np.cumsum(broken)  # equal at two positions: wanted and placed one after the other in between
+        whole = (stops - starts == lengths) & (breaks[starts] == breaks[stops - 1])
         scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
+        columns = (blocks, lengths, starts, stops, places[starts], whole)
         with open(self.path, "rb", buffering=0) as file:
-            for start, stop in pairwise(np.flatnonzero(np.diff(block_of, prepend=-1, append=-1)).tolist()):
-                block = int(block_of[start])
-                count = self._block_length(block)
-                if stop - start == count and breaks[start] == breaks[stop - 1]:
-                    place = int(places[start])
+            for block, count, start, stop, place, is_whole in zip(*(each.tolist() for each in columns), strict=True):
+                if is_whole:
                     self._read_block(file.fileno(), block, rows[place : place + count])
                 else:
                     self._read_block(file.fileno(), block, scratch[:count])
@@ -129,10 +131,8 @@ class Shard:
         scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
         with open(self.path, "rb", buffering=0) as file:
             for block in range(len(self.checksums)):
-                self._read_block(file.fileno(), block, scratch[: self._block_length(block)])
-
-    def _block_length(self, block: int) -> int:
-        return min(self.block_rows, len(self) - block * self.block_rows)
+                count = min(self.block_rows, len(self) - block * self.block_rows)
+                self._read_block(file.fileno(), block, scratch[:count])
 
     def _read_block(self, file: int, block: int, rows: np.ndarray) -> None:
         """Fill `rows`, contiguous and as many as the block has."""
@@ -147,7 +147,7 @@ class Shard:
                 count += more
         except OSError as error:
             raise DamagedShardError(self.path, f"cannot be read ({error.strerror})") from error
-        if crc32(rows, crc32(self.digests[first : first + len(rows)])) != self.checksums[block]:
+        if crc32(rows, crc32(self.digests[first : first + len(rows)])) != self.checksums.item(block):
             raise DamagedShardError(self.path, f"checksum of rows {first} to {first + len(rows) - 1} is wrong")
 
 

@@ -75,7 +75,7 @@ class Extractor:
             with _waiting(self.store.lock(".run")) if len(missing) > MANY else nullcontext():
                 # Looked up again: another run may have computed some by now, and of a file that has changed since it
                 # was hashed, unchanged copies may still be to do.
-                while missing and (missing := self._missing(extraction, chain.from_iterable(missing))):
+                while missing and (missing := self._missing(extraction, [*chain(*missing)])):
                     self._compute(extraction, missing, progress)
         except KeyboardInterrupt:
             log.warning("interrupted: %d new rows are kept, the next run goes on from there", extraction.computed)
@@ -137,15 +137,16 @@ class Extractor:
         """Pictures that have gone through the network so far."""
         return self._engine.forward_passes if self._engine else 0
 
-    def _missing(self, extraction: Extraction, positions: Iterable[int]) -> list[list[int]]:
+    def _missing(self, extraction: Extraction, positions: Sequence[int]) -> list[list[int]]:
         """For each content among the images at `positions` that has no row yet, where it is: its copies."""
-        copies: dict[bytes, list[int]] = {}
-        for position in positions:
-            digest = extraction.digests[position]
-            if digest is not None:
-                copies.setdefault(digest, []).append(position)
-        stored = self.store.contains(as_keys(list(copies)))
-        return [group for group, there in zip(copies.values(), stored, strict=True) if not there]
+        digests = [extraction.digests[position] for position in positions]
+        contents = list(dict.fromkeys(digest for digest in digests if digest is not None))
+        stored = self.store.contains(as_keys(contents))
+        copies: dict[bytes | None, list[int]] = {contents[number]: [] for number in np.flatnonzero(~stored)}
+        for position, digest in zip(positions, digests, strict=True) if copies else ():
+            if digest in copies:
+                copies[digest].append(position)
+        return list(copies.values())
 
     def _compute(self, extraction: Extraction, missing: list[list[int]], progress: Progress) -> None:
         """Compute and commit the rows of the first image of each group of copies; failures are noted."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached_rows import filled, keys, rows
 from conftest import BUNDLED, SPEC
 
 import pipeline
@@ -127,3 +128,21 @@ def test_predicting_a_new_photograph_needs_the_engine_alone(model: str) -> None:
     found = predicting(image, model)
     assert image in found["opened"] and "openvino" in found["modules"]
     assert not set(found["modules"]) & (HEAVY - {"openvino"})
+
+
+@pytest.mark.parametrize("order", ["as stored", "shuffled"])
+def test_every_byte_of_a_cache_is_read_once_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    store = filled(tmp_path, 500, 500, 24)
+    wanted = np.arange(1024) if order == "as stored" else np.random.default_rng(0).permutation(1024)
+    read: list[int] = []
+    preadv = os.preadv
+
+    def counting(file: int, buffers: list[Any], offset: int) -> int:
+        read.append(preadv(file, buffers, offset))
+        return read[-1]
+
+    monkeypatch.setattr(os, "preadv", counting)
+    assert (store.read(keys(1024)[wanted]) == rows(1024)[wanted]).all()
+    assert sum(read) == rows(1024).nbytes
