@@ -69,10 +69,12 @@ def features(
     data, spec, label_source = _asked(data, options)
     found = find_labelled(data, **label_source)
     announce_classes(found)
+    images, failures = found.all_images, found.failures
+    del found  # of 100,000 images what is not needed any more is many megabytes
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
-    extraction = extractor.run(found.all_images, progress)
-    return _report(extractor, extraction, found.failures, started)
+    extraction = extractor.run(images, progress)
+    return _report(extractor, extraction, failures, started)
 
 
 def train(

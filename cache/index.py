@@ -57,6 +57,7 @@ class Group:
         # by the lower half, then by the upper: NumPy sorts numbers of 16 bits, stably, ten times faster than others
         by_lower = np.argsort(beginnings.astype(np.uint16), kind="stable")
         self._order = by_lower[np.argsort((beginnings >> 16).astype(np.uint16)[by_lower], kind="stable")]
+        self._order = self._order.astype(np.int32)
         self._sorted = beginnings[self._order]
 
     def __len__(self) -> int:

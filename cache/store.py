@@ -186,7 +186,8 @@ class FeatureStore:
             new = np.flatnonzero(self._index.locate(shards, digests)[0] < 0)
             new = new[np.sort(np.unique(comparable(digests[new]), return_index=True)[1])]
             if len(new):
-                self._write(rows[new], digests[new], provenance)
+                everything = len(new) == len(rows)
+                self._write(rows if everything else rows[new], digests[new], provenance)
         return len(new)
 
     def _write(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ came with it, but for the rounding between these two.
 
 import threading
 import time
-from importlib.metadata import version
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -72,8 +72,10 @@ class Engine:
                 self.startup_seconds += time.perf_counter() - start
                 self._compiled.add(key)
 
-    @property
+    @cached_property
     def provenance(self) -> dict[str, str]:
         """What may change features by rounding: the engine and the versions of the libraries."""
+        from importlib.metadata import version  # slow to import
+
         libraries = (*self._graph.libraries, "numpy", "pillow", "cykooz-resizer")
         return {"engine": self._graph.name} | {library: version(library) for library in libraries}

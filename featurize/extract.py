@@ -8,10 +8,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.disk import require_room
 from featurize.engine import Engine, Graph
-from featurize.extraction import Extraction, as_keys
+from featurize.extraction import Digests, Extraction, Missing
 from featurize.forward import Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
@@ -70,13 +69,12 @@ class Extractor:
         progress = progress or _silent
         before = self._meters()
         extraction = Extraction(sources, *digest_sources(sources, self.table, progress))
-        missing = self._missing(extraction, range(len(sources)))
+        missing = self._missing(extraction, extraction.digests.known)
         try:
             with _waiting(self.store.lock(".run")) if len(missing) > MANY else nullcontext():
-                # Looked up again: another run may have computed some by now, and of a file that has changed since it
-                # was hashed, unchanged copies may still be to do.
-                while missing and (missing := self._missing(extraction, [*chain(*missing)])):
-                    self._compute(extraction, missing, progress)
+                missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
+                while missing:
+                    missing = self._missing(extraction, self._compute(extraction, missing, progress))
         except KeyboardInterrupt:
             log.warning("interrupted: %d new rows are kept, the next run goes on from there", extraction.computed)
             raise
@@ -105,7 +103,7 @@ class Extractor:
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
         """As `features`, from the network alone: rows are neither looked up nor stored."""
         before = self._meters()
-        extraction = Extraction(sources, [None] * len(sources))
+        extraction = Extraction(sources, Digests(len(sources)))
         computed: deque[Row] = deque()
         for _ in self._forward(sources, lambda: self.engine, computed):
             pass
@@ -115,8 +113,9 @@ class Extractor:
                 extraction.fail(row.position, row.reason)
             else:
                 extraction.digests[row.position] = row.digest
-                extraction.new.add(row.digest)
                 rows[row.position] = row.features
+        known = extraction.digests.known
+        extraction.new[Missing.of(known, extraction.digests.keys(known)).first] = True
         features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
         return self._metered(extraction, before), features
 
@@ -137,39 +136,53 @@ class Extractor:
         """Pictures that have gone through the network so far."""
         return self._engine.forward_passes if self._engine else 0
 
-    def _missing(self, extraction: Extraction, positions: Sequence[int]) -> list[list[int]]:
-        """For each content among the images at `positions` that has no row yet, where it is: its copies."""
-        digests = [extraction.digests[position] for position in positions]
-        contents = list(dict.fromkeys(digest for digest in digests if digest is not None))
-        stored = self.store.contains(as_keys(contents))
-        copies: dict[bytes | None, list[int]] = {contents[number]: [] for number in np.flatnonzero(~stored)}
-        for position, digest in zip(positions, digests, strict=True) if copies else ():
-            if digest in copies:
-                copies[digest].append(position)
-        return list(copies.values())
+    def _missing(self, extraction: Extraction, positions: np.ndarray) -> Missing:
+        """The contents among the images at `positions` (m,) that have no row yet."""
+        keys = extraction.digests.keys(positions)
+        lacking = np.flatnonzero(~self.store.contains(keys))
+        return Missing.of(positions[lacking], keys[lacking])
 
-    def _compute(self, extraction: Extraction, missing: list[list[int]], progress: Progress) -> None:
-        """Compute and commit the rows of the first image of each group of copies; failures are noted."""
+    def _compute(self, extraction: Extraction, missing: Missing, progress: Progress) -> np.ndarray:
+        """Compute and commit the rows of `missing`; failures are noted.
+
+        Returns positions (m,) of copies of images that have changed since they were hashed: they may still lack a row.
+        """
 
         def ready_engine() -> Engine:
             require_room(self.store.folder, len(missing), self.engine.dimension, self.spec.row_dtype.itemsize)
             return self.engine
 
         done = 0
-        rows: list[Row] = []
+        left: list[int] = []
+        rows = _Rows()
         computed: deque[Row] = deque()
-        sources = [extraction.sources[group[0]] for group in missing]
+        sources = [extraction.sources[position] for position in missing.first]
         try:
             with closing(self._forward(sources, ready_engine, computed)) as steps:
                 for _ in steps:
                     done += (count := len(computed))  # more may come at any moment
-                    rows += _taken(computed, count, extraction, missing)
-                    while rows and len(rows) >= self._rows_per_shard:
-                        self._commit(rows[: self._rows_per_shard], extraction)
-                        del rows[: self._rows_per_shard]
+                    for _ in range(count):
+                        self._take(computed.popleft(), rows, extraction, missing, left)
                     progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
-            rows += _taken(computed, len(computed), extraction, missing)
+            while computed:
+                self._take(computed.popleft(), rows, extraction, missing, left)
+            self._commit(rows, extraction)
+        return np.array(sorted(left), np.int64)
+
+    def _take(self, row: Row, rows: "_Rows", extraction: Extraction, missing: Missing, left: list[int]) -> None:
+        position = int(missing.first[row.position])
+        copies = missing.copies.get(position, [])
+        if extraction.digests[position] != row.digest:  # the file has changed since it was hashed
+            left += copies
+            copies = []
+        if row.features is None:
+            for failed in (position, *copies):
+                extraction.fail(failed, row.reason)
+            return
+        extraction.digests[position] = row.digest
+        rows.add(position, row.features, self._rows_per_shard)
+        if len(rows) == self._rows_per_shard:
             self._commit(rows, extraction)
 
     @property
@@ -182,12 +195,12 @@ class Extractor:
         size = self.spec.size or self.engine.size
         return forward(sources, size, self.spec.resize, self.spec.view, ready_engine, rows)
 
-    def _commit(self, rows: list[Row], extraction: Extraction) -> None:
-        if rows:
+    def _commit(self, rows: "_Rows", extraction: Extraction) -> None:
+        if len(rows):
             provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            digests = [row.digest for row in rows]
-            self.store.commit(np.array([row.features for row in rows]), as_keys(digests), provenance)
-            extraction.new.update(digests)
+            self.store.commit(rows.features, extraction.digests.keys(rows.positions), provenance)
+            extraction.new[rows.positions] = True
+            rows.positions.clear()
 
     def _meters(self) -> tuple[float, float, int]:
         """What runs on: time, seconds that went into the start of the engine, forward passes."""
@@ -203,19 +216,26 @@ class Extractor:
         return extraction
 
 
-def _taken(computed: deque[Row], count: int, extraction: Extraction, missing: list[list[int]]) -> Iterator[Row]:
-    """The first `count` rows of `computed`, which go from there; those without features are `extraction`'s failures."""
-    for _ in range(count):
-        row = computed.popleft()
-        copies = missing[row.position]
-        position = copies[0]
-        hashed = extraction.digests[position]
-        extraction.digests[position] = row.digest  # another one if the file has changed since
-        if row.features is not None:
-            yield row
-            continue
-        for failed in copies if row.digest == hashed else [position]:
-            extraction.fail(failed, row.reason)
+class _Rows:
+    """Rows that wait until they are a shard, in one place for all shards of a run: memory stays as it is."""
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []  # of their images
+        self._place = np.empty((0, 0))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def add(self, position: int, features: np.ndarray, most: int) -> None:
+        """Take `features` (d,) in, among `most` rows."""
+        if not len(self._place):
+            self._place = np.empty((most, *features.shape), features.dtype)
+        self._place[len(self.positions)] = features
+        self.positions.append(position)
+
+    @property
+    def features(self) -> np.ndarray:
+        return self._place[: len(self.positions)]
 
 
 _building = threading.Lock()

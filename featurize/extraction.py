@@ -1,39 +1,78 @@
 """What happened to each of many images: it has a row, or there is a reason why not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from cache.index import comparable
 from cache.spec import DIGEST_BYTES
 from featurize.images import Failure
 from featurize.sources import Source
+
+
+class Digests:
+    """SHA-256 digests of n images, None for an image without one: 33 bytes each, a third of a list's."""
+
+    def __init__(self, count: int):
+        self._bytes = bytearray(DIGEST_BYTES * count)
+        self._known = bytearray(count)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __getitem__(self, position: int) -> bytes | None:
+        if not self._known[position]:
+            return None
+        return bytes(self._bytes[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)])
+
+    def __setitem__(self, position: int, digest: bytes | None) -> None:
+        self._known[position] = digest is not None
+        if digest is not None:
+            if len(digest) != DIGEST_BYTES:
+                raise ValueError(f"a digest of {len(digest)} bytes")
+            self._bytes[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)] = digest
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def known(self) -> np.ndarray:
+        """Positions (m,) of the images that have one."""
+        return np.flatnonzero(np.frombuffer(self._known, bool))
+
+    def keys(self, positions: np.ndarray | list[int]) -> np.ndarray:
+        """The digests at `positions` (m,): (m, 32) uint8."""
+        return np.frombuffer(self._bytes, np.uint8).reshape(-1, DIGEST_BYTES)[positions]
 
 
 @dataclass
 class Extraction:
     """The images, what became of them, and what that cost.
 
-    digests          32 bytes for each image, None where it failed
+    digests          of each image, None where it failed
     reasons          position -> one line, for the images without a row
-    new              keys of the rows that were computed; byte-identical copies have one
+    new              (n,) bool: images whose row was computed; of byte-identical copies one
     forward_passes   pictures that went through the network
     seconds          first read to last commit
     startup_seconds  building the network, not contained in `seconds`
     """
 
     sources: Sequence[Source]
-    digests: list[bytes | None]
+    digests: Digests
     reasons: dict[int, str] = field(default_factory=dict)
-    new: set[bytes] = field(default_factory=set)
+    new: np.ndarray = field(init=False)
     forward_passes: int = 0
     seconds: float = 0.0
     startup_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.new = np.zeros(len(self.sources), bool)
+
     @property
     def computed(self) -> int:
         """Images whose row was computed; their byte-identical copies do not count."""
-        return len(self.new)
+        return int(self.new.sum())
 
     @property
     def failures(self) -> list[Failure]:
@@ -43,12 +82,13 @@ class Extraction:
     @property
     def succeeded(self) -> list[int]:
         """Positions of the images that have a row."""
-        return [position for position, digest in enumerate(self.digests) if digest is not None]
+        positions: list[int] = self.digests.known.tolist()
+        return positions
 
     @property
     def keys(self) -> np.ndarray:
         """Digests of the images that have a row: (n, 32) uint8."""
-        return as_keys([digest for digest in self.digests if digest is not None])
+        return self.digests.keys(self.digests.known)
 
     def fail(self, position: int, reason: str) -> None:
         """Note that the image at `position` has no row."""
@@ -70,3 +110,33 @@ class Extraction:
 def as_keys(digests: Sequence[bytes]) -> np.ndarray:
     """Digests as an array of keys: (n, 32) uint8."""
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Contents without a row: `first` (m,) are positions of one image of each, `copies` those of any others of it."""
+
+    first: np.ndarray
+    copies: dict[int, list[int]]
+
+    @classmethod
+    def of(cls, positions: np.ndarray, keys: np.ndarray) -> "Missing":
+        """Of images at `positions` (n,) that have `keys` (n, 32), in ascending order."""
+        _, index, inverse, counts = np.unique(
+            comparable(keys), return_index=True, return_inverse=True, return_counts=True
+        )
+        copies: dict[int, list[int]] = {}
+        for place in np.flatnonzero(counts[inverse] > 1):
+            first = index[inverse[place]]
+            if place != first:
+                copies.setdefault(int(positions[first]), []).append(int(positions[place]))
+        return cls(positions[np.sort(index)], copies)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def everywhere(self) -> np.ndarray:
+        """The positions of all images of these contents."""
+        others = [position for group in self.copies.values() for position in group]
+        return np.sort(np.concatenate([self.first, np.array(others, np.int64)]))

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from cache.digests import DigestTable, Stamp, take_stamp
 from cache.spec import content_digest
+from featurize.extraction import Digests
 from featurize.images import ImageError
 from featurize.parallel import in_order
 from featurize.sources import Source, bytes_of
@@ -14,13 +17,13 @@ AHEAD = 32
 RECORD_EVERY = 2000  # digests remembered at a time: an interrupted first run keeps most of them
 
 
-def digest_sources(
-    sources: Sequence[Source], table: DigestTable, progress: Progress
-) -> tuple[list[bytes | None], dict[int, str]]:
+def digest_sources(sources: Sequence[Source], table: DigestTable, progress: Progress) -> tuple[Digests, dict[int, str]]:
     """SHA-256 of each source's bytes, None where it cannot be read, and position -> reason of those."""
     known = table.unchanged([source for source in sources if isinstance(source, str)])
-    digests = [known.get(source) if isinstance(source, str) else None for source in sources]
-    unknown = [position for position, digest in enumerate(digests) if digest is None]
+    digests = Digests(len(sources))
+    for position, source in enumerate(sources):
+        digests[position] = known.get(source) if isinstance(source, str) else None
+    unknown = np.setdiff1d(np.arange(len(sources)), digests.known, assume_unique=True).tolist()
     reasons: dict[int, str] = {}
     learnt: list[tuple[str, Stamp, bytes]] = []
 
