@@ -108,10 +108,7 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
             raise UserError(
                 f"only one class, {self.classes_[0]!s}, among {len(rows)} training pictures: a head needs 2 or more"
             )
-        self.mean_: Floats | None = None
-        self.scale_: Floats | None = None
-        if self.normalize == "standard":
-            self.mean_, self.scale_ = _statistics(rows)
+        self._learn_scale(rows)
         self._fit(self._normalized(rows), labels)
         return self
 
@@ -140,6 +137,13 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     def _numbers_per_row(self) -> int:
         """The most numbers that predicting one row holds at once."""
         return int(self.n_features_in_)
+
+    def _learn_scale(self, rows: Floats) -> None:
+        """Set `mean_` and `scale_` to those of rows (n, d), or to None."""
+        self.mean_: Floats | None = None
+        self.scale_: Floats | None = None
+        if self.normalize == "standard":
+            self.mean_, self.scale_ = _statistics(rows)
 
     def _normalized(self, rows: Floats) -> Floats:
         return normalized(rows, self.normalize, self.mean_, self.scale_)
