@@ -16,8 +16,9 @@ from classify.numerics import Floats
 MEMORY = 10  # steps that L-BFGS remembers
 MOST_TRIES = 30  # lengths tried for one step
 FLAT = 0.5  # a step has a good length when this share, or less, of the slope along it is left
+NOTHING = 1e-6  # mean square of decisions that differ so little from each other that they count as none
 TINY = 1e-30  # instead of dividing by zero
-LEAST_IN_FLOAT32 = 1e-5  # decisions in float32 are not sure to come nearer to the optimum
+LEAST_IN_FLOAT32 = 1e-4  # nearer to the optimum, as a share of their length, planes in float32 may never come
 
 
 class Fit(NamedTuple):
@@ -62,8 +63,8 @@ class Descent:
     def minimum(self, planes: Floats, tol: float, max_iter: int) -> Fit:
         """The planes with the least loss and penalty, looked for from some others.
 
-        Ends when the decisions are, root mean square, within `tol` of those of the optimum, as far as the gradient
-        and the guessed curvature tell, or after `max_iter` steps.
+        Ends when the planes are within `tol` of the optimal ones, as a share of their length, as far as the gradient
+        and the guessed curvature tell (the decisions then are as well), or after `max_iter` steps.
         """
         decisions = self.rows @ planes
         slopes, curvature = self.loss.slopes(decisions)
@@ -72,8 +73,8 @@ class Descent:
         for n_iter in range(max_iter + 1):
             guess = self.spread * curvature + self.penalties
             steepness = curvature.sum(keepdims=True) if self.loss.coupled else curvature
-            distance = np.sqrt(self._inner(gradient, gradient / guess) / np.maximum(steepness, TINY))
-            far = distance > tol
+            length = self._inner(self.penalties * planes, planes) + NOTHING * steepness
+            far = self._inner(gradient, gradient / guess) > tol**2 * length
             if n_iter == max_iter or not far.any():
                 break
             direction = self._direction(gradient, guess, history) * far
@@ -139,5 +140,5 @@ class Descent:
 
 
 def precision(tol: float) -> type[np.floating]:
-    """What to compute in, for decisions to come within `tol` of the optimum."""
+    """What to compute in, for planes to come within `tol` of the optimum."""
     return np.float32 if tol >= LEAST_IN_FLOAT32 else np.float64

@@ -29,9 +29,9 @@ from classify.paths import PathHead, descents
 class LogRegHead(PathHead, LayeredHead):
     """Logistic regression, with the optimum of scikit-learn's, on normalised features.
 
-    C: inverse strength of the regularisation. tol: how near, root mean square, the decisions about the training
-    rows are to those of the optimum when the solver stops; below 1e-5 it computes in float64. Fitted: `coef_` (k, d),
-    or (1, d) for two classes, `intercept_`, `n_iter_`.
+    C: inverse strength of the regularisation. tol: how far from the optimal hyperplanes, as a share of their length,
+    the solver may stop; below 1e-4 it computes in float64. Fitted: `coef_` (k, d), or (1, d) for two classes,
+    `intercept_`, `n_iter_`.
     """
 
     walked = "C"
@@ -48,7 +48,7 @@ class LogRegHead(PathHead, LayeredHead):
         C: float = 10.0,
         class_weight: ClassWeight = None,
         max_iter: int = 1000,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         normalize: str = "l2",
     ) -> None:
         self.C = C

@@ -102,9 +102,16 @@ class PathHead(FeatureHead):
 def descents(
     points: Coordinates, rows: Floats, loss: Loss, values: list[float], start: Floats | None, tol: float, max_iter: int
 ) -> Iterator[Fit]:
-    """The planes for each of some ascending values of C, the inverse of the penalty, each looked for from the last."""
+    """The planes for each of some ascending values of C, the inverse of the penalty.
+
+    Each is looked for from where the last two point, as if planes went with the logarithm of C.
+    """
     planes = np.zeros((rows.shape[1], loss.outputs), rows.dtype) if start is None else start
+    drift, before = np.zeros_like(planes), None
     for C in values:
-        fit = Descent(rows, points.spread, loss, points.penalised / C).minimum(planes, tol, max_iter)
-        planes = fit.planes
+        lead = np.log(C / before) if before else 0.0
+        fit = Descent(rows, points.spread, loss, points.penalised / C).minimum(planes + lead * drift, tol, max_iter)
+        if before:
+            drift = (fit.planes - planes) / lead
+        planes, before = fit.planes, C
         yield fit
