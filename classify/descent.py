@@ -77,7 +77,9 @@ class Descent:
             far = self._inner(gradient, gradient / guess) > tol**2 * length
             if n_iter == max_iter or not far.any():
                 break
-            direction = self._direction(gradient, guess, history) * far
+            direction = self._direction(gradient, guess, history)
+            rounded_away = self._inner(gradient, direction) >= 0
+            direction = np.where(rounded_away, -gradient / guess, direction) * far
             moves = self.rows @ direction
             length, slopes, curvature = self._step(decisions, moves, slopes, gradient, direction)
             step = length * direction

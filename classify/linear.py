@@ -48,7 +48,7 @@ class LogRegHead(PathHead, LayeredHead):
         C: float = 10.0,
         class_weight: ClassWeight = None,
         max_iter: int = 1000,
-        tol: float = 1e-3,
+        tol: float = 0.01,
         normalize: str = "l2",
     ) -> None:
         self.C = C
@@ -60,6 +60,8 @@ class LogRegHead(PathHead, LayeredHead):
     def _fit(self, rows: Floats, labels: Labels) -> None:
         _, _, fit = self._fit_planes(rows, labels)
         self.n_iter_ = fit.n_iter
+        if len(self.intercept_) > 1:  # only their differences count, and nothing else holds them
+            self.intercept_ = self.intercept_ - self.intercept_.mean()
 
     def _coordinates(self, rows: Floats) -> Coordinates:
         return coordinates(rows, free_intercept=True, uncorrelated=True, dtype=precision(self.tol))

@@ -4,6 +4,7 @@ Where the coordinates are found from all rows, held-out ones among them, nothing
 without a label (`classify.coordinates`), and the planes are fitted on the training rows alone.
 """
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
@@ -109,7 +110,7 @@ def descents(
     planes = np.zeros((rows.shape[1], loss.outputs), rows.dtype) if start is None else start
     drift, before = np.zeros_like(planes), None
     for C in values:
-        lead = np.log(C / before) if before else 0.0
+        lead = math.log(C / before) if before else 0.0
         fit = Descent(rows, points.spread, loss, points.penalised / C).minimum(planes + lead * drift, tol, max_iter)
         if before:
             drift = (fit.planes - planes) / lead

@@ -60,7 +60,7 @@ class SVMHead(PathHead):
         gamma: str | float = "scale",
         class_weight: ClassWeight = None,
         max_iter: int = 10_000,
-        tol: float = 1e-3,
+        tol: float = 0.01,
         normalize: str = "l2",
         random_state: Seed = None,
     ) -> None:
