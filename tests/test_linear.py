@@ -14,7 +14,7 @@ from classify.heads import make_head
 @pytest.mark.parametrize("C", [0.1, 10, 1000])
 def test_logreg_has_the_optimum_of_scikit_learns(textures: Data, C: float, wide: bool, weights: object) -> None:
     X, y = textures
-    X = with_products(X[:150]) if wide else X
+    X = with_products(X[:150, :20]) if wide else X
     y = y[: len(X)]
     for labels in (y, np.where(y == "coins", "coins", "brick")):
         head = make_head("logreg", {"C": C, "class_weight": weights, "tol": 1e-7}).fit(X, labels)
@@ -34,7 +34,7 @@ def test_logreg_has_the_optimum_of_scikit_learns(textures: Data, C: float, wide:
 @pytest.mark.parametrize("weights", [None, "balanced", {0: 3.0, 1: 0.5}])
 def test_ridge_has_the_optimum_of_scikit_learns(digits: Data, wide: bool, weights: object) -> None:
     X, y = digits
-    X, y = (with_products(X[:200]), y[:200]) if wide else (X, y)
+    X, y = (with_products(X[:200, 20:40]), y[:200]) if wide else (X, y)
     for labels in (y, np.minimum(y, 1)):
         head = make_head("ridge", {"class_weight": weights}).fit(X, labels)
         rows = Normalizer().fit_transform(X).astype(np.float64)
