@@ -119,11 +119,7 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
             raise UserError(
                 f"only one class, {self.classes_[0]!s}, among {len(rows)} training pictures: a head needs 2 or more"
             )
-        self.mean_: Floats | None = None
-        self.scale_: Floats | None = None
-        if self.normalize == "standard":
-            self.mean_, variance = moments(rows)
-            self.scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)  # a constant feature stays as it is
+        self._learn_scale(rows)
         prepared: Any = mapped(rows, self._normalized)
         self._fit(prepared, labels)
         return self
@@ -155,6 +151,14 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     def _numbers_per_row(self) -> int:
         """The most numbers that predicting one row holds at once."""
         return int(self.n_features_in_)
+
+    def _learn_scale(self, rows: Floats | StoredRows) -> None:
+        """Set `mean_` and `scale_` to those of rows (n, d), or to None."""
+        self.mean_: Floats | None = None
+        self.scale_: Floats | None = None
+        if self.normalize == "standard":
+            self.mean_, variance = moments(rows)
+            self.scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)  # a constant feature stays as it is
 
     def _normalized(self, rows: Floats) -> Floats:
         return normalized(rows, self.normalize, self.mean_, self.scale_)

@@ -46,7 +46,7 @@ HEADS: dict[str, Head] = {
         "classify.linear",
         "LogRegHead",
         "logistic regression",
-        {"C": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]},
+        {"C": [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]},
         copies=4,
     ),
     "sgd": Head(

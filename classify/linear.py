@@ -1,9 +1,10 @@
 """Heads that draw hyperplanes: logistic regression and ridge. Support vector machines: `classify.svm`."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from scipy.linalg import solve
 
 from classify.arrays import ArrayHead
 from classify.base import (
@@ -18,17 +19,22 @@ from classify.base import (
     number,
     whole,
 )
-from classify.calibrated import out_of_fold_temperature
-from classify.numerics import Floats, decisions
+from classify.coordinates import Coordinates, coordinates
+from classify.descent import Fit, precision
+from classify.losses import SoftmaxLoss, sides
+from classify.numerics import Floats
+from classify.paths import PathHead, descents
 
 
-class LogRegHead(LayeredHead):
-    """Logistic regression (scikit-learn's, lbfgs) on normalised features.
+class LogRegHead(PathHead, LayeredHead):
+    """Logistic regression, with the optimum of scikit-learn's, on normalised features.
 
-    C: inverse strength of the regularisation. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`,
-    `n_iter_`.
+    C: inverse strength of the regularisation. tol: how far from the optimal hyperplanes, as a share of their length,
+    the solver may stop; below 1e-4 it computes in float64. Fitted: `coef_` (k, d), or (1, d) for two classes,
+    `intercept_`, `n_iter_`.
     """
 
+    walked = "C"
     allowed: ClassVar[dict[str, Allowed]] = {
         "C": number(0, open_end=True),
         "class_weight": CLASS_WEIGHT,
@@ -42,7 +48,7 @@ class LogRegHead(LayeredHead):
         C: float = 10.0,
         class_weight: ClassWeight = None,
         max_iter: int = 1000,
-        tol: float = 1e-4,
+        tol: float = 0.01,
         normalize: str = "l2",
     ) -> None:
         self.C = C
@@ -52,21 +58,38 @@ class LogRegHead(LayeredHead):
         self.normalize = normalize
 
     def _fit(self, rows: Floats, labels: Labels) -> None:
-        inner = LogisticRegression(C=self.C, max_iter=self.max_iter, tol=self.tol)
-        inner.fit(rows, labels, sample_weight=self._row_weights(self.class_weight, labels))
-        self.coef_, self.intercept_, self.n_iter_ = inner.coef_, inner.intercept_, int(inner.n_iter_.max())
+        _, _, fit = self._fit_planes(rows, labels)
+        self.n_iter_ = fit.n_iter
+        if len(self.intercept_) > 1:  # only their differences count, and nothing else holds them
+            self.intercept_ = self.intercept_ - self.intercept_.mean()
+
+    def _coordinates(self, rows: Floats) -> Coordinates:
+        return coordinates(rows, free_intercept=True, uncorrelated=True, dtype=precision(self.tol))
+
+    def _walk(
+        self,
+        points: Coordinates,
+        rows: Floats,
+        labels: Labels,
+        weights: Floats,
+        values: list[float],
+        start: Floats | None = None,
+    ) -> Iterator[Fit]:
+        loss = SoftmaxLoss(labels, weights.astype(rows.dtype))
+        return descents(points, rows, loss, values, start, self.tol, self.max_iter)
 
     def arrays(self) -> ArrayHead:
         return self._array_head([(self.coef_.T, self.intercept_)])
 
 
-class RidgeHead(LayeredHead):
-    """Ridge regression on -1 / +1 targets (scikit-learn's RidgeClassifier), with probabilities from a temperature.
+class RidgeHead(PathHead, LayeredHead):
+    """Ridge regression on -1 / +1 targets, as scikit-learn's RidgeClassifier, with probabilities from a temperature.
 
     alpha: strength of the regularisation. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`,
     `temperature_`.
     """
 
+    walked = "alpha"
     allowed: ClassVar[dict[str, Allowed]] = {
         "alpha": number(0, open_end=True),
         "class_weight": CLASS_WEIGHT,
@@ -87,21 +110,28 @@ class RidgeHead(LayeredHead):
         self.random_state = random_state
 
     def _fit(self, rows: Floats, labels: Labels) -> None:
-        weights = self._row_weights(self.class_weight, labels)
+        points, weights, fit = self._fit_planes(rows, labels)
+        self.temperature_ = self._temperature(points, labels, weights, fit, self.random_state)
+
+    def _coordinates(self, rows: Floats) -> Coordinates:
         # The normal equations square the spread of the features: float32 loses the fourth digit of decisions there.
-        wide = rows.astype(np.float64)
+        return coordinates(rows, free_intercept=True, uncorrelated=False, dtype=np.float64)
 
-        def regression(members: np.ndarray) -> tuple[Floats, Floats]:
-            inner = RidgeClassifier(alpha=self.alpha)
-            inner.fit(wide[members], labels[members], sample_weight=weights[members])
-            return np.atleast_2d(inner.coef_), np.atleast_1d(inner.intercept_)
-
-        def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
-            coef, intercept = regression(train)
-            return decisions(wide[held_out], [(coef.T, intercept)])
-
-        self.temperature_ = out_of_fold_temperature(decide, labels, weights, self.random_state)
-        self.coef_, self.intercept_ = regression(np.arange(len(rows)))
+    def _walk(
+        self,
+        points: Coordinates,
+        rows: Floats,
+        labels: Labels,
+        weights: Floats,
+        values: list[float],
+        start: Floats | None = None,  # noqa: ARG002 - found in one step from anywhere
+    ) -> Iterator[Fit]:
+        weighted = rows * np.sqrt(weights)[:, None]
+        products = weighted.T @ weighted
+        sums = rows.T @ (weights[:, None] * sides(labels))
+        for alpha in values:
+            planes = solve(products + np.diag(alpha * points.penalised), sums, assume_a="pos")
+            yield Fit(planes, n_iter=1, converged=True)
 
     def arrays(self) -> ArrayHead:
         return self._array_head([(self.coef_.T, self.intercept_)], self.temperature_)

@@ -179,29 +179,61 @@ def _fit(
     data: Dataset, rows: np.ndarray, groups: np.ndarray, head: str, params: dict[str, Any], seed: int, search: bool
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """(fitted estimator, parameters that the search chose, one row for each candidate of the search)."""
-    estimator = make_head(head, params, seed)
     features, labels = data.features[rows], data.labels[rows]
-    if not search:
-        return fit_head(estimator, features, labels), {}, []
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import GridSearchCV
+    if search:
+        return search_head(head, params, seed, features, labels, groups[rows])
+    return fit_head(make_head(head, params, seed), features, labels), {}, []
 
+
+def search_head(
+    head: str, params: dict[str, Any], seed: int, features: np.ndarray, labels: np.ndarray, groups: np.ndarray
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
+
+    features: (n, d) float32; labels, groups: (n,). Returns (fitted estimator, parameters that were chosen, a row for
+    each candidate with its parameters and the mean and deviation of its accuracy). Raises UserError where nothing is
+    left to search.
+    """
+    estimator = make_head(head, params, seed)
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
-    searched = GridSearchCV(estimator, grid, cv=GroupedFolds(SEARCH_FOLDS, seed), refit=False, error_score="raise")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # announced below, if it is that of the best candidate
-        searched.fit(features, labels, groups=groups[rows])
-    results = searched.cv_results_
+    candidates, accuracies = _search(estimator, grid, features, labels, groups, GroupedFolds(SEARCH_FOLDS, seed))
     table = [
         {"params": chosen, "accuracy": float(mean), "std": float(std)}
-        for chosen, mean, std in zip(
-            results["params"], results["mean_test_score"], results["std_test_score"], strict=True
-        )
+        for chosen, mean, std in zip(candidates, accuracies.mean(axis=1), accuracies.std(axis=1), strict=True)
     ]
-    best = searched.best_params_
+    best = candidates[int(accuracies.mean(axis=1).argmax())]  # the first of equals
     return fit_head(make_head(head, params | best, seed), features, labels), best, table
+
+
+def _search(
+    estimator: Any,
+    grid: dict[str, list[Any]],
+    features: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    splitter: GroupedFolds,
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """(candidates, their accuracies (candidates, folds)).
+
+    A candidate whose solver stopped early is not announced: it is, by the fit that follows, if it is the best one.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import GridSearchCV, ParameterGrid
+
+    from classify.paths import PathHead
+
+    if isinstance(estimator, PathHead) and [*grid] == [estimator.walked]:
+        (values,) = grid.values()
+        splits = splitter.split(features, labels, groups)
+        return [*ParameterGrid(grid)], estimator.path_accuracies(features, labels, values, splits)
+    searched = GridSearchCV(estimator, grid, cv=splitter, refit=False, error_score="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        searched.fit(features, labels, groups=groups)
+    results = searched.cv_results_
+    return results["params"], np.column_stack([results[f"split{fold}_test_score"] for fold in range(splitter.k)])
 
 
 @contextmanager

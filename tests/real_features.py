@@ -37,6 +37,11 @@ def digits() -> Data:
     return _frozen(X[chosen].astype(np.float32), y[chosen])
 
 
+def with_products(X: np.ndarray) -> np.ndarray:
+    """Rows (n, d) and the products of any two of their features: (n, d + d * d)."""
+    return np.hstack([X, (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)])
+
+
 def _frozen(X: np.ndarray, y: np.ndarray) -> Data:
     X.flags.writeable = y.flags.writeable = False
     return X, y

@@ -1,0 +1,118 @@
+"""Heads of hyperplanes, and the search for the strength of their regularisation: one set of coordinates for all fits.
+
+Where the coordinates are found from all rows, held-out ones among them, nothing leaks: they are isometries found
+without a label (`classify.coordinates`), and the planes are fitted on the training rows alone.
+"""
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from classify.base import ClassWeight, FeatureHead, Labels, Seed
+from classify.calibrated import out_of_fold_temperature
+from classify.coordinates import Coordinates
+from classify.descent import Descent, Fit
+from classify.losses import Loss
+from classify.numerics import Floats, by_class
+from classify.split import Split
+
+
+class PathHead(FeatureHead):
+    """A head of hyperplanes that finds them for many values of one parameter in little more time than for one.
+
+    walked: the name of that parameter; None where the other parameters do not let it.
+    """
+
+    walked: str | None
+    class_weight: ClassWeight
+
+    @abstractmethod
+    def _coordinates(self, rows: Floats) -> Coordinates:
+        """Coordinates of normalised rows (n, d) in which this head looks for its planes."""
+
+    @abstractmethod
+    def _walk(
+        self,
+        points: Coordinates,
+        rows: Floats,
+        labels: Labels,
+        weights: Floats,
+        values: list[float],
+        start: Floats | None = None,
+    ) -> Iterator[Fit]:
+        """The planes for each of some ascending values of the walked parameter, `start` being near the first.
+
+        rows: (n, r), all or some of those of `points`; labels and weights (n,) are theirs.
+        """
+
+    def _fit_planes(self, rows: Floats, labels: Labels) -> tuple[Coordinates, Floats, Fit]:
+        """Set `coef_` and `intercept_`; returns what `_temperature` asks for.
+
+        Warns with ConvergenceWarning where the solver stopped early.
+        """
+        points = self._coordinates(rows)
+        weights = self._row_weights(self.class_weight, labels)
+        (fit,) = self._walk(points, points.rows, labels, weights, self._value())
+        if not fit.converged:
+            warnings.warn(f"stopped after max_iter={fit.n_iter} steps", ConvergenceWarning, stacklevel=2)
+        self.coef_, self.intercept_ = points.hyperplanes(fit.planes)
+        return points, weights, fit
+
+    def _temperature(self, points: Coordinates, labels: Labels, weights: Floats, fit: Fit, seed: Seed) -> float:
+        """The temperature of planes, from fits on parts of the same points that are looked for from these planes."""
+
+        def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
+            (inner,) = self._walk(points, points.rows[train], labels[train], weights[train], self._value(), fit.planes)
+            return points.rows[held_out] @ inner.planes
+
+        return out_of_fold_temperature(decide, labels, weights, seed)
+
+    def _value(self) -> list[float]:
+        return [getattr(self, str(self.walked))]
+
+    def path_accuracies(self, X: ArrayLike, y: ArrayLike, values: list[float], splits: Iterable[Split]) -> Floats:
+        """Accuracies (values, splits) of fits on the training rows of each split about its held-out ones.
+
+        What `GridSearchCV` finds, fitting each value of the walked parameter from the one before. `self` stays as
+        it is.
+        """
+        head = clone(self)
+        rows = np.asarray(X, np.float32)
+        head.classes_, labels = np.unique(y, return_inverse=True)
+        order = np.argsort(values)
+        ascending = [values[number] for number in order]
+        accuracies = []
+        points = None
+        for train, held_out in splits:
+            if points is None or self.normalize == "standard":
+                head._learn_scale(rows[train])
+                points = head._coordinates(head._normalized(rows))
+            weights = head._row_weights(self.class_weight, labels[train])
+            fits = head._walk(points, points.rows[train], labels[train], weights, ascending)
+            decided = (by_class(points.rows[held_out] @ fit.planes).argmax(axis=1) for fit in fits)
+            accuracies.append([np.mean(found == labels[held_out]) for found in decided])
+        return np.array(accuracies).T[np.argsort(order)]
+
+
+def descents(
+    points: Coordinates, rows: Floats, loss: Loss, values: list[float], start: Floats | None, tol: float, max_iter: int
+) -> Iterator[Fit]:
+    """The planes for each of some ascending values of C, the inverse of the penalty.
+
+    Each is looked for from where the last two point, as if planes went with the logarithm of C.
+    """
+    planes = np.zeros((rows.shape[1], loss.outputs), rows.dtype) if start is None else start
+    drift, before = np.zeros_like(planes), None
+    for C in values:
+        lead = math.log(C / before) if before else 0.0
+        fit = Descent(rows, points.spread, loss, points.penalised / C).minimum(planes + lead * drift, tol, max_iter)
+        if before:
+            drift = (fit.planes - planes) / lead
+        planes, before = fit.planes, C
+        yield fit
