@@ -186,11 +186,11 @@ def _fit(
 
 
 def search_head(
-    head: str, params: dict[str, Any], seed: int, features: np.ndarray, labels: np.ndarray, groups: np.ndarray
+    head: str, params: dict[str, Any], seed: int, features: Rows, labels: np.ndarray, groups: np.ndarray
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
 
-    features: (n, d) float32; labels, groups: (n,). Returns (fitted estimator, parameters that were chosen, a row for
+    features: (n, d); labels, groups: (n,). Returns (fitted estimator, parameters that were chosen, a row for
     each candidate with its parameters and the mean and deviation of its accuracy). Raises UserError where nothing is
     left to search.
     """
@@ -210,7 +210,7 @@ def search_head(
 def _search(
     estimator: Any,
     grid: dict[str, list[Any]],
-    features: np.ndarray,
+    features: Rows,
     labels: np.ndarray,
     groups: np.ndarray,
     splitter: GroupedFolds,
