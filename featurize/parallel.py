@@ -13,14 +13,16 @@ Result = TypeVar("Result")
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int, threads: int = THREADS
+) -> Iterator[Result]:
     """`function(item)` for each item, computed in threads, yielded in the order of `items`.
 
     At most `ahead` results exist before they are asked for. An exception of `function` is raised at its place;
     leaving early cancels what has not begun, and waits for what has.
     """
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
