@@ -32,6 +32,8 @@ class Featurizer(TransformerMixin, BaseEstimator):
         weights: str | None = None,
         resize: str = "antialias",
         preprocess: str | None = None,
+        precision: str = "float32",
+        engine: str = "auto",
         cache_dir: str = ".features",
     ):
         self.backbone = backbone
@@ -41,6 +43,8 @@ class Featurizer(TransformerMixin, BaseEstimator):
         self.weights = weights
         self.resize = resize
         self.preprocess = preprocess
+        self.precision = precision
+        self.engine = engine
         self.cache_dir = cache_dir
 
     def fit(self, X: Sequence[Any], y: Any = None) -> "Featurizer":  # noqa: ARG002
