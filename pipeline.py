@@ -57,8 +57,9 @@ def features(
 
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, engine, as in
     `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
-    `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is called with (stage, done, total). Without `data` and
-    labels: the photographs of `classify.surfaces` in ./surfaces, with the backbone nano unless another one is named.
+    `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is
+    called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
+    with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
     fingerprint and features (the folder of the rows). Raises UserError for what the caller can mend.
