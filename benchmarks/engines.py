@@ -6,13 +6,12 @@ FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Features of
 float32, each in a cache of its own: the smallest cosine between the two rows of a picture, and how many pictures of a
 set are given another label by the default logistic regression, each while it is held out of the five folds: fitted on
 the rows of the one engine, applied to those of both. Accuracy in float32 and in bfloat16 as in accuracy.py: on the
-set's own split, else in five folds; bfloat16 only where this version and this processor have it.
+set's own split, else in five folds; bfloat16 only where the processor has it.
 """
 
 import argparse
 import datetime
 import os
-import sys
 import tempfile
 from typing import Any
 
@@ -23,6 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 
 import pipeline
 from classify.heads import fit_head, make_head
+from featurize.openvino_graph import has_bf16
 
 ENGINES = {"openvino": {"engine": "openvino"}, "tensorflow": {"engine": "tensorflow"}}
 HALF = {"engine": "openvino", "precision": "bf16"}
@@ -37,27 +37,14 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS), help="names of sets, parted by commas")
     given = parser.parse_args()
     spec = {"backbone": given.backbone, "weights": given.weights}
-    if reason := why_no_bfloat16():
-        print(f"no bfloat16: {reason}", file=sys.stderr)
+    half = has_bf16()
     print(f"{given.backbone}, {datetime.date.today()}\n")
     print(f"| {' | '.join(HEADINGS)} |")
     print("|---" * len(HEADINGS) + "|")
     with tempfile.TemporaryDirectory() as caches:
         for name in given.sets.split(","):
-            cells = compare(os.path.join(given.folder, name), SETS[name], spec, caches, half=not reason)
+            cells = compare(os.path.join(given.folder, name), SETS[name], spec, caches, half=half)
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
-
-
-def why_no_bfloat16() -> str:
-    """The reason, "" where there is bfloat16."""
-    from featurize.resolve import SpecOptions
-
-    if "precision" not in SpecOptions.__annotations__:
-        return "this version has no precision to choose"
-    import openvino
-
-    has = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "" if has else "this processor has none"
 
 
 def compare(data: str, options: dict[str, Any], spec: dict[str, Any], caches: str, half: bool) -> list[str]:

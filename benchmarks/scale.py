@@ -203,14 +203,13 @@ def _folder_of(pictures: list[Path]) -> Path:
 
 
 def _photographs(folder: Path, count: int) -> list[str]:
-    """A photograph of 600 x 400 pixels as often as asked for, each time a little different."""
+    """A photograph of 600 x 400 pixels as often as asked for, each file with another comment."""
     import skimage
 
-    paths = [str(folder / f"photograph{number}.png") for number in range(count)]
+    paths = [str(folder / f"photograph{number}.jpg") for number in range(count)]
     with Image.open(Path(skimage.__file__).parent / "data" / "coffee.png") as photograph:
         for number, path in enumerate(paths):
-            photograph.putpixel((0, 0), (number % 256, number // 256, 0))
-            photograph.save(path)
+            photograph.save(path, quality=92, comment=str(number))
     return paths
 
 

@@ -49,13 +49,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRows:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
     """How often each block of each shard has been read."""
     counted: Counter[tuple[str, int]] = Counter()
-    read_block = Shard._read_block
+    read_blocks = Shard._read_blocks
 
     def counting(self: Shard, file: int, block: int, into: np.ndarray) -> None:
-        counted[self.path, block] += 1
-        read_block(self, file, block, into)
+        counted.update((self.path, block + number) for number in range(-(-len(into) // self.block_rows)))
+        read_blocks(self, file, block, into)
 
-    monkeypatch.setattr(Shard, "_read_block", counting)
+    monkeypatch.setattr(Shard, "_read_blocks", counting)
     return counted
 
 
