@@ -3,16 +3,19 @@
 import faulthandler
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cached_rows
+import numpy as np
 import pytest
 import real_features
 import skimage
 from PIL import Image
 
+from cache.shard import Shard
 from cache.store import FeatureStore
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -85,3 +88,17 @@ def no_hang() -> Iterator[None]:
     faulthandler.dump_traceback_later(120, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
+    """How often each block of each shard has been read."""
+    counted: Counter[tuple[str, int]] = Counter()
+    read_blocks = Shard._read_blocks
+
+    def counting(self: Shard, file: int, block: int, into: np.ndarray) -> None:
+        counted.update((self.path, block + number) for number in range(-(-len(into) // self.block_rows)))
+        read_blocks(self, file, block, into)
+
+    monkeypatch.setattr(Shard, "_read_blocks", counting)
+    return counted

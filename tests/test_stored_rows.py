@@ -8,7 +8,6 @@ import pytest
 from cached_rows import PROVENANCE, SPEC, damage, keys, rows, shards
 
 from cache.errors import UserError
-from cache.shard import Shard
 from cache.store import FeatureStore
 from cache.stored_rows import PARTS, StoredRows
 
@@ -25,20 +24,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     for first, last in ((0, 2048), (2048, 4096), (4096, COUNT)):
         store.commit(features[first:last], digests[first:last], PROVENANCE)
     return store
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
-    """How often each block of each shard has been read."""
-    counted: Counter[tuple[str, int]] = Counter()
-    read_blocks = Shard._read_blocks
-
-    def counting(self: Shard, file: int, block: int, into: np.ndarray) -> None:
-        counted.update((self.path, block + number) for number in range(-(-len(into) // self.block_rows)))
-        read_blocks(self, file, block, into)
-
-    monkeypatch.setattr(Shard, "_read_blocks", counting)
-    return counted
 
 
 def stored(store: FeatureStore, memory: int = PARTS * 640 * ROW_BYTES) -> StoredRows:

@@ -19,7 +19,6 @@ import cache.shard
 import featurize.memory
 import pipeline
 from cache.errors import UserError
-from cache.shard import Shard
 from cache.store import FeatureStore
 from cache.stored_rows import PARTS, StoredRows
 from classify.heads import HEADS, make_head
@@ -43,20 +42,6 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRows:
         for chosen in np.split(order, [200, 400]):
             store.commit(X[chosen], digests[chosen], PROVENANCE)
     return StoredRows(store, digests, PARTS * AT_ONCE * X[0].nbytes)
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
-    """How often each block of each shard has been read."""
-    counted: Counter[tuple[str, int]] = Counter()
-    read_blocks = Shard._read_blocks
-
-    def counting(self: Shard, file: int, block: int, into: np.ndarray) -> None:
-        counted.update((self.path, block + number) for number in range(-(-len(into) // self.block_rows)))
-        read_blocks(self, file, block, into)
-
-    monkeypatch.setattr(Shard, "_read_blocks", counting)
-    return counted
 
 
 @pytest.fixture
