@@ -21,12 +21,12 @@ from classify.base import (
 )
 from classify.coordinates import Coordinates, coordinates
 from classify.descent import Fit, precision
-from classify.losses import SoftmaxLoss, sides
+from classify.losses import Loss, SoftmaxLoss, sides
 from classify.numerics import Floats
-from classify.paths import PathHead, descents
+from classify.paths import DescentHead, PathHead
 
 
-class LogRegHead(PathHead, LayeredHead):
+class LogRegHead(DescentHead, LayeredHead):
     """Logistic regression, with the optimum of scikit-learn's, on normalised features.
 
     C: inverse strength of the regularisation. tol: how far from the optimal hyperplanes, as a share of their length,
@@ -66,17 +66,8 @@ class LogRegHead(PathHead, LayeredHead):
     def _coordinates(self, rows: Floats) -> Coordinates:
         return coordinates(rows, free_intercept=True, uncorrelated=True, dtype=precision(self.tol))
 
-    def _walk(
-        self,
-        points: Coordinates,
-        rows: Floats,
-        labels: Labels,
-        weights: Floats,
-        values: list[float],
-        start: Floats | None = None,
-    ) -> Iterator[Fit]:
-        loss = SoftmaxLoss(labels, weights.astype(rows.dtype))
-        return descents(points, rows, loss, values, start, self.tol, self.max_iter)
+    def _loss(self, labels: Labels, weights: Floats) -> Loss:
+        return SoftmaxLoss(labels, weights)
 
     def arrays(self) -> ArrayHead:
         return self._array_head([(self.coef_.T, self.intercept_)])

@@ -100,6 +100,29 @@ class PathHead(FeatureHead):
         return np.array(accuracies).T[np.argsort(order)]
 
 
+class DescentHead(PathHead):
+    """A head whose planes have the least of some loss, with a penalty of 1 / C: what is walked is C."""
+
+    tol: float
+    max_iter: int
+
+    @abstractmethod
+    def _loss(self, labels: Labels, weights: Floats) -> Loss:
+        """The loss of decisions about rows with these labels and weights (n,)."""
+
+    def _walk(
+        self,
+        points: Coordinates,
+        rows: Floats,
+        labels: Labels,
+        weights: Floats,
+        values: list[float],
+        start: Floats | None = None,
+    ) -> Iterator[Fit]:
+        loss = self._loss(labels, weights.astype(rows.dtype))
+        return descents(points, rows, loss, values, start, self.tol, self.max_iter)
+
+
 def descents(
     points: Coordinates, rows: Floats, loss: Loss, values: list[float], start: Floats | None, tol: float, max_iter: int
 ) -> Iterator[Fit]:

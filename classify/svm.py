@@ -1,6 +1,5 @@
 """Support vector machines with honest probabilities."""
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -23,13 +22,13 @@ from classify.base import (
 )
 from classify.calibrated import out_of_fold_temperature
 from classify.coordinates import Coordinates, coordinates
-from classify.descent import Fit, precision
-from classify.losses import SquaredHingeLoss, sides
+from classify.descent import precision
+from classify.losses import Loss, SquaredHingeLoss, sides
 from classify.numerics import Floats, Layers, decisions, probabilities
-from classify.paths import PathHead, descents
+from classify.paths import DescentHead
 
 
-class SVMHead(PathHead):
+class SVMHead(DescentHead):
     """Support vector machine, one class against the rest, with probabilities from a temperature.
 
     kernel: `linear` (squared hinge loss, the optimum of scikit-learn's LinearSVC) or `rbf`, which keeps the training
@@ -88,17 +87,8 @@ class SVMHead(PathHead):
     def _coordinates(self, rows: Floats) -> Coordinates:
         return coordinates(rows, free_intercept=False, uncorrelated=True, dtype=precision(self.tol))
 
-    def _walk(
-        self,
-        points: Coordinates,
-        rows: Floats,
-        labels: Labels,
-        weights: Floats,
-        values: list[float],
-        start: Floats | None = None,
-    ) -> Iterator[Fit]:
-        loss = SquaredHingeLoss(labels, weights.astype(rows.dtype))
-        return descents(points, rows, loss, values, start, self.tol, self.max_iter)
+    def _loss(self, labels: Labels, weights: Floats) -> Loss:
+        return SquaredHingeLoss(labels, weights)
 
     def _fit_rbf(self, rows: Floats, labels: Labels) -> None:
         weights = self._row_weights(self.class_weight, labels)
