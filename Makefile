@@ -10,7 +10,7 @@ SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} 
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 
-.PHONY: help venv demo features train evaluate predict bench bench-peers test lint clean
+.PHONY: help venv demo features train evaluate predict bench bench-peers test torture lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-peers: ## Install what `make bench` compares with besides, in benchmarks/.
 
 test: $(VENV)/.installed-test ## Run the tests
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+torture: $(VENV)/.installed-test ## Run every count of RELIABILITY.md (an hour); ARGS="--seed 1 --photos FOLDER"
+	$(VENV)/bin/python -m pytest tests/reliability --full --durations 20 $(ARGS)
 
 lint: $(VENV)/.installed-test ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -25,6 +25,15 @@ BUNDLED = Path(skimage.__file__).parent / "data"
 SPEC: dict[str, Any] = {"backbone": "nano"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("reliability", "what tests/reliability proves, and with what")
+    group.addoption("--full", action="store_true", help="every count of RELIABILITY.md: an hour, not a minute")
+    group.addoption("--seed", type=int, default=0, help="other random kills, flipped bits, splits")
+    group.addoption("--photos", type=Path, help="folder of photographs to use instead of scikit-image's")
+    group.addoption("--hostile", type=Path, help="folder of hostile files to try besides")
+    group.addoption("--record", action="store_true", help="write the figures into RELIABILITY.md")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real weights and photographs beside the repository; tests that need it are skipped without it."""
