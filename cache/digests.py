@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -108,6 +109,21 @@ class DigestTable:
             log.warning("%s cannot be written (%s): files will be hashed again next time", self.path, error)
             self._discard_if_damaged(error)
 
+    def check(self) -> bool:
+        """False where the table was damaged, announced, and has been deleted: files are hashed again."""
+        if not os.path.exists(self.path):
+            return True
+        try:
+            with contextlib.closing(self._connect()) as connection:
+                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        except sqlite3.Error as error:
+            log.warning("%s cannot be read (%s): files are hashed", self.path, error)
+            self._discard_if_damaged(error)
+            return os.path.exists(self.path)
+        return True
+
     def _recorded(self, paths: Sequence[str]) -> Iterator[tuple[str, Stamp, bytes]]:
         """(path, stamp, digest) of those `paths` that the table knows, some at a time: memory stays the same."""
         if not os.path.exists(self.path):
@@ -128,6 +144,8 @@ class DigestTable:
                 self._discard_if_damaged(error)
 
     def _connect(self) -> sqlite3.Connection:
+        if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
+            raise sqlite3.OperationalError("not a regular file")  # a link could lead to somebody's own tables
         # opens for reading only, by itself, where the file or the folder may not be written
         return sqlite3.connect(self.path, timeout=30)
 

@@ -4,8 +4,9 @@ import os
 
 import numpy as np
 
+from cache.folders import stored_specs
 from cache.spec import FeatureSpec
-from cache.store import FeatureStore, stored_specs
+from cache.store import FeatureStore
 
 
 def explain(

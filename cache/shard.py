@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its speed
 
+from cache.plain import open_plain
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 FORMAT = 1
@@ -38,12 +39,16 @@ MOST_BLOCK_BYTES = 2**30
 
 
 class DamagedShardError(Exception):
-    """A shard whose content is not what was committed. `path` names it, the message says what is wrong."""
+    """A shard whose content is not what was committed. `path` names it, the message says what is wrong.
+
+    rows_lost: how many rows no other shard has; None where nobody has looked, or the shard's keys cannot be read.
+    """
 
     def __init__(self, path: str, reason: str):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+        self.rows_lost: int | None = None
 
 
 def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, provenance: dict[str, Any]) -> memoryview:
@@ -121,7 +126,7 @@ class Shard:
         scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
         columns = (blocks, lengths, starts, stops, places[starts], whole)
         straight: list[tuple[int, int, int]] = []  # (first block, place, rows) of whole blocks one after the other
-        with open(self.path, "rb", buffering=0) as file:
+        with _open(self.path) as file:
             for block, count, start, stop, place, is_whole in zip(*(each.tolist() for each in columns), strict=True):
                 if not is_whole:
                     self._read_blocks(file.fileno(), block, scratch[:count])
@@ -139,7 +144,7 @@ class Shard:
     def verify(self) -> None:
         """Read and check every row. Raises `DamagedShardError`, and `OSError` where the file is gone."""
         scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
-        with open(self.path, "rb", buffering=0) as file:
+        with _open(self.path) as file:
             for block in range(len(self.checksums)):
                 count = min(self.block_rows, len(self) - block * self.block_rows)
                 self._read_blocks(file.fileno(), block, scratch[:count])
@@ -180,10 +185,8 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
     HDF5 would fetch from elsewhere (external, virtual, compressed) or that the file is too small to hold.
     Raises `OSError` where the file is missing or cannot be opened: that says nothing about its content.
     """
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise DamagedShardError(path, "not a regular file")
     # opened here, not by HDF5: its errors do not tell damage from a lack of permission or of file descriptors
-    with open(path, "rb", buffering=0) as raw:
+    with _open(path) as raw:
         try:
             with contextlib.closing(_open_hdf5(path, raw)) as file:
                 found = _read_header(path, os.fstat(raw.fileno()).st_size, file, raw.fileno())
@@ -193,6 +196,13 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
     if spec is not None and found.spec != spec:
         raise DamagedShardError(path, f"belongs to another spec ({found.spec.folder})")
     return found
+
+
+def _open(path: str) -> io.FileIO:
+    try:
+        return open_plain(path)
+    except ValueError as error:
+        raise DamagedShardError(path, str(error)) from error
 
 
 def _open_hdf5(path: str, raw: io.FileIO) -> h5py.h5f.FileID:

@@ -1,6 +1,7 @@
 """The rows of one spec: a folder of immutable shards that any number of processes may add to.
 
-A shard's presence under its final name is its commit; a committed shard is never opened for writing again.
+A shard's presence under its final name is its commit; a committed shard is never opened for writing again. Names of
+shards are never used twice, so nobody overwrites what another has stored, with a lock or without one.
 """
 
 import contextlib
@@ -16,10 +17,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from cache.atomic import TEMPORARY_SUFFIX, make_folder, write_atomically
 from cache.index import KeyIndex, comparable
+from cache.lock import holding
+from cache.plain import open_plain
 from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
@@ -85,20 +87,14 @@ class FeatureStore:
         Where it cannot be renamed (a read-only folder), this store does without it from now on.
         """
         name = os.path.basename(damage.path)
-        try:
-            os.replace(damage.path, damage.path + DAMAGED_SUFFIX)
-            log.warning("damaged shard set aside as %s%s: %s", damage.path, DAMAGED_SUFFIX, damage.reason)
-        except FileNotFoundError:
-            log.info("damaged shard is gone already: %s", damage)
-        except OSError as error:
-            log.warning("damaged shard passed over: %s (it cannot be renamed: %s)", damage, error.strerror)
+        if not set_aside(damage):
             self._passed_over.add(name)
         self._shards = {other: shard for other, shard in self._shards.items() if other != name}
 
     def check(self) -> tuple[list[Shard], list[DamagedShardError]]:
         """The shards that are whole, every row of them read and checked, and the damage, which is set aside."""
         shards, damaged = self.examine()
-        whole = []
+        whole, broken = [], []
         for shard in shards:
             try:
                 shard.verify()
@@ -106,7 +102,10 @@ class FeatureStore:
             except FileNotFoundError:
                 continue  # merged by a compaction, which has checked what it wrote
             except DamagedShardError as error:
-                damaged.append(error)
+                broken.append((shard, error))
+        for shard, error in broken:
+            error.rows_lost = int((KeyIndex().locate(whole, shard.digests)[0] < 0).sum())
+            damaged.append(error)
         for damage in damaged:
             self.set_aside(damage)
         return whole, damaged
@@ -191,7 +190,7 @@ class FeatureStore:
         return len(new)
 
     def _write(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> None:
-        self._write_spec()
+        self.write_spec()
         path = os.path.join(self.folder, f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}{SHARD_SUFFIX}")
         image = encode_shard(rows, digests, self.spec, provenance)
         write_atomically(path, image, self._read_back)
@@ -202,21 +201,19 @@ class FeatureStore:
         except DamagedShardError as damage:  # not of the cache, but of what was to be added: the disk does not keep it
             raise OSError(errno.EIO, damage.reason) from damage
 
-    def _write_spec(self) -> None:
+    def write_spec(self) -> None:
+        """Write the folder's `spec.json`, unless it is there and right. Raises `OSError` where that is impossible."""
         path = os.path.join(self.folder, SPEC_FILE)
         record = json.dumps({"fingerprint": self.spec.fingerprint, "spec": self.spec.to_json()}, indent=2).encode()
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        with contextlib.suppress(FileNotFoundError, ValueError), open_plain(path) as file:
             if file.read(len(record) + 1) == record:
                 return
         write_atomically(path, record)
 
-    def lock(self, name: str = ".commit") -> FileLock:
-        """A kernel lock of this spec's folder: it falls with its holder, however that dies.
-
-        Who holds it may take it again in the same thread; other threads and processes wait.
-        """
+    def lock(self, name: str = ".commit", waiting: str = "") -> contextlib.AbstractContextManager[bool]:
+        """A lock of this spec's folder, as `cache.lock.holding` has it."""
         make_folder(self.folder)
-        return FileLock(os.path.join(self.folder, f"{name}.lock"), is_singleton=True)
+        return holding(os.path.join(self.folder, f"{name}.lock"), waiting)
 
     def compact(self, shard_rows: int, keep: set[bytes] | None = None) -> tuple[int, int]:
         """Merge small shards up to `shard_rows` rows (and 128 MiB); with `keep`, drop the rows of all other digests.
@@ -225,55 +222,60 @@ class FeatureStore:
         damaged one. Each new shard is committed before the old ones are removed, so a kill in between leaves rows
         stored twice, never none; doubles go at the next compaction.
         """
-        with self.lock():
-            shards = self.check()[0]
-            seen: set[bytes] = set()
-            kept = [(shard, _kept(shard, keep, seen)) for shard in shards]
-            for group in _groups(kept, shard_rows):
-                if len(group) == 1 and len(group[0][1]) == len(group[0][0]):
-                    continue
-                if any(len(rows) for _, rows in group):
-                    self._write(
-                        np.concatenate([shard.read(rows) for shard, rows in group]),
-                        np.concatenate([shard.digests[rows] for shard, rows in group]),
-                        group[-1][0].provenance,
-                    )
-                for shard, _ in group:
-                    with contextlib.suppress(FileNotFoundError):  # set aside meanwhile by a reader whose disk failed
-                        os.unlink(shard.path)
-            return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
+        with self.lock() as alone:
+            while True:
+                with contextlib.suppress(FileNotFoundError, DamagedShardError):  # a shard has gone since it was checked
+                    return self._compact(shard_rows, keep, alone)
+
+    def _compact(self, shard_rows: int, keep: set[bytes] | None, alone: bool) -> tuple[int, int]:
+        """Where there is no lock, not `alone`, another may be at the same shards, with other plans.
+
+        Nobody may then rely on a shard that he has not written himself: one is removed only when all of its rows that
+        stay are in new shards of this call. So the newest shard with a row is removed by nobody, as who removes one
+        has seen it and written a newer one since.
+        """
+        shards = self.check()[0]
+        seen: set[bytes] = set()
+        kept = [(shard, _kept(shard, keep, seen)) for shard in shards]
+        rewrite_all = not alone and any(len(rows) < len(shard) for shard, rows in kept)
+        merged = [group for group in _groups(kept, shard_rows) if rewrite_all or not _is_one_whole_shard(group)]
+        replaced: list[Shard] = []
+        for group in merged:
+            if any(len(rows) for _, rows in group):
+                self._write(
+                    np.concatenate([shard.read(rows) for shard, rows in group]),
+                    np.concatenate([shard.digests[rows] for shard, rows in group]),
+                    group[-1][0].provenance,
+                )
+            replaced += [shard for shard, _ in group]
+            while replaced and (alone or group is merged[-1]):
+                with contextlib.suppress(FileNotFoundError):  # set aside meanwhile by a reader whose disk failed
+                    os.unlink(replaced.pop().path)
+        return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
 
     def leftovers(self) -> list[str]:
         """Temporary files of killed processes, and damaged shards that were set aside.
 
-        Safe to delete while holding `lock`, which every writer of temporary files holds.
+        The temporary ones may be deleted while holding a real `lock`, which every writer of such files holds.
         """
         with contextlib.suppress(FileNotFoundError):
-            names = sorted(os.listdir(self.folder))
-            return [os.path.join(self.folder, n) for n in names if n.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
+            entries = sorted(os.scandir(self.folder), key=lambda entry: entry.name)
+            ours = [entry for entry in entries if entry.name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
+            return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]  # what is in it is not ours
         return []
 
 
-def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
-    """The stores below `cache_dir`, by name of folder; a folder whose `spec.json` is not its own is announced."""
+def set_aside(damage: DamagedShardError) -> bool:
+    """Rename a damaged shard; False, announced, where that is impossible."""
     try:
-        folders = sorted(entry.path for entry in os.scandir(cache_dir) if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for folder in folders:
-        path = os.path.join(folder, SPEC_FILE)
-        try:
-            with open(path, "rb") as file:
-                spec = FeatureSpec.from_json(json.load(file)["spec"])
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            log.warning("passed over %s: its %s cannot be read (%s)", folder, SPEC_FILE, error)
-            continue
-        if spec.folder != os.path.basename(folder):
-            log.warning("passed over %s: its %s is that of %s", folder, SPEC_FILE, spec.folder)
-            continue
-        yield FeatureStore(cache_dir, spec)
+        os.replace(damage.path, damage.path + DAMAGED_SUFFIX)
+        log.warning("damaged shard set aside as %s%s: %s", damage.path, DAMAGED_SUFFIX, damage.reason)
+    except FileNotFoundError:
+        log.info("damaged shard is gone already: %s", damage)
+    except OSError as error:
+        log.warning("damaged shard passed over: %s (it cannot be renamed: %s)", damage, error.strerror)
+        return False
+    return True
 
 
 def _kept(shard: Shard, keep: set[bytes] | None, seen: set[bytes]) -> np.ndarray:
@@ -302,6 +304,11 @@ def _groups(kept: list[tuple[Shard, np.ndarray]], shard_rows: int) -> Iterator[l
         yield group
 
 
+def _is_one_whole_shard(group: list[tuple[Shard, np.ndarray]]) -> bool:
+    return len(group) == 1 and len(group[0][1]) == len(group[0][0])
+
+
 def _origin(shard: Shard) -> str:
-    """What a shard's rows were computed with: its provenance, but for the time."""
-    return json.dumps({name: value for name, value in shard.provenance.items() if name != "written"}, sort_keys=True)
+    """What a shard's rows were computed with: its provenance, but for the time, and the shape of a row."""
+    provenance = {name: value for name, value in shard.provenance.items() if name != "written"}
+    return json.dumps([provenance, shard.row_shape], sort_keys=True)

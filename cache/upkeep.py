@@ -1,11 +1,17 @@
 """Looking after a cache: what is in it, whether it is whole, and what may go."""
 
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from cache.atomic import TEMPORARY_SUFFIX
+from cache.digests import DigestTable
+from cache.folders import recorded_spec, shards_of_nothing, spec_folders, spec_of_shards, stored_specs
 from cache.shard import DamagedShardError
-from cache.store import stored_specs
+from cache.store import SPEC_FILE, FeatureStore
+
+log = logging.getLogger("bottleneck")
 
 
 def listing(cache_dir: str) -> dict[str, Any]:
@@ -32,33 +38,72 @@ def listing(cache_dir: str) -> dict[str, Any]:
 
 @dataclass
 class Verification:
-    """What `verify` found: whole shards and their rows, and the damage, a shard each."""
+    """What `verify` found.
 
-    shards: int
-    rows: int
-    damaged: list[DamagedShardError]
+    shards, rows: what is whole. damaged: what is lost, a shard each. mended: files that were damaged or missing and
+    held nothing that is not known otherwise. temporary, set_aside: what killed runs and earlier damage have left.
+    """
+
+    shards: int = 0
+    rows: int = 0
+    damaged: list[DamagedShardError] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    temporary: list[str] = field(default_factory=list)
+    set_aside: list[str] = field(default_factory=list)
 
 
 def verify(cache_dir: str) -> Verification:
-    """Read every row of every shard and check it; damaged shards are set aside, so their rows are computed again."""
-    found = Verification(0, 0, [])
-    for store in stored_specs(cache_dir):
+    """Read every row of every shard and check it; damaged shards are set aside, so their rows are computed again.
+
+    A `spec.json` that is damaged or missing is written anew, from the shards beside it, and a damaged table of digests
+    deleted, unless the cache may only be read.
+    """
+    found = Verification()
+    for folder in spec_folders(cache_dir):
+        recorded = recorded_spec(folder)
+        spec = recorded or spec_of_shards(folder)
+        if spec is None:
+            found.damaged += (damaged := shards_of_nothing(folder))
+            for damage in damaged:
+                set_aside(damage)
+            continue
+        store = FeatureStore(cache_dir, spec)
+        for path in store.leftovers():
+            (found.temporary if path.endswith(TEMPORARY_SUFFIX) else found.set_aside).append(path)
         shards, damaged = store.check()
         found.shards += len(shards)
         found.rows += sum(map(len, shards))
         found.damaged += damaged
+        if not recorded and _mend_spec(store):
+            found.mended.append(os.path.join(folder, SPEC_FILE))
+    table = DigestTable(cache_dir)
+    if not table.check():
+        found.mended.append(table.path)
     return found
+
+
+def _mend_spec(store: FeatureStore) -> bool:
+    try:
+        store.write_spec()
+    except OSError as error:
+        log.warning("%s of %s cannot be written: %s", SPEC_FILE, store.folder, error.strerror)
+        return False
+    return True
 
 
 def collect_garbage(cache_dir: str, shard_rows: int, keep: set[bytes] | None = None) -> dict[str, int]:
     """Delete leftovers of killed runs and damaged shards, merge small shards; returns what went.
 
-    With `keep`, rows of all other digests are dropped.
+    With `keep`, rows of all other digests are dropped. Where there are no locks temporary files stay: a run may be
+    writing them.
     """
     gone = {"files": 0, "rows": 0, "shards": 0}
     for store in stored_specs(cache_dir):
-        with store.lock():
+        with store.lock() as alone:
             for path in store.leftovers():
+                if path.endswith(TEMPORARY_SUFFIX) and not alone:
+                    log.warning("%s stays: without locks nobody knows whether a run is writing it", path)
+                    continue
                 os.unlink(path)
                 gone["files"] += 1
             rows, shards = store.compact(shard_rows, keep)

@@ -22,10 +22,10 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 
 from cache.atomic import make_folder, write_atomically
 from cache.errors import UserError
+from cache.lock import holding
 from cache.spec import FeatureSpec
 from classify.arrays import ArrayHead
 
@@ -114,7 +114,7 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
     path = record_path(model)
     folder, name = os.path.split(os.path.abspath(model))
     make_folder(folder)
-    with FileLock(os.path.join(folder, f".{name}.lock")):
+    with holding(os.path.join(folder, f".{name}.lock")):
         write_atomically(path + ".next", text)
         if arrays is not None:
             write_atomically(arrays_path(model), arrays)

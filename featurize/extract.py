@@ -8,13 +8,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from cache.digests import DigestTable
 from cache.errors import UserError
@@ -35,6 +34,7 @@ log = logging.getLogger("bottleneck")
 
 SHARD_ROWS = 2048
 MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
+WAITING = "another run is computing features of this spec: waiting for it"
 
 
 class Extractor:
@@ -71,7 +71,7 @@ class Extractor:
         extraction = Extraction(sources, *digest_sources(sources, self.table, progress))
         missing = self._missing(extraction, extraction.digests.known)
         try:
-            with _waiting(self.store.lock(".run")) if len(missing) > MANY else nullcontext():
+            with self.store.lock(".run", WAITING) if len(missing) > MANY else nullcontext():
                 missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
@@ -251,20 +251,6 @@ def _graph(checked: Resolved, cache_dir: str) -> Graph:
             del _graphs[next(iter(_graphs))]
         _graphs[checked] = open_graph(checked, cache_dir)
     return _graphs[checked]
-
-
-@contextmanager
-def _waiting(lock: FileLock) -> Iterator[None]:
-    """Hold `lock`; says so if that means waiting for another run."""
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("another run is computing features of this spec: waiting for it (%s)", lock.lock_file)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from cache.atomic import make_folder
+from cache.atomic import TEMPORARY_SUFFIX, make_folder
+from cache.lock import holding
+from cache.plain import open_plain
 from featurize.parallel import THREADS
 from featurize.resolve import Resolved
 
@@ -23,6 +25,7 @@ log = logging.getLogger("bottleneck")
 FOLDER = "graphs"  # in the cache
 FILES = ("network.xml", "network.bin")
 DIGESTS = "digests.json"
+LOCK = ".lock"
 BATCH = {"float32": 1, "bf16": 4}
 
 
@@ -105,23 +108,25 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> s
     folder = os.path.join(cache_dir, FOLDER, hashlib.sha256(identity.encode()).hexdigest()[:16])
     if _is_whole(folder, identity):
         return folder
-    log.info("converting %s for OpenVINO, once", checked.spec.backbone)
     make_folder(os.path.dirname(folder))
-    fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=".tmp")
-    try:
-        _convert(build(), fresh, identity)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster: its graph is the same
-            os.rename(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with holding(os.path.join(os.path.dirname(folder), LOCK), "another run is converting a network: waiting for it"):
+        if not _is_whole(folder, identity):
+            log.info("converting %s for OpenVINO, once", checked.spec.backbone)
+            fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=TEMPORARY_SUFFIX)
+            try:
+                _convert(build(), fresh, identity)
+                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # without locks another may have been faster: its graph is the same
+                    os.rename(fresh, folder)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 
 def _identity(checked: Resolved) -> str:
     spec = checked.spec
     fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
-    return json.dumps([*fields, version("openvino"), version("keras"), version("tensorflow")])
+    return json.dumps([*fields, *versions()])
 
 
 def _convert(network: Any, folder: str, identity: str) -> None:
@@ -143,22 +148,29 @@ def _convert(network: Any, folder: str, identity: str) -> None:
 
 def _is_whole(folder: str, identity: str) -> bool:
     """Whether the graph in `folder` is as it was written; damage is announced."""
-    try:
-        with open(os.path.join(folder, DIGESTS), encoding="utf-8") as file:
-            record = json.load(file)
-        digests = record["sha256"]
-        whole = record["made from"] == identity and all(
-            _digest(os.path.join(folder, name)) == digests[name] for name in FILES
-        )
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+    whole = made_from(folder) == identity
+    if not whole and os.path.lexists(folder):
         log.warning("the converted graph in %s is damaged: converting again", folder)
     return whole
 
 
+def made_from(folder: str) -> str | None:
+    """What the graph in `folder` was made from: JSON, the versions last; None unless it is as it was written."""
+    try:
+        with open_plain(os.path.join(folder, DIGESTS)) as file:
+            record = json.load(file)
+        if all(_digest(os.path.join(folder, name)) == record["sha256"][name] for name in FILES):
+            return str(record["made from"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # whatever the reason, there is no graph to use
+    return None
+
+
+def versions() -> list[str]:
+    """Of what converts, as graphs name them."""
+    return [version(library) for library in ("openvino", "keras", "tensorflow")]
+
+
 def _digest(path: str) -> str:
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

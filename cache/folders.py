@@ -1,0 +1,93 @@
+"""Which folders of a cache hold rows, and of which spec: their `spec.json` says so, and so does every shard."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+
+from cache.plain import open_plain
+from cache.shard import DamagedShardError, open_shard
+from cache.spec import FeatureSpec
+from cache.store import SHARD_SUFFIX, SPEC_FILE, FeatureStore
+
+log = logging.getLogger("bottleneck")
+
+MOST_BYTES = 2**16  # of a spec.json
+
+
+def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
+    """The stores below `cache_dir`, by name of folder; a folder that does not tell what is in it is announced."""
+    for folder in spec_folders(cache_dir):
+        spec = recorded_spec(folder)
+        if spec is None and (spec := spec_of_shards(folder)):
+            log.warning("%s has no %s of its own: its shards tell; `cache verify` writes it", folder, SPEC_FILE)
+        if spec:
+            yield FeatureStore(cache_dir, spec)
+        else:
+            log.warning("passed over %s: neither its %s nor a shard in it is that of this folder", folder, SPEC_FILE)
+
+
+def spec_folders(cache_dir: str) -> list[str]:
+    """The folders below `cache_dir` that are, or claim to be, those of specs, in order.
+
+    One that is a link is announced and left out: it may lead anywhere, and whoever looks after a cache renames and
+    deletes in it.
+    """
+    try:
+        entries = sorted(os.scandir(cache_dir), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    claims = [entry for entry in entries if entry.is_dir() and (_is_ours(entry.name) or _has_record(entry.path))]
+    for entry in claims:
+        if entry.is_symlink():
+            log.warning("passed over %s: it is a link to another folder", entry.path)
+    return [entry.path for entry in claims if not entry.is_symlink()]
+
+
+def _is_ours(name: str) -> bool:
+    return bool(re.search(r"-[0-9a-f]{12}$", name))
+
+
+def _has_record(folder: str) -> bool:
+    return os.path.lexists(os.path.join(folder, SPEC_FILE))
+
+
+def recorded_spec(folder: str) -> FeatureSpec | None:
+    """The spec that the folder's `spec.json` names; None where there is none, or not the one of this folder."""
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError),
+        open_plain(os.path.join(folder, SPEC_FILE)) as file,
+    ):
+        record = json.loads(file.read(MOST_BYTES))
+        spec = FeatureSpec.from_json(record["spec"])
+        if spec.folder == os.path.basename(folder) and record["fingerprint"] == spec.fingerprint:
+            return spec
+    return None
+
+
+def spec_of_shards(folder: str) -> FeatureSpec | None:
+    """The spec that a shard in the folder names, if it is the one of this folder."""
+    for path in shard_paths(folder):
+        with contextlib.suppress(OSError, DamagedShardError):
+            spec = open_shard(path).spec
+            if spec.folder == os.path.basename(folder):
+                return spec
+    return None
+
+
+def shards_of_nothing(folder: str) -> list[DamagedShardError]:
+    """What is wrong with the shards of a folder that tells of no spec; none for a folder with another kind of name."""
+    damaged = []
+    for path in shard_paths(folder) if _is_ours(os.path.basename(folder)) else []:
+        try:
+            damaged.append(DamagedShardError(path, f"belongs to another spec ({open_shard(path).spec.folder})"))
+        except DamagedShardError as error:
+            damaged.append(error)
+    return damaged
+
+
+def shard_paths(folder: str) -> list[str]:
+    """Everything in the folder that is named as shards are."""
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(SHARD_SUFFIX))

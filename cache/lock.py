@@ -1,0 +1,80 @@
+"""Locks that belong to the kernel: they fall with their holder, however it dies. The file that is left means nothing.
+
+`flock` itself rather than a library that makes up for its absence: a lock file by whose mere presence others wait stays
+behind when its holder is killed. Nothing here needs a lock to be safe, see `FeatureStore`; it spares double work.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+log = logging.getLogger("bottleneck")
+
+# What `flock` answers on file systems without locks.
+NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+
+
+class _Mine(threading.local):
+    """The locks that this thread holds: (device, inode) of the lock file -> whether it is a real one."""
+
+    def __init__(self) -> None:
+        self.locks: dict[tuple[int, int], bool] = {}
+
+
+_mine = _Mine()
+_told: set[str] = set()  # folders
+
+
+@contextlib.contextmanager
+def holding(path: str, waiting: str = "") -> Iterator[bool]:
+    """Hold the lock file `path`, made if need be, for the body; gives False where the file system has no locks.
+
+    Who holds it may take it again in the same thread; other threads and processes wait. `waiting` is said (as
+    information) before that. Raises `OSError` where the file cannot be opened.
+    """
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead out of the folder, a pipe would wait for ever
+    file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    try:
+        status = os.fstat(file)
+        key = (status.st_dev, status.st_ino)
+        if key in _mine.locks:
+            yield _mine.locks[key]
+            return
+        _mine.locks[key] = _lock(file, path, waiting)
+        try:
+            yield _mine.locks[key]
+        finally:
+            del _mine.locks[key]
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, path: str, waiting: str) -> bool:
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                log.info("%s (%s)", waiting, path)
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise OSError(error.errno, error.strerror, path) from error
+        _tell(os.path.dirname(os.path.abspath(path)), error)
+        return False
+    return True
+
+
+def _tell(folder: str, error: OSError) -> None:
+    if folder not in _told:
+        _told.add(folder)
+        log.warning(
+            "the file system of %s has no locks (%s): going on without; better one run at a time there, rows that two "
+            "have stored are merged by `cache gc`",
+            folder,
+            error.strerror,
+        )

@@ -1,0 +1,16 @@
+"""Opening what is a plain file of the cache's own, and nothing else: a cache may come from anybody."""
+
+import io
+import os
+import stat
+
+
+def open_plain(path: str) -> io.FileIO:
+    """`path` opened for reading, unbuffered, if it is a regular file itself.
+
+    Raises `ValueError` for anything else (a link could lead out of the cache, a pipe would wait for ever), and
+    `OSError` where there is none or it cannot be opened.
+    """
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ValueError("not a regular file")
+    return io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK))
