@@ -94,7 +94,8 @@ class FeatureStore:
     def check(self) -> tuple[list[Shard], list[DamagedShardError]]:
         """The shards that are whole, every row of them read and checked, and the damage, which is set aside."""
         shards, damaged = self.examine()
-        whole, broken = [], []
+        whole: list[Shard] = []
+        broken: list[tuple[Shard, DamagedShardError]] = []
         for shard in shards:
             try:
                 shard.verify()
@@ -103,9 +104,9 @@ class FeatureStore:
                 continue  # merged by a compaction, which has checked what it wrote
             except DamagedShardError as error:
                 broken.append((shard, error))
-        for shard, error in broken:
-            error.rows_lost = int((KeyIndex().locate(whole, shard.digests)[0] < 0).sum())
-            damaged.append(error)
+        for shard, damage in broken:
+            damage.rows_lost = int((KeyIndex().locate(whole, shard.digests)[0] < 0).sum())
+            damaged.append(damage)
         for damage in damaged:
             self.set_aside(damage)
         return whole, damaged
@@ -254,14 +255,14 @@ class FeatureStore:
         return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
 
     def leftovers(self) -> list[str]:
-        """Temporary files of killed processes, and damaged shards that were set aside.
+        """Temporary files of killed processes, and damaged shards that were set aside. Folders are not ours to judge.
 
         The temporary ones may be deleted while holding a real `lock`, which every writer of such files holds.
         """
         with contextlib.suppress(FileNotFoundError):
             entries = sorted(os.scandir(self.folder), key=lambda entry: entry.name)
             ours = [entry for entry in entries if entry.name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
-            return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]  # what is in it is not ours
+            return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]
         return []
 
 

@@ -9,7 +9,7 @@ from cache.atomic import TEMPORARY_SUFFIX
 from cache.digests import DigestTable
 from cache.folders import recorded_spec, shards_of_nothing, spec_folders, spec_of_shards, stored_specs
 from cache.shard import DamagedShardError
-from cache.store import SPEC_FILE, FeatureStore
+from cache.store import SPEC_FILE, FeatureStore, set_aside
 
 log = logging.getLogger("bottleneck")
 

@@ -1,6 +1,7 @@
 """cache ls, verify, explain, gc, export."""
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -39,21 +40,37 @@ def ls(cache_dir: str | None, as_json: bool) -> None:
     "--sample", type=click.IntRange(1), default=20, show_default=True, help="With --data: rows computed again."
 )
 def verify(sample: int, **chosen: Any) -> None:
-    """Read and check every row; set damaged shards aside. With --data, also compute some rows again and compare."""
+    """Read and check every row; set damaged shards aside, and exit with status 1 if there were any.
+
+    Files that only save time are made anew where they are damaged; that is no loss, nor is what killed runs have left.
+    With --data, compute lost rows of that folder's images again, then some of the others, and compare.
+    """
     from cache.upkeep import verify as verify_cache
+    from featurize.kept_graphs import delete_damaged_graphs
 
     asked = given(chosen)
-    found = verify_cache(asked.get("cache_dir", pipeline.DEFAULT_CACHE))
+    cache_dir = asked.get("cache_dir", pipeline.DEFAULT_CACHE)
+    found = verify_cache(cache_dir)
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
-        print(f"  {damage.path}: {damage.reason}; set aside, the next run computes its rows again")
+        lost = "its rows are lost" if damage.rows_lost is None else f"{damage.rows_lost} rows are lost"
+        print(f"  {damage.path}: {damage.reason}; set aside, {lost}: the next run computes them again")
+    for path in [*found.mended, *delete_damaged_graphs(cache_dir)]:
+        print(f"  {path}: missing or damaged: no loss, it is made anew")
+    for path in found.temporary:
+        print(f"  {path}: left by a killed run, or being written; `cache gc` deletes what is left")
+    for path in found.set_aside:
+        print(f"  {path}: set aside earlier; `cache gc` deletes it")
     status = 1 if found.damaged else 0
     if "data" in asked:
         from featurize.images import find_images
         from featurize.recompute import SAME_COSINE, largest_difference
 
         images = find_images(asked.pop("data")).images
-        count, difference, cosine = largest_difference(pipeline.open_extractor(**asked), images, sample)
+        extractor = pipeline.open_extractor(**asked)
+        if any(os.path.dirname(damage.path) == extractor.store.folder for damage in found.damaged):
+            print(f"{extractor.run(images).computed} missing rows computed")
+        count, difference, cosine = largest_difference(extractor, images, sample)
         print(f"{count} rows computed again: largest difference {difference:.3g}, smallest cosine {cosine:.7f}")
         status = status or int(cosine < SAME_COSINE)
     sys.exit(status)
@@ -82,11 +99,14 @@ def explain(path: str, **chosen: Any) -> None:
 @options(CACHE, DATA)
 @click.option("--shard-rows", type=click.IntRange(1), help="Merge small shards up to this many rows.")
 def gc(cache_dir: str | None, data: str | None, shard_rows: int | None) -> None:
-    """Delete leftovers, merge small shards; with --data, drop the rows of all images that are not in that folder."""
+    """Delete leftovers and graphs of no use, merge small shards.
+
+    With --data, drop the rows of all images that are not in that folder."""
     from cache.upkeep import collect_garbage
     from featurize.extract import SHARD_ROWS
     from featurize.hashing import digest_sources
     from featurize.images import find_images
+    from featurize.kept_graphs import delete_useless_graphs
 
     cache_dir = cache_dir or pipeline.DEFAULT_CACHE
     keep = None
@@ -95,7 +115,11 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None) -> None:
         digests, _ = digest_sources(sources, DigestTable(cache_dir), lambda *_: None)
         keep = {digest for digest in digests if digest}
     gone = collect_garbage(cache_dir, shard_rows or SHARD_ROWS, keep)
-    print(f"deleted {gone['files']} leftover files and {gone['rows']} rows, {gone['shards']} shards fewer")
+    graphs = delete_useless_graphs(cache_dir)
+    print(
+        f"deleted {gone['files']} leftover files, {graphs} graphs of no use and {gone['rows']} rows, "
+        f"{gone['shards']} shards fewer"
+    )
 
 
 @cache.command(epilog=examples("cache export --data photos --output features.h5"))

@@ -1,30 +1,52 @@
-"""Looking after the converted graphs of a cache: they only save time, so what is damaged or of no use is deleted."""
+"""Looking after the converted graphs in a cache. They only save time: what is damaged or of no use is deleted."""
 
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 
-from cache.atomic import TEMPORARY_SUFFIX
 from cache.lock import holding
-from featurize.openvino_graph import FOLDER, LOCK, made_from, versions
+from featurize.openvino_graph import FOLDER, LOCK, delete, made_from, versions
+
+GRAPH = r"[0-9a-f]{16}"
+TEMPORARY = r"tmp\w+\.tmp"
 
 
 def delete_damaged_graphs(cache_dir: str) -> list[str]:
-    """The folders of graphs that were not as they had been written."""
-    return [folder for folder in _folders(cache_dir, GRAPH) if made_from(folder) is None and _delete(folder)]
+    """The folders of graphs that were not as they had been written; each is deleted, and converted anew when needed."""
+    damaged = [folder for folder in _named(cache_dir, GRAPH) if made_from(folder) is None]
+    for folder in damaged:
+        delete(folder)
+    return damaged
 
 
 def delete_useless_graphs(cache_dir: str) -> int:
-    """How many folders went: graphs made with other versions than those installed, and leftovers of killed runs.
+    """How many folders were deleted: graphs made by other versions than those installed, and leftovers of killed runs.
 
     Where there are no locks the latter stay: a run may be writing them.
     """
-    folders = [folder for folder in _folders(cache_dir, GRAPH) if not _of_these_versions(folder)]
-    if _folders(cache_dir, TEMPORARY):
-        with holding(os.path.join(cache_dir, FOLDER, LOCK)) as alone:
-            folders += _folders(cache_dir, TEMPORARY) if alone else []
-            return sum(map(_delete, folders))
-    return sum(map(_delete, folders))
+    graphs, unfinished = _named(cache_dir, GRAPH), _named(cache_dir, TEMPORARY)
+    if not graphs + unfinished:
+        return 0
+    with holding(os.path.join(cache_dir, LOCK)) as alone:
+        useless = [folder for folder in graphs if not _is_of_use(folder)]
+        if alone:
+            useless += unfinished
+        for folder in useless:
+            delete(folder)
+    return len(useless)
+
+
+def _is_of_use(folder: str) -> bool:
+    try:
+        ours = json.dumps(versions())[1:]  # the end of what a graph of these versions was made from
+    except PackageNotFoundError:  # nothing to compare with: somebody else's, who has OpenVINO
+        return True
+    return (made_from(folder) or "").endswith(ours)
+
+
+def _named(cache_dir: str, pattern: str) -> list[str]:
+    folder = os.path.join(cache_dir, FOLDER)
+    if os.path.islink(folder) or not os.path.isdir(folder):  # a link may lead anywhere
+        return []
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name))

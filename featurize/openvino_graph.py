@@ -25,7 +25,7 @@ log = logging.getLogger("bottleneck")
 FOLDER = "graphs"  # in the cache
 FILES = ("network.xml", "network.bin")
 DIGESTS = "digests.json"
-LOCK = ".lock"
+LOCK = ".graphs.lock"  # in the cache
 BATCH = {"float32": 1, "bf16": 4}
 
 
@@ -105,21 +105,21 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> s
     the digests that were noted when it was written.
     """
     identity = _identity(checked)
-    folder = os.path.join(cache_dir, FOLDER, hashlib.sha256(identity.encode()).hexdigest()[:16])
+    folder = os.path.join(cache_dir, FOLDER, _name(identity))
     if _is_whole(folder, identity):
         return folder
     make_folder(os.path.dirname(folder))
-    with holding(os.path.join(os.path.dirname(folder), LOCK), "another run is converting a network: waiting for it"):
+    with holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it"):
         if not _is_whole(folder, identity):
             log.info("converting %s for OpenVINO, once", checked.spec.backbone)
             fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=TEMPORARY_SUFFIX)
             try:
                 _convert(build(), fresh, identity)
-                shutil.rmtree(folder, ignore_errors=True)
+                delete(folder)
                 with contextlib.suppress(OSError):  # without locks another may have been faster: its graph is the same
                     os.rename(fresh, folder)
             finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+                delete(fresh)
     return folder
 
 
@@ -127,6 +127,10 @@ def _identity(checked: Resolved) -> str:
     spec = checked.spec
     fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
     return json.dumps([*fields, *versions()])
+
+
+def _name(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _convert(network: Any, folder: str, identity: str) -> None:
@@ -159,11 +163,22 @@ def made_from(folder: str) -> str | None:
     try:
         with open_plain(os.path.join(folder, DIGESTS)) as file:
             record = json.load(file)
-        if all(_digest(os.path.join(folder, name)) == record["sha256"][name] for name in FILES):
-            return str(record["made from"])
+        identity = str(record["made from"])
+        whole = all(_digest(os.path.join(folder, name)) == record["sha256"][name] for name in FILES)
+        if whole and os.path.basename(folder) == _name(identity):
+            return identity
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # whatever the reason, there is no graph to use
     return None
+
+
+def delete(folder: str) -> None:
+    """Delete a graph, or what is in its place; nothing that a link leads to."""
+    if os.path.isdir(folder) and not os.path.islink(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(folder)
 
 
 def versions() -> list[str]:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cache.shard import open_shard
 from cache.folders import stored_specs
+from cache.shard import open_shard
 from cache.store import FeatureStore
 
 POOL = keys(40)  # few keys, so that random batches overlap
