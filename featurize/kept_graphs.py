@@ -9,7 +9,7 @@ from cache.lock import holding
 from featurize.openvino_graph import FOLDER, LOCK, delete, made_from, versions
 
 GRAPH = r"[0-9a-f]{16}"
-TEMPORARY = r"tmp\w+\.tmp"
+TEMPORARY = r".+\.tmp"
 
 
 def delete_damaged_graphs(cache_dir: str) -> list[str]:

@@ -102,3 +102,36 @@ def test_a_damaged_shard_does_not_stop_the_compaction_of_the_others(tmp_path: Pa
     assert store.compact(100) == (0, 1)
     assert [len(shard) for shard in store.refresh()] == [8]
     assert np.flatnonzero(~store.contains(keys(12))).tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_two_that_compact_at_once_without_locks_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, careful: bool
+) -> None:
+    """The second comes when the first has merged two shards and not removed them. Rows go if it relies on these."""
+    first = filled(tmp_path, 3, 4)
+    second = FeatureStore(str(tmp_path), SPEC)
+    unlink = os.unlink
+
+    def after_the_second(path: str) -> None:
+        monkeypatch.setattr(os, "unlink", unlink)
+        second._compact(1, None, alone=not careful)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", after_the_second)
+    first._compact(100, None, alone=not careful)
+    left = FeatureStore(str(tmp_path), SPEC)
+    assert left.contains(keys(7)).tolist() == [careful] * 7
+    if careful:
+        assert (left.read(keys(7)) == rows(7)).all()
+        assert left.compact(100) == (0, 1)
+        assert (left.read(keys(7)) == rows(7)).all()
+
+
+def test_rows_of_another_width_are_not_merged_with_the_others(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3, 4)
+    stranger = FeatureStore(str(tmp_path / "other"), SPEC)
+    stranger.commit(rows(1, 1), keys(8)[7:], PROVENANCE)
+    os.rename(shards(stranger)[0], os.path.join(store.folder, "zzz.h5"))
+    assert store.compact(100) == (0, 1)
+    assert (store.read(keys(7)) == rows(7)).all()

@@ -1,15 +1,20 @@
 """Random sequences of everything that can happen to a store, against a dictionary."""
 
+import errno
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from cached_rows import PROVENANCE, SPEC, keys
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from kill_points import killed_at
 
 from cache.shard import DamagedShardError, open_shard
 from cache.store import FeatureStore
@@ -63,15 +68,42 @@ class Sequences(RuleBasedStateMachine):
     def compact(self, which: int, shard_rows: int) -> None:
         self.stores[which].compact(shard_rows)
 
-    @rule(which=st.integers(0, 1), shard_rows=st.integers(1, 30))
-    def compact_and_be_killed(self, which: int, shard_rows: int) -> None:
-        unlink, os.unlink = os.unlink, killed
-        try:
-            self.stores[which].compact(shard_rows)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            os.unlink = unlink
+    @rule(which=st.integers(0, 1), batch=numbers, point=st.integers(0, 8), torn=st.booleans())
+    def commit_and_be_killed(self, which: int, batch: list[int], point: int, torn: bool) -> None:
+        """All rows of the batch that are new are there afterwards, or none of them."""
+        self.made += 1
+        features = np.random.default_rng(self.made).standard_normal((len(batch), 5), np.float32)
+        killed_at(point, torn, lambda: self.stores[which].commit(features, KEYS[batch], PROVENANCE))
+        new = {number: row.tobytes() for number, row in zip(reversed(batch), features[::-1], strict=True)}
+        new = {number: row for number, row in new.items() if number not in self.model}
+        there = FeatureStore(self.folder, SPEC).contains(KEYS[list(new)])
+        assert there.all() or not there.any()
+        self.model |= new if there.any() else {}
+
+    @rule(which=st.integers(0, 1), shard_rows=st.integers(1, 30), point=st.integers(0, 30), torn=st.booleans())
+    def compact_and_be_killed(self, which: int, shard_rows: int, point: int, torn: bool) -> None:
+        killed_at(point, torn, lambda: self.stores[which].compact(shard_rows))
+
+    @rule(shard_rows=st.tuples(st.integers(1, 30), st.integers(1, 30)), point=st.integers(0, 12))
+    def two_compact_at_once_without_locks(self, shard_rows: tuple[int, int], point: int) -> None:
+        """The second does all of its work before call number `point` of the first."""
+        calls = {name: getattr(os, name) for name in ("replace", "unlink")}
+        left = [point]
+
+        def interrupted(name: str) -> Callable[..., None]:
+            def call(*arguments: str) -> None:
+                left[0] -= 1
+                if left[0] == -1:
+                    self.stores[1].compact(shard_rows[1])
+                calls[name](*arguments)
+
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fcntl, "flock", without_locks)
+            for name in calls:
+                patch.setattr(os, name, interrupted(name))
+            self.stores[0].compact(shard_rows[0])
 
     @rule(keep=st.none() | st.sets(st.integers(0, COUNT - 1)), shard_rows=st.integers(1, 30))
     def gc(self, keep: set[int] | None, shard_rows: int) -> None:
@@ -130,8 +162,8 @@ class Sequences(RuleBasedStateMachine):
         assert [row.tobytes() for row in found] == [self.model[number] for number in sorted(self.model)]
 
 
-def killed(_: str) -> None:
-    raise KeyboardInterrupt
+def without_locks(*_: int) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 TestSequences = Sequences.TestCase
