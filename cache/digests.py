@@ -145,13 +145,15 @@ class DigestTable:
 
     def _connect(self) -> sqlite3.Connection:
         if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
-            raise sqlite3.OperationalError("not a regular file")  # a link could lead to somebody's own tables
+            raise sqlite3.DatabaseError("not a regular file")  # a link could lead to somebody's own tables
         # opens for reading only, by itself, where the file or the folder may not be written
         return sqlite3.connect(self.path, timeout=30)
 
     def _discard_if_damaged(self, error: Exception) -> None:
-        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-        if damaged:
+        # Others than these tell of the disk, of permissions, of somebody who is writing.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest of the number is the detail
+        damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+        if isinstance(error, sqlite3.DatabaseError) and damaged:
             for file in (self.path, self.path + "-journal"):  # a journal left behind would be played into a new table
                 with contextlib.suppress(OSError):
                     os.unlink(file)

@@ -39,19 +39,16 @@ def spec_folders(cache_dir: str) -> list[str]:
         entries = sorted(os.scandir(cache_dir), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    claims = [entry for entry in entries if entry.is_dir() and (_is_ours(entry.name) or _has_record(entry.path))]
-    for entry in claims:
-        if entry.is_symlink():
-            log.warning("passed over %s: it is a link to another folder", entry.path)
-    return [entry.path for entry in claims if not entry.is_symlink()]
+    paths = [entry.path for entry in entries if os.path.isdir(entry)]
+    claims = [path for path in paths if _is_ours(path) or os.path.lexists(os.path.join(path, SPEC_FILE))]
+    links = [path for path in claims if os.path.islink(path)]
+    for path in links:
+        log.warning("passed over %s: it is a link to another folder", path)
+    return [path for path in claims if path not in links]
 
 
-def _is_ours(name: str) -> bool:
-    return bool(re.search(r"-[0-9a-f]{12}$", name))
-
-
-def _has_record(folder: str) -> bool:
-    return os.path.lexists(os.path.join(folder, SPEC_FILE))
+def _is_ours(folder: str) -> bool:
+    return bool(re.search(r"-[0-9a-f]{12}$", folder))
 
 
 def recorded_spec(folder: str) -> FeatureSpec | None:
@@ -80,7 +77,7 @@ def spec_of_shards(folder: str) -> FeatureSpec | None:
 def shards_of_nothing(folder: str) -> list[DamagedShardError]:
     """What is wrong with the shards of a folder that tells of no spec; none for a folder with another kind of name."""
     damaged = []
-    for path in shard_paths(folder) if _is_ours(os.path.basename(folder)) else []:
+    for path in shard_paths(folder) if _is_ours(folder) else []:
         try:
             damaged.append(DamagedShardError(path, f"belongs to another spec ({open_shard(path).spec.folder})"))
         except DamagedShardError as error:

@@ -1,6 +1,7 @@
 """The command line as people use it, rightly and wrongly: exit codes, what goes to stdout, what goes to stderr."""
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
 
+from cache.shard import open_shard
+from cache.store import FeatureStore
 from commands.main import main
 from commands.paths import existing_paths
 
@@ -222,6 +225,52 @@ def test_cache_verify_finds_damage_and_computes_rows_again(run, surfaces: Path, 
     shard.write_bytes(data)
     status, out, _ = run("cache", "verify", "--cache-dir", cache)
     assert status == 1 and "1 shards are damaged" in out and str(shard) in out
+
+
+def test_cache_verify_with_data_computes_lost_rows_at_once(run, surfaces: Path, cache: Path) -> None:
+    (shard,) = cache.glob("*/*.h5")
+    before = FeatureStore(str(cache), open_shard(str(shard)).spec)
+    digests = open_shard(str(shard)).digests
+    right = before.read(digests)
+    data = bytearray(shard.read_bytes())
+    data[open_shard(str(shard)).offset + 7] ^= 16
+    shard.write_bytes(data)
+    words = ("cache", "verify", "--cache-dir", cache, "--data", surfaces, "--sample", 3, *OPTIONS)
+    status, out, _ = run(*words)
+    assert status == 1 and "36 rows are lost" in out and "36 missing rows computed" in out
+    assert (FeatureStore(str(cache), before.spec).read(digests) == right).all()
+    status, out, _ = run(*words)
+    assert status == 0 and "0 shards are damaged" in out and f"{shard}.damaged: set aside earlier" in out
+    assert "missing rows" not in out
+    assert "deleted 1 leftover files" in run("cache", "gc", "--cache-dir", cache)[1]
+    status, out, _ = run(*words)
+    assert status == 0 and "set aside" not in out
+
+
+def test_cache_verify_mends_what_only_saves_time(run, surfaces: Path, cache: Path) -> None:
+    (spec_file,) = cache.glob("*/spec.json")
+    (network,) = cache.glob("graphs/*/network.bin")
+    for path in (spec_file, network, cache / "digests.sqlite"):
+        path.write_bytes(path.read_bytes()[:100])
+    status, out, _ = run("cache", "verify", "--cache-dir", cache)
+    assert status == 0 and "36 rows in 1 shards are whole" in out
+    for path in (spec_file, network.parent, cache / "digests.sqlite"):
+        assert f"{path}: missing or damaged" in out
+    status, out, _ = run("cache", "verify", "--cache-dir", cache)
+    assert status == 0 and "missing or damaged" not in out
+
+
+def test_cache_gc_deletes_graphs_of_no_use(run, cache: Path) -> None:
+    (graph,) = cache.glob("graphs/*")
+    (graph.parent / "tmpabcdefgh.tmp").mkdir()
+    identity = json.loads((graph / "digests.json").read_text())["made from"]
+    older = json.dumps([*json.loads(identity)[:-1], "0.1"])
+    copy = Path(shutil.copytree(graph, graph.parent / hashlib.sha256(older.encode()).hexdigest()[:16]))
+    record = json.loads((copy / "digests.json").read_text())
+    (copy / "digests.json").write_text(json.dumps(record | {"made from": older}))
+    status, out, _ = run("cache", "gc", "--cache-dir", cache)
+    assert status == 0 and "2 graphs of no use" in out
+    assert list(cache.glob("graphs/*")) == [graph]
 
 
 def test_cache_gc_drops_what_is_not_in_the_folder(run, photos: Path, cache: Path) -> None:

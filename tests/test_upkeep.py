@@ -10,6 +10,7 @@ import pytest
 from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
 from other_user import folder_for_all, read_only
 
+from cache.digests import DigestTable, Stamp
 from cache.shard import Shard, open_shard
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
@@ -169,3 +170,88 @@ def test_a_folder_that_is_no_spec_is_announced_and_left_alone(tmp_path: Path, ca
         assert verify(str(tmp_path)).damaged == []
     assert folder in caplog.text
     assert sorted(os.listdir(folder)) == names
+
+
+def test_verify_says_how_many_rows_are_lost_where_that_can_be_known(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3, 4, 5)
+    double = FeatureStore(str(tmp_path / "other"), SPEC)
+    double.commit(rows(12)[2:5], keys(12)[2:5], PROVENANCE)
+    os.rename(shards(double)[0], os.path.join(store.folder, "zzz.h5"))
+    first, second, third, _ = shards(store)
+    damage(first)
+    damage(second)
+    os.truncate(third, 100)
+    lost = {os.path.basename(damage.path): damage.rows_lost for damage in verify(str(tmp_path)).damaged}
+    assert lost == {first.name: 2, second.name: 2, third.name: None}, "three rows were there twice"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[" * 100_000, b"{}", b'{"spec": {}}', b"other"])
+def test_shards_tell_their_spec_where_its_file_does_not(
+    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = filled(tmp_path, 3, 4)
+    path = Path(store.folder, "spec.json")
+    right = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(right.replace(b'"decoder": 1', b'"decoder": 3') if content == b"other" else content)
+    os.truncate(shards(store)[0], 100)
+    assert listing(str(tmp_path))["rows"] == 4
+    assert store.folder in caplog.text
+    found = verify(str(tmp_path))
+    assert (found.rows, len(found.damaged), found.mended) == (4, 1, [str(path)])
+    assert path.read_bytes() == right
+    again = verify(str(tmp_path))
+    assert (again.damaged, again.mended) == ([], [])
+
+
+def test_shards_that_nothing_tells_the_spec_of_are_found_damaged(tmp_path: Path) -> None:
+    store, other = filled(tmp_path, 3, 4), filled(tmp_path, 5, spec=OTHER_SPEC)
+    Path(store.folder, "spec.json").write_text("{}")
+    for path in shards(store):
+        os.truncate(path, 100)
+    os.rename(shards(other)[0], os.path.join(store.folder, "zzz.h5"))
+    spoiled = [str(path) for path in shards(store)]
+    found = verify(str(tmp_path))
+    assert [damage.path for damage in found.damaged] == spoiled
+    assert "another spec" in found.damaged[-1].reason
+    assert shards(store) == []
+    assert store.commit(rows(3), keys(3), PROVENANCE) == 3
+    assert verify(str(tmp_path)).damaged == []
+
+
+def test_a_spec_file_that_cannot_be_mended_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+    with folder_for_all() as folder:
+        store = filled(folder, 3)
+        Path(store.folder, "spec.json").write_text("{}")
+        with read_only(folder):
+            found = verify(folder)
+        assert (found.rows, found.mended) == (3, [])
+        assert "cannot be written" in caplog.text
+
+
+def test_verify_names_what_killed_runs_and_earlier_damage_have_left(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3, 4)
+    damage(shards(store)[0])
+    unfinished = Path(store.folder, "0123.h5.0123456789ab.tmp")
+    unfinished.write_bytes(b"half")
+    found = verify(str(tmp_path))
+    assert (len(found.damaged), found.temporary, found.set_aside) == (1, [str(unfinished)], [])
+    again = verify(str(tmp_path))
+    assert (again.damaged, again.temporary) == ([], [str(unfinished)])
+    assert again.set_aside == [found.damaged[0].path + ".damaged"]
+
+
+@pytest.mark.parametrize("position", [0, 30, 4096])
+def test_a_damaged_table_of_digests_is_deleted(tmp_path: Path, position: int) -> None:
+    table = DigestTable(str(tmp_path))
+    for number in range(100):
+        (tmp_path / str(number)).write_bytes(b"picture")
+    table.record([(str(tmp_path / str(number)), Stamp(7, 1, 1, number, 1), bytes(32)) for number in range(100)])
+    assert verify(str(tmp_path)).mended == []
+    content = bytearray(Path(table.path).read_bytes())
+    content[position : position + 100] = b"\xff" * 100
+    Path(table.path).write_bytes(content)
+    assert verify(str(tmp_path)).mended == [table.path]
+    assert verify(str(tmp_path)).mended == []
+    assert len(table.of_file(str(tmp_path / "1"))) == 32
