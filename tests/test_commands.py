@@ -247,7 +247,7 @@ def test_cache_verify_with_data_computes_lost_rows_at_once(run, surfaces: Path, 
     assert status == 0 and "set aside" not in out
 
 
-def test_cache_verify_mends_what_only_saves_time(run, surfaces: Path, cache: Path) -> None:
+def test_cache_verify_mends_what_only_saves_time(run, cache: Path) -> None:
     (spec_file,) = cache.glob("*/spec.json")
     (network,) = cache.glob("graphs/*/network.bin")
     for path in (spec_file, network, cache / "digests.sqlite"):

@@ -11,15 +11,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from cached_rows import PROVENANCE, SPEC, filled, keys, rows
-from reliability import work_beside
-from reliability.conftest import Count, Figure
-from reliability.real_command import empty_cache, features, features_report, finish, start, stored
 
 from cache.store import FeatureStore
 from cache.upkeep import collect_garbage
+from reliability import work_beside
+from reliability.conftest import Count, Figure
+from reliability.real_command import empty_cache, features, features_report, finish, start, stored
 
 MANY = 48  # so many that a run waits for the other one; of FEW both compute what neither finds
 FEW = 16
@@ -51,9 +50,7 @@ def test_two_commands_at_once_store_each_image_once(
     figure(6, f"{rounds} rounds of two `features` at once: each image stored once, rows bit by bit those of one run")
 
 
-def test_readers_see_no_error_while_rows_are_committed_and_merged(
-    tmp_path: Path, count: Count, figure: Figure
-) -> None:
+def test_readers_see_no_error_while_rows_are_committed_and_merged(tmp_path: Path, count: Count, figure: Figure) -> None:
     """Each row that a reader has found once it finds from then on, and right."""
     commits = count(100, 10)
     total = commits * work_beside.BATCH
@@ -191,7 +188,7 @@ def with_paths() -> dict[str, str]:
 
 @contextlib.contextmanager
 def beside(what: str, folder: Path, number: int, total: int) -> Iterator[list[str]]:
-    """So many processes that do `what` with the cache in `folder` meanwhile; in the end the list has what they print."""
+    """So many processes do `what` with the cache in `folder` meanwhile; in the end the list has what they print."""
     command = [sys.executable, "-m", "reliability.work_beside", what, str(folder), str(total)]
     processes = [
         subprocess.Popen(
