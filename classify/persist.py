@@ -88,8 +88,8 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
     The new record is first put beside the old one (`NAME.json.next`): whenever the process dies, one of the two
     fits the model file, so an older model is never lost to a half-written newer one. The arrays are there before the
     model file that they belong to, so that from then on all is new; between the two the older model loads without
-    arrays. Of two processes that save under one name, the second waits for the first. Raises `OSError` where the
-    files cannot be written.
+    arrays. Of two processes that save under one name, the second waits for the first (where there are locks). Raises
+    `OSError` where the files cannot be written.
     """
     from importlib.metadata import version
 

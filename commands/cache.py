@@ -53,8 +53,8 @@ def verify(sample: int, **chosen: Any) -> None:
     found = verify_cache(cache_dir)
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
-        lost = "its rows are lost" if damage.rows_lost is None else f"{damage.rows_lost} rows are lost"
-        print(f"  {damage.path}: {damage.reason}; set aside, {lost}: the next run computes them again")
+        lost = "an unknown number of" if damage.rows_lost is None else damage.rows_lost
+        print(f"  {damage.path}: {damage.reason}; set aside, {lost} rows are lost: the next run computes them again")
     for path in [*found.mended, *delete_damaged_graphs(cache_dir)]:
         print(f"  {path}: missing or damaged: no loss, it is made anew")
     for path in found.temporary:

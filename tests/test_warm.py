@@ -56,7 +56,7 @@ def features_of(folder: Path, cache: str) -> dict[str, Any]:
 
 def test_importing_pipeline_imports_the_standard_library_and_little_of_it() -> None:
     modules = set(counted("import pipeline")["modules"])
-    assert not modules & (HEAVY | {"numpy", "PIL", "h5py", "click", "rich", "filelock", "isal"})
+    assert not modules & (HEAVY | {"numpy", "PIL", "h5py", "click", "rich", "isal"})
     assert not modules & {"sqlite3", "asyncio", "email", "importlib.metadata", "csv", "concurrent.futures"}
 
 
