@@ -15,6 +15,7 @@ from featurize.decode import decode
 from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
+from featurize.room import SharedMemory
 from featurize.sources import Source, bytes_of
 
 AHEAD = 256  # batches that may be computed while a shard is being written
@@ -57,13 +58,15 @@ def forward(
     Whatever ends the iteration: once it is closed, every row that was computed is there. `ready_engine` is asked once,
     when there is a picture that needs it.
     """
+    memory = SharedMemory(WORKERS)
 
     def look(position: int) -> Picture:
         digest = b""
         try:
-            data = bytes_of(sources[position])
-            digest = content_digest(data)
-            return Picture(position, digest, decode(data, size, resize, view))
+            with memory.picture() as room:
+                data = bytes_of(sources[position], room.file)
+                digest = content_digest(data)
+                return Picture(position, digest, decode(data, size, resize, view, room.picture))
         except ImageError as error:
             return Picture(position, digest, None, str(error))
 
