@@ -49,7 +49,7 @@ class CountedReads(io.BytesIO):
 
 
 def before_opening(data: bytes, size: tuple[int, int], room: Callable[[int], None]) -> None:
-    """Ask for the room of what Pillow takes as soon as it opens a file. Raises DecodeError for a TIFF of many strips."""
+    """Ask for the room that Pillow takes as soon as it opens a file. Raises DecodeError for a TIFF of many strips."""
     if data.startswith(b"RIFF"):
         width, height, transparent = _webp_canvas(data)
         if not Image.MAX_IMAGE_PIXELS or width * height <= Image.MAX_IMAGE_PIXELS:  # else Pillow refuses it

@@ -357,7 +357,7 @@ def test_a_file_of_more_than_the_limit_is_refused_unread(tmp_path: Path) -> None
 def test_what_only_looks_like_a_file_of_no_bytes_is_refused(path: str, function: Callable[[str], bytes]) -> None:
     if not os.access(path, os.R_OK):
         pytest.skip(f"no {path} here")
-    with pytest.raises(ImageError, match="more bytes than its size of 0 says|cannot be read"):
+    with pytest.raises(ImageError, match=r"more bytes than its size of 0 says|cannot be read"):
         function(path)
 
 
