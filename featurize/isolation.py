@@ -27,7 +27,6 @@ MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
 SECONDS = 60  # for one picture
 GRACE = 5  # seconds after which the parent ends what has not ended itself
 LONGEST_REASON = 1000  # bytes
-TOO_LONG = f"decoding it takes more than {SECONDS} s"
 START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decode_worker import main; main()"
 
 
@@ -164,7 +163,7 @@ class _Worker:
         poll = select.poll()
         poll.register(end, event)
         if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
-            raise ImageError(TOO_LONG)
+            raise ImageError(f"decoding it takes more than {SECONDS} s")
 
     def _cause_of_death(self) -> str:
         try:
@@ -172,5 +171,5 @@ class _Worker:
         except subprocess.TimeoutExpired:
             return "the decoder fell silent on it"
         if status == -signal.SIGALRM:
-            return TOO_LONG
+            return f"decoding it takes more than {SECONDS} s"
         return f"the decoder died on it ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
