@@ -13,7 +13,7 @@ from featurize.rgb import ORIENTATION, DecodeError
 
 # Calls of `read`: each few bytes of chunks, segments and blocks are one or more, and Python objects that stay. A PNG
 # of 89 megapixels in chunks of 8 KiB makes 200,000 at most.
-MOST_READS = 10**6
+MOST_READS = 500_000
 JPEG_HEADER = 16 * 1024**2  # bytes; Pillow joins the parts of EXIF data one by one, copying all before
 # Pixels times scans of a progressive JPEG, 3 ns each if there is nothing in them: 12 megapixels in 178 scans. Encoders
 # write about 10.
