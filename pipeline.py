@@ -55,7 +55,7 @@ def features(
 ) -> Report:
     """Compute and cache the features of all images in a folder (or table) that are not cached yet.
 
-    `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, engine, as in
+    `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, engine, isolate, as in
     `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
     `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is
     called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
@@ -182,14 +182,15 @@ def load(
     cache_dir: str | None = None,
     weights: str | None = None,
     engine: str = "auto",
+    isolate: bool = False,
     allow_other_versions: bool = False,
 ) -> "Classifier":
     """A trained model as an object with `predict`, `predict_proba`, `top_k` and `classes_`, kept warm.
 
     The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
     `weights`, else those of the recorded place; either way their digest must be the recorded one. `engine`: auto,
-    openvino or tensorflow. `allow_other_versions` matters where the head has to be unpickled: without its arrays, or
-    for `saved.estimator`.
+    openvino or tensorflow. `isolate`: decode pictures in processes of their own. `allow_other_versions` matters where
+    the head has to be unpickled: without its arrays, or for `saved.estimator`.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
     from cache.digests import DigestTable
@@ -202,7 +203,7 @@ def load(
     if cache_dir is None:
         recorded = saved.record["cache_dir"]
         cache_dir = recorded if os.path.isdir(recorded) else DEFAULT_CACHE
-    resolved = reopen(saved.record, DigestTable(cache_dir), weights, engine)
+    resolved = reopen(saved.record, DigestTable(cache_dir), weights, engine, isolate)
     return Classifier(saved, Extractor(resolved, cache_dir))
 
 

@@ -117,6 +117,7 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         path,
         weights=spec.pop("weights", None),
         engine=spec.pop("engine", "auto"),
+        isolate=spec.pop("isolate", False),
         cache_dir=options.pop("cache_dir", None),
         allow_other_versions=options.pop("allow_other_versions"),
     )

@@ -26,6 +26,9 @@ SPEC = [
     ),
     click.option("--engine", type=click.Choice(ENGINES), help="What computes. [auto: openvino where installed]"),
     click.option("--precision", metavar="NAME", help="bf16 (processors) or mixed_bfloat16 (GPUs): faster. [float32]"),
+    click.option(
+        "--isolate", is_flag=True, default=None, help="Decode in processes of their own, which a picture may crash."
+    ),
     click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
 ]
 LABELS = [

@@ -4,7 +4,6 @@ The only decoder, for training and for prediction alike: open, turn into upright
 """
 
 import ctypes
-import io
 import logging
 import warnings
 
@@ -20,7 +19,10 @@ from PIL import (
 
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, content_digest
+from featurize.bombs import CountedReads, before_loading, before_opening
+from featurize.images import ImageError
 from featurize.rgb import HOSTILE, DecodeError, in_one_line, refuse_unfit, upright_rgb
+from featurize.room import Room, enough
 from featurize.views import check_view, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, gives any
@@ -64,15 +66,22 @@ warnings.filterwarnings("ignore", module=r"PIL\.", category=Image.DecompressionB
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody handles
 
 
-def decode(data: bytes, size: tuple[int, int], resize: str = "antialias", view: str = ORIGINAL_VIEW) -> np.ndarray:
+def decode(
+    data: bytes,
+    size: tuple[int, int],
+    resize: str = "antialias",
+    view: str = ORIGINAL_VIEW,
+    room: Room = enough,
+) -> np.ndarray:
     """Decode the bytes of an image file to RGB of shape (height, width, 3), stretched to `size` (height, width).
 
     `view` names the rendering of the picture, see `featurize.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
-    frames or pages the first is taken. Safe to call from several threads at once.
+    frames or pages the first is taken. Safe to call from several threads at once; `room` is asked for the memory.
 
-    Raises DecodeError for what is damaged, truncated, empty, no image, in none of `FORMATS`, or has more pixels
-    than Pillow's limit against decompression bombs; UserError for an unknown `resize`.
+    Raises DecodeError for what is damaged, truncated, empty, no image, in none of `FORMATS`, has more pixels
+    than Pillow's limit against decompression bombs, or would take minutes; what `room` raises; UserError for an
+    unknown `resize`.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
@@ -82,26 +91,30 @@ def decode(data: bytes, size: tuple[int, int], resize: str = "antialias", view: 
     if not data:
         raise DecodeError("empty file")
     try:
-        return _decode(data, size, resize, view)
-    except DecodeError:
+        return _decode(data, size, resize, view, room)
+    except ImageError:
         raise
     except HOSTILE as error:
         if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
             raise DecodeError(_reason(data, error)) from error
     try:
-        return _decode(_without_text(data), size, resize, view)
-    except DecodeError:
+        return _decode(_without_text(data), size, resize, view, room)
+    except ImageError:
         raise
     except HOSTILE as error:
         raise DecodeError(_reason(data, error)) from error
 
 
-def _decode(data: bytes, size: tuple[int, int], resize: str, view: str) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-        original = view == ORIGINAL_VIEW
+def _decode(data: bytes, size: tuple[int, int], resize: str, view: str, room: Room) -> np.ndarray:
+    before_opening(data, size, room)
+    file = CountedReads(data)
+    with Image.open(file, formats=FORMATS) as picture:
+        file.header_ends()
+        refuse_unfit(picture)
+        full, original = picture.size, view == ORIGINAL_VIEW
         if resize == "antialias" and original and isinstance(picture, JpegImagePlugin.JpegImageFile):
-            refuse_unfit(picture)
             picture.draft(None, (REDUCED_TO * max(size),) * 2)
+        before_loading(picture, data, full, size, room)
         rgb = upright_rgb(picture)
         height, width = size
         if resize == "bilinear":

@@ -20,12 +20,14 @@ from cache.errors import UserError
 from cache.shard import DamagedShardError
 from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
+from featurize.decode import decode
 from featurize.disk import require_room
 from featurize.engine import Engine, Graph
 from featurize.extraction import Digests, Extraction, Missing
 from featurize.forward import Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
+from featurize.isolation import isolated_decoder
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 from featurize.sources import Source
@@ -193,7 +195,8 @@ class Extractor:
         self, sources: Sequence[Source], ready_engine: Callable[[], Engine], rows: deque[Row]
     ) -> Generator[None, None, None]:
         size = self.spec.size or self.engine.size
-        return forward(sources, size, self.spec.resize, self.spec.view, ready_engine, rows)
+        with isolated_decoder() if self._resolved.isolate else nullcontext(decode) as decoder:
+            yield from forward(sources, size, self.spec.resize, self.spec.view, ready_engine, rows, decoder)
 
     def _commit(self, rows: "_Rows", extraction: Extraction) -> None:
         if len(rows):

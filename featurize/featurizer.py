@@ -34,6 +34,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         preprocess: str | None = None,
         precision: str = "float32",
         engine: str = "auto",
+        isolate: bool = False,
         cache_dir: str = ".features",
     ):
         self.backbone = backbone
@@ -45,6 +46,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         self.preprocess = preprocess
         self.precision = precision
         self.engine = engine
+        self.isolate = isolate
         self.cache_dir = cache_dir
 
     def fit(self, X: Sequence[Any], y: Any = None) -> "Featurizer":  # noqa: ARG002

@@ -15,7 +15,10 @@ from featurize.decode import decode
 from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
+from featurize.room import Room, SharedMemory
 from featurize.sources import Source, bytes_of
+
+Decoder = Callable[[bytes, tuple[int, int], str, str, Room], np.ndarray]  # `featurize.decode.decode`, or its like
 
 AHEAD = 256  # batches that may be computed while a shard is being written
 
@@ -51,19 +54,22 @@ def forward(
     view: str,
     ready_engine: Callable[[], Engine],
     rows: deque[Row],
+    decoder: Decoder = decode,
 ) -> Generator[None, None, None]:
     """Append the rows of that view of all `sources` to `rows`, as they are computed; yields now and then.
 
     Whatever ends the iteration: once it is closed, every row that was computed is there. `ready_engine` is asked once,
     when there is a picture that needs it.
     """
+    memory = SharedMemory(WORKERS)
 
     def look(position: int) -> Picture:
         digest = b""
         try:
-            data = bytes_of(sources[position])
-            digest = content_digest(data)
-            return Picture(position, digest, decode(data, size, resize, view))
+            with memory.picture() as room:
+                data = bytes_of(sources[position], room.file)
+                digest = content_digest(data)
+                return Picture(position, digest, decoder(data, size, resize, view, room.picture))
         except ImageError as error:
             return Picture(position, digest, None, str(error))
 

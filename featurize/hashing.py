@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cache.digests import DigestTable, Stamp, take_stamp
-from cache.spec import content_digest
 from featurize.extraction import Digests
 from featurize.images import ImageError
 from featurize.parallel import in_order
-from featurize.sources import Source, bytes_of
+from featurize.sources import Source, digest_of
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -31,7 +30,7 @@ def digest_sources(sources: Sequence[Source], table: DigestTable, progress: Prog
         source = sources[position]
         stamp = take_stamp(source) if isinstance(source, str) else None  # before reading, see Stamp
         try:
-            return stamp, content_digest(bytes_of(source))
+            return stamp, digest_of(source)
         except ImageError as error:
             return stamp, str(error)
 

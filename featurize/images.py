@@ -5,7 +5,7 @@ Only names and file types are looked at here; whether a file really holds a pict
 
 import os
 import stat
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from cache.errors import UserError
@@ -14,6 +14,8 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".mpo")
 )
 
+# Folders that link to each other twice at each of 40 levels have 2^40 paths, and no loop.
+MOST_PATHS = 16  # to one folder, that are followed
 
 SINGULAR = {"._ files": "._ file", "link loops": "link loop"}
 
@@ -44,7 +46,8 @@ def find_images(folder: str) -> Listing:
 
     The order is that of the bytes of the path below `folder`: the same on every machine, whatever the locale
     and the file system. Paths are `folder` joined with the path below it, never resolved. Links to files and
-    folders are followed, except back into a folder on the way to them. Hidden files and folders and
+    folders are followed, except back into a folder on the way to them, and by `MOST_PATHS` paths to one folder: the
+    others, which are the deepest, are failures. Hidden files and folders and
     everything with another suffix are passed over and counted. What has an image's name and is no regular
     file (FIFO, socket, device, folder, link to nothing) and folders that cannot be read are failures; none of
     them is opened.
@@ -53,21 +56,26 @@ def find_images(folder: str) -> Listing:
     """
     _require_folder(folder)
     listing = Listing([], [], Counter())
-    # (folder, device and inode of each folder on the way to it); a stack and no recursion, because folders nest
+    # (folder, device and inode of each folder on the way to it), level by level; no recursion, because folders nest
     # deeper than Python calls do.
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    waiting: deque[tuple[str, frozenset[tuple[int, int]]]] = deque([(folder, frozenset())])
+    paths: Counter[tuple[int, int]] = Counter()
     while waiting:
-        path, ancestors = waiting.pop()
+        path, ancestors = waiting.popleft()
         try:
             status = os.stat(path)
             identity = (status.st_dev, status.st_ino)
             if identity in ancestors:
                 listing.passed_over["link loops"] += 1
                 continue
+            paths[identity] += 1
+            if paths[identity] > MOST_PATHS:
+                listing.failures.append(Failure(path, f"folder that {MOST_PATHS} other paths lead to already"))
+                continue
             with os.scandir(path) as entries:
-                for entry in entries:
-                    if _is_folder_to_visit(entry, listing):
-                        waiting.append((entry.path, ancestors | {identity}))
+                below = [entry.path for entry in entries if _is_folder_to_visit(entry, listing)]
+            for name in sorted(below, key=os.fsencode):  # so that the same ones are left out everywhere
+                waiting.append((name, ancestors | {identity}))
         except OSError as error:
             if path == folder:
                 raise UserError(f"cannot read the folder {folder!r}: {error.strerror}") from error

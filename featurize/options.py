@@ -18,3 +18,4 @@ class SpecOptions(TypedDict, total=False):
     preprocess: str | None
     precision: str
     engine: str
+    isolate: bool

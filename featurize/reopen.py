@@ -15,7 +15,13 @@ from featurize.weights import Weights, locate
 HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS}  # what this version computes
 
 
-def reopen(record: dict[str, Any], table: DigestTable, weights: str | None = None, engine: str = "auto") -> Resolved:
+def reopen(
+    record: dict[str, Any],
+    table: DigestTable,
+    weights: str | None = None,
+    engine: str = "auto",
+    isolate: bool = False,
+) -> Resolved:
     """The spec of a model's record and the weights that it names, or those that `weights` names.
 
     Weights that are neither given nor where they were are no error yet: pictures in the cache need none.
@@ -34,7 +40,7 @@ def reopen(record: dict[str, Any], table: DigestTable, weights: str | None = Non
         found = Weights("file", os.path.abspath(weights))
     else:
         found = locate(find_backbone(spec.backbone), spec.size or 0, weights)
-    resolved = Resolved(spec, found, engine)
+    resolved = Resolved(spec, found, engine, isolate)
     if weights is None and found.kind != "random" and not os.path.exists(found.path):
         return resolved
     return check_weights(resolved, table)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cache.digests import DigestTable
 from cache.errors import UserError
@@ -24,11 +24,15 @@ LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES."""
+    """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES.
+
+    `isolate`: pictures are decoded in processes of their own; the network is the same.
+    """
 
     spec: FeatureSpec
     weights: Weights
     engine: str = "auto"
+    isolate: bool = field(default=False, compare=False)
 
     @property
     def network(self) -> str:
@@ -48,11 +52,12 @@ def resolve(
     preprocess: str | None = None,
     precision: str = "float32",
     engine: str = "auto",
+    isolate: bool = False,
 ) -> Resolved:
     """The spec of a request. `size`: side or (height, width) in pixels, "160" and "160x120" (height first) as text.
 
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
-    TensorFlow. Each gives rows of its own.
+    TensorFlow. Each gives rows of its own. `isolate`: decode in processes of their own; the rows are the same.
 
     Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
     """
@@ -64,7 +69,7 @@ def resolve(
     backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
         own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
-        return replace(own, spec=replace(own.spec, precision=precision), engine=engine)
+        return replace(own, spec=replace(own.spec, precision=precision), engine=engine, isolate=isolate)
     row = find_backbone(backbone)
     sides = sides or (row.size, row.size)
     row.check_size(sides)
@@ -82,7 +87,7 @@ def resolve(
         decoder=DECODER,
         precision=precision,
     )
-    return Resolved(spec, found, engine)
+    return Resolved(spec, found, engine, isolate)
 
 
 def _own_model(

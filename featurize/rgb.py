@@ -154,9 +154,10 @@ def _rgb(picture: Image.Image) -> Image.Image:
 def _on_white(picture: Image.Image) -> Image.Image:
     if picture.mode == "La":
         picture = picture.convert("LA")  # Pillow knows no direct way from here to RGBA
-    rgba = picture if picture.mode == "RGBA" else picture.convert("RGBA")
-    paper = Image.new("RGB", rgba.size, "white")
-    paper.paste(rgba, mask=rgba)
+    paper = Image.new("RGB", picture.size, "white")
+    for top in range(0, picture.height, STRIP):
+        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height))).convert("RGBA")
+        paper.paste(strip, (0, top), mask=strip)
     return paper
 
 

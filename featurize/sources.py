@@ -4,15 +4,18 @@ A picture that exists only in memory becomes the bytes of an image file, so that
 decoded like any other.
 """
 
+import hashlib
 import io
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
 from featurize.images import ImageError, find_images
+from featurize.room import Room, enough
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,37 +23,48 @@ if TYPE_CHECKING:
 
 Source = str | bytes  # a path, or the bytes of an image file
 
-LARGEST_FILE = 2 * 1024**3  # bytes; no picture within the decoder's limit of pixels comes near
+LARGEST_FILE = 512 * 1024**2  # bytes; Pillow's limit of 89 million pixels in 16-bit RGB, uncompressed
+CHUNK = 1024**2  # bytes hashed at a time
 ACCEPTED = (
     "give a path, a folder, the bytes of an image file, a PIL image, an array of shape (height, width) or "
     "(height, width, 1, 3 or 4), or a list of these"
 )
 
 
-def read(path: str) -> bytes:
-    """Read the image file at `path`.
+def read(path: str, room: Room = enough) -> bytes:
+    """Read the image file at `path`; `room` is asked before, and again for the rest by whoever decodes.
 
-    Raises ImageError with one line of reason for what is missing, may not be read, is no regular file or is larger
-    than 2 GiB.
+    Raises ImageError with one line of reason for what is missing, may not be read, is no regular file, is larger
+    than `LARGEST_FILE`, or gives more bytes than its size says: it is being written, or no file of a disk at all.
     """
-    try:
-        # Unbuffered: the bytes are read in one call into their final place.
-        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            regular = stat.S_ISREG(status.st_mode)
-            data = file.readall() if regular and status.st_size <= LARGEST_FILE else b""
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not regular:
-        raise ImageError("not a regular file")
-    if status.st_size > LARGEST_FILE:
-        raise ImageError(f"file of {status.st_size} bytes, more than 2 GiB")
+    with _opened(path) as (file, size):
+        room(size)
+        data = file.read(size) or b""  # in one call into their final place, but where a file system gives less
+        while len(data) < size and (more := file.read(size - len(data))):
+            data += more
+        _require_end(file, size)
     return data
 
 
-def bytes_of(source: Source) -> bytes:
+def digest_of(source: Source) -> bytes:
+    """`cache.spec.content_digest` of a source's bytes, with no more than `CHUNK` of a file in memory.
+
+    Raises ImageError as `read`.
+    """
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).digest()
+    with _opened(source) as (file, size):
+        sha256, left = hashlib.sha256(), size
+        while left and (chunk := file.read(min(CHUNK, left))):
+            sha256.update(chunk)
+            left -= len(chunk)
+        _require_end(file, size)
+    return sha256.digest()
+
+
+def bytes_of(source: Source, room: Room = enough) -> bytes:
     """The bytes of an image file at a path, or as given. Raises ImageError as `read`."""
-    return source if isinstance(source, bytes) else read(source)
+    return source if isinstance(source, bytes) else read(source, room)
 
 
 def expand(images: Any) -> list[str | bytes]:
@@ -107,6 +121,29 @@ def as_bytes(image: Any) -> bytes:
     file = io.BytesIO()
     rgb.save(file, "BMP")
     return file.getvalue()
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[io.FileIO, int]]:
+    """The file at `path`, unbuffered, and its size in bytes; whatever the system refuses becomes an ImageError."""
+    try:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("not a regular file")
+            if status.st_size > LARGEST_FILE:
+                raise ImageError(f"file of {status.st_size} bytes, more than {LARGEST_FILE // 1024**2} MiB")
+            yield file, status.st_size
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _require_end(file: io.FileIO, size: int) -> None:
+    # What lies in /proc calls itself a regular file of no bytes, and may give them without end, or block.
+    if file.read(1) != b"":
+        raise ImageError(f"more bytes than its size of {size} says: being written, or no file of a disk")
 
 
 def _open_at_once(path: str, flags: int) -> int:

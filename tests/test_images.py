@@ -144,6 +144,20 @@ def test_link_loops_end_and_are_counted(tmp_path: Path) -> None:
     assert listing.passed_over == {"link loops": 6}
 
 
+def test_folders_with_endless_paths_to_them_are_visited_a_few_times_and_the_rest_is_named(tmp_path: Path) -> None:
+    for level in range(40):
+        (tmp_path / f"{level}").mkdir()
+        write(tmp_path / f"{level}", "a.jpg")
+        for link in ("x", "y"):
+            (tmp_path / f"{level}" / link).symlink_to(f"../{level + 1}")
+    (tmp_path / "40").mkdir()
+    listing = find_images(str(tmp_path))
+    assert listing == find_images(str(tmp_path))
+    assert {f"{level}/a.jpg" for level in range(40)} <= set(found(tmp_path))
+    assert len(listing.images) < 17 * 40
+    assert {failure.reason for failure in listing.failures} == {"folder that 16 other paths lead to already"}
+
+
 def test_what_has_an_images_name_and_is_no_file_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     write(tmp_path, "good.jpg", "folder.jpg/inside.jpg")
     os.mkfifo(tmp_path / "fifo.jpg")

@@ -1,0 +1,77 @@
+"""The decoder in a process of its own: requests on stdin, answers on stdout, until stdin ends. See `isolation`.
+
+request  REQUEST, the names of resize and view, the bytes of an image file
+answer   ANSWER with READY, once; then for each request
+         MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little);
+         PIXELS and how many bytes, and these; or REASON and how many bytes, and these, in UTF-8
+"""
+
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+import threading
+
+REQUEST = struct.Struct("<QIIBB")  # bytes of the file; height, width; bytes of the names of resize and view
+ANSWER = struct.Struct("<cQ")  # kind, count
+READY, MEMORY, PIXELS, REASON = b"h", b"m", b"p", b"r"
+LITTLE = 16 * 10**6  # bytes of memory that need not be asked for
+
+
+def main() -> None:
+    """Decode until stdin ends; arguments: bytes of memory that this process may take, seconds for a picture."""
+    memory, seconds = map(int, sys.argv[1:3])
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing else comes between
+    requests = os.fdopen(0, "rb", closefd=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+    import numpy as np
+
+    from featurize.decode import decode
+    from featurize.images import ImageError
+    from featurize.room import enough
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    def answer(kind: bytes, count: int, content: bytes | memoryview = b"") -> None:
+        answers.write(ANSWER.pack(kind, count))
+        answers.write(content)
+        answers.flush()
+
+    def room(size: int) -> None:
+        enough(size)
+        if size > LITTLE:
+            signal.alarm(0)
+            answer(MEMORY, size)
+            requests.read(1)
+            signal.alarm(seconds)
+
+    answer(READY, 0)
+    while header := requests.read(REQUEST.size):
+        length, height, width, resize, view = REQUEST.unpack(header)
+        names = requests.read(resize + view).decode()
+        data = requests.read(length)
+        signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
+        try:
+            pixels = np.ascontiguousarray(decode(data, (height, width), names[:resize], names[resize:], room))
+        except ImageError as error:
+            signal.alarm(0)
+            reason = str(error).encode()
+            answer(REASON, len(reason), reason)
+        else:
+            signal.alarm(0)
+            answer(PIXELS, pixels.nbytes, pixels.reshape(-1).view(np.uint8).data)
+
+
+def _end_with_the_parent() -> None:
+    # Whatever is being decoded: when nobody holds the other end of stdin any more, nobody waits for it.
+    hang_up = select.poll()
+    hang_up.register(0, 0)
+    hang_up.poll()
+    os._exit(0)
