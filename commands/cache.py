@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 import pipeline
+from cache.atomic import require_writable
 from cache.digests import DigestTable
 from cache.errors import UserError
 from commands.options import CACHE, DATA, LABELS, SPEC, examples, given, options
+from commands.terminal import printable
 
 
 @click.group()
@@ -46,7 +48,7 @@ def verify(sample: int, **chosen: Any) -> None:
     found = verify_cache(asked.get("cache_dir", pipeline.DEFAULT_CACHE))
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
-        print(f"  {damage.path}: {damage.reason}; set aside, the next run computes its rows again")
+        print(printable(f"  {damage.path}: {damage.reason}; set aside, the next run computes its rows again"))
     status = 1 if found.damaged else 0
     if "data" in asked:
         from featurize.images import find_images
@@ -75,7 +77,7 @@ def explain(path: str, **chosen: Any) -> None:
     except ImageError as error:
         raise UserError(f"{path}: {error}") from None
     for line in explain_file(path, digest, extractor.table.last_known(path), extractor.spec, extractor.cache_dir)[1]:
-        print(line)
+        print(printable(line))
 
 
 @cache.command(epilog=examples("cache gc", "cache gc --data photos"))
@@ -107,5 +109,6 @@ def export(output: str, **chosen: Any) -> None:
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """
     asked = given(chosen)
+    require_writable(output)  # features may take hours
     rows, failures = pipeline.export(asked.pop("data", None), output, **asked)
-    print(f"{rows} rows written to {output}" + (f", {failures} images failed" if failures else ""))
+    print(f"{rows} rows written to {printable(output)}" + (f", {failures} images failed" if failures else ""))

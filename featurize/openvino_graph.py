@@ -1,6 +1,5 @@
 """A network on OpenVINO, converted once: its graph is kept in the cache, and read from there without TensorFlow."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.atomic import make_folder
+from cache.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, sync_folder, write_atomically
 from featurize.parallel import THREADS
 from featurize.resolve import Resolved
 
@@ -31,7 +30,7 @@ class ConversionError(Exception):
 
 
 class OpenVinoGraph:
-    """The graph in `folder`, as `kept_graph` gives it, computed in `precision`. See `featurize.engine.Graph`.
+    """The converted `model` (openvino.Model, see `kept_graph`) in `precision`. See `featurize.engine.Graph`.
 
     Each core has a stream of its own that computes one small batch at a time: its maps stay in that core's cache,
     which makes it faster than all cores on one large batch. Measured with MobileNetV2 at 224 on 2 cores, float32: 242
@@ -41,13 +40,13 @@ class OpenVinoGraph:
     name = "openvino"
     libraries: tuple[str, ...] = ("openvino",)
 
-    def __init__(self, folder: str, precision: str = "float32"):
+    def __init__(self, model: Any, precision: str = "float32"):
         import openvino
 
         self._core = openvino.Core()
         self._precision = precision
         self.batch = BATCH[precision]
-        self._model = self._core.read_model(os.path.join(folder, FILES[0]))
+        self._model = model
         _, height, width, _ = self._model.input(0).partial_shape
         self.size = (height.get_length(), width.get_length())
         self.dimension: int = self._model.output(0).partial_shape[1].get_length()
@@ -95,27 +94,26 @@ def has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> str:
-    """The folder of the converted graph of a checked spec; `build` gives the network (keras.Model) to convert.
+def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> Any:
+    """The converted graph (openvino.Model) of a checked spec; `build` gives the network (keras.Model) to convert.
 
     A graph is kept under everything that it was made from, versions included, and is used only if its files have
-    the digests that were noted when it was written.
+    the digests that were noted when it was written. One that cannot be kept, on a full disk, is used all the same.
     """
+    import openvino
+
     identity = _identity(checked)
     folder = os.path.join(cache_dir, FOLDER, hashlib.sha256(identity.encode()).hexdigest()[:16])
-    if _is_whole(folder, identity):
-        return folder
-    log.info("converting %s for OpenVINO, once", checked.spec.backbone)
-    make_folder(os.path.dirname(folder))
-    fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=".tmp")
-    try:
-        _convert(build(), fresh, identity)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster: its graph is the same
-            os.rename(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return folder
+    if not _is_whole(folder, identity):
+        log.info("converting %s for OpenVINO, once", checked.spec.backbone)
+        model = _converted(build())
+        try:
+            _keep(model, folder, identity)
+        except (OSError, RuntimeError) as error:  # OpenVINO's own errors are RuntimeErrors
+            reason = error.strerror if isinstance(error, OSError) else f"OpenVINO says {error}; is the disk full?"
+            log.warning("the converted graph is not kept, so that the next run converts again: %s: %s", reason, folder)
+            return model
+    return openvino.Core().read_model(os.path.join(folder, FILES[0]))
 
 
 def _identity(checked: Resolved) -> str:
@@ -124,7 +122,7 @@ def _identity(checked: Resolved) -> str:
     return json.dumps([*fields, version("openvino"), version("keras"), version("tensorflow")])
 
 
-def _convert(network: Any, folder: str, identity: str) -> None:
+def _converted(network: Any) -> Any:
     import openvino
     from openvino import frontend
 
@@ -132,13 +130,33 @@ def _convert(network: Any, folder: str, identity: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
-            model = openvino.convert_model(network, input=[-1, height, width, 3])
+            return openvino.convert_model(network, input=[-1, height, width, 3])
     except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
         raise ConversionError(" ".join(str(error).split())[:300]) from error  # a message of many lines
-    openvino.save_model(model, os.path.join(folder, FILES[0]), compress_to_fp16=False)
-    digests = {name: _digest(os.path.join(folder, name)) for name in FILES}
-    with open(os.path.join(folder, DIGESTS), "w", encoding="utf-8") as file:
-        json.dump({"made from": identity, "sha256": digests}, file)
+
+
+def _keep(model: Any, folder: str, identity: str) -> None:
+    """Write the three files of a graph to `folder`, all of them or none."""
+    import openvino
+
+    make_folder(os.path.dirname(folder))
+    fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=TEMPORARY_SUFFIX)
+    try:
+        openvino.save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
+        for name in FILES:
+            sync_file(os.path.join(fresh, name))
+        digests = {name: _digest(os.path.join(fresh, name)) for name in FILES}
+        record = json.dumps({"made from": identity, "sha256": digests})
+        write_atomically(os.path.join(fresh, DIGESTS), record.encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            if not _is_whole(folder, identity):  # else another process was faster: its graph is the same
+                raise
+        sync_folder(os.path.dirname(folder))
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _is_whole(folder: str, identity: str) -> bool:
