@@ -71,12 +71,15 @@ def require_writable(path: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Bring what another library has written to `path` to the disk."""
-    file = os.open(path, os.O_RDONLY)
+    """Bring what another library has written to `path` to the disk. Raises `OSError` naming `path`."""
     try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _write_and_sync(path: str, data: memoryview) -> None:
