@@ -11,6 +11,9 @@
 Importing this module imports nothing but the standard library. On the command line: `python -m pipeline --help`.
 """
 
+if __name__ == "__main__":
+    from commands.early import main  # before the other imports
+
 import os
 import time
 from dataclasses import asdict
@@ -106,13 +109,13 @@ def train(
     than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
     from classify.heads import make_head
-    from classify.persist import record_path, save
+    from classify.persist import check_place, save
     from classify.results import write_tables
     from classify.train import check_split, train_head
 
     started = time.perf_counter()
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
-    record_path(model := os.fspath(model or default_model(head)))
+    check_place(model := os.fspath(model or default_model(head)))
     data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
@@ -383,6 +386,4 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    from commands.main import main
-
     main()

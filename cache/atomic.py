@@ -1,11 +1,13 @@
 """Files that are there whole or not at all, even when the process is killed or the power fails."""
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator
 
 TEMPORARY_SUFFIX = ".tmp"
+PIECE = 1024**2  # bytes written at once: Ctrl-C and tests of torn files get in between
 
 
 def write_atomically(path: str, data: bytes | memoryview, check: Callable[[str], None] | None = None) -> None:
@@ -31,7 +33,7 @@ def replacing(path: str) -> Iterator[str]:
     """
     folder = os.path.dirname(path) or "."
     make_folder(folder)
-    temporary = f"{path}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
+    temporary = _temporary(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -44,11 +46,47 @@ def replacing(path: str) -> Iterator[str]:
     sync_folder(folder)
 
 
+def _temporary(path: str) -> str:
+    """A new name beside `path`. Raises `OSError` for a device or a pipe: a file must not take its place."""
+    to_process = os.path.islink(path) and os.readlink(path).startswith("/proc/")  # /dev/stdout
+    if to_process or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return f"{path}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
+
+
+def require_writable(path: str) -> None:
+    """Make the folder of `path` and try whether a file of that name could be put there, before hours of other work.
+
+    Raises `OSError` naming `path`.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    temporary = _temporary(path)
+    try:
+        make_folder(os.path.dirname(path))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.unlink(temporary)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def sync_file(path: str) -> None:
+    """Bring what another library has written to `path` to the disk. Raises `OSError` naming `path`."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 def _write_and_sync(path: str, data: memoryview) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         while data:
-            data = data[os.write(file, data) :]
+            data = data[os.write(file, data[:PIECE]) :]
         os.fsync(file)
     finally:
         os.close(file)
@@ -68,8 +106,4 @@ def make_folder(folder: str) -> None:
 
 def sync_folder(folder: str) -> None:
     """Make renames in `folder` durable: on Linux the folder itself must be fsynced."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    sync_file(folder)

@@ -23,7 +23,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from cache.atomic import make_folder, write_atomically
+from cache.atomic import make_folder, require_writable, write_atomically
 from cache.errors import UserError
 from cache.lock import holding
 from cache.spec import FeatureSpec
@@ -80,6 +80,12 @@ def record_path(model: str) -> str:
 def arrays_path(model: str) -> str:
     """Path of the plain arrays of the model file `model`."""
     return os.path.splitext(model)[0] + ".npz"
+
+
+def check_place(model: str) -> None:
+    """Whether a model could be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
+    for path in (record_path(model), model, arrays_path(model)):
+        require_writable(path)
 
 
 def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> None:

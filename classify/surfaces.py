@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from cache.atomic import TEMPORARY_SUFFIX, replacing
 from cache.errors import UserError
 
 FOLDER = "surfaces"
@@ -100,22 +101,21 @@ def _names(part: str) -> list[str]:
 
 
 def _files_below(folder: str) -> set[str]:
-    """The files in a folder that are not hidden, as paths below it."""
+    """The files in a folder that are neither hidden nor left by a run that was killed, as paths below it."""
     return {
         os.path.relpath(os.path.join(inside, name), folder)
         for inside, _, names in os.walk(folder)
         for name in names
-        if not name.startswith(".")
+        if not name.startswith(".") and not name.endswith(TEMPORARY_SUFFIX)
     }
 
 
 def _write(path: str, picture: Image.Image) -> None:
-    """Whole or not at all, so that a run that is interrupted leaves nothing that looks finished."""
+    """Whole or not at all, so that a run that is interrupted leaves nothing that looks finished.
+
+    Not flushed to the disk, which takes longer than to draw all of them. Raises `OSError` naming `path`.
+    """
     data = io.BytesIO()
     picture.save(data, "PNG")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data.getvalue())
-    os.replace(temporary, path)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data.getbuffer())

@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 import pipeline
+from cache.atomic import require_writable
 from cache.digests import DigestTable
 from cache.errors import UserError
 from commands.options import CACHE, DATA, LABELS, SPEC, examples, given, options
+from commands.terminal import printable
 
 
 @click.group()
@@ -54,13 +56,13 @@ def verify(sample: int, **chosen: Any) -> None:
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
         lost = "an unknown number of" if damage.rows_lost is None else damage.rows_lost
-        print(f"  {damage.path}: {damage.reason}; set aside, {lost} rows are lost: the next run computes them again")
+        _say(f"{damage.path}: {damage.reason}; set aside, {lost} rows are lost: the next run computes them again")
     for path in [*found.mended, *delete_damaged_graphs(cache_dir)]:
-        print(f"  {path}: missing or damaged: no loss, it is made anew")
+        _say(f"{path}: missing or damaged: no loss, it is made anew")
     for path in found.temporary:
-        print(f"  {path}: left by a killed run, or being written; `cache gc` deletes what is left")
+        _say(f"{path}: left by a killed run, or being written; `cache gc` deletes what is left")
     for path in found.set_aside:
-        print(f"  {path}: set aside earlier; `cache gc` deletes it")
+        _say(f"{path}: set aside earlier; `cache gc` deletes it")
     status = 1 if found.damaged else 0
     if "data" in asked:
         from featurize.images import find_images
@@ -92,7 +94,7 @@ def explain(path: str, **chosen: Any) -> None:
     except ImageError as error:
         raise UserError(f"{path}: {error}") from None
     for line in explain_file(path, digest, extractor.table.last_known(path), extractor.spec, extractor.cache_dir)[1]:
-        print(line)
+        print(printable(line))
 
 
 @cache.command(epilog=examples("cache gc", "cache gc --data photos"))
@@ -131,5 +133,10 @@ def export(output: str, **chosen: Any) -> None:
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """
     asked = given(chosen)
+    require_writable(output)  # features may take hours
     rows, failures = pipeline.export(asked.pop("data", None), output, **asked)
-    print(f"{rows} rows written to {output}" + (f", {failures} images failed" if failures else ""))
+    print(f"{rows} rows written to {printable(output)}" + (f", {failures} images failed" if failures else ""))
+
+
+def _say(text: str) -> None:
+    print(f"  {printable(text)}")

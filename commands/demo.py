@@ -4,7 +4,7 @@ import json
 
 import click
 
-from cache.atomic import write_atomically
+from cache.atomic import require_writable, write_atomically
 from commands.options import CACHE, examples, options
 from commands.progress import progress_reporter
 from pipeline import DEFAULT_CACHE
@@ -21,6 +21,8 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
     """
     from demo.run import run_demo
 
+    if json_file:
+        require_writable(json_file)
     with progress_reporter() as progress:
         report = run_demo(cache_dir or DEFAULT_CACHE, progress)
     if json_file:  # first: printing may end early, in `| head`

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cache.atomic import write_atomically
+from cache.atomic import require_writable, write_atomically
 from commands.options import CACHE, TEACHER, examples, given, options
 from commands.progress import progress_reporter
 from pipeline import DEFAULT_CACHE
@@ -32,6 +32,9 @@ def distil(json_file: str | None, cache_dir: str | None, **chosen: Any) -> None:
     """
     from distil.run import distil as run
 
+    for path in (chosen["output"], json_file):
+        if path:
+            require_writable(path)
     with progress_reporter() as progress:
         report = run(cache_dir=cache_dir or DEFAULT_CACHE, progress=progress, **given(chosen))
     if json_file:

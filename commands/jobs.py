@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import pipeline
-from cache.atomic import write_atomically
+from cache.atomic import require_writable, write_atomically
 from cache.errors import UserError
 from commands.options import CACHE, DATA, HEAD, LABELS, MODEL, REPORT, SHARDS, SPEC, examples, given, options
 from commands.progress import progress_reporter
@@ -28,6 +28,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """
+    _check(json_file)
     with progress_reporter() as progress:
         report = pipeline.features(progress=progress, **given(chosen))
     _finish(report, json_file, max_failed)
@@ -54,6 +55,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
     """
     from classify.heads import parse_params
 
+    _check(json_file)
     with progress_reporter() as progress:
         report = pipeline.train(
             progress=progress, max_failed=max_failed, head_params=parse_params(head_params), **given(chosen)
@@ -68,6 +70,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
     Without --data and --labels: on the test part of the photographs that come with scikit-image.
     """
+    _check(json_file)
     classifier, rest = _loaded(given(chosen))
     with progress_reporter() as progress:
         report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
@@ -126,6 +129,11 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         raise UserError(f"--head {head} contradicts the model {path}, which has head {trained}")
     check_options(classifier.extractor.spec, path, spec, classifier.extractor.table)
     return classifier, options
+
+
+def _check(json_file: str | None) -> None:
+    if json_file:  # before what may take hours
+        require_writable(json_file)
 
 
 def _finish(report: dict[str, Any], json_file: str | None, max_failed: float) -> None:

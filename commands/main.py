@@ -1,9 +1,11 @@
 """Entry point of the command line: messages, errors, exit codes.
 
 Results go to stdout, messages and progress to stderr. Exit status: 0; 1 when too many images failed, something
-was lost or a file cannot be written; 2 for what another command line would mend; 130 after Ctrl-C.
+was lost or a file cannot be written; 2 for what another command line would mend; 128 and its number after a signal
+(130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP).
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -12,6 +14,8 @@ from collections.abc import Sequence
 import click
 
 from cache.errors import UserError
+from commands.signals import Stop
+from commands.terminal import printable
 
 log = logging.getLogger("bottleneck")
 
@@ -26,9 +30,10 @@ class _Lines(logging.Handler):
     """One line a message, to whatever stderr is at that moment: a progress bar replaces it for its time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = " ".join(record.getMessage().splitlines())
+        message = printable(" ".join(record.getMessage().splitlines()))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        print(level + message, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal is gone: that ends no computation
+            print(level + message, file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,14 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     log.propagate = False
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be UTF-8
-    sys.exit(_status(arguments))
+    with Stop() as stop:
+        try:
+            status = _status(sys.argv[1:] if arguments is None else arguments)
+        except (Exception, KeyboardInterrupt) as error:  # a signal amidst an import may come out as anything
+            if not stop.number:
+                raise
+            stop.exit(error)
+    sys.exit(status)
 
 
-def _status(arguments: Sequence[str] | None) -> int:
+def _status(arguments: Sequence[str]) -> int:
     try:
-        return cli.main(arguments, prog_name="python -m pipeline", standalone_mode=False) or 0
-    except click.exceptions.Abort:
-        return 130
+        # As click's own `main`, which turns every interruption into the same exception, without what it says.
+        with cli.make_context("python -m pipeline", list(arguments)) as context:
+            return cli.invoke(context) or 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2

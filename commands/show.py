@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from commands.terminal import printable
+
 SHOWN_FAILURES = 100
 
 
@@ -9,10 +11,10 @@ def show_report(report: dict[str, Any]) -> None:
     """Print counts, failures, times and, where there are any, scores."""
     failures = report["failures"]
     if failures:
-        width = max(len(_printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
+        width = max(len(printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
         print("failed images")
         for failure in failures[:SHOWN_FAILURES]:
-            print(f"  {_printable(failure['path']):{min(width, 60)}}  {failure['reason']}")
+            print(f"  {printable(failure['path']):{min(width, 60)}}  {printable(failure['reason'])}")
         if len(failures) > SHOWN_FAILURES:
             print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
     counts = "images {images}: computed {computed}, cached {cached}, failed {failed}; forward passes {forward_passes}"
@@ -22,7 +24,7 @@ def show_report(report: dict[str, Any]) -> None:
     if report.get("accuracy") is not None:
         _show_scores(report)
     if "model" in report:
-        print(f"model  {report['model']}")
+        print(f"model  {printable(report['model'])}")
 
 
 def _show_scores(report: dict[str, Any]) -> None:
@@ -41,9 +43,5 @@ def _show_scores(report: dict[str, Any]) -> None:
         accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
         print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
-        first = _printable(report["leaked_files"][0])
+        first = printable(report["leaked_files"][0])
         print(f"leaked: {report['leaked']} pictures are among those trained on, the first is {first}")
-
-
-def _printable(path: str) -> str:
-    return path if path.isprintable() else repr(path)[1:-1]

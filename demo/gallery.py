@@ -1,10 +1,11 @@
 """A picture of right and wrong predictions, each with what it is and what it was taken for."""
 
+import io
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cache.atomic import replacing
+from cache.atomic import write_atomically
 
 COLUMNS = 7
 SHOWN = 14  # of the right ones, and of the wrong ones
@@ -39,8 +40,9 @@ def save_gallery(path: str, crops: Sequence[str], true: Sequence[str], predicted
             draw.text((left, upper + SIDE + 3), f"true: {true[i]}", fill="black", font=font)
             draw.text((left, upper + SIDE + 19), f"predicted: {predicted[i]}", fill=colour, font=font)
         top += -(-len(shown) // COLUMNS) * HEIGHT
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
+    write_atomically(path, data.getbuffer())
     return len(right)
 
 

@@ -24,7 +24,7 @@ from featurize.decode import decode
 from featurize.disk import require_room
 from featurize.engine import Engine, Graph
 from featurize.extraction import Digests, Extraction, Missing
-from featurize.forward import Row, forward
+from featurize.forward import Pace, Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.isolation import isolated_decoder
@@ -65,7 +65,8 @@ class Extractor:
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
         """Compute and store the rows that `sources` lack in the cache. A bad image is a failure, never the end.
 
-        Whatever ends the run early, what is computed by then is committed first.
+        Whatever ends the run early, what is computed by then is committed first; what kills it costs the rows of one
+        shard at most.
         Raises UserError where the disk is too small, `OSError` where the cache cannot be written.
         """
         progress = progress or _silent
@@ -77,8 +78,8 @@ class Extractor:
                 missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
-        except KeyboardInterrupt:
-            log.warning("interrupted: %d new rows are kept, the next run goes on from there", extraction.computed)
+        except KeyboardInterrupt as interruption:
+            interruption.add_note(f"{extraction.computed} new rows are kept, the next run goes on from there")
             raise
         return self._metered(extraction, before)
 
@@ -107,7 +108,7 @@ class Extractor:
         before = self._meters()
         extraction = Extraction(sources, Digests(len(sources)))
         computed: deque[Row] = deque()
-        for _ in self._forward(sources, lambda: self.engine, computed):
+        for _ in self._forward(sources, lambda: (self.engine, Pace.within(SHARD_ROWS, self.engine.batch)), computed):
             pass
         rows: dict[int, np.ndarray] = {}
         for row in computed:
@@ -150,9 +151,9 @@ class Extractor:
         Returns positions (m,) of copies of images that have changed since they were hashed: they may still lack a row.
         """
 
-        def ready_engine() -> Engine:
+        def ready() -> tuple[Engine, Pace]:
             require_room(self.store.folder, len(missing), self.engine.dimension, self.spec.row_dtype.itemsize)
-            return self.engine
+            return self.engine, self._pace
 
         done = 0
         left: list[int] = []
@@ -160,11 +161,13 @@ class Extractor:
         computed: deque[Row] = deque()
         sources = [extraction.sources[position] for position in missing.first]
         try:
-            with closing(self._forward(sources, ready_engine, computed)) as steps:
+            with closing(self._forward(sources, ready, computed)) as steps:
                 for _ in steps:
                     done += (count := len(computed))  # more may come at any moment
                     for _ in range(count):
                         self._take(computed.popleft(), rows, extraction, missing, left)
+                        if rows and len(rows) == self._pace.commit:
+                            self._commit(rows, extraction)
                     progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
             while computed:
@@ -184,19 +187,21 @@ class Extractor:
             return
         extraction.digests[position] = row.digest
         rows.add(position, row.features, self._rows_per_shard)
-        if len(rows) == self._rows_per_shard:
-            self._commit(rows, extraction)
 
     @property
     def _rows_per_shard(self) -> int:
         return min(self._shard_rows, max(1, SHARD_BYTES // (self.spec.row_dtype.itemsize * self.engine.dimension)))
 
+    @property
+    def _pace(self) -> Pace:
+        return Pace.within(self._rows_per_shard, self.engine.batch)
+
     def _forward(
-        self, sources: Sequence[Source], ready_engine: Callable[[], Engine], rows: deque[Row]
+        self, sources: Sequence[Source], ready: Callable[[], tuple[Engine, Pace]], rows: deque[Row]
     ) -> Generator[None, None, None]:
         size = self.spec.size or self.engine.size
         with isolated_decoder() if self._resolved.isolate else nullcontext(decode) as decoder:
-            yield from forward(sources, size, self.spec.resize, self.spec.view, ready_engine, rows, decoder)
+            yield from forward(sources, size, self.spec.resize, self.spec.view, ready, rows, decoder)
 
     def _commit(self, rows: "_Rows", extraction: Extraction) -> None:
         if len(rows):

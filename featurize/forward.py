@@ -20,11 +20,33 @@ from featurize.sources import Source, bytes_of
 
 Decoder = Callable[[bytes, tuple[int, int], str, str, Room], np.ndarray]  # `featurize.decode.decode`, or its like
 
-AHEAD = 256  # batches that may be computed while a shard is being written
-
 # One more than there are cores: there is always one that waits, for the interpreter or for the network's turn. With
 # MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
 WORKERS = THREADS + 1
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far the network may run ahead of the disk.
+
+    batch     pictures that a thread takes at once
+    batches   of them that may be computed, or on their way, and not yet taken over
+    commit    rows taken over that are committed together: with all those on their way never more than `within` allows
+    """
+
+    batch: int
+    batches: int
+    commit: int
+
+    @classmethod
+    def within(cls, most: int, batch: int) -> "Pace":
+        """With `most` rows computed and not committed at any moment, on an engine that likes batches of `batch`.
+
+        An eighth of them is what may be computed while the others are written, more where the threads need that.
+        """
+        batch = min(batch, most)
+        batches = max(1, min(max(most // (8 * batch), WORKERS), (most + 1) // (2 * batch)))
+        return cls(batch, batches, most + 1 - batch * batches)
 
 
 @dataclass(frozen=True)
@@ -52,14 +74,14 @@ def forward(
     size: tuple[int, int],
     resize: str,
     view: str,
-    ready_engine: Callable[[], Engine],
+    ready: Callable[[], tuple[Engine, Pace]],
     rows: deque[Row],
     decoder: Decoder = decode,
 ) -> Generator[None, None, None]:
     """Append the rows of that view of all `sources` to `rows`, as they are computed; yields now and then.
 
-    Whatever ends the iteration: once it is closed, every row that was computed is there. `ready_engine` is asked once,
-    when there is a picture that needs it.
+    Whatever ends the iteration: once it is closed, every row that was computed is there. `ready` is asked once, when
+    there is a picture that needs the engine.
     """
     memory = SharedMemory(WORKERS)
 
@@ -81,13 +103,13 @@ def forward(
         yield
     else:
         return
-    engine = ready_engine()
+    engine, pace = ready()
 
     def compute(start: int) -> None:
-        batch = range(start, min(start + engine.batch, len(sources)))
+        batch = range(start, min(start + pace.batch, len(sources)))
         rows.extend(_rows([picture if i == first else look(i) for i in batch], engine))
 
-    yield from in_order(compute, range(first, len(sources), engine.batch), AHEAD, WORKERS)
+    yield from in_order(compute, range(first, len(sources), pace.batch), pace.batches - 1, WORKERS)
 
 
 def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:

@@ -35,7 +35,8 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
     if asked == "tensorflow" or not installed:
         log.info("engine: tensorflow")
         return _on_tensorflow(checked)
-    from featurize.openvino_graph import ConversionError, OpenVinoGraph, has_bf16, kept_graph
+    from featurize.kept_graphs import ConversionError, kept_graph
+    from featurize.openvino_graph import OpenVinoGraph, has_bf16
 
     if precision == "bf16" and not has_bf16():
         raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")

@@ -1,22 +1,75 @@
-"""Looking after the converted graphs in a cache. They only save time: what is damaged or of no use is deleted."""
+"""Networks converted for OpenVINO, each once: kept in the cache, and read from there without TensorFlow.
 
+They only save time: what is damaged or of no use is deleted, and one that cannot be kept is used all the same.
+"""
+
+import contextlib
+import hashlib
 import json
+import logging
 import os
 import re
-from importlib.metadata import PackageNotFoundError
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
+from cache.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, sync_folder, write_atomically
 from cache.lock import holding
-from featurize.openvino_graph import FOLDER, LOCK, delete, made_from, versions
+from cache.plain import open_plain
+from featurize.resolve import Resolved
 
+log = logging.getLogger("bottleneck")
+
+FOLDER = "graphs"  # in the cache
+LOCK = ".graphs.lock"  # in the cache
+FILES = ("network.xml", "network.bin")
+DIGESTS = "digests.json"
 GRAPH = r"[0-9a-f]{16}"
-TEMPORARY = r".+\.tmp"
+TEMPORARY = rf"(tmp\w+|{GRAPH}\.[0-9a-f]{{12}})\.tmp"
+
+
+class ConversionError(Exception):
+    """OpenVINO does not know how to compute some layer of a network."""
+
+
+def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> Any:
+    """The converted graph (openvino.Model) of a checked spec; `build` gives the network (keras.Model) to convert.
+
+    A graph is kept under everything that it was made from, versions included, and is used only if its files have
+    the digests that were noted when it was written. One that cannot be kept, on a full disk or in a cache that may only
+    be read, is announced. Raises ConversionError for networks that OpenVINO cannot take.
+    """
+    import openvino
+
+    identity = _identity(checked)
+    folder = os.path.join(cache_dir, FOLDER, _name(identity))
+    if not _is_whole(folder, identity):
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a cache that cannot be written: `_keep` comes to know it, too
+                make_folder(os.path.dirname(folder))
+                stack.enter_context(
+                    holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it")
+                )
+            if made_from(folder) != identity:  # nobody else has converted it meanwhile
+                log.info("converting %s for OpenVINO, once", checked.spec.backbone)
+                model = _converted(build())
+                try:
+                    _keep(model, folder, identity)
+                except (OSError, RuntimeError) as error:  # OpenVINO's own errors are RuntimeErrors
+                    reason = error.strerror if isinstance(error, OSError) else f"OpenVINO says {error}; a full disk?"
+                    log.warning("the converted graph is not kept, the next run converts again: %s: %s", reason, folder)
+                    return model
+    return openvino.Core().read_model(os.path.join(folder, FILES[0]))
 
 
 def delete_damaged_graphs(cache_dir: str) -> list[str]:
     """The folders of graphs that were not as they had been written; each is deleted, and converted anew when needed."""
     damaged = [folder for folder in _named(cache_dir, GRAPH) if made_from(folder) is None]
     for folder in damaged:
-        delete(folder)
+        _delete(folder)
     return damaged
 
 
@@ -33,13 +86,102 @@ def delete_useless_graphs(cache_dir: str) -> int:
         if alone:
             useless += unfinished
         for folder in useless:
-            delete(folder)
+            _delete(folder)
     return len(useless)
+
+
+def _identity(checked: Resolved) -> str:
+    spec = checked.spec
+    fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
+    return json.dumps([*fields, *_versions()])
+
+
+def _name(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _converted(network: Any) -> Any:
+    import openvino
+    from openvino import frontend
+
+    _, height, width, _ = network.input_shape
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
+            return openvino.convert_model(network, input=[-1, height, width, 3])
+    except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
+        raise ConversionError(" ".join(str(error).split())[:300]) from error  # a message of many lines
+
+
+def _keep(model: Any, folder: str, identity: str) -> None:
+    """Write the three files of a graph to `folder`, all of them or none."""
+    import openvino
+
+    make_folder(os.path.dirname(folder))
+    fresh = f"{folder}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
+    try:
+        os.mkdir(fresh)  # for whoever may read the cache, which a folder of `tempfile` is not
+        openvino.save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
+        for name in FILES:
+            sync_file(os.path.join(fresh, name))
+        digests = {name: _digest(os.path.join(fresh, name)) for name in FILES}
+        record = json.dumps({"made from": identity, "sha256": digests})
+        write_atomically(os.path.join(fresh, DIGESTS), record.encode())
+        _delete(folder)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            if not _is_whole(folder, identity):  # else, without locks, another was faster: its graph is the same
+                raise
+        sync_folder(os.path.dirname(folder))
+    finally:
+        _delete(fresh)
+
+
+def _is_whole(folder: str, identity: str) -> bool:
+    """Whether the graph in `folder` is as it was written; damage is announced."""
+    whole = made_from(folder) == identity
+    if not whole and os.path.lexists(folder):
+        log.warning("the converted graph in %s is damaged: converting again", folder)
+    return whole
+
+
+def made_from(folder: str) -> str | None:
+    """What the graph in `folder` was made from: JSON, the versions last; None unless it is as it was written."""
+    try:
+        with open_plain(os.path.join(folder, DIGESTS)) as file:
+            record = json.loads(file.read(2**16))
+        identity = str(record["made from"])
+        whole = all(_digest(os.path.join(folder, name)) == record["sha256"][name] for name in FILES)
+        if whole and os.path.basename(folder) == _name(identity):
+            return identity
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # whatever the reason, there is no graph to use
+    return None
+
+
+def _delete(folder: str) -> None:
+    """Delete a graph, or what is in its place; nothing that a link leads to."""
+    if os.path.isdir(folder) and not os.path.islink(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(folder)
+
+
+def _versions() -> list[str]:
+    """Of what converts, as graphs name them."""
+    return [version(library) for library in ("openvino", "keras", "tensorflow")]
+
+
+def _digest(path: str) -> str:
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_of_use(folder: str) -> bool:
     try:
-        ours = json.dumps(versions())[1:]  # the end of what a graph of these versions was made from
+        ours = json.dumps(_versions())[1:]  # the end of what a graph of these versions was made from
     except PackageNotFoundError:  # nothing to compare with: somebody else's, who has OpenVINO
         return True
     return (made_from(folder) or "").endswith(ours)

@@ -1,40 +1,16 @@
-"""A network on OpenVINO, converted once: its graph is kept in the cache, and read from there without TensorFlow."""
+"""A network on OpenVINO, each core with a stream of its own. See `featurize.kept_graphs` for where it comes from."""
 
-import contextlib
-import hashlib
-import json
-import logging
-import os
-import shutil
-import tempfile
-import warnings
-from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from cache.atomic import TEMPORARY_SUFFIX, make_folder
-from cache.lock import holding
-from cache.plain import open_plain
 from featurize.parallel import THREADS
-from featurize.resolve import Resolved
 
-log = logging.getLogger("bottleneck")
-
-FOLDER = "graphs"  # in the cache
-FILES = ("network.xml", "network.bin")
-DIGESTS = "digests.json"
-LOCK = ".graphs.lock"  # in the cache
 BATCH = {"float32": 1, "bf16": 4}
 
 
-class ConversionError(Exception):
-    """OpenVINO does not know how to compute some layer of a network."""
-
-
 class OpenVinoGraph:
-    """The graph in `folder`, as `kept_graph` gives it, computed in `precision`. See `featurize.engine.Graph`.
+    """The converted `model` (openvino.Model, see `featurize.kept_graphs`) in `precision`. See `featurize.engine.Graph`.
 
     Each core has a stream of its own that computes one small batch at a time: its maps stay in that core's cache,
     which makes it faster than all cores on one large batch. Measured with MobileNetV2 at 224 on 2 cores, float32: 242
@@ -44,13 +20,13 @@ class OpenVinoGraph:
     name = "openvino"
     libraries: tuple[str, ...] = ("openvino",)
 
-    def __init__(self, folder: str, precision: str = "float32"):
+    def __init__(self, model: Any, precision: str = "float32"):
         import openvino
 
         self._core = openvino.Core()
         self._precision = precision
         self.batch = BATCH[precision]
-        self._model = self._core.read_model(os.path.join(folder, FILES[0]))
+        self._model = model
         _, height, width, _ = self._model.input(0).partial_shape
         self.size = (height.get_length(), width.get_length())
         self.dimension: int = self._model.output(0).partial_shape[1].get_length()
@@ -96,96 +72,3 @@ def has_bf16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> str:
-    """The folder of the converted graph of a checked spec; `build` gives the network (keras.Model) to convert.
-
-    A graph is kept under everything that it was made from, versions included, and is used only if its files have
-    the digests that were noted when it was written.
-    """
-    identity = _identity(checked)
-    folder = os.path.join(cache_dir, FOLDER, _name(identity))
-    if _is_whole(folder, identity):
-        return folder
-    make_folder(os.path.dirname(folder))
-    with holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it"):
-        if not _is_whole(folder, identity):
-            log.info("converting %s for OpenVINO, once", checked.spec.backbone)
-            fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=TEMPORARY_SUFFIX)
-            try:
-                _convert(build(), fresh, identity)
-                delete(folder)
-                with contextlib.suppress(OSError):  # without locks another may have been faster: its graph is the same
-                    os.rename(fresh, folder)
-            finally:
-                delete(fresh)
-    return folder
-
-
-def _identity(checked: Resolved) -> str:
-    spec = checked.spec
-    fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
-    return json.dumps([*fields, *versions()])
-
-
-def _name(identity: str) -> str:
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-
-def _convert(network: Any, folder: str, identity: str) -> None:
-    import openvino
-    from openvino import frontend
-
-    _, height, width, _ = network.input_shape
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
-            model = openvino.convert_model(network, input=[-1, height, width, 3])
-    except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
-        raise ConversionError(" ".join(str(error).split())[:300]) from error  # a message of many lines
-    openvino.save_model(model, os.path.join(folder, FILES[0]), compress_to_fp16=False)
-    digests = {name: _digest(os.path.join(folder, name)) for name in FILES}
-    with open(os.path.join(folder, DIGESTS), "w", encoding="utf-8") as file:
-        json.dump({"made from": identity, "sha256": digests}, file)
-
-
-def _is_whole(folder: str, identity: str) -> bool:
-    """Whether the graph in `folder` is as it was written; damage is announced."""
-    whole = made_from(folder) == identity
-    if not whole and os.path.lexists(folder):
-        log.warning("the converted graph in %s is damaged: converting again", folder)
-    return whole
-
-
-def made_from(folder: str) -> str | None:
-    """What the graph in `folder` was made from: JSON, the versions last; None unless it is as it was written."""
-    try:
-        with open_plain(os.path.join(folder, DIGESTS)) as file:
-            record = json.load(file)
-        identity = str(record["made from"])
-        whole = all(_digest(os.path.join(folder, name)) == record["sha256"][name] for name in FILES)
-        if whole and os.path.basename(folder) == _name(identity):
-            return identity
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # whatever the reason, there is no graph to use
-    return None
-
-
-def delete(folder: str) -> None:
-    """Delete a graph, or what is in its place; nothing that a link leads to."""
-    if os.path.isdir(folder) and not os.path.islink(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(folder)
-
-
-def versions() -> list[str]:
-    """Of what converts, as graphs name them."""
-    return [version(library) for library in ("openvino", "keras", "tensorflow")]
-
-
-def _digest(path: str) -> str:
-    with open_plain(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

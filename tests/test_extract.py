@@ -250,16 +250,17 @@ def test_what_happens_to_one_file_does_not_happen_to_its_copies(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_whatever_ends_a_run_what_is_computed_is_committed(
-    new: Extractor, paths: list[str], error: type[BaseException], caplog: pytest.LogCaptureFixture
+    new: Extractor, paths: list[str], error: type[BaseException]
 ) -> None:
     def end() -> None:
         raise error
 
-    with caplog.at_level(logging.WARNING, "bottleneck"), pytest.raises(error):
+    with pytest.raises(error) as raised:
         new.run(paths, at("features", 1, end))
     kept = stored(new)
     assert 0 < kept == new.forward_passes < 36
-    assert (f"interrupted: {kept} new rows are kept" in caplog.text) == (error is KeyboardInterrupt)
+    notes = [f"{kept} new rows are kept, the next run goes on from there"] if error is KeyboardInterrupt else []
+    assert getattr(raised.value, "__notes__", []) == notes
     again = new.run(paths)
     assert (again.computed, again.forward_passes, stored(new)) == (36 - kept, 36 - kept, 36)
 
@@ -300,13 +301,15 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(paths: list[st
 # ---- shards
 
 
-@pytest.mark.parametrize(("shard_rows", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (100, [5])])
-def test_a_shard_has_no_more_rows_than_asked_for(
-    tmp_path: Path, paths: list[str], shard_rows: int, sizes: list[int]
+@pytest.mark.parametrize("shard_rows", [1, 2, 5, 12, 100])
+def test_a_shard_has_no_more_rows_than_asked_for_and_half_of_them_at_least(
+    tmp_path: Path, paths: list[str], shard_rows: int
 ) -> None:
     extractor = extractor_in(tmp_path, shard_rows)
-    extractor.run(paths[:5])
-    assert shard_sizes(extractor) == sizes
+    extractor.run(paths)
+    *sizes, last = shard_sizes(extractor)
+    assert sum(sizes) + last == 36 and last <= shard_rows
+    assert all(shard_rows / 2 <= size <= shard_rows for size in sizes)
 
 
 def test_a_shard_of_long_rows_is_cut_at_128_mib(
@@ -317,7 +320,7 @@ def test_a_shard_of_long_rows_is_cut_at_128_mib(
     monkeypatch.setattr(featurize.extract, "SHARD_BYTES", 4 * extractor.engine.dimension * 10 + 100)
     assert extractor.engine.dimension == 6 * 6 * 1280
     extractor.run(paths)
-    assert shard_sizes(extractor) == [10, 10, 10, 6]
+    assert all(5 <= size <= 10 for size in shard_sizes(extractor)[:-1]) and stored(extractor) == 36
     monkeypatch.setattr(featurize.extract, "SHARD_BYTES", 1)
     assert extractor.run([str(BUNDLED / "coffee.png")]).computed == 1
 
@@ -334,11 +337,12 @@ def test_a_damaged_shard_is_computed_again_and_the_others_are_not(
     extractor = extractor_in(tmp_path, shard_rows=10)
     extractor.run(paths)
     damaged = extractor.store.refresh()[1]
+    lost = len(damaged)
     data = bytearray(Path(damaged.path).read_bytes())
     data[damaged.offset + 5000] ^= 4
     Path(damaged.path).write_bytes(data)
     extraction, rows = extractor.features(paths)
-    assert (extraction.computed, extraction.forward_passes) == (10, 10) and stored(extractor) == 36
+    assert extraction.computed == extraction.forward_passes == lost < 36 and stored(extractor) == 36
     assert alike(rows, expected)
 
 

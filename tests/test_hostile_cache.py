@@ -14,8 +14,7 @@ from cache.digests import DigestTable, take_stamp
 from cache.shard import DamagedShardError, open_shard
 from cache.store import FeatureStore
 from cache.upkeep import collect_garbage, listing, verify
-from featurize.kept_graphs import delete_damaged_graphs, delete_useless_graphs
-from featurize.openvino_graph import FOLDER, made_from
+from featurize.kept_graphs import FOLDER, delete_damaged_graphs, delete_useless_graphs, made_from
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 

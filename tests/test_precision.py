@@ -14,7 +14,8 @@ from cache.digests import DigestTable
 from cache.errors import UserError
 from featurize.extract import Extractor
 from featurize.graphs import open_graph
-from featurize.openvino_graph import FOLDER, has_bf16
+from featurize.kept_graphs import FOLDER
+from featurize.openvino_graph import has_bf16
 from featurize.quiet import import_keras
 from featurize.resolve import resolve
 

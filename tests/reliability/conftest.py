@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 from PIL import Image
 
 from featurize.images import find_images
+from reliability.command import Command
 
 REPORT = REPOSITORY / "RELIABILITY.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
@@ -69,6 +70,22 @@ def photographs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def command(photographs: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The real command, 30 photographs, and a cache that has the converted network and nothing else."""
+    folder = tmp_path_factory.mktemp("command")
+    data = photographs(30)
+    one = folder / "one"
+    one.mkdir()
+    first = find_images(str(data)).images[0]
+    os.symlink(first, one / os.path.basename(first))
+    made = Command(one, folder / "none", 1)
+    made.run(made.features(folder / "cache"))
+    (folder / "prepared").mkdir()
+    os.rename(folder / "cache" / "graphs", folder / "prepared" / "graphs")
+    return Command(data, folder / "prepared", 30)
 
 
 def crops() -> Iterator[Image.Image]:
