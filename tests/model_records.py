@@ -6,7 +6,7 @@ from typing import Any
 
 from cached_rows import SPEC
 
-from classify.persist import record_path
+from classify.record import own_digest, record_path
 
 RECORD: dict[str, Any] = {
     "head": "logreg",
@@ -20,8 +20,9 @@ RECORD: dict[str, Any] = {
 }
 
 
-def edit(model: str, **fields: Any) -> None:
-    """Change fields of the record; None takes one out."""
+def edit(model: str, by_hand: bool = False, **fields: Any) -> None:
+    """Change fields of the record; None takes one out. Sealed again, unless it was done by hand."""
     path = Path(record_path(model))
     record = json.loads(path.read_text()) | fields
-    path.write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
+    record = {name: value for name, value in record.items() if value is not None}
+    path.write_text(json.dumps(record if by_hand else record | {"sha256": own_digest(record)}))

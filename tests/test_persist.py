@@ -24,7 +24,8 @@ from cache.atomic import write_atomically
 from cache.errors import UserError
 from classify.arrays import ArrayHead
 from classify.heads import HEADS, make_head
-from classify.persist import load, record_path, save
+from classify.persist import load, save
+from classify.record import NEEDED, record_path
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +144,7 @@ def test_a_damaged_record_is_refused(model: str, text: str) -> None:
     assert record_path(model) in refusal(model)
 
 
-@pytest.mark.parametrize("field", sorted(classify.persist.NEEDED))
+@pytest.mark.parametrize("field", sorted(NEEDED))
 @pytest.mark.parametrize("value", [None, 7, ["text"], {"kind": "file"}])
 def test_a_field_that_is_missing_or_no_value_is_refused(model: str, field: str, value: Any) -> None:
     edit(model, **{"arrays": None, field: value})
