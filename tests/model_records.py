@@ -1,11 +1,14 @@
 """What the tests of saved heads share: a record to save one with, and a way to change one that is saved."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import joblib
 from cached_rows import SPEC
 
+from classify.persist import arrays_path
 from classify.record import own_digest, record_path
 
 RECORD: dict[str, Any] = {
@@ -26,3 +29,26 @@ def edit(model: str, by_hand: bool = False, **fields: Any) -> None:
     record = json.loads(path.read_text()) | fields
     record = {name: value for name, value in record.items() if value is not None}
     path.write_text(json.dumps(record if by_hand else record | {"sha256": own_digest(record)}))
+
+
+def replace_arrays(model: str, data: bytes) -> None:
+    """Put other bytes where the arrays are, and their digest into the record: what somebody hostile would do."""
+    Path(arrays_path(model)).write_bytes(data)
+    edit(model, arrays={"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+
+
+def replace_pickle(model: str, content: Any) -> None:
+    """Put another pickle where the model file is, and its digest into the record."""
+    joblib.dump(content, model)
+    data = Path(model).read_bytes()
+    edit(model, payload={"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+
+
+class Bomb:
+    """Its pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
