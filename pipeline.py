@@ -197,18 +197,17 @@ def load(
     unpickle nothing, refuse what would have to be. See `classify.persist.load`.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
-    from cache.digests import DigestTable
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
-    from featurize.extract import Extractor
+    from featurize import read_only
     from featurize.reopen import reopen
 
     saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
     if cache_dir is None:  # nothing is created in a folder that is no cache because a record names it
         recorded = saved.record["cache_dir"]
         cache_dir = recorded if os.path.isdir(os.path.join(recorded, saved.spec.folder)) else DEFAULT_CACHE
-    resolved = reopen(saved.record, DigestTable(cache_dir), weights, engine)
-    return Classifier(saved, Extractor(resolved, cache_dir))
+    resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine)
+    return Classifier(saved, read_only.open_extractor(resolved, cache_dir))
 
 
 def predict(
@@ -289,13 +288,12 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from cache.digests import DigestTable
-    from featurize.extract import SHARD_ROWS, Extractor
+    from featurize import read_only
+    from featurize.extract import SHARD_ROWS
     from featurize.resolve import resolve
 
-    return Extractor(
-        resolve(DigestTable(cache_dir), **spec), cache_dir, SHARD_ROWS if shard_rows is None else shard_rows
-    )
+    resolved = resolve(read_only.open_table(cache_dir), **spec)
+    return read_only.open_extractor(resolved, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
 
 
 def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:

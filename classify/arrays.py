@@ -96,10 +96,11 @@ class ArrayHead:
         classes, width = self.classes_, self.layers[0][0].shape[:1]
         outputs = len(classes) if len(classes) > 2 else 1
         sizes = [width, *(bias.shape for _, bias in self.layers)]
+        kernels = [above + below for above, below in pairwise(sizes)]
         shaped = (
             classes.ndim == 1
             and 1 < len(classes) == len(np.unique(classes))
-            and all(kernel.shape == above + below for (kernel, _), (above, below) in zip(self.layers, pairwise(sizes)))
+            and [kernel.shape for kernel, _ in self.layers] == kernels
             and sizes[-1] in ((outputs,), (len(classes),))
         )
         numbers = [number for layer in self.layers for number in layer]

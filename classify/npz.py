@@ -1,4 +1,4 @@
-"""Plain arrays in an npz file that nobody vouches for: nothing is unpickled, and memory stays within the file's size."""
+"""Plain arrays in an npz file that nobody vouches for: nothing is unpickled, nor more memory taken than the file has."""
 
 import io
 import math

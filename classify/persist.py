@@ -299,10 +299,10 @@ def _agreed(
     for name in names:
         if about[name] == record[name]:
             continue
-        ours, theirs = record[name], about[name]
+        what = (name, record[name], about[name])
         if name == "spec":
-            name, ours, theirs = "fingerprint", FeatureSpec.from_json(ours).fingerprint, spec.fingerprint
-        differs = f"model {model}: its record has {name} {shown(ours)}, the model itself {shown(theirs)}"
+            what = ("fingerprint", FeatureSpec.from_json(record[name]).fingerprint, spec.fingerprint)
+        differs = f"model {model}: its record has {what[0]} {shown(what[1])}, the model itself {shown(what[2])}"
         if not allowed or name == "payload":
             raise UserError(f"{differs}: train it again")
         log.warning("%s: the latter is believed", differs)

@@ -83,7 +83,9 @@ def sealed(record: dict[str, Any]) -> bytes:
     fields = json.loads(json.dumps(record, allow_nan=False, default=_plain))  # as it will be read
     text = json.dumps(fields | {"sha256": own_digest(fields)}, indent=2).encode()
     if len(text) > LARGEST:
-        raise UserError(f"the record of a model of {len(fields['classes'])} classes takes {readable(len(text))}, too much")
+        raise UserError(
+            f"the record of a model of {len(fields['classes'])} classes takes {readable(len(text))}, too much"
+        )
     return text
 
 
@@ -148,16 +150,17 @@ def check_record(model: str, record: dict[str, Any], allow_other_versions: bool)
     if written.split(".")[:2] != here.split(".")[:2]:
         found.append(f"was written with scikit-learn {shown(written)}, this is {here}")
     if fingerprint != record["fingerprint"]:
-        found.append(f"has a record that names fingerprint {shown(record['fingerprint'])}, but its spec has {fingerprint}")
+        found.append(
+            f"has a record that names fingerprint {shown(record['fingerprint'])}, but its spec has {fingerprint}"
+        )
     if (digest := own_digest(record)) != record.get("sha256"):
         found.append(
             f"has a record that was changed: its content has SHA-256 {digest}, it names {shown(record.get('sha256'))}"
         )
     for what in found:
         if not allow_other_versions:
-            raise UserError(
-                f"model {model} {what}: train it again (its features are cached), or pass {OVERRIDE} to try it all the same"
-            )
+            advice = f"train it again (its features are cached), or pass {OVERRIDE} to try it all the same"
+            raise UserError(f"model {model} {what}: {advice}")
         log.warning("model %s %s: loaded all the same, as you asked", model, what)
 
 

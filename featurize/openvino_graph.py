@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-import tempfile
+import uuid
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -105,9 +105,10 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> s
     folder = os.path.join(cache_dir, FOLDER, hashlib.sha256(identity.encode()).hexdigest()[:16])
     if _is_whole(folder, identity):
         return folder
-    log.info("converting %s for OpenVINO, once", checked.spec.backbone)
     make_folder(os.path.dirname(folder))
-    fresh = tempfile.mkdtemp(dir=os.path.dirname(folder), suffix=".tmp")
+    fresh = f"{folder}.{uuid.uuid4().hex[:12]}.tmp"
+    os.mkdir(fresh)  # for whoever may read the cache, which a folder of `tempfile` is not
+    log.info("converting %s for OpenVINO, once", checked.spec.backbone)
     try:
         _convert(build(), fresh, identity)
         shutil.rmtree(folder, ignore_errors=True)

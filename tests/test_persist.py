@@ -175,7 +175,7 @@ def test_the_installed_version_is_told_without_importing_anything() -> None:
 
 
 def test_without_scikit_learn_here_the_version_is_none(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert sklearn.__version__ in refusal(model) and "this is none" in refusal(model)
 
 
