@@ -1,4 +1,4 @@
-"""Plain arrays in an npz file that nobody vouches for: nothing is unpickled, nor more memory taken than the file has."""
+"""Arrays in an npz file that nobody vouches for: nothing is unpickled, nor more memory taken than the file has."""
 
 import io
 import math
@@ -9,9 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_ARRAYS = 16
+LONGEST_HEADER = 500  # of an array, in bytes: numpy parses it as Python, which deep nesting exhausts
 
 # What zipfile raises for a file that is no archive, or not one that it can read.
-NO_ARCHIVE = (BadZipFile, EOFError, OSError, OverflowError, RuntimeError, TypeError, SyntaxError, RecursionError)
+NO_ARCHIVE = (
+    BadZipFile,
+    EOFError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+    TypeError,
+    SyntaxError,
+    RecursionError,
+)
 
 
 def write_arrays(named: dict[str, NDArray[Any]]) -> memoryview:
@@ -45,7 +56,7 @@ def _array(archive: ZipFile, member: ZipInfo) -> NDArray[Any]:
     file = io.BytesIO(archive.read(member))
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{member.filename!r:.50} has another format")
-    shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(file, LONGEST_HEADER)
     content = file.getbuffer()[file.tell() :]
     if dtype.kind not in "biufU" or not dtype.isnative or not dtype.itemsize:
         raise ValueError(f"{member.filename!r:.50} is of type {dtype!s:.50}")

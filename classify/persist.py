@@ -264,7 +264,9 @@ def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead, np.ndarray, Any]:
             raise ValueError(f"trained_on has type {trained_on.dtype} and shape {trained_on.shape}")
         return ArrayHead.from_arrays(named), trained_on, about
     except (ValueError, KeyError, RecursionError) as error:
-        raise UserError(f"model {model}: {arrays_path(model)} holds no head: {error!s:.200}: train it again") from error
+        raise UserError(
+            f"model {model}: {arrays_path(model)} holds no head: {_reason(error)}: train it again"
+        ) from error
 
 
 def _unpickle(model: str, data: bytes, record: dict[str, Any] | None) -> dict[str, Any]:
@@ -331,4 +333,4 @@ def _stamp(path: str) -> tuple[int, ...] | None:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or shown(" ".join(str(error).split()))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import pytest
 from cached_rows import SPEC
 
-from classify.persist import arrays_path
+from cache.errors import UserError
+from classify.persist import arrays_path, load
 from classify.record import own_digest, record_path
 
 RECORD: dict[str, Any] = {
@@ -21,6 +23,16 @@ RECORD: dict[str, Any] = {
     "cache_dir": "/cache",
     "metrics": {"accuracy": 0.5},
 }
+
+
+def refusal(model: str, **options: Any) -> str:
+    """The one printable line with which `load` refuses, nothing having been unpickled."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(joblib, "load", None)
+        load(model, **options)
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 1000
+    return message
 
 
 def edit(model: str, by_hand: bool = False, **fields: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 import real_features
 from cached_rows import keys
 from conftest import REPOSITORY, SPEC
-from model_records import RECORD, edit
+from model_records import RECORD, edit, refusal
 from real_features import Data
 
 import pipeline
@@ -162,15 +162,6 @@ def test_an_older_record_without_arrays_loads_by_the_model_file(model: str, capl
         assert not caplog.records
         if leftover:
             os.unlink(arrays_path(model))
-
-
-def refusal(model: str, **options: Any) -> str:
-    """The one line with which `load` refuses, without having unpickled anything."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
-        patch.setattr(joblib, "load", None)
-        load(model, **options)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
-    return str(caught.value)
 
 
 def test_no_flipped_bit_and_no_cut_is_used_nor_the_model_file_instead(model: str) -> None:

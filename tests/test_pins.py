@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import real_features
 from cached_rows import SPEC, keys
-from model_records import RECORD, Bomb, edit, replace_arrays, replace_pickle
+from model_records import RECORD, Bomb, edit, refusal, replace_arrays, replace_pickle
 
 from cache.errors import UserError
 from classify.arrays import ArrayHead
@@ -38,15 +38,6 @@ def saved(path: Path, head: Any) -> str:
 def digest(path: str) -> str:
     """What `sha256sum` prints."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def refusal(model: str, **options: Any) -> str:
-    """The one line with which `load` refuses, nothing having been unpickled."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
-        patch.setattr(joblib, "load", None)
-        load(model, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_pinned_by_its_arrays_nothing_is_unpickled(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
