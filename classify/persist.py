@@ -31,26 +31,22 @@ from cache.spec import DIGEST_BYTES, FeatureSpec
 from classify.arrays import ArrayHead
 from classify.npz import read_arrays, write_arrays
 from classify.record import (
+    ABOUT,
     FORMAT,
-    OVERRIDE,
-    check_record,
+    NEXT,
+    agreed,
+    find_record,
     is_sha256,
     parse,
-    read_record,
     read_regular,
     record_path,
     sealed,
     shown,
-    unusable,
 )
 
 log = logging.getLogger("bottleneck")
 
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
-NEXT = ".next"  # of a model that is being saved
-
-# Fields of the record that the model file and the arrays repeat; `payload` is in the arrays alone.
-ABOUT = ("head", "classes", "training_counts", "spec", "weights", "cache_dir")
 
 # What unpickling raises for classes that are gone or have other fields by now.
 CANNOT_UNPICKLE = (ImportError, AttributeError, KeyError, IndexError, TypeError, ValueError, EOFError, UnpicklingError)
@@ -169,7 +165,7 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
     except (OSError, ValueError) as error:
         raise UserError(f"model {model}: {_reason(error)}; `train` writes one, --model says where") from None
     digest = hashlib.sha256(data).hexdigest()
-    record = _record_of(model, digest, allowed)
+    record = find_record(model, digest, allowed)
     plain = _arrays_of(model, record)
     if pin not in (None, digest, plain and hashlib.sha256(plain).hexdigest()):
         arrays = f", its arrays {hashlib.sha256(plain).hexdigest()}" if plain else ""
@@ -181,13 +177,13 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         raise UserError(f"model {model} is not loaded without unpickling it (--no-pickle): {why}")
     if plain is not None and pin != digest:
         predictor, trained_on, about = _from_arrays(model, plain)
-        record = _agreed(model, record, about, (*ABOUT, "payload"), allowed)
+        record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
         if record["payload"]["sha256"] != digest:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
         unpickle = partial(_refuse, model) if no_pickle else partial(_unpickle, model, data, record)
     else:
         payload = _unpickle(model, data, None)
-        record = _agreed(model, record, payload["about"], ABOUT, allowed)
+        record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
@@ -205,30 +201,6 @@ def _plain_arrays(estimator: Any, trained_on: np.ndarray, about: dict[str, Any])
     return write_arrays({"about": text, "trained_on": trained_on, **head.to_arrays()})
 
 
-def _record_of(model: str, digest: str, allowed: bool) -> dict[str, Any] | None:
-    """The checked record, of the next one and the present one, that describes the file with this SHA-256.
-
-    None where there is none at all and that is allowed.
-    """
-    path = record_path(model)
-    # The next one first: if it is gone by then, it has become the present one.
-    found = [record for record in (read_record(path + NEXT), read_record(path)) if record]
-    if not found:
-        missing = f"model {model}: its record {path} is missing"
-        if not allowed:
-            raise UserError(f"{missing}; copy it along with the .joblib file, or pass {OVERRIDE} to do without")
-        log.warning("%s: what the model file says of itself is believed, as you asked", missing)
-        return None
-    record = next((record for record in found if record["payload"]["sha256"] == digest), found[-1])
-    check_record(model, record, allowed)
-    if record["payload"]["sha256"] != digest:
-        raise UserError(
-            f"model {model} is not the file that {path} describes: it has SHA-256 {digest}, the record names "
-            f"{record['payload']['sha256']}; it was not loaded"
-        )
-    return record
-
-
 def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
     """The bytes of the arrays that the record names, or of those that are there; None where there are none.
 
@@ -239,7 +211,7 @@ def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
         return None
     path = arrays_path(model)
     digests = []
-    for candidate in (path + NEXT, path):  # in this order as with records
+    for candidate in (path + NEXT, path) if record else (path,):  # in this order as with records
         try:
             data = read_regular(candidate)
         except FileNotFoundError:
@@ -275,40 +247,15 @@ def _unpickle(model: str, data: bytes, record: dict[str, Any] | None) -> dict[st
 
     try:
         payload: dict[str, Any] = joblib.load(io.BytesIO(data))
-        about = payload["about"]
+        estimator, _, about = payload["estimator"], payload["trained_on"], payload["about"]
     except CANNOT_UNPICKLE as error:  # the bytes are those that were saved: their classes have changed since
         raise UserError(
             f"model {model} cannot be loaded with these versions ({error!r:.200}): train it again"
         ) from error
     if record is not None:
-        _agreed(model, record, about, ABOUT, allowed=False)
-        _check_classes(model, payload["estimator"], record)
+        agreed(model, record, about, ABOUT, allowed=False)
+        _check_classes(model, estimator, record)
     return payload
-
-
-def _agreed(
-    model: str, record: dict[str, Any] | None, about: Any, names: tuple[str, ...], allowed: bool
-) -> dict[str, Any]:
-    """The record, proven by what the model file or its arrays say of themselves, which is believed where they differ.
-
-    Raises UserError where they do, unless it is `allowed`; then it is announced.
-    """
-    if not isinstance(about, dict) or about.keys() != set(names) or unusable(about, names):
-        raise UserError(f"model {model} does not say what it is, as every model does: train it again")
-    spec = FeatureSpec.from_json(about["spec"])
-    if record is None:
-        return about | {"fingerprint": spec.fingerprint, "versions": {}}
-    for name in names:
-        if about[name] == record[name]:
-            continue
-        what = (name, record[name], about[name])
-        if name == "spec":
-            what = ("fingerprint", FeatureSpec.from_json(record[name]).fingerprint, spec.fingerprint)
-        differs = f"model {model}: its record has {what[0]} {shown(what[1])}, the model itself {shown(what[2])}"
-        if not allowed or name == "payload":
-            raise UserError(f"{differs}: train it again")
-        log.warning("%s: the latter is believed", differs)
-    return record | about | {"fingerprint": spec.fingerprint}
 
 
 def _check_classes(model: str, head: Any, record: dict[str, Any]) -> None:

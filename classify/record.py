@@ -24,9 +24,14 @@ from featurize.disk import readable
 log = logging.getLogger("bottleneck")
 
 FORMAT = 2
+NEXT = ".next"  # of a model that is being saved
 LARGEST = 16 * 1024**2  # bytes: room for a hundred thousand classes
 WEIGHTS = ("file", "imagenet", "packaged", "random")  # kinds of `featurize.weights.Weights`
 METADATA = re.compile(r"scikit_learn-.*\.dist-info")
+
+# Fields of the record that the model file and the arrays repeat; `payload` is in the arrays alone.
+ABOUT = ("head", "classes", "training_counts", "spec", "weights", "cache_dir")
+
 OVERRIDE = "--allow-other-versions (allow_other_versions=True)"
 
 
@@ -93,6 +98,30 @@ def own_digest(record: dict[str, Any]) -> str:
     """SHA-256 (hex) of the canonical JSON of all fields but `sha256` itself."""
     fields = {name: value for name, value in record.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def find_record(model: str, digest: str, allowed: bool) -> dict[str, Any] | None:
+    """The checked record, of the next one and the present one, that describes the file with this SHA-256.
+
+    None where there is none at all and that is allowed.
+    """
+    path = record_path(model)
+    # The next one first: if it is gone by then, it has become the present one.
+    found = [record for record in (read_record(path + NEXT), read_record(path)) if record]
+    if not found:
+        missing = f"model {model}: its record {path} is missing"
+        if not allowed:
+            raise UserError(f"{missing}; copy it along with the .joblib file, or pass {OVERRIDE} to do without")
+        log.warning("%s: what the model file says of itself is believed, as you asked", missing)
+        return None
+    record = next((record for record in found if record["payload"]["sha256"] == digest), found[-1])
+    check_record(model, record, allowed)
+    if record["payload"]["sha256"] != digest:
+        raise UserError(
+            f"model {model} is not the file that {path} describes: it has SHA-256 {digest}, the record names "
+            f"{record['payload']['sha256']}; it was not loaded"
+        )
+    return record
 
 
 def read_record(path: str) -> dict[str, Any] | None:
@@ -164,6 +193,31 @@ def check_record(model: str, record: dict[str, Any], allow_other_versions: bool)
         log.warning("model %s %s: loaded all the same, as you asked", model, what)
 
 
+def agreed(
+    model: str, record: dict[str, Any] | None, about: Any, names: tuple[str, ...], allowed: bool
+) -> dict[str, Any]:
+    """The record, proven by what the model file or its arrays say of themselves, which is believed where they differ.
+
+    Raises UserError where they do, unless it is `allowed`; then it is announced.
+    """
+    if not isinstance(about, dict) or about.keys() != set(names) or unusable(about, names):
+        raise UserError(f"model {model} does not say what it is, as every model does: train it again")
+    spec = FeatureSpec.from_json(about["spec"])
+    if record is None:
+        return about | {"fingerprint": spec.fingerprint, "versions": {}}
+    for name in names:
+        if about[name] == record[name]:
+            continue
+        what = (name, record[name], about[name])
+        if name == "spec":
+            what = ("fingerprint", FeatureSpec.from_json(record[name]).fingerprint, spec.fingerprint)
+        differs = f"model {model}: its record has {what[0]} {shown(what[1])}, the model itself {shown(what[2])}"
+        if not allowed or name == "payload":
+            raise UserError(f"{differs}: train it again")
+        log.warning("%s: the latter is believed", differs)
+    return record | about | {"fingerprint": spec.fingerprint}
+
+
 def installed_scikit_learn() -> str:
     """The version of scikit-learn that is installed here; "none" where there is none.
 
@@ -190,8 +244,10 @@ def read_regular(path: str, most: int | None = None) -> bytes:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
-        if status.st_size > (most := featurize.memory.free_memory() // 2 if most is None else most):
-            raise ValueError(f"{readable(status.st_size)}, more than {readable(most)}")
+        if status.st_size > LARGEST:
+            most = most or featurize.memory.free_memory() // 2
+            if status.st_size > most:
+                raise ValueError(f"{readable(status.st_size)}, more than {readable(most)}")
         return file.readall() or b""
 
 

@@ -27,8 +27,8 @@ from cache.atomic import write_atomically
 from cache.errors import UserError
 from classify.arrays import ArrayHead
 from classify.heads import HEADS, make_head
-from classify.persist import ABOUT, arrays_path, load, save
-from classify.record import NEEDED, installed_scikit_learn, record_path
+from classify.persist import arrays_path, load, save
+from classify.record import ABOUT, NEEDED, installed_scikit_learn, record_path
 
 
 @pytest.fixture(scope="session")
