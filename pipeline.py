@@ -41,6 +41,7 @@ DEFAULT_CACHE = ".features"
 SCORES = (
     "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
 )  # fmt: skip
+NOT_RECORDED = ("failures", "confusion_matrix")  # in a model's record: they are long, and the latter is in its table
 Report = dict[str, Any]
 
 
@@ -137,7 +138,7 @@ def train(
             "head_params": training.head_params,
             "training_counts": training.training_counts,
             **extractor.record(),
-            "metrics": {name: value for name, value in report.items() if name != "failures"},
+            "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
         },
     )
     write_tables(model, training.scores)
@@ -172,6 +173,7 @@ def evaluate(
     dataset, report = _dataset(classifier.extractor, found, None, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
+    classifier.saved.check_width(dataset.features.shape[1])
     scores, excluded = evaluate_head(classifier.saved, dataset)
     report |= scores.to_json() | {"leaked": len(excluded), "leaked_files": excluded}
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
@@ -187,27 +189,30 @@ def load(
     engine: str = "auto",
     isolate: bool = False,
     allow_other_versions: bool = False,
+    sha256: str | None = None,
+    no_pickle: bool = False,
 ) -> "Classifier":
     """A trained model as an object with `predict`, `predict_proba`, `top_k` and `classes_`, kept warm.
 
     The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
     `weights`, else those of the recorded place; either way their digest must be the recorded one. `engine`: auto,
-    openvino or tensorflow. `isolate`: decode pictures in processes of their own. `allow_other_versions` matters where
-    the head has to be unpickled: without its arrays, or for `saved.estimator`.
+    openvino or tensorflow. `isolate`: decode pictures in processes of their own. `allow_other_versions`: accept,
+    announced, another version of scikit-learn, another fingerprint, a missing record. `sha256` pins the model: the
+    digest of its `.npz` or `.joblib` file. `no_pickle`: unpickle nothing, refuse what would have to be. See
+    `classify.persist.load`.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
-    from cache.digests import DigestTable
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
-    from featurize.extract import Extractor
+    from featurize import read_only
     from featurize.reopen import reopen
 
-    saved = load_saved(model, allow_other_versions)
-    if cache_dir is None:
+    saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
+    if cache_dir is None:  # nothing is created in a folder that is no cache because a record names it
         recorded = saved.record["cache_dir"]
-        cache_dir = recorded if os.path.isdir(recorded) else DEFAULT_CACHE
-    resolved = reopen(saved.record, DigestTable(cache_dir), weights, engine, isolate)
-    return Classifier(saved, Extractor(resolved, cache_dir))
+        cache_dir = recorded if os.path.isdir(os.path.join(recorded, saved.spec.folder)) else DEFAULT_CACHE
+    resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine, isolate)
+    return Classifier(saved, read_only.open_extractor(resolved, cache_dir))
 
 
 def predict(
@@ -288,13 +293,12 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from cache.digests import DigestTable
-    from featurize.extract import SHARD_ROWS, Extractor
+    from featurize import read_only
+    from featurize.extract import SHARD_ROWS
     from featurize.resolve import resolve
 
-    return Extractor(
-        resolve(DigestTable(cache_dir), **spec), cache_dir, SHARD_ROWS if shard_rows is None else shard_rows
-    )
+    resolved = resolve(read_only.open_table(cache_dir), **spec)
+    return read_only.open_extractor(resolved, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
 
 
 def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:

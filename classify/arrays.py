@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -44,7 +45,7 @@ class ArrayHead:
             raise ValueError(f"give rows (n, {self.n_features_in_}) of finite numbers; these are {rows.shape}")
         return in_blocks(
             rows,
-            self.n_features_in_,
+            max(len(kernel) for kernel, _ in self.layers),  # the widest rows on the way
             lambda block: self.of_normalized(normalized(block, self.normalize, self.mean, self.scale)),
         )
 
@@ -72,15 +73,49 @@ class ArrayHead:
 
     @classmethod
     def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> Self:
-        """The head of `to_arrays`. Raises KeyError where one is missing."""
-        standard = "mean" in named
+        """The head of `to_arrays`. Raises ValueError for arrays that are not those of a head that can predict."""
         depth = sum(name.startswith("kernel") for name in named)
-        return cls(
+        layers = [f"{part}{number}" for number in range(depth) for part in ("kernel", "bias")]
+        standard = ["mean", "scale"] if "mean" in named else []
+        if not depth or named.keys() != {"classes", "temperature", "normalize", "cosine", *layers, *standard}:
+            raise ValueError(f"not the arrays of a head: {', '.join(sorted(named))!r:.100}")
+        head = cls(
             classes_=named["classes"],
             layers=[(named[f"kernel{number}"], named[f"bias{number}"]) for number in range(depth)],
-            temperature=float(named["temperature"]),
-            normalize=str(named["normalize"]),
+            temperature=float(_one(named, "temperature", "f")),
+            normalize=str(_one(named, "normalize", "U")),
             mean=named["mean"] if standard else None,
             scale=named["scale"] if standard else None,
-            cosine=bool(named["cosine"]),
+            cosine=bool(_one(named, "cosine", "b")),
         )
+        head._check()
+        return head
+
+    def _check(self) -> None:
+        """Raise ValueError unless shapes, types and numbers are those that a head may have."""
+        classes, width = self.classes_, self.layers[0][0].shape[:1]
+        outputs = len(classes) if len(classes) > 2 else 1
+        sizes = [width, *(bias.shape for _, bias in self.layers)]
+        kernels = [above + below for above, below in pairwise(sizes)]
+        shaped = (
+            classes.ndim == 1
+            and 1 < len(classes) == len(np.unique(classes))
+            and [kernel.shape for kernel, _ in self.layers] == kernels
+            and sizes[-1] in ((outputs,), (len(classes),))
+        )
+        numbers = [number for layer in self.layers for number in layer]
+        if self.mean is not None and self.scale is not None:
+            shaped = shaped and self.mean.shape == self.scale.shape == width and bool((self.scale > 0).all())
+            numbers += [self.mean, self.scale]
+        if not shaped or self.normalize not in (("l2", "none") if self.scale is None else ("standard",)):
+            raise ValueError("the shapes of its arrays do not fit each other")
+        if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers):
+            raise ValueError("its weights are not finite numbers")
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"its temperature is {self.temperature}")
+
+
+def _one(named: Mapping[str, NDArray[Any]], name: str, kind: str) -> Any:
+    if named[name].shape != () or named[name].dtype.kind != kind:
+        raise ValueError(f"{name} has type {named[name].dtype!s:.50} and shape {named[name].shape!s:.50}")
+    return named[name]

@@ -11,6 +11,7 @@ from featurize.disk import readable
 from featurize.extract import Extractor
 from featurize.extraction import Extraction
 from featurize.hashing import Progress
+from featurize.read_only import RowsMissingError
 from featurize.sources import Source
 
 log = logging.getLogger("bottleneck")
@@ -24,9 +25,15 @@ def features_for(
     """As `Extractor.features`, for training `head` or, with None, for predictions, which every head makes in chunks.
 
     Where the memory that this takes (see `Head.copies`) is not free now, the rows stay on the disk, which is announced.
-    Raises UserError then for a head that cannot stream.
+    Raises UserError then for a head that cannot stream. Rows that are missing in a cache that cannot be written are an
+    error for training; for predictions they are computed and not kept.
     """
-    extraction = extractor.run(sources, progress)
+    try:
+        extraction = extractor.run(sources, progress)
+    except RowsMissingError as missing:
+        if head is not None:
+            raise
+        return missing.extractor.complete(sources, progress)
     stored = StoredRows(extractor.store, extraction.keys, featurize.memory.free_memory())
     needed = stored.nbytes * (HEADS[head].copies if head else PREDICTING)
     if needed <= stored.memory:

@@ -5,9 +5,11 @@ read and checked first, and not a byte is unpickled unless the file has the dige
 
 `NAME.npz` holds the same head as plain arrays, where it has that form. Predictions are made with these: nothing is
 unpickled, nor scikit-learn imported, unless somebody asks for the estimator.
+
+Both also hold what the record says of their identity, and the arrays the digest of the model file. So who pins the
+digest of one of the two files has pinned everything that decides predictions, whoever rewrites the record.
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -19,30 +21,35 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from cache.atomic import make_folder, require_writable, write_atomically
+from cache.atomic import make_folder, require_writable, sync_folder, write_atomically
 from cache.errors import UserError
 from cache.lock import holding
-from cache.spec import FeatureSpec
+from cache.spec import DIGEST_BYTES, FeatureSpec
 from classify.arrays import ArrayHead
+from classify.npz import read_arrays, write_arrays
+from classify.record import (
+    ABOUT,
+    FORMAT,
+    NEXT,
+    agreed,
+    find_record,
+    is_sha256,
+    parse,
+    read_regular,
+    record_path,
+    sealed,
+    shown,
+)
 
 log = logging.getLogger("bottleneck")
 
-FORMAT = 1
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
-NEEDED = {
-    "head": str, "classes": list, "training_counts": list, "spec": dict, "fingerprint": str, "weights": dict,
-    "cache_dir": str, "versions": dict, "payload": dict,
-}  # fmt: skip
 
 # What unpickling raises for classes that are gone or have other fields by now.
 CANNOT_UNPICKLE = (ImportError, AttributeError, KeyError, IndexError, TypeError, ValueError, EOFError, UnpicklingError)
-
-# What numpy raises for a file that is no archive of plain arrays, or not of the expected ones.
-NO_ARRAYS = (ValueError, TypeError, KeyError, EOFError, BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,11 @@ class Saved:
         """The spec of the features that it was fitted on."""
         return FeatureSpec.from_json(self.record["spec"])
 
-
-def record_path(model: str) -> str:
-    """Path of the JSON record of the model file `model`. Raises UserError unless it ends in `.joblib`."""
-    stem, suffix = os.path.splitext(model)
-    if suffix != ".joblib":
-        raise UserError(f"model {model}: the name of a model file ends in .joblib")
-    return stem + ".json"
+    def check_width(self, features: int) -> None:
+        """Raise UserError unless rows of so many features are what the head was fitted on."""
+        fitted = getattr(self.predictor, "n_features_in_", features)
+        if fitted != features:
+            raise UserError(f"model {self.path} takes rows of {fitted} features, those of its spec have {features}")
 
 
 def arrays_path(model: str) -> str:
@@ -89,133 +94,174 @@ def check_place(model: str) -> None:
 
 
 def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> None:
-    """Write the model file, its arrays and its record, each whole or not at all.
+    """Write the model file, its arrays and its record: whenever the process dies, the old model loads, or the new one.
 
-    The new record is first put beside the old one (`NAME.json.next`): whenever the process dies, one of the two
-    fits the model file, so an older model is never lost to a half-written newer one. The arrays are there before the
-    model file that they belong to, so that from then on all is new; between the two the older model loads without
-    arrays. Of two processes that save under one name, the second waits for the first (where there are locks). Raises
-    `OSError` where the files cannot be written.
+    The new record and arrays are first put beside the old ones (`NAME.json.next`, `NAME.npz.next`). The model file is
+    replaced in one step, which makes them those that fit; what is left is to give them their names. Of two processes
+    that save under one name, the second waits for the first (where there are locks). Raises `OSError` where the files
+    cannot be written.
     """
     from importlib.metadata import version
 
     import joblib
 
-    payload = io.BytesIO()
-    joblib.dump({"estimator": estimator, "trained_on": trained_on}, payload)
-    data = payload.getbuffer()
+    path, arrays = record_path(model), arrays_path(model)
     record = {
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **record,
         "classes": [str(name) for name in estimator.classes_],
         "versions": {library: version(library) for library in LIBRARIES},
-        "payload": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     }
-    arrays = _plain_arrays(estimator, trained_on)
-    if arrays is not None:
-        name = os.path.basename(arrays_path(model))
-        record["arrays"] = {"file": name, "sha256": hashlib.sha256(arrays).hexdigest(), "bytes": len(arrays)}
-    text = json.dumps(record, indent=2, allow_nan=False, default=_plain).encode()
-    path = record_path(model)
+    about = json.loads(json.dumps({name: record[name] for name in ABOUT}))  # as it will be read
+    payload = io.BytesIO()
+    joblib.dump({"estimator": estimator, "trained_on": trained_on, "about": about}, payload)
+    data = payload.getbuffer()
+    record["payload"] = _identity(data)
+    plain = _plain_arrays(estimator, trained_on, about | {"payload": record["payload"]})
+    if plain is not None:
+        record["arrays"] = {"file": os.path.basename(arrays), **_identity(plain)}
+    text = sealed(record)
     folder, name = os.path.split(os.path.abspath(model))
     make_folder(folder)
     with holding(os.path.join(folder, f".{name}.lock")):
-        write_atomically(path + ".next", text)
-        if arrays is not None:
-            write_atomically(arrays_path(model), arrays)
+        write_atomically(path + NEXT, text)
+        if plain is not None:
+            write_atomically(arrays + NEXT, plain)
         write_atomically(model, data)
-        if arrays is None:  # those of an older model of this name
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(arrays_path(model))
-        write_atomically(path, text)
-        os.unlink(path + ".next")
+        if plain is not None:
+            os.replace(arrays + NEXT, arrays)
+        os.replace(path + NEXT, path)
+        if plain is None:  # those of an older model of this name
+            for older in (arrays, arrays + NEXT):
+                if os.path.lexists(older):
+                    os.unlink(older)
+        sync_folder(folder)
 
 
-def load(model: str, allow_other_versions: bool = False) -> Saved:
+def load(
+    model: str, allow_other_versions: bool = False, *, sha256: str | None = None, no_pickle: bool = False
+) -> Saved:
     """Load a model, after its record: from its arrays where the record names them, else from the model file.
 
-    Arrays that are missing or not those of the record are announced, and the model file is taken.
+    sha256: what `sha256sum` prints for the `.npz` or the `.joblib`; nothing else is loaded then. Pinned by the
+    `.npz`, the arrays predict and nothing is unpickled; pinned by the `.joblib`, the estimator in it predicts.
+    no_pickle: nothing is ever unpickled; a head without arrays is refused, and so is `estimator`.
 
-    Raises UserError where the file or its record is missing or unreadable, where the file is not the one that the
-    record describes, where the fingerprint does not belong to the spec, and, unless `allow_other_versions`, where
-    it has to be unpickled and was written with another major or minor version of scikit-learn (its pickles do not
-    promise to work).
+    Raises UserError where a file or the record is missing, damaged or not what the record describes, and, unless
+    `allow_other_versions`, for another major or minor version of scikit-learn, another fingerprint, a missing
+    record, and one that was changed. With `allow_other_versions` these are warnings, and where the record and the
+    model file disagree on what it was trained on, the model file is believed.
     """
     model = os.fspath(model)
+    if sha256 is not None and not is_sha256(sha256 := sha256.strip().lower()):
+        raise UserError(f"sha256 {shown(sha256)}: give the 64 hexadecimal digits that sha256sum prints")
+    while True:
+        before = _stamp(model)
+        try:
+            return _load(model, allow_other_versions, sha256, no_pickle)
+        except UserError:
+            if _stamp(model) == before:  # else it was being saved anew
+                raise
+
+
+def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
+    record_path(model)  # refuses other names
     try:
-        with open(model, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise UserError(f"model {model}: {error.strerror}; `train` writes one, --model says where") from None
-    record = _record_of(model, hashlib.sha256(data).hexdigest())
-    spec = FeatureSpec.from_json(record["spec"])
-    if spec.fingerprint != record["fingerprint"]:
+        data = read_regular(model)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {model}: {_reason(error)}; `train` writes one, --model says where") from None
+    digest = hashlib.sha256(data).hexdigest()
+    record = find_record(model, digest, allowed)
+    plain = _arrays_of(model, record)
+    if pin not in (None, digest, plain and hashlib.sha256(plain).hexdigest()):
+        arrays = f", its arrays {hashlib.sha256(plain).hexdigest()}" if plain else ""
         raise UserError(
-            f"model {model}: its record names fingerprint {record['fingerprint']}, "
-            f"but its spec has {spec.fingerprint}: train it again"
+            f"model {model} is not the pinned one: it has SHA-256 {digest}{arrays}, pinned is {pin}; it was not loaded"
         )
-    unpickle = partial(_unpickle, model, data, record, allow_other_versions)
-    predictor: Any
-    if found := _load_arrays(model, record):
-        predictor, trained_on = found
+    if no_pickle and (plain is None or pin == digest):
+        why = "its head is a pickle and nothing else" if plain is None else "its pickle is pinned; pin its .npz instead"
+        raise UserError(f"model {model} is not loaded without unpickling it (--no-pickle): {why}")
+    if plain is not None and pin != digest:
+        predictor, trained_on, about = _from_arrays(model, plain)
+        record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
+        if record["payload"]["sha256"] != digest:  # where there was no record to say so
+            raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
+        unpickle = partial(_refuse, model) if no_pickle else partial(_unpickle, model, data, record)
     else:
-        payload = unpickle()
+        payload = _unpickle(model, data, None)
+        record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
     return Saved(model, predictor, record, trained_on, unpickle)
 
 
-def _plain_arrays(estimator: Any, trained_on: np.ndarray) -> memoryview | None:
-    """The estimator's array form and the digests as an npz file; None where it has no such form."""
+def _plain_arrays(estimator: Any, trained_on: np.ndarray, about: dict[str, Any]) -> memoryview | None:
+    """The estimator's array form as an npz file; None where it has no such form."""
     from classify.base import FeatureHead
 
     head = estimator.arrays() if isinstance(estimator, FeatureHead) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, trained_on=trained_on, **head.to_arrays())
-    return file.getbuffer()
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    return write_arrays({"about": text, "trained_on": trained_on, **head.to_arrays()})
 
 
-def _load_arrays(model: str, record: dict[str, Any]) -> tuple[ArrayHead, np.ndarray] | None:
-    """The head and the digests that the arrays hold; None where the record names none, or, announced, others."""
-    if "arrays" not in record:
+def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
+    """The bytes of the arrays that the record names, or of those that are there; None where there are none.
+
+    Arrays that the record names and that are not there are an error: with the model file instead of them, who damages
+    them could choose that it is unpickled.
+    """
+    if record is not None and "arrays" not in record:
         return None
     path = arrays_path(model)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-        if hashlib.sha256(data).hexdigest() != record["arrays"].get("sha256"):
-            raise ValueError("not the file that the record describes")
-        with np.load(io.BytesIO(data), allow_pickle=False) as named:
-            return ArrayHead.from_arrays(named), named["trained_on"]
-    except (OSError, *NO_ARRAYS) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        log.warning("the arrays %s are not used (%s): %s is, which is slower to load", path, reason, model)
+    digests = []
+    for candidate in (path + NEXT, path) if record else (path,):  # in this order as with records
+        try:
+            data = read_regular(candidate)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"model {model}: its arrays {candidate} cannot be read: {_reason(error)}") from None
+        digests.append(hashlib.sha256(data).hexdigest())
+        if record is None or digests[-1] == record["arrays"]["sha256"]:
+            return data
+    if record is None:
         return None
+    what = f"have SHA-256 {digests[-1]}, the record names {record['arrays']['sha256']}" if digests else "are missing"
+    raise UserError(f"model {model}: its arrays {path} {what}: copy the file again, or train the model again")
 
 
-def _unpickle(model: str, data: bytes, record: dict[str, Any], allow_other_versions: bool) -> dict[str, Any]:
-    """What the bytes of a model file hold, these being the ones that its record describes."""
-    from importlib.metadata import version  # slow to import, and only needed here and for saving
-
-    written, here = str(record["versions"].get("scikit-learn", "unknown")), version("scikit-learn")
-    if written.split(".")[:2] != here.split(".")[:2] and not allow_other_versions:
+def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead, np.ndarray, Any]:
+    """The head, the digests of the pictures that it was fitted on, and what the arrays say of themselves."""
+    try:
+        named = read_arrays(data)
+        about, trained_on = parse(named.pop("about").tobytes()), named.pop("trained_on")
+        if trained_on.dtype != np.uint8 or trained_on.shape[1:] != (DIGEST_BYTES,):
+            raise ValueError(f"trained_on has type {trained_on.dtype} and shape {trained_on.shape}")
+        return ArrayHead.from_arrays(named), trained_on, about
+    except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
-            f"model {model} was written with scikit-learn {written}, this is {here}: train it again (the features "
-            "are cached), or pass --allow-other-versions (allow_other_versions=True) to try it all the same"
-        )
+            f"model {model}: {arrays_path(model)} holds no head: {_reason(error)}: train it again"
+        ) from error
+
+
+def _unpickle(model: str, data: bytes, record: dict[str, Any] | None) -> dict[str, Any]:
+    """What the bytes of a model file hold, these being the ones that its record describes."""
     import joblib
 
     try:
-        payload = joblib.load(io.BytesIO(data))
+        payload: dict[str, Any] = joblib.load(io.BytesIO(data))
+        estimator, _, about = payload["estimator"], payload["trained_on"], payload["about"]
     except CANNOT_UNPICKLE as error:  # the bytes are those that were saved: their classes have changed since
         raise UserError(
             f"model {model} cannot be loaded with these versions ({error!r:.200}): train it again"
         ) from error
-    _check_classes(model, payload["estimator"], record)
+    if record is not None:
+        agreed(model, record, about, ABOUT, allowed=False)
+        _check_classes(model, estimator, record)
     return payload
 
 
@@ -224,49 +270,21 @@ def _check_classes(model: str, head: Any, record: dict[str, Any]) -> None:
         raise UserError(f"model {model}: its classes are not those of its record: train it again")
 
 
-def _record_of(model: str, digest: str) -> dict[str, Any]:
-    """The record, of the present and the next one, that describes the file with this SHA-256."""
-    path = record_path(model)
-    found = [record for record in (_read_record(path), _read_record(path + ".next")) if record]
-    if not found:
-        raise UserError(f"model {model}: its record {path} is missing; copy it along with the .joblib file")
-    for record in found:
-        if record["payload"].get("sha256") == digest:
-            return record
-    raise UserError(
-        f"model {model} is not the file that {path} describes: it has SHA-256 {digest}, the record names "
-        f"{found[0]['payload'].get('sha256')}; it was not loaded"
-    )
+def _refuse(model: str) -> dict[str, Any]:
+    raise UserError(f"model {model} was loaded with no_pickle: its estimator would have to be unpickled")
 
 
-def _read_record(path: str) -> dict[str, Any] | None:
+def _identity(data: bytes | memoryview) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
     try:
-        with open(path, "rb") as file:
-            record = json.load(file)
-    except FileNotFoundError:
+        status = os.stat(path)
+    except (OSError, ValueError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"the record {path} cannot be read ({error}); train the model again") from None
-    if not isinstance(record, dict) or "format" not in record:
-        raise UserError(f"the record {path} is not that of a model; train the model again")
-    if record["format"] != FORMAT:
-        raise UserError(f"the record {path} has format {record['format']!r:.20}, this version reads {FORMAT}")
-    wrong = [key for key, kind in NEEDED.items() if not isinstance(record.get(key), kind)]
-    if not wrong and record["weights"].keys() != {"kind", "path"}:
-        wrong = ["weights"]
-    if not isinstance(record.get("arrays", {}), dict):  # older records have none
-        wrong.append("arrays")
-    if not wrong and len(record["training_counts"]) != len(record["classes"]):
-        wrong = ["training_counts"]
-    if wrong:
-        raise UserError(f"the record {path} is damaged: {wrong[0]!r} is missing or has no usable value")
-    try:
-        FeatureSpec.from_json(record["spec"])
-    except ValueError as error:
-        raise UserError(f"the record {path} is damaged: {error}") from None
-    return record
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has for a parameter that it does not know: numpy's numbers as numbers, other objects in words."""
-    return value.item() if isinstance(value, np.generic) else repr(value)
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or shown(" ".join(str(error).split()))

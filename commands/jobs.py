@@ -123,6 +123,8 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         isolate=spec.pop("isolate", False),
         cache_dir=options.pop("cache_dir", None),
         allow_other_versions=options.pop("allow_other_versions"),
+        sha256=options.pop("sha256", None),
+        no_pickle=options.pop("no_pickle"),
     )
     trained = classifier.saved.record["head"]
     if head not in (None, trained):

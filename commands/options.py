@@ -49,6 +49,8 @@ HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classif
 MODEL = [
     click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]"),
     click.option("--allow-other-versions", is_flag=True, help="Load a model of another scikit-learn."),
+    click.option("--sha256", metavar="HEX", help="Load nothing but the .npz or .joblib file of this digest."),
+    click.option("--no-pickle", is_flag=True, help="Unpickle nothing: refuse a model without plain arrays."),
 ]
 
 

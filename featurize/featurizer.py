@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from cache.digests import DigestTable
 from cache.errors import UserError
 from featurize.extract import Extractor
 from featurize.options import DEFAULT_BACKBONE
+from featurize.read_only import open_extractor, open_table
 from featurize.resolve import resolve
 from featurize.sources import expand
 
@@ -68,7 +68,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
 
     def _extractor(self) -> Extractor:
         options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}
-        return Extractor(resolve(DigestTable(self.cache_dir), **options), self.cache_dir)
+        return open_extractor(resolve(open_table(self.cache_dir), **options), self.cache_dir)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

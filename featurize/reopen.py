@@ -35,13 +35,15 @@ def reopen(
     if weights is None:
         found = Weights(**record["weights"])
         if found.kind == "packaged":  # wherever this package is now
-            found = locate(find_backbone(spec.backbone), spec.size or 0, None)
+            if not (row := find_backbone(spec.backbone)).packaged:
+                raise UserError(f"the record says that the weights of {row.name} ship with this project: they do not")
+            found = locate(row, spec.size or 0, None)
     elif spec.backbone == OWN_MODEL:
         found = Weights("file", os.path.abspath(weights))
     else:
         found = locate(find_backbone(spec.backbone), spec.size or 0, weights)
     resolved = Resolved(spec, found, engine, isolate)
-    if weights is None and found.kind != "random" and not os.path.exists(found.path):
+    if weights is None and found.kind != "random" and not os.path.isfile(found.path):
         return resolved
     return check_weights(resolved, table)
 
@@ -54,6 +56,8 @@ def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:
     spec, weights = resolved.spec, resolved.weights
     if weights.kind == "imagenet" and not os.path.exists(weights.path):
         weights = locate(find_backbone(spec.backbone), spec.size or 0, None)
+    if os.path.exists(weights.path) and not os.path.isfile(weights.path):  # a FIFO or a device would be read for ever
+        raise UserError(f"weights {weights.path} are no regular file: say where they are with --weights (weights=)")
     if (found := identity(weights, table)) != spec.weights:
         raise UserError(f"the spec asks for weights {spec.weights}, but {weights.path or 'this machine'} has {found}")
     return replace(resolved, weights=weights)

@@ -1,12 +1,17 @@
 """What the tests of saved heads share: a record to save one with, and a way to change one that is saved."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import joblib
+import pytest
 from cached_rows import SPEC
 
-from classify.persist import record_path
+from cache.errors import UserError
+from classify.persist import arrays_path, load
+from classify.record import own_digest, record_path
 
 RECORD: dict[str, Any] = {
     "head": "logreg",
@@ -20,8 +25,42 @@ RECORD: dict[str, Any] = {
 }
 
 
-def edit(model: str, **fields: Any) -> None:
-    """Change fields of the record; None takes one out."""
+def refusal(model: str, **options: Any) -> str:
+    """The one printable line with which `load` refuses, nothing having been unpickled."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(joblib, "load", None)
+        load(model, **options)
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 1000
+    return message
+
+
+def edit(model: str, by_hand: bool = False, **fields: Any) -> None:
+    """Change fields of the record; None takes one out. Sealed again, unless it was done by hand."""
     path = Path(record_path(model))
     record = json.loads(path.read_text()) | fields
-    path.write_text(json.dumps({name: value for name, value in record.items() if value is not None}))
+    record = {name: value for name, value in record.items() if value is not None}
+    path.write_text(json.dumps(record if by_hand else record | {"sha256": own_digest(record)}))
+
+
+def replace_arrays(model: str, data: bytes) -> None:
+    """Put other bytes where the arrays are, and their digest into the record: what somebody hostile would do."""
+    Path(arrays_path(model)).write_bytes(data)
+    edit(model, arrays={"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+
+
+def replace_pickle(model: str, content: Any) -> None:
+    """Put another pickle where the model file is, and its digest into the record."""
+    joblib.dump(content, model)
+    data = Path(model).read_bytes()
+    edit(model, payload={"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+
+
+class Bomb:
+    """Its pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
