@@ -1,7 +1,7 @@
 """Locks that belong to the kernel: they fall with their holder, however it dies. The file that is left means nothing.
 
 `flock` itself rather than a library that makes up for its absence: a lock file by whose mere presence others wait stays
-behind when its holder is killed. Nothing here needs a lock to be safe, see `FeatureStore`; it spares double work.
+behind when its holder is killed. Rows are safe without a lock too, see `FeatureStore`: a lock spares double work.
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """Point 5: a flipped bit or a cut in a shard is never a wrong number; the shard is named, set aside, computed again."""
 
 import contextlib
+import faulthandler
 import os
 import random
 import shutil
@@ -21,8 +22,6 @@ from reliability.real_command import empty_cache, features_report, finish, start
 
 PHOTOGRAPHS, SHARD_ROWS = 24, 8
 KINDS = ("one shard", "three shards", "flattened", "one row", "float16")
-
-pytestmark = pytest.mark.usefixtures("no_hang")
 
 
 @dataclass
@@ -70,6 +69,7 @@ def store_as(kind: str, cache: Path, folder: Path) -> Whole:
 
 def read_afresh(whole: Whole) -> tuple[set[str], bool]:
     """(shards set aside, whether every row that is served is right), by a new process; the shards are put back."""
+    faulthandler.dump_traceback_later(60, exit=True)  # HDF5 that loops for ever heeds no signal
     store = FeatureStore(os.path.dirname(whole.store.folder), whole.store.spec)
     there = np.flatnonzero(store.contains(whole.keys))
     right = True
@@ -83,6 +83,7 @@ def read_afresh(whole: Whole) -> tuple[set[str], bool]:
     named = {str(path.with_suffix("")) for path in Path(store.folder).glob("*.damaged")}
     for path in named:
         os.rename(path + ".damaged", path)
+    faulthandler.cancel_dump_traceback_later()
     return named, right
 
 
