@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import os
 import shutil
 import subprocess
@@ -61,13 +62,13 @@ CLASSES = [
 def folder(tmp_path: Path, warm_cache: Path, photographs: Callable[[int], Path]) -> Path:
     """A working folder: photos/CLASS/NAME.jpg with every name, in classes with every name, and a cache."""
     converted(warm_cache, tmp_path / "cache")
-    pictures = find_images(str(photographs(len(NAMES) + 1 + 6 * len(CLASSES)))).images
+    pictures = itertools.cycle(find_images(str(photographs(len(NAMES) + 2 + 6 * len(CLASSES)))).images)
     below = tmp_path / "photos"
     for number, name in enumerate([*NAMES, b"x" * (LONG - 4)]):
-        put(pictures.pop(), below, CLASSES[number % len(CLASSES)], name)
+        put(next(pictures), below, CLASSES[number % len(CLASSES)], name)
     for number, name in enumerate(CLASSES * 6):
-        put(pictures.pop(), below, name, b"%d" % number)
-    put(pictures.pop() if pictures else str(next(below.glob("*/*"))), below, CLASSES[0], b".")  # "..jpg": hidden
+        put(next(pictures), below, name, b"%d" % number)
+    put(next(pictures), below, CLASSES[0], b".")  # "..jpg": hidden
     return tmp_path
 
 
@@ -176,7 +177,7 @@ def test_names_on_the_command_line_from_within_their_folder(folder: Path, count:
 def test_names_in_a_table_of_labels(folder: Path) -> None:
     paths = [path for path in listed(folder) if path.decode(errors="ignore").encode() == path]  # a table is UTF-8
     with (folder / "labels.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)  # spaces after a comma are none of the path without
         writer.writerow(["path", "label"])
         writer.writerows(
             [os.fsdecode(path).removeprefix("photos/"), f"{number % 2}"] for number, path in enumerate(paths)
