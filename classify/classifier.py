@@ -48,7 +48,10 @@ class Classifier:
 
         sources = expand(images)
         rows = self.ranked(sources, self.probabilities(sources, use_cache)[1], k)
-        return pd.DataFrame(rows, columns=["path", "rank", "label", "probability"])
+        paths = pd.Series([path for path, *_ in rows], dtype=object)  # pandas' own strings must be UTF-8
+        table = pd.DataFrame([rest for _, *rest in rows], columns=["rank", "label", "probability"])
+        table.insert(0, "path", paths)
+        return table
 
     def probabilities(self, sources: list[Source], use_cache: bool = True) -> tuple[Extraction, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""

@@ -102,11 +102,18 @@ def predict(
         raise UserError(f"there is no image in {', '.join(wanted)}")
     extraction, probabilities = classifier.probabilities(sources, use_cache=not no_cache)
     sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(_Lines())
     writer.writerow(["path", "label", "probability"])
     for path, _, label, probability in classifier.ranked(sources, probabilities, top_k):
         writer.writerow([path, "" if label is None else label, "" if label is None else f"{probability:.6f}"])
     _exit_if_too_many_failed(len(extraction.failures), len(sources), max_failed)
+
+
+class _Lines:
+    """stdout with plain ends of lines, for a `csv.writer` with its own: only so does it quote carriage returns."""
+
+    def write(self, line: str) -> None:
+        sys.stdout.write(line.removesuffix("\r\n") + "\n")
 
 
 def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

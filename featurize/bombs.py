@@ -67,8 +67,11 @@ def before_loading(
     Raises DecodeError for what would take minutes.
     """
     pixels = picture.width * picture.height
-    # Loaded, as RGB, and turned: whether it is, some formats tell only in the end.
-    turned = not isinstance(picture, TiffImagePlugin.TiffImageFile) or picture.tag_v2.get(ORIENTATION, 1) != 1
+    # Loaded, as RGB, and turned: whether it is, JPEG and PNG may tell only in the end.
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        turned = picture.tag_v2.get(ORIENTATION, 1) != 1
+    else:
+        turned = picture.format not in ("BMP", "DIB", "GIF")
     taken = (STORED.get(picture.mode, 4) + 4 * (picture.mode != "RGB") + 4 * turned) * pixels
     if isinstance(picture, JpegImagePlugin.JpegImageFile) and _in_several_scans(picture, data):
         every = full[0] * full[1]
