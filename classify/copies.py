@@ -2,10 +2,11 @@
 
 A re-encoded copy (another quality, format or size) has a row near that of its original. How near depends on the network
 and on the pictures, so a pair counts as copies where its distance is, for both, a small share of that to the 20th
-neighbour in the own class: pictures of a class may all be much alike. How small follows from how quickly distances grow with the rank: among rows of dimension D the number of
-neighbours grows as the D-th power of the distance, and that dimension is measured as in Levina and Bickel, "Maximum
-likelihood estimation of intrinsic dimension", NIPS 2004. About one different picture in twenty has another one as near
-as that; mostly the two were taken one after the other. How many re-encodings are found, with which networks:
+neighbour in the own class: pictures of a class may all be much alike. How small follows from how quickly distances grow
+with the rank: among rows of dimension D the number of neighbours grows as the D-th power of the distance, and that
+dimension is measured as in Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension", NIPS 2004. At
+most about one different picture in twenty has another one as near as that; mostly the two were taken one after the
+other. How many re-encodings are found, with which networks:
 `python benchmarks/copies.py FOLDER`.
 """
 
@@ -38,9 +39,9 @@ ROUNDING = 1e-6  # of the mean square of the centred sketches
 def copy_groups(digests: np.ndarray, labels: np.ndarray, *parts: Rows) -> Indices:
     """Number the pictures: (n,), equal numbers for pictures of equal bytes and for re-encoded copies of one picture.
 
-    digests (n, 32) uint8; labels (n,), by which no pair is excluded; parts: the rows (m, d) each, together n. Numbers follow the order of the digests, as those
-    of `duplicate_groups`, and are the smallest of these in each group. Stored rows are read once. Of more than 200,000
-    different contents only byte-identical ones are grouped, which is announced.
+    digests (n, 32) uint8; labels (n,), by which no pair is excluded; parts: the rows (m, d) each, together n. Numbers
+    follow the order of the digests, as those of `duplicate_groups`, and are the smallest of these in each group. Stored
+    rows are read once. Of more than 200,000 different contents only byte-identical ones are grouped, as is announced.
     """
     exact = duplicate_groups(digests)
     first = np.unique(exact, return_index=True)[1]

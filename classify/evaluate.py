@@ -20,10 +20,10 @@ log = logging.getLogger("bottleneck")
 def evaluate_head(saved: Saved, data: Dataset, store: FeatureStore) -> tuple[Scores, list[str]]:
     """Scores on the test part (else validation, else all) of `data`, and the pictures left out as trained on.
 
-    Re-encoded copies of pictures that it was trained on are left out as well, as far as the rows of these are in `store`;
-    unless nothing else is left. The majority-class baseline is that of the scored pictures' training classes as the
-    record counts them.
-    Raises UserError where no picture is left, or where one has a label that the model does not know.
+    Re-encoded copies of pictures that it was trained on are left out as well, as far as the rows of these are in
+    `store`, unless nothing else is left. The majority-class baseline is that of the scored pictures' training classes
+    as the record counts them. Raises UserError where no picture is left, or where one has a label that the model does
+    not know.
     """
     rows = data.part(data.own_test_part()) if data.has_own_split else np.arange(len(data.labels))
     if data.has_own_split:
@@ -53,7 +53,7 @@ def evaluate_head(saved: Saved, data: Dataset, store: FeatureStore) -> tuple[Sco
 
 
 def _of_training_pictures(saved: Saved, store: FeatureStore, data: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Mask (m,) of the `rows` (m,) of `data` that show a picture that was trained on, as far as its features are there."""
+    """Mask (m,) of the `rows` (m,) of `data` that show a picture of the training part whose features are in `store`."""
     trained_on = saved.trained_on
     known = trained_on[store.contains(trained_on)]
     if len(known) < len(trained_on):

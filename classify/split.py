@@ -1,8 +1,8 @@
 """Split pictures into training and test parts so that copies of one picture never part.
 
-Everything works on groups, one for each distinct picture: files of equal bytes (`duplicate_groups`) and re-encoded copies
-(`classify.copies`). Group numbers follow the order of the digests and the draw is made over sorted groups, so which
-picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
+Everything works on groups, one for each distinct picture: files of equal bytes (`duplicate_groups`) and re-encoded
+copies (`classify.copies`). Group numbers follow the order of the digests and the draw is made over sorted groups, so
+which picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
 """
 
 import logging
@@ -32,14 +32,14 @@ def leaks(train_digests: NDArray[np.uint8], test_digests: NDArray[np.uint8]) -> 
 
 
 def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: int) -> Indices:
-    """`groups`, but those of `exact` in classes whose pictures are so much alike that fewer than `needed` would be left.
+    """`groups`, but those of `exact` in classes so much alike that fewer than `needed` would be left.
 
     labels, groups, exact: (n,). Such classes are announced: a set of much the same pictures is no reason not to train.
     """
     labels = np.asarray(labels)
     drawn = _Groups(labels, groups)
-    alike = drawn.classes[drawn.class_sizes() < needed]
-    alike = [name for name in alike if len(np.unique(exact[labels == name])) > len(np.unique(groups[labels == name]))]
+    small = drawn.classes[drawn.class_sizes() < needed]
+    alike = [name for name in small if len(np.unique(exact[labels == name])) > len(np.unique(groups[labels == name]))]
     if not alike:
         return groups
     log.warning(

@@ -126,8 +126,9 @@ def train_head(
 
     The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, copies kept
     together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split.
-    `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes the head by cross-validation inside whatever it is fitted on. `refit` fits the returned estimator
-    once more, on all pictures, after it was scored.
+    `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
+    the head by cross-validation inside whatever it is fitted on. `refit` fits the returned estimator once more, on all
+    pictures, after it was scored.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """

@@ -178,7 +178,8 @@ def test_copies_never_part_so_random_labels_score_at_chance(
         doubled = replace(doubled, digests=np.random.default_rng(0).integers(0, 256, (600, 32), dtype=np.uint8))
     nearest: dict[str, Any] = {"n_neighbors": 1}
     grouped = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
-    monkeypatch.setattr(classify.train, "copy_groups", lambda digests, *_: np.arange(len(digests)))
+    for of_copies in ("copy_groups", "duplicate_groups"):
+        monkeypatch.setattr(classify.train, of_copies, lambda digests, *_: np.arange(len(digests)))
     parted = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
     assert 0.35 < grouped.scores.accuracy < 0.65 and 0.4 < (grouped.cv_accuracy or 0) < 0.6
     assert parted.scores.accuracy > 0.75 and (parted.cv_accuracy or 0) > 0.75
