@@ -5,33 +5,67 @@ import logging
 import numpy as np
 
 from cache.errors import UserError
+from cache.store import FeatureStore
+from cache.stored_rows import StoredRows
+from classify.copies import copy_groups
 from classify.metrics import Scores
 from classify.persist import Saved
 from classify.split import leaks
 from classify.train import Dataset, score_head
+from featurize.memory import free_memory
 
 log = logging.getLogger("bottleneck")
 
 
-def evaluate_head(saved: Saved, data: Dataset) -> tuple[Scores, list[str]]:
+def evaluate_head(saved: Saved, data: Dataset, store: FeatureStore) -> tuple[Scores, list[str]]:
     """Scores on the test part (else validation, else all) of `data`, and the pictures left out as trained on.
 
-    The majority-class baseline is that of the scored pictures' training classes as the record counts them.
-    Raises UserError where no picture is left, or where one has a label that the model does not know.
+    Re-encoded copies of pictures that it was trained on are left out as well, as far as the rows of these are in
+    `store`, unless nothing else is left. The majority-class baseline is that of the scored pictures' training classes
+    as the record counts them. Raises UserError where no picture is left, or where one has a label that the model does
+    not know.
     """
     rows = data.part(data.own_test_part()) if data.has_own_split else np.arange(len(data.labels))
     if data.has_own_split:
         log.info("scoring the %s folder: %d pictures", data.own_test_part(), len(rows))
-    known = leaks(saved.trained_on, data.digests[rows])
-    excluded = [data.paths[i] for i in rows[known]]
-    rows = rows[~known]
-    if excluded:
-        log.warning("%d pictures were trained on and are left out, the first is %s", len(excluded), excluded[0])
-    if not len(rows):
+    excluded = leaks(saved.trained_on, data.digests[rows])
+    if excluded.all():
         raise UserError("nothing to score: the model was trained on every one of these pictures")
+    alike = _of_training_pictures(saved, store, data, rows)
+    if alike.all():
+        log.warning("all pictures are re-encoded copies of those that were trained on, or much like them")
+    else:
+        excluded |= alike
+    left_out = [data.paths[i] for i in rows[excluded]]
+    rows = rows[~excluded]
+    if left_out:
+        log.warning(
+            "%d pictures were trained on, as they are or re-encoded, and are left out, the first is %s",
+            len(left_out),
+            left_out[0],
+        )
     unknown = sorted(set(data.labels[rows]) - set(saved.record["classes"]))
     if unknown:
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
         )
-    return score_head(saved.predictor, data, saved.record["training_counts"], rows), excluded
+    return score_head(saved.predictor, data, saved.record["training_counts"], rows), left_out
+
+
+def _of_training_pictures(saved: Saved, store: FeatureStore, data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Mask (m,) of the `rows` (m,) of `data` that show a picture of the training part whose features are in `store`."""
+    trained_on = saved.trained_on
+    known = trained_on[store.contains(trained_on)]
+    if len(known) < len(trained_on):
+        log.info(
+            "re-encoded copies of %d pictures that it was trained on are not told: their features are not in %s",
+            len(trained_on) - len(known),
+            store.folder,
+        )
+    if not len(known):
+        return np.zeros(len(rows), bool)
+    trained = StoredRows(store, known, free_memory())
+    # The labels of these pictures are not recorded: the model says them as it learnt them.
+    labels = np.concatenate([saved.predictor.predict(trained), data.labels[rows]])
+    groups = copy_groups(np.concatenate([known, data.digests[rows]]), labels, trained, data.features[rows])
+    return np.isin(groups[len(known) :], groups[: len(known)])

@@ -1,8 +1,8 @@
 """Split pictures into training and test parts so that copies of one picture never part.
 
-Everything works on groups, one for each distinct file content. Group numbers follow the order of the digests
-and the draw is made over sorted groups, so which picture goes where depends on the pictures, their labels and
-the seed, not on file names or the order of the rows.
+Everything works on groups, one for each distinct picture: files of equal bytes (`duplicate_groups`) and re-encoded
+copies (`classify.copies`). Group numbers follow the order of the digests and the draw is made over sorted groups, so
+which picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
 """
 
 import logging
@@ -29,6 +29,26 @@ def duplicate_groups(digests: NDArray[np.uint8]) -> Indices:
 def leaks(train_digests: NDArray[np.uint8], test_digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Mask (m,) of the rows of `test_digests` (m, 32) whose exact bytes are among `train_digests` (n, 32)."""
     return np.isin(_as_strings(test_digests), _as_strings(train_digests))
+
+
+def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: int) -> Indices:
+    """`groups`, but those of `exact` in classes so much alike that fewer than `needed` would be left.
+
+    labels, groups, exact: (n,). Such classes are announced: a set of much the same pictures is no reason not to train.
+    """
+    labels = np.asarray(labels)
+    drawn = _Groups(labels, groups)
+    small = drawn.classes[drawn.class_sizes() < needed]
+    alike = [name for name in small if len(np.unique(exact[labels == name])) > len(np.unique(groups[labels == name]))]
+    if not alike:
+        return groups
+    log.warning(
+        "the pictures of %s are so much alike that fewer than %d would count as different: "
+        "only byte-identical ones are taken for copies there",
+        ", ".join(repr(str(name)) for name in alike),
+        needed,
+    )
+    return np.where(np.isin(labels, alike), exact, groups)
 
 
 def holdout(labels: ArrayLike, groups: ArrayLike, test_size: float, seed: int) -> Split:
@@ -103,13 +123,13 @@ class _Groups:
     def announce_contradictions(self) -> None:
         if self.contradicting_rows:
             log.warning(
-                "pictures that are exact copies of one with another label: %d; one of the two labels is wrong",
+                "pictures that are copies of one with another label: %d; one of the two labels is wrong",
                 self.contradicting_rows,
             )
 
     def require(self, count: int, purpose: str) -> None:
         """Raise UserError naming the smallest class where it has fewer than `count` groups."""
-        sizes = self._class_sizes()
+        sizes = self.class_sizes()
         if not len(sizes):
             raise UserError(f"there is no labelled picture for {purpose}")
         smallest = int(np.argmin(sizes))
@@ -123,7 +143,7 @@ class _Groups:
         """The groups in class order, shuffled inside each class, and the number of groups of each class."""
         shuffled = np.random.default_rng(seed).permutation(len(self.class_of_group))
         order = shuffled[np.argsort(self.class_of_group[shuffled], kind="stable")]
-        return order, self._class_sizes()
+        return order, self.class_sizes()
 
     def folds(self, k: int, seed: int) -> list[Split]:
         if k < 2:
@@ -139,7 +159,8 @@ class _Groups:
         inside = (fold == number)[self.group_of_row]
         return np.flatnonzero(~inside), np.flatnonzero(inside)
 
-    def _class_sizes(self) -> Indices:
+    def class_sizes(self) -> Indices:
+        """The number of groups of each class."""
         return np.bincount(self.class_of_group, minlength=len(self.classes))
 
 

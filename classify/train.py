@@ -1,5 +1,7 @@
 """Fit a head on cached features and score it honestly: split, search, fit, score, cross-validate, refit."""
 
+import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,9 +13,12 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.stored_rows import Rows
+from classify.copies import announce_copies, copy_groups
 from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
-from classify.split import GroupedFolds, duplicate_groups, folds, holdout, leaks
+from classify.split import GroupedFolds, duplicate_groups, enough_groups, folds, holdout
+
+log = logging.getLogger("bottleneck")
 
 SEARCH_FOLDS = 5
 OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
@@ -62,7 +67,7 @@ class Training:
     head_params: dict[str, Any]
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
-    leaked: list[str]  # scored pictures whose exact bytes are in the training part too
+    leaked: list[str]  # scored pictures that are in the training part too, byte by byte or re-encoded
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     search_table: list[dict[str, Any]] = field(default_factory=list)
@@ -119,21 +124,34 @@ def train_head(
 ) -> Training:
     """Fit `head` on the training part of `data` and score it on the rest.
 
-    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, exact duplicates
-    kept together. `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone.
-    `search` tunes the head by cross-validation inside whatever it is fitted on. `refit` fits the returned estimator
-    once more, on all pictures, after it was scored.
+    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, copies kept
+    together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split.
+    `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
+    the head by cross-validation inside whatever it is fitted on. `refit` fits the returned estimator once more, on all
+    pictures, after it was scored.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
     seconds: dict[str, float] = {}
-    groups = duplicate_groups(data.digests)
     everything = np.arange(len(data.labels))
+    pool = data.own_train_part() if data.has_own_split else everything
+    with _timed(seconds, "copies"):
+        copies, exact = copy_groups(data.digests, data.labels, data.features), duplicate_groups(data.digests)
+    announce_copies(copies, exact, data.paths)
+    groups = copies.copy()
+    needed = 0 if data.has_own_split and not (cv or search) else _groups_needed(test_size, cv, search)
+    groups[pool] = enough_groups(data.labels[pool], copies[pool], exact[pool], needed)
     if data.has_own_split:
-        train, test = data.own_train_part(), data.part(data.own_test_part())
+        train, test = pool, data.part(data.own_test_part())
     else:
         train, test = holdout(data.labels, groups, test_size, seed)
-    pool = train if data.has_own_split else everything
+    leaked = test[np.isin(copies[test], copies[train])]
+    if len(leaked):
+        log.warning(
+            "pictures that are scored and, as they are or re-encoded, trained on as well: %d, the first is %s",
+            len(leaked),
+            data.paths[leaked[0]],
+        )
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         estimator, best, table = _fit(data, train, groups, head, params, seed, search)
@@ -146,7 +164,7 @@ def train_head(
         head_params=params | best,
         training_counts=counts,
         trained_on=data.digests[train],
-        leaked=[data.paths[i] for i in test[leaks(data.digests[train], data.digests[test])]],
+        leaked=[data.paths[i] for i in leaked],
         search_table=table,
         seconds=seconds,
     )
@@ -165,6 +183,14 @@ def train_head(
             training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
         training.trained_on = data.digests
     return training
+
+
+def _groups_needed(test_size: float, cv: int, search: bool) -> int:
+    """How many different pictures of each class every split that is asked for can be made with."""
+    if not search:
+        return max(2, cv)
+    kept = 1 - max(test_size, 1 / cv if cv else 0)  # of the pictures, when the search begins
+    return max(2, cv, math.ceil((SEARCH_FOLDS + 1) / max(kept, 0.01)))
 
 
 def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray) -> Scores:

@@ -168,15 +168,23 @@ def test_a_seed_decides_everything(digits: Dataset, head: str) -> None:
     assert rows_of(digits, first.trained_on) != rows_of(digits, other.trained_on)
 
 
-def test_copies_never_part_so_random_labels_score_at_chance(digits: Dataset) -> None:
+@pytest.mark.parametrize("copied", ["bytes", "rows"])
+def test_copies_never_part_so_random_labels_score_at_chance(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, copied: str
+) -> None:
     labels = np.random.default_rng(0).choice(["heads", "tails"], 300).tolist()
     doubled = dataset(np.concatenate([digits.features] * 2), labels * 2)
-    plain = replace(doubled, digests=np.random.default_rng(0).integers(0, 256, (600, 32), dtype=np.uint8))
-    nearest = {"n_neighbors": 1}
-    grouped, parted = (train_head(data, "knn", nearest, cv=5, test_size=0.3) for data in (doubled, plain))
+    if copied == "rows":
+        doubled = replace(doubled, digests=np.random.default_rng(0).integers(0, 256, (600, 32), dtype=np.uint8))
+    nearest: dict[str, Any] = {"n_neighbors": 1}
+    grouped = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
+    for of_copies in ("copy_groups", "duplicate_groups"):
+        monkeypatch.setattr(classify.train, of_copies, lambda digests, *_: np.arange(len(digests)))
+    parted = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
     assert 0.35 < grouped.scores.accuracy < 0.65 and 0.4 < (grouped.cv_accuracy or 0) < 0.6
     assert parted.scores.accuracy > 0.75 and (parted.cv_accuracy or 0) > 0.75
-    assert len(grouped.trained_on) == 2 * len(rows_of(doubled, grouped.trained_on))
+    trained_on = {row % 300 for row in rows_of(doubled, grouped.trained_on)}
+    assert len(grouped.trained_on) == 2 * len(trained_on)
 
 
 def test_copies_never_part_inside_a_search(digits: Dataset) -> None:
@@ -236,4 +244,4 @@ def test_a_head_that_did_not_converge_is_announced_in_one_line_for_each_fit(
 def test_the_report_is_plain_json(split: Dataset) -> None:
     report = train_head(split, "ridge", {}, cv=3, search=True).report()
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert set(report["stage_seconds"]) == {"train", "score", "cross-validation"}
+    assert set(report["stage_seconds"]) == {"copies", "train", "score", "cross-validation"}
