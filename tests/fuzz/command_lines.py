@@ -55,7 +55,7 @@ LIKELY = {
     "--pooling": ["avg", "max", "flatten"], "--size": ["32", "64x48", "96"], "--resize": ["nearest", "bilinear"],
     "--engine": ["openvino", "auto"], "--precision": ["float32", "bf16"], "--cv": ["2", "3", "99"],
     "--head": ["svm", "knn", "ridge", "centroid", "sgd"],
-    "--head-params": ["C=2", "n_neighbors=3", "alpha=0.1", "normalize=none", "normalize=standard class_weight=balanced"],
+    "--head-params": ["C=2", "n_neighbors=3", "alpha=0.1", "normalize=none", "normalize=standard C=7"],
     "--test-size": ["0.1", "0.9", "0", "1"], "--seed": ["7"], "--sample": ["1", "99"], "--shard-rows": ["1", "5"],
     "--max-failed": ["0", "0.01", "1"], "--cache-dir": [".features", "fresh", "labels.csv"],
     "--json": ["r.json", "models", "nothing/r.json"], "--model": ["m.joblib", "models/logreg.joblib", "m.h5"],
