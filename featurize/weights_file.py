@@ -26,7 +26,7 @@ def load_weights_file(network: Any, backbone: Backbone, path: str) -> None:
         _check_count(network, path)
         with nothing_skipped():
             network.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # h5py tells damage by any of these
         what = "unreadable weights" if isinstance(error, OSError) else "weights of another network"
         raise UserError(f"{what}: {path} for {backbone.name} ({_hint(path) or short_reason(error)})") from error
     if backbone.module == "efficientnet":
@@ -76,7 +76,7 @@ def _hint(path: str) -> str:
         with h5py.File(path) as file:
             older = "layer_names" in file.attrs or "model_weights" in file
             newer = not older and "layers" in file
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
         return ""
     if (1000,) in shapes:
         return "it contains the classification top of 1000 classes: save the model built with include_top=False"

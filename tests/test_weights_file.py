@@ -83,6 +83,7 @@ def files(tmp_path_factory):
     other.save_weights(folder / "other.weights.h5")
     (folder / "text.h5").write_text("This is not HDF5.")
     (folder / "empty.h5").touch()
+    (folder / "heap.h5").write_bytes((folder / "alpha.h5").read_bytes().replace(b"HEAP", b"HEAQ"))
     (folder / "cut.h5").write_bytes((folder / "alpha.h5").read_bytes()[:-1000])
     return folder
 
@@ -101,6 +102,7 @@ def files(tmp_path_factory):
         ("other.weights.h5", r"weights of another network: .*expected 1 variables"),
         ("text.h5", "unreadable weights: .*signature not found"),
         ("empty.h5", "unreadable weights: .*signature not found"),
+        ("heap.h5", "weights of another network: .*bad local heap signature"),
         ("cut.h5", "unreadable weights: .*truncated file"),
     ],
 )
