@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+SECONDS ?= 600
 VENV := .venv
 RUN := $(VENV)/bin/python -m pipeline
 
@@ -10,7 +11,7 @@ SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} 
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 
-.PHONY: help venv demo features train evaluate predict bench bench-peers test torture lint clean
+.PHONY: help venv demo features train evaluate predict bench bench-peers test test-lowest torture fuzz audit lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +61,22 @@ bench-peers: ## Install what `make bench` compares with besides, in benchmarks/.
 test: $(VENV)/.installed-test ## Run the tests
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in .venv-lowest
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check 'uv >=0.13, <0.14'
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[test]'
+	$(VENV)-lowest/bin/python -m pytest --ignore tests/reliability $(ARGS)
+
 torture: $(VENV)/.installed-test ## Run every count of RELIABILITY.md (an hour); ARGS="--seed 1 --photos FOLDER"
 	$(VENV)/bin/python -m pytest tests/reliability --full --durations 20 $(ARGS)
+
+fuzz: $(VENV)/.installed-test ## Try broken files and command lines, SECONDS=600 each; ARGS="shard_reader --seed 2"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(VENV)/bin/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
+
+audit: $(VENV)/.installed-test ## Look the installed packages up among known vulnerabilities (needs network)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(VENV)/bin/python .ci/audit
 
 lint: $(VENV)/.installed-test ## Check style and types
 	$(VENV)/bin/ruff check .
@@ -69,4 +84,4 @@ lint: $(VENV)/.installed-test ## Check style and types
 	$(VENV)/bin/mypy
 
 clean: ## Delete the environment and what tools leave behind (never features or models)
-	rm -rf $(VENV) benchmarks/.venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest benchmarks/.venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cache.errors import UserError
-from classify.tables import match_rows, read_rows
+from classify.tables import match_rows, printable, read_rows
 from featurize.images import Failure, Listing, find_images
 
 log = logging.getLogger("bottleneck")
@@ -47,18 +47,18 @@ def from_names(data: str, label_pattern: str) -> Source:
     """Labels that a regular expression finds in the names of the files."""
     try:
         pattern = re.compile(label_pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # the last two of numbers and brackets without end
         raise UserError(
-            f"--label-pattern {label_pattern!r} is no regular expression: {error}; example: {PATTERN_EXAMPLE}"
+            f"--label-pattern {label_pattern!r:.200} is no regular expression: {error}; example: {PATTERN_EXAMPLE}"
         ) from None
     if "label" not in pattern.groupindex:
-        raise UserError(f"--label-pattern {label_pattern!r} has no group named label; example: {PATTERN_EXAMPLE}")
+        raise UserError(f"--label-pattern {label_pattern!r:.200} has no group named label; example: {PATTERN_EXAMPLE}")
     found = find_images(data)
     label_of = {}
     for path in found.images:
         match = pattern.search(os.path.basename(path))
         if match and match["label"]:
-            label_of[path] = match["label"]
+            label_of[path] = printable(match["label"])
     part_of = _own_split({first_folder(path, data) for path in label_of})
     return Source(data, found.images, found.failures, found.passed_over, label_of, part_of)
 
@@ -80,14 +80,14 @@ def from_folders(data: str) -> Source:
                 part_names[0],
             )
     label_of = {}
-    printable: dict[str, str] = {}
+    text_of: dict[str, str] = {}
     for path in found.images:
         parts = path[start:].split("/", depth + 1)
         if len(parts) > depth + 1:
             name = parts[depth]
-            if name not in printable:  # a name that is no UTF-8 becomes text that can be printed and saved
-                printable[name] = os.fsencode(name).decode(errors="backslashreplace")
-            label_of[path] = printable[name]
+            if name not in text_of:
+                text_of[name] = printable(name)
+            label_of[path] = text_of[name]
     return Source(data, found.images, found.failures, found.passed_over, label_of, part_of)
 
 

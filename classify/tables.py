@@ -15,6 +15,7 @@ from featurize.images import SUFFIXES, Failure, Listing, find_images
 PARQUET_SUFFIXES = {".parquet", ".pq"}
 DELIMITERS = ",;\t"
 SHOWN_COLUMNS = 20
+MOST_ROWS = 2**24  # of a Parquet table: a few bytes can claim any number of them
 
 Rows = list[tuple[str, str]]
 
@@ -43,7 +44,14 @@ def read_rows(table: str, path_column: str, label_column: str) -> Rows:
     without_path = sum(not path for path, _ in rows)
     if without_path:
         raise UserError(f"{table!r} has rows with nothing in the column {path_column!r}: {without_path}")
-    return [(path, label.strip()) for path, label in rows]
+    if strange := next((label for _, label in rows if "\0" in label), None):  # numpy drops NUL at the end of a text
+        raise UserError(f"{table!r} has a label with a NUL character in it, {strange!r:.80}: take it out")
+    return [(path, printable(label.strip())) for path, label in rows]
+
+
+def printable(name: str) -> str:
+    """A name that is no UTF-8 as text that can be printed and saved."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def match_rows(rows: Rows, table: str, folder: str, listing: Listing | None) -> TableLabels:
@@ -65,14 +73,16 @@ def match_rows(rows: Rows, table: str, folder: str, listing: Listing | None) -> 
         paths = pictures.named(value)
         if len(paths) > 1:
             raise UserError(
-                f"{value!r} in {table!r} fits {len(paths)} pictures, {paths[0]!r} and {paths[1]!r}: "
+                f"{value!r:.300} in {table!r} fits {len(paths)} pictures, {paths[0]!r} and {paths[1]!r}: "
                 "give the relative path with its suffix"
             )
         path = paths[0]
         if not label:
             empty.append(path)
         elif labels.setdefault(path, label) != label:
-            raise UserError(f"{table!r} gives {path!r} two labels, {labels[path]!r} and {label!r}: keep one")
+            raise UserError(
+                f"{table!r} gives {path!r:.300} two labels, {labels[path]!r:.80} and {label!r:.80}: keep one"
+            )
     found, broken = set(listing.images), {failure.path: failure for failure in listing.failures}
     there = {path for path in {*labels, *empty} if path in found or Path(path).is_file()}
     reason = f"listed in {table} but there is no such file"
@@ -162,10 +172,16 @@ def _parquet_rows(table: str, path_column: str, label_column: str) -> Rows:
             names = file.schema_arrow.names
             for column in (path_column, label_column):
                 _position(column, names, table)
+            if file.metadata.num_rows > MOST_ROWS:
+                raise UserError(f"{table!r} claims to have {file.metadata.num_rows} rows, more than {MOST_ROWS}")
             columns = file.read(columns=[path_column, label_column])
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{table!r} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    paths, labels = (columns.column(name).to_pylist() for name in (path_column, label_column))
+        paths, labels = (columns.column(name).to_pylist() for name in (path_column, label_column))
+    except UserError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        # ValueError and OverflowError: text that is no UTF-8, dates that Python does not have
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{table!r} cannot be read as Parquet: {reason}") from None
     return [(_text(path), _text(label)) for path, label in zip(paths, labels, strict=True)]
 
 
@@ -180,7 +196,7 @@ def _text(value: Any) -> str:
 def _position(column: str, header: list[str], table: str) -> int:
     if header.count(column) == 1:
         return header.index(column)
-    shown = ", ".join(repr(name) for name in header[:SHOWN_COLUMNS]) or "none"
+    shown = ", ".join(f"{name!r:.80}" for name in header[:SHOWN_COLUMNS]) or "none"
     more = f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else ""
-    what = f"has the column {column!r} twice" if column in header else f"has no column {column!r}"
+    what = f"has the column {column!r:.80} twice" if column in header else f"has no column {column!r:.80}"
     raise UserError(f"{table!r} {what}; its columns are {shown}{more}: choose with --path-column and --label-column")

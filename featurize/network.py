@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,12 @@ from featurize.weights import SEED, Weights, pretrained, short_reason
 from featurize.weights_file import load_weights_file, nothing_skipped
 
 log = logging.getLogger("bottleneck")
+
+# What Keras, h5py, zipfile and json raise for a file that is no model, or a damaged one.
+NO_MODEL = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, RuntimeError, EOFError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def build_network(
@@ -163,7 +170,7 @@ def _load_own(keras: Any, path: str, weights: Weights) -> Any:
     try:
         with nothing_skipped():
             network = keras.saving.load_model(path, safe_mode=True, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, zipfile.BadZipFile) as error:
+    except NO_MODEL as error:
         raise UserError(f"backbone {path} cannot be loaded in safe mode ({short_reason(error)})") from error
     inputs = getattr(network, "inputs", None) or []
     shapes = [tuple(tensor.shape) for tensor in inputs]

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, field, replace
 
 from cache.digests import DigestTable
@@ -18,7 +19,12 @@ from featurize.decode import DECODER, RESIZES
 from featurize.options import DEFAULT_BACKBONE, ENGINES
 from featurize.weights import Weights, locate, random_identity
 
+# What zipfile and json raise for a file that is none.
+NO_CONFIG = (
+    OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 POOLINGS = ("avg", "max", "flatten")
+LARGEST_CONFIG = 64 * 1024**2  # bytes of a saved model's config.json; that of NASNetLarge has 1
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
@@ -125,9 +131,11 @@ def _native_size(path: str) -> tuple[int, int] | None:
     """(height, width) in pixels that the input of a saved model is fixed to, None where it is not."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
+                return None
             first = json.loads(archive.read("config.json"))["config"]["layers"][0]
         _, height, width, _ = first["config"]["batch_shape"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile):
+    except NO_CONFIG:
         return None  # no model as Keras saves it: to build the network will tell more
     return (height, width) if height and width else None
 
@@ -142,12 +150,13 @@ def identity(weights: Weights, table: DigestTable) -> str:
     if weights.kind == "packaged":  # small, and nothing to leave a trace of
         with open(weights.path, "rb") as file:
             return "sha256:" + content_digest(file.read()).hex()
+    advice = "say where they are with --weights (weights=)"
+    if os.path.exists(weights.path) and not os.path.isfile(weights.path):  # a record may name /dev/zero, or a FIFO
+        raise UserError(f"weights {weights.path} are not a regular file: {advice}")
     try:
         return "sha256:" + table.of_file(weights.path).hex()
     except OSError as error:
-        raise UserError(
-            f"weights {weights.path} cannot be read ({error.strerror}): say where they are with --weights (weights=)"
-        ) from None
+        raise UserError(f"weights {weights.path} cannot be read ({error.strerror}): {advice}") from None
 
 
 def preprocess_names() -> list[str]:

@@ -26,7 +26,7 @@ def load_weights_file(network: Any, backbone: Backbone, path: str) -> None:
         _check_count(network, path)
         with nothing_skipped():
             network.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # h5py tells damage by any of these
         what = "unreadable weights" if isinstance(error, OSError) else "weights of another network"
         raise UserError(f"{what}: {path} for {backbone.name} ({_hint(path) or short_reason(error)})") from error
     if backbone.module == "efficientnet":
@@ -60,10 +60,11 @@ def nothing_skipped() -> Iterator[None]:
 
 
 def _check_count(network: Any, path: str) -> None:
-    """Raise ValueError where a `.weights.h5` holds more than the network: Keras would pass over the rest."""
+    """Raise ValueError where a `.weights.h5` holds more than the network (Keras would pass over the rest), or links."""
+    every = _arrays(path)
     if not path.endswith(".weights.h5"):
         return
-    arrays = [name for name in _arrays(path) if "seed_generator" not in name and not name.startswith("optimizer")]
+    arrays = [name for name in every if "seed_generator" not in name and not name.startswith("optimizer")]
     if len(arrays) > len(network.weights):
         raise ValueError(f"the file holds {len(arrays)} arrays, the network has {len(network.weights)}")
 
@@ -75,7 +76,7 @@ def _hint(path: str) -> str:
         with h5py.File(path) as file:
             older = "layer_names" in file.attrs or "model_weights" in file
             newer = not older and "layers" in file
-    except OSError:
+    except (OSError, ValueError, RuntimeError):
         return ""
     if (1000,) in shapes:
         return "it contains the classification top of 1000 classes: save the model built with include_top=False"
@@ -87,13 +88,20 @@ def _hint(path: str) -> str:
 
 
 def _arrays(path: str) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array in an HDF5 file."""
+    """Name and shape of every array in an HDF5 file. Raises ValueError where it would fetch any from other files."""
     found: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str, item: Any) -> None:
+    def note(name: str, item: Any) -> str | None:
         if isinstance(item, h5py.Dataset):
             found[name] = item.shape
+            if item.external or item.is_virtual:
+                return name
+        return None
+
+    def link(name: str, link: Any) -> str | None:
+        return None if isinstance(link, h5py.HardLink) else name
 
     with h5py.File(path) as file:
-        file.visititems(note)
+        if elsewhere := file.visititems_links(link) or file.visititems(note):
+            raise ValueError(f"{elsewhere!r:.80} lies elsewhere, in another file perhaps")
     return found

@@ -133,6 +133,7 @@ def test_seed_becomes_the_random_state_unless_one_is_given() -> None:
             {"class_weight": {"not alpaca": 1, "alpaca": 2.5}, "C": -1},
         ),
         ("normalize='l2'", {"normalize": "l2"}),
+        ("C=" + "-" * 50_000 + "1", {"C": "-" * 50_000 + "1"}),  # too deep for Python's parser
     ],
 )
 def test_parameters_are_read_from_text(text: str, params: dict) -> None:

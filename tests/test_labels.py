@@ -178,7 +178,12 @@ class TestPattern:
 
     @pytest.mark.parametrize(
         ("pattern", "message"),
-        [("(cat|dog)", "no group named label"), ("(?P<label>cat", "no regular expression: missing")],
+        [
+            ("(cat|dog)", "no group named label"),
+            ("(?P<label>cat", "no regular expression: missing"),
+            ("(?P<label>a){4294967296}", "no regular expression: the repetition number is too large"),
+            ("(" * 5000 + "(?P<label>a)" + ")" * 5000, "no regular expression: maximum recursion"),
+        ],
     )
     def test_a_pattern_that_cannot_be_used_gives_the_reason_and_an_example(self, tmp_path, pattern, message):
         with pytest.raises(UserError, match=message) as error:

@@ -2,6 +2,7 @@ import hashlib
 import logging
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -302,6 +303,24 @@ def test_an_own_model_with_code_inside_is_refused(tmp_path):
         own(path)
     assert path in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["heap", "too deep"])
+def test_a_damaged_own_model_is_refused_in_one_line(tmp_path, way):
+    path = save(tmp_path, small_model(32))
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    if way == "heap":  # where HDF5 keeps the names
+        assert b"HEAP" in parts["model.weights.h5"]
+        parts["model.weights.h5"] = parts["model.weights.h5"].replace(b"HEAP", b"HEAQ")
+    else:
+        parts["config.json"] = b'{"a":' * 20_000 + b"1" + b"}" * 20_000
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match="cannot be loaded in safe mode") as caught:
+        own(path, size=(32, 32))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 @keras.saving.register_keras_serializable()

@@ -95,6 +95,19 @@ def test_missing_weights_are_no_error_until_they_are_needed(table: DigestTable, 
     assert str(weights) in message and "--weights" in message
 
 
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_weights_that_are_no_file_are_not_read(table: DigestTable, weights: Path, kind: str) -> None:
+    record = record_of(table, weights=str(weights))
+    weights.unlink()
+    if kind == "fifo":
+        os.mkfifo(weights)  # whoever opens it waits for ever
+    elif kind == "device":
+        weights.symlink_to("/dev/zero")  # and this has no end
+    else:
+        weights.mkdir()
+    assert f"{weights} are not a regular file" in refusal(reopen, record, table)
+
+
 def test_replaced_weights_are_refused_naming_both_digests(table: DigestTable, weights: Path, others: Path) -> None:
     record = record_of(table, weights=str(weights))
     found = reopen(record, table)

@@ -2,6 +2,8 @@
 
 import os
 import time
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import cache.digests
 from cache.digests import DigestTable
 from cache.errors import UserError
-from featurize.resolve import Resolved, parse_size, resolve
+from featurize.resolve import LARGEST_CONFIG, Resolved, parse_size, resolve
 from featurize.weights import keras_folder
 
 
@@ -172,6 +174,28 @@ def test_the_size_of_a_model_of_ones_own_is_the_default(
     assert resolve(table, backbone=path) == resolve(table, backbone=path, size=size)
     assert resolve(table, backbone=path).spec.size == (sides if size else None)
     assert resolve(table, backbone=path, size=32).spec.size == (32, 32)
+
+
+@pytest.mark.parametrize("way", ["huge", "encrypted", "of another version", "too deep"])
+def test_a_strange_archive_has_no_size_of_its_own_and_takes_no_memory(
+    table: DigestTable, tmp_path: Path, way: str
+) -> None:
+    path = tmp_path / "own.keras"
+    text = b" " * (LARGEST_CONFIG + 1) if way == "huge" else b"[" * 20_000 if way == "too deep" else b"{}"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", text)
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    if way == "encrypted":
+        content[6] |= 1
+        content[directory + 8] |= 1
+    elif way == "of another version":
+        content[directory + 6] = 99
+    path.write_bytes(content)
+    tracemalloc.start()
+    assert resolve(table, backbone=str(path)).spec.size is None
+    assert tracemalloc.get_traced_memory()[1] < LARGEST_CONFIG
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import skimage
+from pyarrow import parquet
 
 from cache.errors import UserError
 from classify.labels import LabelledImages, read_labels
+from classify.tables import MOST_ROWS
 
 PICTURE = Path(skimage.__file__).parent / "data" / "chessboard_GRAY.png"
 
@@ -200,6 +203,49 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot be read as Parquet") as error:
         read_labels(None, labels=str(tmp_path / "t.parquet"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([2**40, 0], pa.date64()).view(pa.timestamp("s")),  # the year 34,865
+        pa.array([2**62, 0], pa.duration("s")),
+        pa.array([b"\xff.png", b"b"]).view(pa.string()),
+    ],
+)
+def test_parquet_with_values_that_python_does_not_have_is_one_line(tmp_path, column):
+    parquet.write_table(pa.table({"path": ["1.png", "2.png"], "label": column}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="cannot be read as Parquet") as error:
+        read_labels(None, labels=str(tmp_path / "t.parquet"))
+    assert "\n" not in str(error.value)
+
+
+def test_parquet_that_claims_rows_without_end_is_refused_unread(tmp_path):
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * (MOST_ROWS + 1), pa.int8()), ["a"])
+    parquet.write_table(pa.table({"path": column, "label": column}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 100_000
+    with pytest.raises(UserError, match=f"rows, more than {MOST_ROWS}"):
+        read_labels(None, labels=str(tmp_path / "t.parquet"))
+
+
+def test_labels_of_bytes_that_are_no_utf8_become_text(tmp_path):
+    data = fill(tmp_path, "1.png", "2.png")
+    columns = {"path": ["1.png", "2.png"], "label": [b"caf\xe9", b"bar"]}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert read_labels(data, labels=str(tmp_path / "t.parquet")).labels == ["caf\\xe9", "bar"]
+
+
+def test_a_label_with_nul_is_refused(tmp_path):
+    table = write(tmp_path / "t.csv", "path,label\n1.png,a\n2.png,a\0\n")
+    with pytest.raises(UserError, match="label with a NUL character in it, 'a"):
+        read_labels(None, labels=table)
+
+
+def test_the_columns_of_a_strange_table_are_shown_in_short(tmp_path):
+    table = write(tmp_path / "t.csv", "x" * 100_000 + ",label\n1.png,a\n")
+    with pytest.raises(UserError, match="no column 'path'") as error:
+        read_labels(None, labels=table)
+    assert len(str(error.value)) < 1000
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):

@@ -1,3 +1,6 @@
+import os
+
+import h5py
 import numpy as np
 import pytest
 import skimage.data
@@ -7,6 +10,7 @@ from featurize.backbones import BACKBONES
 from featurize.network import build_network
 from featurize.quiet import import_keras
 from featurize.weights import Weights
+from featurize.weights_file import load_weights_file
 
 keras = import_keras()
 
@@ -79,6 +83,7 @@ def files(tmp_path_factory):
     other.save_weights(folder / "other.weights.h5")
     (folder / "text.h5").write_text("This is not HDF5.")
     (folder / "empty.h5").touch()
+    (folder / "heap.h5").write_bytes((folder / "alpha.h5").read_bytes().replace(b"HEAP", b"HEAQ"))
     (folder / "cut.h5").write_bytes((folder / "alpha.h5").read_bytes()[:-1000])
     return folder
 
@@ -97,6 +102,7 @@ def files(tmp_path_factory):
         ("other.weights.h5", r"weights of another network: .*expected 1 variables"),
         ("text.h5", "unreadable weights: .*signature not found"),
         ("empty.h5", "unreadable weights: .*signature not found"),
+        ("heap.h5", "weights of another network: .*bad local heap signature"),
         ("cut.h5", "unreadable weights: .*truncated file"),
     ],
 )
@@ -107,3 +113,23 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(files, name, reason):
     assert f"{files / name} for mobilenet_v2" in message
     assert "\n" not in message
     assert len(message) < 500
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
+@pytest.mark.parametrize("way", ["external link", "soft link", "external storage", "virtual"])
+def test_weights_that_would_be_fetched_from_elsewhere_are_refused_unread(tmp_path, suffix, way):
+    path, trap = str(tmp_path / f"weights{suffix}"), str(tmp_path / "trap")
+    os.mkfifo(trap)  # whoever opens it waits for ever
+    with h5py.File(path, "w") as file:
+        if way == "external link":
+            file["conv/kernel"] = h5py.ExternalLink(trap, "kernel")
+        elif way == "soft link":
+            file["conv/kernel"] = h5py.SoftLink("/elsewhere")
+        elif way == "external storage":
+            file.create_dataset("conv/kernel", (4,), "<f4", external=[(trap, 0, 16)])
+        else:
+            layout = h5py.VirtualLayout((4,), "<f4")
+            layout[:] = h5py.VirtualSource(trap, "kernel", (4,))
+            file.create_virtual_dataset("conv/kernel", layout)
+    with pytest.raises(UserError, match="'conv/kernel' lies elsewhere"):
+        load_weights_file(None, BACKBONES["mobilenet_v2"], path)
