@@ -43,7 +43,7 @@ def reopen(
     else:
         found = locate(find_backbone(spec.backbone), spec.size or 0, weights)
     resolved = Resolved(spec, found, engine, isolate)
-    if weights is None and found.kind != "random" and not os.path.isfile(found.path):
+    if weights is None and found.kind != "random" and not os.path.exists(found.path):
         return resolved
     return check_weights(resolved, table)
 
@@ -56,8 +56,6 @@ def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:
     spec, weights = resolved.spec, resolved.weights
     if weights.kind == "imagenet" and not os.path.exists(weights.path):
         weights = locate(find_backbone(spec.backbone), spec.size or 0, None)
-    if os.path.exists(weights.path) and not os.path.isfile(weights.path):  # a FIFO or a device would be read for ever
-        raise UserError(f"weights {weights.path} are no regular file: say where they are with --weights (weights=)")
     if (found := identity(weights, table)) != spec.weights:
         raise UserError(f"the spec asks for weights {spec.weights}, but {weights.path or 'this machine'} has {found}")
     return replace(resolved, weights=weights)
