@@ -13,4 +13,4 @@ def open_plain(path: str) -> io.FileIO:
     """
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise ValueError("not a regular file")
-    return io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK))
+    return io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
