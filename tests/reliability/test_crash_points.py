@@ -148,7 +148,7 @@ def test_an_error_at_any_call_is_one_line_with_a_path_and_nothing_is_lost(
         end = shop.run("extract", cache, strace=failing(call, error))
         said = end.errors.splitlines()
         assert (end.status, len(said)) in ((0, 0), (1, 1)), (call, end)
-        assert call.name == "close" or all(str(folder) in line for line in said), (call, said)
+        assert call.name in ("close", "flock") or all(str(folder) in line for line in said), (call, said)
         ended += end.status
         if call.name != "unlink":
             assert not list(cache.rglob("*.tmp")), call
@@ -221,7 +221,8 @@ def test_the_command_killed_at_its_calls_loses_nothing_and_goes_on(
 def test_an_error_at_a_call_of_the_command_is_one_line_and_exit_1(
     command: Command, points: list[Call], tmp_path: Path, count: Count, figure: Figure
 ) -> None:
-    chosen = spread([call for call in points if "sqlite" not in call.text], count(20, 2))
+    done_for_rows = [call for call in points if "sqlite" not in call.text and "EEXIST" not in call.text]
+    chosen = spread(done_for_rows, count(20, 2))
     for number, call in enumerate(chosen):
         cache = command.cache(tmp_path / str(number))
         words = ["strace", "-f", *failing(call, ("EIO", "ENOSPC")[number % 2])]
