@@ -84,7 +84,9 @@ def test_more_of_them_make_no_mess(started: Callable[[], subprocess.Popen[str]],
 def test_a_terminal_that_goes_away_is_one_of_them(words: list[str], tmp_path: Path) -> None:
     """SIGHUP, and stdout and stderr that nothing can be written to any more."""
     parent, child = pty.openpty()
-    job = subprocess.Popen(words, cwd=REPOSITORY, preexec_fn=lambda: os.login_tty(child))
+    on_terminal = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+    words[:0] = [sys.executable, "-c", on_terminal, str(child)]
+    job = subprocess.Popen(words, cwd=REPOSITORY, pass_fds=[child])
     os.close(child)
     while not list(tmp_path.glob("c/*/*.h5")) and job.poll() is None:
         os.read(parent, 4096)  # the progress bar

@@ -193,4 +193,6 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     """`count` of the items, evenly spread from the first to the last, or all where there are no more."""
     if count >= len(items):
         return list(items)
+    if count == 1:
+        return [items[-1]]
     return [items[number * (len(items) - 1) // (count - 1)] for number in range(count)]

@@ -68,7 +68,7 @@ def one_line(text: str, folder: Path) -> bool:
 def test_a_disk_that_fills_while_rows_are_stored(shop: Workshop, disk: Disk, count: Count, figure: Figure) -> None:
     kept = []
     assert shop.run("extract", shop.folder / "all").status == 0
-    sizes = spread(range(PAGE, used(shop.folder / "all"), PAGE), count(34, 8))
+    sizes = spread(range(PAGE, used(shop.folder / "all"), PAGE), count(34, 4))
     for size in sizes:
         cache = disk(size) / "cache"
         end = shop.run("extract", cache)
@@ -87,7 +87,7 @@ def test_a_disk_that_fills_while_rows_are_stored(shop: Workshop, disk: Disk, cou
 def test_a_disk_without_room_for_a_compaction(shop: Workshop, disk: Disk, count: Count, figure: Figure) -> None:
     assert shop.run("extract", shop.folder / "whole").status == 0
     full = used(shop.folder / "whole")
-    sizes = spread(range(full, full + 30 * PAGE, PAGE), count(20, 3))
+    sizes = spread(range(full, full + 30 * PAGE, PAGE), count(20, 2))
     for size in sizes:
         cache = Path(shutil.copytree(shop.folder / "whole", disk(2**24) / "cache"))
         disk(size)
@@ -103,7 +103,7 @@ def test_a_disk_without_room_for_a_compaction(shop: Workshop, disk: Disk, count:
 def test_a_disk_without_room_for_an_export(shop: Workshop, disk: Disk, count: Count, figure: Figure) -> None:
     cache = shop.folder / "to export"
     assert shop.run("extract", cache).status == 0
-    sizes = spread(range(PAGE, 60 * PAGE, PAGE), count(20, 3))
+    sizes = spread(range(PAGE, 60 * PAGE, PAGE), count(20, 2))
     for size in sizes:
         output = disk(size) / "e.h5"
         end = shop.run("export", cache, output)
@@ -120,7 +120,7 @@ def test_no_room_for_a_model(
     """By a full disk, or where no file may grow: the old model loads."""
     assert shop.run("save_model", tmp_path / "m.joblib", 0).status == 0
     sizes = range(used(tmp_path), used(tmp_path) + 2 * PAGE, PAGE) if limit == "disk" else range(300, 2300, 100)
-    sizes = spread(sizes, count(20, 3))
+    sizes = spread(sizes, count(20, 2))
     for size in sizes:
         folder = Path(shutil.copytree(tmp_path, disk(2**24) / "models"))
         disk(size if limit == "disk" else 2**24)
@@ -154,7 +154,7 @@ def test_the_command_on_a_disk_that_fills(
     by_one = Command(command.data, command.prepared, command.pictures, shard_rows=1)
     by_one.run(by_one.features(undisturbed := by_one.cache(tmp_path / "undisturbed")))
     full = used(undisturbed)
-    sizes = spread(range(full - 30 * PAGE, full, PAGE), count(20, 2))
+    sizes = spread(range(full - 30 * PAGE, full, PAGE), count(20, 1))
     kept = []
     for size in sizes:
         cache = by_one.cache(disk(2**25) / "cache")

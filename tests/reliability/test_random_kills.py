@@ -56,7 +56,7 @@ def test_a_store_killed_at_random_loses_nothing_and_one_shard_of_work_at_most(
     began = time.perf_counter()
     shop.run("extract", shop.folder / "undisturbed")
     seconds = time.perf_counter() - began
-    wanted = count(180, 15)
+    wanted = count(180, 8)
     committed, repeated = 0, []
     for attempt in itertools.count():
         cache = shop.folder / str(attempt)
@@ -80,7 +80,7 @@ def test_the_command_killed_at_random_with_all_its_processes(
 ) -> None:
     random_ = random.Random(seed)
     killed, repeated, kept = 0, [], []
-    while killed < (wanted := count(20, 2)):
+    while killed < (wanted := count(20, 1)):
         cache = command.cache(tmp_path / str(killed))
         tap = tmp_path / f"{killed}.tap"
         tap.touch()
