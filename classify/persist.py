@@ -89,7 +89,8 @@ def arrays_path(model: str) -> str:
 
 def check_place(model: str) -> None:
     """Whether a model could be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
-    for path in (record_path(model), model, arrays_path(model)):
+    record = record_path(model)
+    for path in (model, arrays_path(model), record):
         require_writable(path)
 
 

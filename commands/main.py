@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be UTF-8
     with Stop() as stop:
         try:
-            status = _status(sys.argv[1:] if arguments is None else arguments)
+            status = _status(sys.argv[1:] if arguments is None else arguments, stop)
         except (Exception, KeyboardInterrupt) as error:  # a signal amidst an import may come out as anything
             if not stop.number:
                 raise
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _status(arguments: Sequence[str]) -> int:
+def _status(arguments: Sequence[str], stop: Stop) -> int:
     try:
         # As click's own `main`, which turns every interruption into the same exception, without what it says.
         with cli.make_context("python -m pipeline", list(arguments)) as context:
@@ -75,6 +75,8 @@ def _status(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if stop.number and not error.filename:  # not of a file, but of the terminal that is gone
+            raise
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
         log.error("%s%s", error.strerror or error, where)
         return 1

@@ -2,8 +2,11 @@
 
 import logging
 import os
+import tempfile
+from pathlib import Path
 from typing import Any, Unpack
 
+from cache.atomic import write_atomically
 from cache.digests import DigestTable
 from cache.errors import UserError
 from featurize.hashing import Progress
@@ -53,7 +56,9 @@ def distil(
     training = Training(prepare(rows, side, *target, folder, progress), Plan(samples, side))
     training.run(os.path.join(folder, "checkpoint.npz"), os.path.join(folder, "curve.csv"), progress)
     student = training.plain()
-    student.save(output)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        student.save(saved := os.path.join(elsewhere, "student.keras"))
+        write_atomically(output, Path(saved).read_bytes())
     return {
         "photographs": len(rows.paths),
         "crops": crops * len(rows.paths),

@@ -130,7 +130,20 @@ def _array_file(path: str, shape: tuple[int, ...], dtype: type, fill: Callable[[
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         array = np.lib.format.open_memmap(path + ".tmp", mode="w+", dtype=dtype, shape=shape)
+        _allocate(path + ".tmp")
         fill(array)
         array.flush()
         os.replace(path + ".tmp", path)
     return np.load(path, mmap_mode="r")
+
+
+def _allocate(path: str) -> None:
+    """Have the disk keep room for a sparse file: a full one is an `OSError` now, not the end of the process later."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+        except OSError as error:
+            os.unlink(path)
+            raise OSError(error.errno, error.strerror, path) from error

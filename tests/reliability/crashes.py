@@ -11,9 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,19 +72,28 @@ class Workshop:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
         )
 
-    def run(self, work: str, *arguments: Any, strace: Sequence[str] = ()) -> End:
-        """Do `work(*arguments)`, a function of `reliability.work`, in a fork, with these options of strace."""
+    def run(self, work: str, *arguments: Any, strace: Sequence[str] = (), kill_after: float | None = None) -> End:
+        """Do `work(*arguments)`, a function of `reliability.work`, in a fork.
+
+        With these options of strace, or killed after so many seconds.
+        """
         log, errors = self.folder / "log", self.folder / "errors"
         request = json.dumps([work, [str(argument) for argument in arguments], str(log), str(errors)])
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
         worker = int(self._process.stdout.readline())  # stopped by now
+        handle = os.pidfd_open(worker)
         tracer = None
         if strace:
             tracer = subprocess.Popen(["strace", "-f", *strace, "-p", str(worker)], stderr=subprocess.PIPE, text=True)
             assert tracer.stderr and "attached" in (said := tracer.stderr.readline()), said
         os.kill(worker, signal.SIGCONT)
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)  # its number may be another's by now
+        os.close(handle)
         status = os.waitstatus_to_exitcode(int(self._process.stdout.readline()))
         if tracer:
             tracer.communicate()
@@ -183,4 +193,6 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     """`count` of the items, evenly spread from the first to the last, or all where there are no more."""
     if count >= len(items):
         return list(items)
+    if count == 1:
+        return [items[-1]]
     return [items[number * (len(items) - 1) // (count - 1)] for number in range(count)]

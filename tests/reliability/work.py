@@ -6,6 +6,7 @@ A line is [function, arguments, file for stdout, file for stderr]; the answers a
 
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -40,6 +41,20 @@ def compact(cache: str) -> None:
     from cache.upkeep import collect_garbage
 
     collect_garbage(cache, 25)
+
+
+def export(cache: str, output: str) -> None:
+    """As `cache export`."""
+    from cache.export import export_rows
+
+    store = FeatureStore(cache, SPEC)
+    export_rows(store, KEYS, [f"{row}.jpg" for row in range(COUNT)], None, output)
+
+
+def limited(most: str, name: str, *arguments: str) -> None:
+    """Do that work where no file may become larger than `most` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), int(most)))
+    globals()[name](*arguments)
 
 
 def append_in_place(path: str) -> None:
