@@ -82,11 +82,12 @@ class ReadOnlyExtractor(Extractor):
                 self,
             )
 
-        failed: deque[Row] = deque()
-        for _ in self._forward([sources[position] for position in missing.first], refuse, failed):
-            pass
-        for row in failed:
-            self._fail(extraction, missing, row.position, row.reason)
+        if len(missing):
+            failed: deque[Row] = deque()
+            for _ in self._forward([sources[position] for position in missing.first], refuse, failed):
+                pass
+            for row in failed:
+                self._fail(extraction, missing, row.position, row.reason)
         return self._metered(extraction, before)
 
     def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:

@@ -7,7 +7,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +21,7 @@ from conftest import REPOSITORY
 from model_records import RECORD, Bomb, edit
 from sklearn.datasets import load_digits
 
-import classify.persist
-from cache.atomic import write_atomically
 from cache.errors import UserError
-from classify.arrays import ArrayHead
 from classify.heads import HEADS, make_head
 from classify.persist import arrays_path, load, save
 from classify.record import ABOUT, NEEDED, installed_scikit_learn, record_path
@@ -249,96 +245,6 @@ def test_an_estimator_whose_class_is_gone_is_one_line(tmp_path: Path, monkeypatc
     (tmp_path / "passing_module.py").unlink()
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     assert "passing_module" in refusal(path) and "train it again" in refusal(path)
-
-
-@pytest.mark.parametrize("killed_at", range(5))
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_anywhere_while_saving_the_old_or_the_new_model_loads(
-    model: str,
-    heads: list[Any],
-    rows: tuple[np.ndarray, np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
-    killed_at: int,
-    moment: str,
-) -> None:
-    step = iter(range(100))
-    replacing = os.replace  # by which every file gets its name
-
-    def dying(*names: str) -> None:
-        here = next(step) == killed_at
-        if here and moment == "before":
-            raise KeyboardInterrupt
-        replacing(*names)
-        if here:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", dying)
-        save(model, heads[1], keys(50), RECORD)
-    model_is_new = killed_at > 2 or (killed_at, moment) == (2, "after")
-    saved = load(model)
-    assert (saved.estimator.C, len(saved.trained_on)) == ((10.0, 50) if model_is_new else (0.1, 100))
-    expected = heads[model_is_new].predict_proba(rows[0])
-    assert np.array_equal(saved.predictor.predict_proba(rows[0]), expected)
-    assert isinstance(saved.predictor, ArrayHead)
-    save(model, heads[1], keys(50), RECORD)
-    assert load(model).estimator.C == 10.0
-    assert not list(Path(model).parent.glob("*.next"))
-
-
-def test_killed_while_saving_for_the_first_time_there_is_no_model(
-    tmp_path: Path, heads: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full_disk(path: str, data: bytes) -> None:
-        if path.endswith(".joblib"):
-            raise OSError(28, "No space left on device", path)
-        write_atomically(path, data)
-
-    model = str(tmp_path / "m.joblib")
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(classify.persist, "write_atomically", full_disk)
-        save(model, heads[0], keys(100), RECORD)
-    assert model in refusal(model)
-    save(model, heads[0], keys(100), RECORD)
-    assert load(model).estimator.C == 0.1
-
-
-def test_two_who_save_under_one_name_leave_one_whole_model(model: str, heads: list[Any]) -> None:
-    errors: list[BaseException] = []
-
-    def work(head: Any) -> None:
-        try:
-            for _ in range(15):
-                save(model, head, keys(100), RECORD)
-        except BaseException as error:  # noqa: BLE001 - a thread would keep it to itself
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(head,)) for head in heads]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors and load(model).estimator.C in (0.1, 10.0)
-    assert not list(Path(model).parent.glob("*.next"))
-
-
-def test_who_loads_while_another_saves_gets_the_old_model_or_the_new_one(
-    model: str, heads: list[Any], rows: tuple[np.ndarray, np.ndarray]
-) -> None:
-    expected = [head.predict_proba(rows[0]) for head in heads]
-    done = threading.Event()
-
-    def work() -> None:
-        for number in range(60):
-            save(model, heads[number % 2], keys(100), RECORD)
-        done.set()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    while not done.is_set():
-        found = load(model).predictor.predict_proba(rows[0])
-        assert any(np.array_equal(found, one) for one in expected)
-    thread.join()
 
 
 def test_parameters_that_json_does_not_know_do_not_spoil_a_training(model: str, heads: list[Any]) -> None:

@@ -1,6 +1,8 @@
 """A pinned digest, and no pickle at all: what whoever can write the files and their record cannot change."""
 
 import hashlib
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 import real_features
 from cached_rows import SPEC, keys
+from conftest import REPOSITORY
 from model_records import RECORD, Bomb, edit, refusal, replace_arrays, replace_pickle
 
+import pipeline
 from cache.errors import UserError
 from classify.arrays import ArrayHead
 from classify.heads import make_head
@@ -117,3 +121,23 @@ def test_without_pickle_arrays_load_and_nothing_else(model: str, heads: list[Any
     assert isinstance(load(model, no_pickle=True, sha256=digest(arrays_path(model))).predictor, ArrayHead)
     edit(model, arrays=None)
     assert "--no-pickle" in refusal(model, no_pickle=True, allow_other_versions=True)
+
+
+def test_the_command_and_pipeline_load_take_both(surfaces: Path, warm_cache: Path, tmp_path: Path) -> None:
+    names = {head: str(tmp_path / f"{head}.joblib") for head in ("logreg", "knn")}
+    for head, name in names.items():
+        pipeline.train(str(surfaces), head, model=name, cache_dir=str(warm_cache), backbone="nano")
+    logreg, knn = names.values()
+    pin = digest(arrays_path(logreg))
+    assert pipeline.load(logreg, sha256=pin, no_pickle=True).classes_ == ["brick", "grass", "gravel"]
+    picture = str(surfaces / "grass" / "grass.0.png")
+    for options, code, said in (
+        (["--model", logreg, "--sha256", pin, "--no-pickle"], 0, ""),
+        (["--model", knn, "--sha256", digest(knn)], 0, ""),
+        (["--model", knn, "--no-pickle"], 2, "--no-pickle"),
+        (["--model", logreg, "--sha256", digest(knn)], 2, digest(knn)),
+    ):
+        command = [sys.executable, "-m", "pipeline", "predict", *options, picture]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, bool(code)) and said in done.stderr
+        assert done.stdout.count("grass,") == (code == 0)

@@ -105,7 +105,7 @@ def test_no_payload_of_another_digest_is_unpickled(
             write(model, mark)
             for options in ({}, {"allow_other_versions": True}, {"no_pickle": True}, {"sha256": "ab" * 32}):
                 assert "was not loaded" in refusal(lambda model=model, options=options: load(model, **options)), name
-            if name in by_command:
+            if name in by_command and head == "logreg":
                 code, lines = predict(model, folder / "picture.jpg")
                 assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), (name, lines)
             assert not mark.exists(), name
@@ -139,6 +139,7 @@ def test_no_flipped_bit_and_no_cut_loads_silently(
     files = [(head, suffix) for head in ("logreg", "knn", "dense") for suffix in (".joblib", ".json", ".npz")]
     files.remove(("knn", ".npz"))
     expected = {head: content(load(str(folder / f"{head}.joblib")), rows) for head in ("logreg", "knn", "dense")}
+    unpickled.clear()
     for number in range(count(6000, 600)):
         head, suffix = files[number % len(files)]
         model = own(head)
@@ -146,7 +147,7 @@ def test_no_flipped_bit_and_no_cut_loads_silently(
         whole = path.read_bytes()
         genuine = Path(model).read_bytes()
         data = bytearray(whole)
-        if number % 6 == 5:
+        if number // len(files) % 6 == 5:
             data = data[: int(random.integers(0, len(data)))]
             cuts += 1
         else:
