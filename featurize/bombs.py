@@ -71,13 +71,16 @@ def before_loading(
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         turned = picture.tag_v2.get(ORIENTATION, 1) != 1
     else:
-        turned = picture.format not in ("BMP", "DIB", "GIF")
-    taken = (STORED.get(picture.mode, 4) + 4 * (picture.mode != "RGB") + 4 * turned) * pixels
+        turned = picture.format not in ("BMP", "DIB")  # a GIF is not, but becomes RGBA first where it is transparent
+    stored = STORED.get(picture.mode, 4)
+    taken = (stored + 4 * (picture.mode != "RGB") + 4 * turned) * pixels
+    if picture.mode.startswith(("I", "F")):  # as 8-bit grey before
+        taken = max(taken, int((stored + 5.5) * pixels))
     if isinstance(picture, JpegImagePlugin.JpegImageFile) and _in_several_scans(picture, data):
         every = full[0] * full[1]
         if (scans := data.count(b"\xff\xda")) * every > MOST_SCANNED:
             raise DecodeError(f"JPEG of {full[0]}x{full[1]} pixels in {scans} scans")
-        taken = max(taken, 2 * len(picture.getbands()) * every + STORED.get(picture.mode, 4) * pixels)
+        taken = max(taken, 2 * len(picture.getbands()) * every + stored * pixels)
     elif isinstance(picture, TiffImagePlugin.TiffImageFile):
         taken += _tile(picture)
     elif isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.tile and picture.tile[0].codec_name == "bmp_rle":

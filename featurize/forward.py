@@ -15,7 +15,7 @@ from featurize.decode import decode
 from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
-from featurize.room import Room, SharedMemory
+from featurize.room import Room, SharedMemory, Shares
 from featurize.sources import Source, bytes_of
 
 Decoder = Callable[[bytes, tuple[int, int], str, str, Room], np.ndarray]  # `featurize.decode.decode`, or its like
@@ -86,12 +86,15 @@ def forward(
     memory = SharedMemory(WORKERS)
 
     def look(position: int) -> Picture:
+        with memory.picture() as room:  # and is given back when nothing is left but these pixels
+            return decoded(position, room)
+
+    def decoded(position: int, room: Shares) -> Picture:
         digest = b""
         try:
-            with memory.picture() as room:
-                data = bytes_of(sources[position], room.file)
-                digest = content_digest(data)
-                return Picture(position, digest, decoder(data, size, resize, view, room.picture))
+            data = bytes_of(sources[position], room.file)
+            digest = content_digest(data)
+            return Picture(position, digest, decoder(data, size, resize, view, room.picture))
         except ImageError as error:
             return Picture(position, digest, None, str(error))
 

@@ -6,6 +6,7 @@ decoder: raise `DECODER` in featurize/decode.py.
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
@@ -51,7 +52,7 @@ HOSTILE = (
 PLAIN_WORDS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-STRIP = 512  # rows at a time: a whole picture of 89 million pixels is 341 MiB, and each copy as much again
+STRIP = 2**18  # pixels at a time: a whole picture of 89 million is 341 MiB, and each copy as much again
 
 
 class DecodeError(ImageError):
@@ -99,11 +100,11 @@ def to_8bit(values: np.ndarray, black: float, white: float) -> np.ndarray:
     """
     scale = 255 / ((white - black) or 1)
     result = np.empty(values.shape, np.uint8)
-    for top in range(0, len(values), STRIP):
-        scaled = np.multiply(values[top : top + STRIP], scale, dtype=np.float32)
+    for top, bottom in _strips(values.size // max(1, len(values)), len(values)):
+        scaled = np.multiply(values[top:bottom], scale, dtype=np.float32)
         scaled -= np.float32(black * scale)
         np.rint(scaled, out=scaled)
-        result[top : top + STRIP] = np.clip(scaled, 0, 255, out=scaled)
+        result[top:bottom] = np.clip(scaled, 0, 255, out=scaled)
     return result
 
 
@@ -119,6 +120,13 @@ def white_of_floats(values: np.ndarray) -> float | None:
     if low < -0.1 * high:
         return None
     return next((white for white in (1.0, 255.0) if high <= 1.1 * white), None)
+
+
+def _strips(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """(first row, row after the last) of strips of `STRIP` pixels, or one row."""
+    rows = max(1, STRIP // max(1, width))
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
 
 
 def _mend_transparent_colour(picture: Image.Image) -> None:
@@ -155,8 +163,8 @@ def _on_white(picture: Image.Image) -> Image.Image:
     if picture.mode == "La":
         picture = picture.convert("LA")  # Pillow knows no direct way from here to RGBA
     paper = Image.new("RGB", picture.size, "white")
-    for top in range(0, picture.height, STRIP):
-        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height))).convert("RGBA")
+    for top, bottom in _strips(*picture.size):
+        strip = picture.crop((0, top, picture.width, bottom)).convert("RGBA")
         paper.paste(strip, (0, top), mask=strip)
     return paper
 
@@ -165,8 +173,8 @@ def _values(picture: Image.Image) -> np.ndarray:
     """`np.asarray(picture)` without the two more copies that it makes on the way."""
     width, height = picture.size
     values = np.empty((height, width), np.asarray(picture.crop((0, 0, 1, 1))).dtype)
-    for top in range(0, height, STRIP):
-        values[top : top + STRIP] = np.asarray(picture.crop((0, top, width, min(top + STRIP, height))))
+    for top, bottom in _strips(width, height):
+        values[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)))
     return values
 
 

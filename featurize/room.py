@@ -3,6 +3,7 @@
 Without it a few huge pictures, decoded in as many threads as there are cores, would take all the memory there is.
 """
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from featurize.images import ImageError
 MOST = 850 * 10**6
 PART = 64 * 10**6
 LARGE_FILE = 32 * 1024**2  # smaller files are read at once, whatever is being decoded
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
 
 Room = Callable[[int], None]  # asks for bytes of memory; returns when they may be taken, raises ImageError if never
 
@@ -78,6 +81,8 @@ class Shares:
         self._settled()
 
     def give_back(self) -> None:
+        if self._taken > PART and _trim:
+            _trim(0)  # else the C library keeps much of it for later, and the next one comes on top
         self._memory.give_back(self._taken)
         self._settled()
 

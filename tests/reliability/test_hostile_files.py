@@ -64,7 +64,7 @@ def test_each_hostile_file_gives_features_or_one_line_of_reason(
 
 
 # What the command says on stderr of any folder.
-KNOWN = ("passed over ", "engine: ", "to compute: ")
+KNOWN = ("passed over ", "engine: ", "to compute: ", "reading: ", "features: ")
 
 
 def assert_each_is_told_once(hostile: Run, folder: Path, expected: dict[str, bool | None]) -> None:
