@@ -27,7 +27,7 @@ log = logging.getLogger("bottleneck")
 
 CHANCE = 0.05  # of a picture to have a different one that is taken for its copy
 RANK = 20  # whoever has more copies of one picture than this has pictures that are all alike; half a class at most
-LARGEST_SHARE = 0.6  # also where distances hardly grow with the rank
+DIMENSIONS = 6, 24  # that are believed: where classes are made of clusters or hardly differ, others are measured
 SKETCH, LARGE_SKETCH = 256, 128  # numbers that stand for a row: squared distances are right within 9 or 13%
 LARGE = 20_000  # rows from which on the shorter sketches are taken
 SAMPLE = 2048  # rows of a class among which neighbours are ranked
@@ -123,8 +123,7 @@ def _limits(points: Floats, squares: Floats, classes: Indices) -> Floats:
     apart = near > floor
     if apart.any():
         # Distances are squared: they grow as the rank to the power of 2 / D.
-        shares = (CHANCE / neighbours[apart]) ** np.median(growth[apart])
-        near[apart] *= np.minimum(shares, LARGEST_SHARE)
+        near[apart] *= (CHANCE / neighbours[apart]) ** (2 / np.clip(2 / np.median(growth[apart]), *DIMENSIONS))
     return np.maximum(near, floor)
 
 
