@@ -27,7 +27,7 @@ log = logging.getLogger("bottleneck")
 
 CHANCE = 0.05  # of a picture to have a different one that is taken for its copy
 RANK = 20  # whoever has more copies of one picture than this has pictures that are all alike; half a class at most
-LARGEST_SHARE = 0.6  # also where distances hardly grow with the rank
+DIMENSIONS = 6, 24  # that are believed: where classes are made of clusters or hardly differ, others are measured
 SKETCH, LARGE_SKETCH = 256, 128  # numbers that stand for a row: squared distances are right within 9 or 13%
 LARGE = 20_000  # rows from which on the shorter sketches are taken
 SAMPLE = 2048  # rows of a class among which neighbours are ranked
@@ -45,13 +45,19 @@ def copy_groups(digests: np.ndarray, labels: np.ndarray, *parts: Rows) -> Indice
     """
     exact = duplicate_groups(digests)
     first = np.unique(exact, return_index=True)[1]
-    if len(first) > MOST:
-        log.warning("re-encoded copies are not looked for among more than %d pictures: there are %d", MOST, len(first))
+    count = len(first)
+    if not count:
         return exact
-    dimensions = LARGE_SKETCH if len(digests) > LARGE else SKETCH
-    sketched = np.concatenate([sketches(rows, dimensions) for rows in parts])[first]
+    if count > MOST:
+        log.warning("re-encoded copies are not looked for among more than %d pictures: there are %d", MOST, count)
+        return exact
+    sketched = np.empty((count, min(parts[0].shape[1], LARGE_SKETCH if count > LARGE else SKETCH)), np.float32)
+    start = 0
+    for rows in parts:
+        sketch(rows, sketched, exact[start : start + len(rows)])
+        start += len(rows)
     one, other = near_pairs(sketched, np.unique(np.asarray(labels)[first], return_inverse=True)[1])
-    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(first), len(first)))
+    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
     group = connected_components(links, directed=False)[1]
     smallest = np.unique(group, return_index=True)[1]
     return smallest[group][exact]
@@ -72,22 +78,20 @@ def announce_copies(groups: Indices, exact: Indices, paths: Sequence[str]) -> No
         )
 
 
-def sketches(rows: Rows, dimensions: int = SKETCH) -> Floats:
-    """Rows (n, d) brought to length 1, then to `dimensions`: (n, m) float32, distances nearly kept. Read once.
+def sketch(rows: Rows, into: Floats, places: Indices) -> None:
+    """Set into[places] (m,) to rows (m, d) of length 1, in fewer dimensions with nearly the same distances. Read once.
 
     By random signs, always the same ones: Achlioptas, "Database-friendly random projections", PODS 2001.
     """
-    width = rows.shape[1]
+    width, dimensions = rows.shape[1], into.shape[1]
     signs = None
     if width > dimensions:
         drawn = np.random.default_rng(0).integers(0, 2, (width, dimensions), np.int8)
         signs = (2 * drawn.astype(np.float32) - 1) / np.float32(np.sqrt(dimensions))
-    short = np.empty((len(rows), min(width, dimensions)), np.float32)
     for members, chunk in chunks(rows):
         for start in range(0, len(chunk), BLOCK):
             block = unit_rows(chunk[start : start + BLOCK].astype(np.float32, copy=False))
-            short[members[start : start + BLOCK]] = block if signs is None else block @ signs
-    return short
+            into[places[members[start : start + BLOCK]]] = block if signs is None else block @ signs
 
 
 def near_pairs(sketched: Floats, classes: Indices) -> tuple[Indices, Indices]:
@@ -95,8 +99,6 @@ def near_pairs(sketched: Floats, classes: Indices) -> tuple[Indices, Indices]:
 
     classes (n,) counts from 0. `sketched` is centred in place.
     """
-    if not len(sketched):
-        return np.empty(0, np.intp), np.empty(0, np.intp)
     sketched -= sketched.mean(axis=0)
     squares = np.einsum("ij,ij->i", sketched, sketched)
     limits = _limits(sketched, squares, classes)
@@ -123,20 +125,21 @@ def _limits(points: Floats, squares: Floats, classes: Indices) -> Floats:
     apart = near > floor
     if apart.any():
         # Distances are squared: they grow as the rank to the power of 2 / D.
-        shares = (CHANCE / neighbours[apart]) ** np.median(growth[apart])
-        near[apart] *= np.minimum(shares, LARGEST_SHARE)
+        near[apart] *= (CHANCE / neighbours[apart]) ** (2 / np.clip(2 / np.median(growth[apart]), *DIMENSIONS))
     return np.maximum(near, floor)
 
 
 def _nearer(points: Floats, squares: Floats, limits: Floats) -> Iterator[tuple[Indices, Indices]]:
     """The pairs of points within the limits of both, block by block."""
-    ones = np.ones((len(points), 1), np.float32)
-    # The product of two of these is half of what the squared distance stays below the first point's limit.
-    left = np.hstack([points, (limits - squares)[:, None] / 2, ones])
-    right = np.hstack([points, ones, -squares[:, None] / 2])
     for start in range(0, len(points), BLOCK):
+        rows = slice(start, start + BLOCK)
+        spare = (limits[rows] - squares[rows])[:, None] / 2
+        left = np.hstack([points[rows], spare, np.ones_like(spare)])
         for other in range(start, len(points), BLOCK):
-            products = left[start : start + BLOCK] @ right[other : other + BLOCK].T
+            columns = slice(other, other + BLOCK)
+            half = squares[columns, None] / -2
+            # Half of what the squared distance of two points stays below the limit of the first.
+            products = left @ np.hstack([points[columns], np.ones_like(half), half]).T
             first, second = np.divmod(np.flatnonzero(products >= 0), products.shape[1])
             within = products[first, second] >= (limits[first + start] - limits[second + other]) / 2
             within &= first + start < second + other
