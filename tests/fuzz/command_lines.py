@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import shutil
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from random import Random
@@ -125,7 +126,8 @@ def check(data: bytes) -> bool:
 
 def _run(words: list[str]) -> tuple[int, str, str]:
     """(status, stdout, stderr) of a command line."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115 - closed by `_text`
+    out, err = (io.TextIOWrapper(file, "utf-8", write_through=True) for file in files)
     log = logging.getLogger("bottleneck")
     before = os.environ | {}
     os.environ |= OFFLINE
@@ -139,8 +141,13 @@ def _run(words: list[str]) -> tuple[int, str, str]:
         log.propagate = True
         os.environ.clear()
         os.environ |= before
-    texts = [stream.buffer.getvalue().decode(errors="replace") for stream in (out, err)]  # type: ignore[attr-defined]
-    return int(status or 0), *texts
+    return int(status or 0), *map(_text, (out, err))
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    with stream.buffer as file:
+        file.seek(0)
+        return file.read().decode(errors="replace")
 
 
 def _is_out_of_bounds(words: list[str]) -> bool:

@@ -31,7 +31,7 @@ TARGETS = ("shard_reader", "saved_models", "label_readers", "command_lines")
 OURS = ["cache", "classify", "commands", "featurize", "pipeline"]
 FINDINGS = REPOSITORY / ".fuzz"
 MOST_FINDINGS = 10  # of one target: most of them will be the same
-LIMITS = ["-timeout=120", "-rss_limit_mb=6000", "-max_len=1000000"]
+LIMITS = ["-timeout=300", "-rss_limit_mb=6000", "-max_len=1000000"]
 MEMORY = "/dev/shm"  # where there is one: files that live for a millisecond are no work for a disk
 NUMBER = 8  # bytes of a number that child and parent share
 
@@ -96,6 +96,8 @@ def work(target: str, options: list[str]) -> None:
 
     with atheris.instrument_imports(include=OURS, enable_loader_override=False):
         module = load(target)
+    if target == "command_lines":
+        module.prepare()  # takes seconds, which no input is to be blamed for
     corpus = Path("corpus")
     corpus.mkdir()
     for number, seed in enumerate(module.SEEDS):
