@@ -45,7 +45,7 @@ def photos(photographs: Callable[[int], Path]) -> Path:
 def cache(photos: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that the real command has filled, in three shards."""
     cache = empty_cache(warm_cache, tmp_path_factory.mktemp("damage") / "cache")
-    assert features_report(photos, cache, "--shard-rows", SHARD_ROWS)["computed"] == PHOTOGRAPHS
+    assert features_report(photos, cache, "--shard-rows", SHARD_ROWS)["computed"] > 2 * SHARD_ROWS
     return cache
 
 
@@ -176,13 +176,13 @@ def test_the_real_command_names_damage_and_computes_it_again(
         copy = Path(shutil.copytree(cache, tmp_path / str(number)))
         paths = sorted(map(str, copy.glob("*/*.h5")))
         struck = sorted(chance.sample(paths, 1 + number % len(paths)))
+        lost = sum(len(open_shard(path)) for path in struck)
         for path in struck:
             parts = content_of(path)
             if chance.random() < 0.25:
                 os.truncate(path, chance.randrange(parts[2].stop))
             else:
                 flip(path, chance.choice(chance.choice(parts)), 1 << chance.randrange(8))
-        lost = SHARD_ROWS * len(struck)
         if number % 2:  # by what reads rows
             report = tmp_path / "train.json"
             words = ("train", "--head", "centroid", "--model", tmp_path / "m.joblib", "--json", report)

