@@ -177,6 +177,7 @@ def test_the_command_where_files_may_not_grow(command: Command, tmp_path: Path, 
     command.report(cache)
     model, old = tmp_path / "m.joblib", ("--data", command.data, "--backbone", "nano", "--cache-dir", cache)
     command.run(command.words("train", *old, "--model", model))
+    largest = max(path.stat().st_size for path in tmp_path.glob("m.*"))
     fresh = command.cache(tmp_path / "fresh")
     jobs: list[tuple[int, Path, list[str]]] = [
         (20_000, fresh, command.features(fresh)),
@@ -185,8 +186,7 @@ def test_the_command_where_files_may_not_grow(command: Command, tmp_path: Path, 
     if count(1, 0):
         jobs += [
             (100, fresh, command.features(fresh)),
-            *((most, tmp_path, command.words("train", *old, "--model", model)) for most in (0, 1_000, 3_000, 10_000)),
-            (3_500, tmp_path, command.words("train", *old, "--model", model, "--json", tmp_path / "t.json")),
+            *((most, tmp_path, command.words("train", *old, "--model", model)) for most in (0, 1_000, largest - 1)),
             (50_000, cache, command.words("cache", "gc", "--cache-dir", cache)),
             (50_000, tmp_path, command.words("cache", "export", *old, "--output", tmp_path / "e.h5")),
         ]
