@@ -33,7 +33,7 @@ def main() -> None:
 
     from featurize.decode import decode
     from featurize.images import ImageError
-    from featurize.room import enough
+    from featurize.room import enough, trim
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -44,29 +44,37 @@ def main() -> None:
         answers.write(content)
         answers.flush()
 
+    large = False
+
     def room(size: int) -> None:
+        nonlocal large
         enough(size)
         if size > LITTLE:
+            large = True
             signal.alarm(0)
             answer(MEMORY, size)
             requests.read(1)
             signal.alarm(seconds)
 
-    answer(READY, 0)
-    while header := requests.read(REQUEST.size):
-        length, height, width, resize, view = REQUEST.unpack(header)
+    def decoded(length: int, height: int, width: int, resize: int, view: int) -> tuple[bytes, bytes | memoryview]:
         names = requests.read(resize + view).decode()
         data = requests.read(length)
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
             pixels = np.ascontiguousarray(decode(data, (height, width), names[:resize], names[resize:], room))
         except ImageError as error:
+            return REASON, str(error).encode()
+        finally:
             signal.alarm(0)
-            reason = str(error).encode()
-            answer(REASON, len(reason), reason)
-        else:
-            signal.alarm(0)
-            answer(PIXELS, pixels.nbytes, pixels.reshape(-1).view(np.uint8).data)
+        return PIXELS, pixels.reshape(-1).view(np.uint8).data
+
+    answer(READY, 0)
+    while header := requests.read(REQUEST.size):
+        kind, content = decoded(*REQUEST.unpack(header))
+        if large:  # file and picture are gone now: before the parent hears of it, and gives their room away
+            trim()
+            large = False
+        answer(kind, len(content), content)
 
 
 def _end_with_the_parent() -> None:

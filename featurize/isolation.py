@@ -21,7 +21,7 @@ from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW
 from featurize.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
 from featurize.images import ImageError
-from featurize.room import Room, enough
+from featurize.room import MOST, Room, enough
 
 MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
 SECONDS = 60  # for one picture
@@ -113,7 +113,7 @@ class _Worker:
         self._send(data)
         kind, count = self._answer()
         if kind == MEMORY:
-            room(count + len(data))  # it has the file as well
+            room(max(count, min(count + len(data), MOST)))  # it has the file as well
             self._send(b"\1")
             kind, count = self._answer()
         if kind == REASON and count <= LONGEST_REASON:

@@ -16,8 +16,6 @@ MOST = 850 * 10**6
 PART = 64 * 10**6
 LARGE_FILE = 32 * 1024**2  # smaller files are read at once, whatever is being decoded
 
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-
 Room = Callable[[int], None]  # asks for bytes of memory; returns when they may be taken, raises ImageError if never
 
 
@@ -25,6 +23,15 @@ def enough(size: int) -> None:
     """Room for one picture by itself. Raises ImageError for what would take more than `MOST` bytes."""
     if size > MOST:
         raise ImageError(f"takes {size / 1e6:.0f} MB of memory to decode, more than {MOST / 1e6:.0f} MB")
+
+
+def trim() -> None:
+    """Give free memory back to the system: glibc keeps much of it for later, and the next picture comes on top."""
+    if _malloc_trim:
+        _malloc_trim(0)
+
+
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class SharedMemory:
@@ -81,8 +88,8 @@ class Shares:
         self._settled()
 
     def give_back(self) -> None:
-        if self._taken > PART and _trim:
-            _trim(0)  # else the C library keeps much of it for later, and the next one comes on top
+        if self._taken > PART:
+            trim()
         self._memory.give_back(self._taken)
         self._settled()
 
