@@ -71,7 +71,7 @@ def announce_copies(groups: Indices, exact: Indices, paths: Sequence[str]) -> No
         original = first[np.searchsorted(groups[first], groups)]  # of each row the first one of its group
         copy = int(np.flatnonzero(exact != exact[original])[0])
         log.info(
-            "re-encoded copies, kept on one side of every split: %d, such as %s of %s",
+            "pictures that are re-encoded copies of others, or all but the same: %d, such as %s of %s",
             count,
             paths[copy],
             paths[original[copy]],

@@ -44,4 +44,6 @@ def _show_scores(report: dict[str, Any]) -> None:
         print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
         first = printable(report["leaked_files"][0])
-        print(f"leaked: {report['leaked']} pictures are among those trained on, the first is {first}")
+        print(
+            f"leaked: {report['leaked']} pictures are trained on too, as they are or re-encoded, the first is {first}"
+        )

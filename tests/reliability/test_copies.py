@@ -194,7 +194,7 @@ def test_the_real_command_says_how_many_copies_there_are(
     command += ["--head-params", "n_neighbors=1", "--cv", "5", "--json", str(report)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "re-encoded copies, kept on one side of every split: " in done.stderr
+    assert "pictures that are re-encoded copies of others, or all but the same: " in done.stderr
     found = json.loads(report.read_text())
     assert found["forward_passes"] == 0 and found["leaked"] == 0
     assert 0.2 < found["cv_accuracy"] < 0.8  # few photographs: chance is wide
