@@ -31,7 +31,7 @@ TARGETS = ("shard_reader", "saved_models", "label_readers", "command_lines")
 OURS = ["cache", "classify", "commands", "featurize", "pipeline"]
 FINDINGS = REPOSITORY / ".fuzz"
 MOST_FINDINGS = 10  # of one target: most of them will be the same
-LIMITS = ["-timeout=300", "-rss_limit_mb=6000", "-max_len=1000000"]
+LIMITS = ["-timeout=300", "-report_slow_units=300", "-rss_limit_mb=6000", "-max_len=1000000"]
 MEMORY = "/dev/shm"  # where there is one: files that live for a millisecond are no work for a disk
 NUMBER = 8  # bytes of a number that child and parent share
 
