@@ -7,11 +7,11 @@ until strace watches it. The main thread of that fork does all that writes, so t
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -90,7 +90,7 @@ class Workshop:
             assert tracer.stderr and "attached" in (said := tracer.stderr.readline()), said
         os.kill(worker, signal.SIGCONT)
         if kill_after is not None:
-            time.sleep(kill_after)
+            select.select([handle], [], [], kill_after)  # or until it has ended
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)  # its number may be another's by now
         os.close(handle)

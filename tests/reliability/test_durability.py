@@ -46,7 +46,7 @@ def complaints(calls: list[tuple[str, str]], folder: Path) -> Iterator[str]:
     for name, text in calls:
         paths = re.findall(rf'"({re.escape(str(folder))}[^"]*)"', text)
         if name == "openat" and re.search(r"O_WRONLY|O_RDWR", text):
-            path = opened[1] if (opened := re.search(r"<([^<>]*)>$", text)) else paths[0]
+            path = opened[1] if (opened := re.search(r"<([^<>]*)>$", text)) else ""  # a device has no such name
             if NO_DATA.search(path) or not path.startswith(str(folder)):
                 continue
             if ".tmp" not in path:

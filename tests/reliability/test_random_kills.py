@@ -53,9 +53,7 @@ def test_a_store_killed_at_random_loses_nothing_and_one_shard_of_work_at_most(
     shop: Workshop, seed: int, count: Count, figure: Figure
 ) -> None:
     random_ = random.Random(seed)
-    began = time.perf_counter()
-    shop.run("extract", shop.folder / "undisturbed")
-    seconds = time.perf_counter() - began
+    seconds = min(undisturbed(shop, number) for number in range(4))
     wanted = count(180, 8)
     committed, repeated = 0, []
     for attempt in itertools.count():
@@ -73,6 +71,13 @@ def test_a_store_killed_at_random_loses_nothing_and_one_shard_of_work_at_most(
     assert max(repeated) <= SHARD and committed > 0
     figure(2, f"{wanted} random kills of a store: 0 of {committed} committed rows lost, {max(repeated)} of a shard of "
               f"{SHARD} at most repeated")  # fmt: skip
+
+
+def undisturbed(shop: Workshop, number: int) -> float:
+    """How long it takes, in seconds."""
+    began = time.perf_counter()
+    assert shop.run("extract", shop.folder / f"undisturbed {number}").status == 0
+    return time.perf_counter() - began
 
 
 def test_the_command_killed_at_random_with_all_its_processes(
