@@ -93,24 +93,25 @@ class ArrayHead:
 
     def _check(self) -> None:
         """Raise ValueError unless shapes, types and numbers are those that a head may have."""
+        numbers = [number for layer in self.layers for number in layer]
+        numbers += [number for number in (self.mean, self.scale) if number is not None]
+        if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers):
+            raise ValueError("its weights are not finite numbers")
+        if self.classes_.ndim != 1:
+            raise ValueError(f"its classes have shape {self.classes_.shape}")
         classes, width = self.classes_, self.layers[0][0].shape[:1]
         outputs = len(classes) if len(classes) > 2 else 1
         sizes = [width, *(bias.shape for _, bias in self.layers)]
         kernels = [above + below for above, below in pairwise(sizes)]
         shaped = (
-            classes.ndim == 1
-            and 1 < len(classes) == len(np.unique(classes))
+            1 < len(classes) == len(np.unique(classes))
             and [kernel.shape for kernel, _ in self.layers] == kernels
             and sizes[-1] in ((outputs,), (len(classes),))
         )
-        numbers = [number for layer in self.layers for number in layer]
         if self.mean is not None and self.scale is not None:
             shaped = shaped and self.mean.shape == self.scale.shape == width and bool((self.scale > 0).all())
-            numbers += [self.mean, self.scale]
         if not shaped or self.normalize not in (("l2", "none") if self.scale is None else ("standard",)):
             raise ValueError("the shapes of its arrays do not fit each other")
-        if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers):
-            raise ValueError("its weights are not finite numbers")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"its temperature is {self.temperature}")
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from tokenize import TokenError
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 MOST_ARRAYS = 16
 LONGEST_HEADER = 500  # of an array, in bytes: numpy parses it as Python, which deep nesting exhausts
+LAST_CHARACTER = 0x10FFFF  # of Unicode: numpy has a SystemError for others
 
-# What zipfile raises for a file that is no archive, or not one that it can read.
+# What zipfile and numpy raise for a file that is no archive, or not one that it can read.
 NO_ARCHIVE = (
     BadZipFile,
     EOFError,
@@ -22,6 +24,7 @@ NO_ARCHIVE = (
     TypeError,
     SyntaxError,
     RecursionError,
+    TokenError,
 )
 
 
@@ -62,5 +65,7 @@ def _array(archive: ZipFile, member: ZipInfo) -> NDArray[Any]:
         raise ValueError(f"{member.filename!r:.50} is of type {dtype!s:.50}")
     if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"{member.filename!r:.50} has {len(content)} bytes, its shape {shape!s:.50} asks for others")
+    if dtype.kind == "U" and (np.frombuffer(content, np.uint32) > LAST_CHARACTER).any():
+        raise ValueError(f"{member.filename!r:.50} has characters that are none")
     array = np.frombuffer(content, dtype)
     return (array.reshape(shape[::-1]).T if by_column else array.reshape(shape)).copy(order="K")
