@@ -10,8 +10,8 @@ from conftest import SPEC
 
 import pipeline
 from featurize.images import find_images
+from reliability.real_run import Run, converted, run
 
-from .command import Run, converted, run
 from .conftest import Count, Figure
 
 ARGUMENTS = ("--backbone", "nano", "--cache-dir", "cache", "--data", "photos")

@@ -12,8 +12,8 @@ from conftest import SPEC
 from hostile import make_all
 
 import pipeline
+from reliability.real_run import Run, converted, run
 
-from .command import Run, converted, run
 from .conftest import Figure
 
 GIGABYTE = 10**9

@@ -19,8 +19,9 @@ from conftest import REPOSITORY, SPEC
 from isal.isal_zlib import crc32
 
 import pipeline
+from cache.folders import stored_specs
 from cache.spec import FeatureSpec
-from cache.store import FeatureStore, stored_specs
+from cache.store import FeatureStore
 from featurize.images import find_images
 
 from .conftest import Count, Figure
@@ -314,7 +315,7 @@ def test_renamed_folders_of_specs_serve_nothing(
     os.rename(one, one + ".away")
     os.rename(other, one)
     os.rename(one + ".away", other)
-    assert not list(stored_specs(cache)) and caplog.text.count("is that of") == 2
+    assert not list(stored_specs(cache)) and caplog.text.count("is that of this folder") == 2
     for spec in specs:
         assert not FeatureStore(cache, spec).contains(keys).any()
     assert missed(pictures, cache) == len(keys)

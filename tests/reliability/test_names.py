@@ -17,8 +17,8 @@ from conftest import REPOSITORY
 
 import pipeline
 from featurize.images import find_images
+from reliability.real_run import Run, converted, run
 
-from .command import Run, converted, run
 from .conftest import Count, Figure
 
 SPEC = ("--backbone", "nano", "--cache-dir", "cache")
