@@ -1,16 +1,21 @@
-"""What the tests of saved heads share: a record to save one with, and a way to change one that is saved."""
+"""What the tests of saved heads share: heads, a record to save one with, and ways to change one that is saved."""
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pytest
-from cached_rows import SPEC
+import real_features
+from cached_rows import SPEC, keys
+from sklearn.datasets import load_digits
 
 from cache.errors import UserError
-from classify.persist import arrays_path, load
+from classify.heads import make_head
+from classify.persist import arrays_path, load, save
 from classify.record import own_digest, record_path
 
 RECORD: dict[str, Any] = {
@@ -23,6 +28,32 @@ RECORD: dict[str, Any] = {
     "cache_dir": "/cache",
     "metrics": {"accuracy": 0.5},
 }
+
+
+@cache
+def few_digits() -> tuple[np.ndarray, np.ndarray]:
+    """100 handwritten digits from 0 to 3, 25 of each: pixels (100, 64) float32, labels (100,)."""
+    pixels, digits = load_digits(n_class=4, return_X_y=True)
+    chosen = np.concatenate([np.flatnonzero(digits == digit)[:25] for digit in range(4)])
+    return pixels[chosen].astype(np.float32), digits[chosen].astype(str)
+
+
+@cache
+def two_heads() -> list[Any]:
+    """Two heads fitted on `few_digits` that differ."""
+    return [make_head("logreg", {"C": C}).fit(*few_digits()) for C in (0.1, 10.0)]
+
+
+@cache
+def texture_head() -> Any:
+    """A head fitted on features of real photographs."""
+    return make_head("logreg").fit(*real_features.textures())
+
+
+def saved_model(path: Path, head: Any, count: int) -> str:
+    """`head` saved at `path`, as fitted on `count` pictures; the path again."""
+    save(str(path), head, keys(count), RECORD)
+    return str(path)
 
 
 def refusal(model: str, **options: Any) -> str:

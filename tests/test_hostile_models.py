@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import real_features
 from cached_rows import keys
-from model_records import RECORD, edit, refusal
+from model_records import RECORD, edit, refusal, saved_model, texture_head
 
 import pipeline
 from cache.errors import UserError
@@ -22,16 +22,9 @@ from classify.record import LARGEST, record_path
 pytestmark = pytest.mark.usefixtures("no_hang")
 
 
-@pytest.fixture(scope="module")
-def head() -> Any:
-    return make_head("logreg").fit(*real_features.textures())
-
-
 @pytest.fixture
-def model(tmp_path: Path, head: Any) -> str:
-    path = str(tmp_path / "m.joblib")
-    save(path, head, keys(240), RECORD)
-    return path
+def model(tmp_path: Path) -> str:
+    return saved_model(tmp_path / "m.joblib", texture_head(), 240)
 
 
 # ---- records

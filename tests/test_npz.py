@@ -11,28 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import real_features
-from cached_rows import keys
 from conftest import REPOSITORY
-from model_records import RECORD, refusal, replace_arrays
+from model_records import refusal, replace_arrays, saved_model, texture_head
 
-from classify.heads import make_head
 from classify.npz import read_arrays
-from classify.persist import arrays_path, save
+from classify.persist import arrays_path
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
 
-@pytest.fixture(scope="module")
-def head() -> Any:
-    return make_head("logreg").fit(*real_features.textures())
-
-
 @pytest.fixture
-def model(tmp_path: Path, head: Any) -> str:
-    path = str(tmp_path / "m.joblib")
-    save(path, head, keys(240), RECORD)
-    return path
+def model(tmp_path: Path) -> str:
+    return saved_model(tmp_path / "m.joblib", texture_head(), 240)
 
 
 def npz(arrays: dict[str, Any], **options: Any) -> bytes:

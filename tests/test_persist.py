@@ -18,8 +18,7 @@ import pytest
 import sklearn
 from cached_rows import SPEC, keys
 from conftest import REPOSITORY
-from model_records import RECORD, Bomb, edit
-from sklearn.datasets import load_digits
+from model_records import RECORD, Bomb, edit, few_digits, saved_model, two_heads
 
 from cache.errors import UserError
 from classify.heads import HEADS, make_head
@@ -27,25 +26,19 @@ from classify.persist import arrays_path, load, save
 from classify.record import ABOUT, NEEDED, installed_scikit_learn, record_path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def rows() -> tuple[np.ndarray, np.ndarray]:
-    """100 handwritten digits from 0 to 3, 25 of each."""
-    pixels, digits = load_digits(n_class=4, return_X_y=True)
-    chosen = np.concatenate([np.flatnonzero(digits == digit)[:25] for digit in range(4)])
-    return pixels[chosen].astype(np.float32), digits[chosen].astype(str)
-
-
-@pytest.fixture(scope="session")
-def heads(rows: tuple[np.ndarray, np.ndarray]) -> list[Any]:
-    """Two fitted heads that differ."""
-    return [make_head("logreg", {"C": C}).fit(*rows) for C in (0.1, 10.0)]
+    return few_digits()
 
 
 @pytest.fixture
-def model(tmp_path: Path, heads: list[Any]) -> str:
-    path = str(tmp_path / "models" / "m.joblib")
-    save(path, heads[0], keys(100), RECORD)
-    return path
+def heads() -> list[Any]:
+    return two_heads()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return saved_model(tmp_path / "models" / "m.joblib", two_heads()[0], 100)
 
 
 def refusal(model: str, **options: Any) -> str:

@@ -11,35 +11,27 @@ import numpy as np
 import pytest
 from cached_rows import keys
 from conftest import REPOSITORY
-from model_records import RECORD, refusal
-from sklearn.datasets import load_digits
+from model_records import RECORD, few_digits, refusal, saved_model, two_heads
 
 import classify.persist
 from cache.atomic import write_atomically
 from classify.arrays import ArrayHead
-from classify.heads import make_head
 from classify.persist import load, save
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def rows() -> tuple[np.ndarray, np.ndarray]:
-    """100 handwritten digits from 0 to 3, 25 of each."""
-    pixels, digits = load_digits(n_class=4, return_X_y=True)
-    chosen = np.concatenate([np.flatnonzero(digits == digit)[:25] for digit in range(4)])
-    return pixels[chosen].astype(np.float32), digits[chosen].astype(str)
-
-
-@pytest.fixture(scope="session")
-def heads(rows: tuple[np.ndarray, np.ndarray]) -> list[Any]:
-    """Two fitted heads that differ."""
-    return [make_head("logreg", {"C": C}).fit(*rows) for C in (0.1, 10.0)]
+    return few_digits()
 
 
 @pytest.fixture
-def model(tmp_path: Path, heads: list[Any]) -> str:
-    path = str(tmp_path / "models" / "m.joblib")
-    save(path, heads[0], keys(100), RECORD)
-    return path
+def heads() -> list[Any]:
+    return two_heads()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return saved_model(tmp_path / "models" / "m.joblib", two_heads()[0], 100)
 
 
 @pytest.mark.parametrize("killed_at", range(5))
@@ -84,7 +76,7 @@ import itertools, os, shutil, sys
 sys.path[:0] = ["tests"]
 import numpy as np, joblib
 from cached_rows import keys
-from model_records import RECORD, refusal
+from model_records import RECORD, few_digits, refusal, saved_model, two_heads
 from real_features import textures
 from classify.heads import make_head
 from classify.persist import load, save
