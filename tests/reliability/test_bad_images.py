@@ -81,7 +81,7 @@ def test_too_many_bad_images_end_with_an_error_and_the_rest_is_kept(
     assert (again.status, again.report["computed"], again.report["cached"]) == (0, 0, number - failed)
     trained = run(folder, "train", *ARGUMENTS, "--max-failed", "0.1")
     assert (trained.status, trained.report["accuracy"]) == (1, None)
-    assert not (folder / "models").exists()
+    assert not list(folder.glob("models/*"))
     if not isolate:
         figure(10, f"{failed} among {number:,} with --max-failed 0.1: exit status 1, all other rows kept, no model")
 
@@ -94,11 +94,11 @@ def test_the_other_commands_name_it_and_go_on(damaged: tuple[Path, str, int]) ->
 
     for path in find_images(str(folder / "photos")).images:
         with open(path, "ab") as file:
-            file.write(b"\0")  # other bytes, the same picture: else it was trained on
+            file.write(b"\0")  # other bytes, the same picture: left out only as one that is alike
     evaluated = run(folder, "evaluate", "--data", "photos")
     assert evaluated.status == 0, evaluated.err
     assert_named(evaluated, bad, number)
-    assert sum(map(sum, evaluated.report["confusion_matrix"])) == number - 1
+    assert sum(map(sum, evaluated.report["confusion_matrix"])) == number - 1 - evaluated.report["leaked"] > 0
 
     predicted = run(folder, "predict", "--images", "photos", report=False)
     assert predicted.status == 0, predicted.err
