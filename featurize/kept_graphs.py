@@ -12,7 +12,7 @@ import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -106,11 +106,23 @@ def _converted(network: Any) -> Any:
 
     _, height, width, _ = network.input_shape
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _same_logging():
             warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
             return openvino.convert_model(network, input=[-1, height, width, 3])
     except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
         raise ConversionError(" ".join(str(error).split())[:300]) from error  # a message of many lines
+
+
+@contextlib.contextmanager
+def _same_logging() -> Iterator[None]:
+    """OpenVINO lets nothing but errors through while it converts, and leaves it at that where it fails."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def _keep(model: Any, folder: str, identity: str) -> None:

@@ -206,8 +206,11 @@ def test_what_openvino_cannot_take_tensorflow_computes_announced(
     convolved = keras.layers.Conv2D(4, 3)(keras.ops.erfinv(images / 300))  # no such operation in OpenVINO
     keras.Model(images, convolved).save(tmp_path / "own.keras")
     own = {"backbone": str(tmp_path / "own.keras")}
+    root = logging.getLogger()
+    before = root.level, root.filters[:], root.handlers[:]
     with caplog.at_level(logging.INFO, "bottleneck"):
         graph = open_graph(resolve(DigestTable(str(tmp_path)), **own), str(tmp_path))
+    assert (root.level, root.filters, root.handlers) == before  # what is announced later is heard
     assert graph.name == "tensorflow" and graph.run(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4)
     assert "engine: tensorflow, because OpenVINO cannot take" in caplog.text
     with pytest.raises(UserError, match="--engine tensorflow"):
