@@ -12,7 +12,7 @@ Atheris.
 """
 
 import argparse
-import importlib
+import importlib.util
 import logging
 import mmap
 import os
@@ -51,6 +51,8 @@ def main() -> None:
         unknown = set(chosen.words) - set(TARGETS)
         if unknown:
             parser.error(f"{unknown.pop()} is no target: choose of {', '.join(TARGETS)}")
+        if importlib.util.find_spec("atheris") is None:
+            parser.error("atheris is not installed here: `make fuzz` installs it")
         found = sum(fuzz(target, chosen.seconds, chosen.seed) for target in chosen.words or TARGETS)
         sys.exit(1 if found else 0)
 
