@@ -135,12 +135,15 @@ def train_head(
     seconds: dict[str, float] = {}
     everything = np.arange(len(data.labels))
     pool = data.own_train_part() if data.has_own_split else everything
+    inside = cv or search  # whether the pool is split as well
     with _timed(seconds, "copies"):
-        copies, exact = copy_groups(data.digests, data.labels, data.features), duplicate_groups(data.digests)
+        copies, exact = _copies(data, slice(None))
+        # The folds of an own training part must not depend on what is scored.
+        of_pool = _copies(data, pool) if data.has_own_split and inside else (copies[pool], exact[pool])
     announce_copies(copies, exact, data.paths)
     groups = copies.copy()
-    needed = 0 if data.has_own_split and not (cv or search) else _groups_needed(test_size, cv, search)
-    groups[pool] = enough_groups(data.labels[pool], copies[pool], exact[pool], needed)
+    needed = 0 if data.has_own_split and not inside else _groups_needed(test_size, cv, search)
+    groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
     if data.has_own_split:
         train, test = pool, data.part(data.own_test_part())
     else:
@@ -183,6 +186,12 @@ def train_head(
             training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
         training.trained_on = data.digests
     return training
+
+
+def _copies(data: Dataset, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of the copies among `rows`, m of them, and of the byte-identical ones alone: (m,) each."""
+    digests = data.digests[rows]
+    return copy_groups(digests, data.labels[rows], data.features[rows]), duplicate_groups(digests)
 
 
 def _groups_needed(test_size: float, cv: int, search: bool) -> int:

@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 
 import classify.train
 from cache.errors import UserError
+from classify.copies import copy_groups
 from classify.heads import make_head, search_grid
 from classify.split import GroupedFolds, duplicate_groups, folds
 from classify.train import Dataset, train_head
@@ -34,11 +35,18 @@ def dataset(features: np.ndarray, labels: list[str]) -> Dataset:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    """300 digits from 0 to 4, all different."""
+    """300 digits from 0 to 4, all different, and none that counts as a copy of another."""
     pixels, numbers = load_digits(n_class=5, return_X_y=True)
     chosen = np.unique(pixels.astype(np.float32), axis=0, return_index=True)[1]
-    chosen = np.random.default_rng(0).permutation(chosen)[:300]
-    return dataset(pixels[chosen].astype(np.float32), [f"digit {number}" for number in numbers[chosen]])
+    chosen = np.random.default_rng(0).permutation(chosen)
+    chosen, spare = chosen[:300], chosen[300:]
+    while True:
+        data = dataset(pixels[chosen].astype(np.float32), [f"digit {number}" for number in numbers[chosen]])
+        originals = np.unique(copy_groups(data.digests, data.labels, data.features), return_index=True)[1]
+        if len(originals) == 300:
+            return data
+        copies = 300 - len(originals)
+        chosen, spare = np.concatenate([chosen[np.sort(originals)], spare[:copies]]), spare[copies:]
 
 
 @pytest.fixture
