@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+import featurize.memory
 from cache.errors import UserError
 from cache.store import FeatureStore
 from cache.stored_rows import StoredRows
@@ -12,7 +13,6 @@ from classify.metrics import Scores
 from classify.persist import Saved
 from classify.split import leaks
 from classify.train import Dataset, score_head
-from featurize.memory import free_memory
 
 log = logging.getLogger("bottleneck")
 
@@ -64,7 +64,7 @@ def _of_training_pictures(saved: Saved, store: FeatureStore, data: Dataset, rows
         )
     if not len(known):
         return np.zeros(len(rows), bool)
-    trained = StoredRows(store, known, free_memory())
+    trained = StoredRows(store, known, featurize.memory.free_memory())
     # The labels of these pictures are not recorded: the model says them as it learnt them.
     labels = np.concatenate([saved.predictor.predict(trained), data.labels[rows]])
     groups = copy_groups(np.concatenate([known, data.digests[rows]]), labels, trained, data.features[rows])

@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ BUNDLED = Path(skimage.__file__).parent / "data"
 
 # The backbone that ships with the project: real features of real pictures, without a file from outside.
 SPEC: dict[str, Any] = {"backbone": "nano"}
+
+
+def pytest_configure() -> None:
+    # A shell starts what it runs in the background with Ctrl-C ignored, which children inherit: they are tested on it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

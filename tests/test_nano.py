@@ -9,6 +9,7 @@ import pytest
 import pipeline
 from cache.digests import DigestTable
 from cache.errors import UserError
+from classify.persist import load, save
 from featurize.backbones import find_backbone
 from featurize.nano import build_nano, load_nano, save_nano
 from featurize.network import build_network
@@ -87,15 +88,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
 
 def test_a_model_moves_with_the_package(surfaces: Path, tmp_path: Path) -> None:
     """The record's path of the weights is of no account: the file of this package is taken, if its digest is right."""
-    import json
-
     model, cache = str(tmp_path / "m.joblib"), str(tmp_path / "cache")
     pipeline.train(str(surfaces), model=model, backbone="nano", cache_dir=cache)
-    record = Path(tmp_path / "m.json")
-    fields = json.loads(record.read_text())
-    assert fields["weights"]["kind"] == "packaged"
-    fields["weights"]["path"] = "/elsewhere/nano.npz"
-    record.write_text(json.dumps(fields))
+    saved = load(model)
+    assert saved.record["weights"]["kind"] == "packaged"
+    elsewhere = {"weights": {"kind": "packaged", "path": "/elsewhere/nano.npz"}}
+    save(model, saved.estimator, saved.trained_on, saved.record | elsewhere)
     picture = sorted(surfaces.glob("*/*.png"))[0]
     assert pipeline.predict([str(picture)], model, cache_dir=str(tmp_path / "other"))[0] == picture.parent.name
 

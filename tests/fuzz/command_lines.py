@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from random import Random
@@ -131,6 +132,7 @@ def _run(words: list[str]) -> tuple[int, str, str]:
     log = logging.getLogger("bottleneck")
     before = os.environ | {}
     os.environ |= OFFLINE
+    urllib.request.install_opener(None)  # who has downloaded before has kept the proxies of that time
     try:
         with redirect_stdout(out), redirect_stderr(err):
             main(words)
@@ -141,6 +143,7 @@ def _run(words: list[str]) -> tuple[int, str, str]:
         log.propagate = True
         os.environ.clear()
         os.environ |= before
+        urllib.request.install_opener(None)
     return int(status or 0), *map(_text, (out, err))
 
 

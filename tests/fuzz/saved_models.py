@@ -118,7 +118,7 @@ def _agreeing(archive: bytes, record: bytes) -> bytes:
         members, fields = _members(archive), json.loads(record)
         about = json.loads(np.load(io.BytesIO(members["about.npy"])).tobytes())
         told = {name: fields.get(name) for name in about}
-    except (*NOT_READ, KeyError, TypeError, AttributeError):
+    except (*NOT_READ, KeyError, TypeError, AttributeError, MemoryError):
         return archive
     image = io.BytesIO()
     np.save(image, np.frombuffer(to_bytes(told), np.uint8))
