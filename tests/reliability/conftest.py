@@ -107,7 +107,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("RELIABILITY.md")
     terminalreporter.write("\n".join(lines) + "\n")
     if config.getoption("--record"):
-        what = f"`make torture`, {time.strftime('%Y-%m-%d')}, seed {config.getoption('--seed')}:"
-        table = "\n".join([what, "", "| point | measured |", "|---|---|", *lines, ""])
         before, rest = REPORT.read_text().split(BEGIN)
-        REPORT.write_text(before + BEGIN + table + END + rest.split(END)[1])
+        table, after = rest.split(END)
+        rows = dict(line.split(" | ", 1) for line in [*table.splitlines(), *lines] if line[2:3].isdigit())
+        what = f"`make torture`, {time.strftime('%Y-%m-%d')}, seed {config.getoption('--seed')}:"
+        kept = [f"{point} | {text}" for point, text in sorted(rows.items(), key=lambda row: int(row[0][1:]))]
+        table = "\n".join([what, "", "| point | measured |", "|---|---|", *kept, ""])
+        REPORT.write_text(before + BEGIN + table + END + after)
