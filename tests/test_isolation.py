@@ -157,7 +157,7 @@ def test_what_a_process_says_is_not_believed(monkeypatch: pytest.MonkeyPatch, an
 def test_a_reason_is_one_printable_line(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "'\\x1b[2Jevil\\n\\udcff'.encode('utf-8', 'surrogatepass')"
     answer = "os.write(1, struct.pack('<cQ', b'r', len(t)) + t)"
-    monkeypatch.setattr(isolation, "START", f"{READY} t = {text}; {answer}; os.read(0, 1)")  # what is sent may come late
+    monkeypatch.setattr(isolation, "START", f"{READY} t = {text}; {answer}; os.read(0, 1)")  # more is sent
     with isolated_decoder() as decoder:
         assert reason(decoder, b"x").startswith("?[2Jevil?")
 
