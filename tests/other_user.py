@@ -40,6 +40,14 @@ def read_only(folder: str) -> Iterator[None]:
             os.chmod(path, 0o755)
 
 
+def require_readable_code() -> None:
+    """Skip the test where that user may not read this project or its libraries, which are imported as they are needed."""
+    with not_root():
+        for path in (__file__, pytest.__file__):
+            if not os.access(path, os.R_OK, effective_ids=True):
+                pytest.skip(f"another user may not read {path}")
+
+
 @contextlib.contextmanager
 def folder_for_all() -> Iterator[str]:
     """A folder that every user may enter, which `tmp_path` is not."""

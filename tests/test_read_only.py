@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cached_rows import damage, shards
 from conftest import BUNDLED, REPOSITORY, SPEC
-from other_user import folder_for_all, read_only
+from other_user import folder_for_all, read_only, require_readable_code
 
 import pipeline
 from cache.errors import UserError
@@ -23,6 +23,7 @@ from featurize.read_only import ReadOnlyExtractor, can_be_written
 @pytest.fixture
 def folder(surfaces: Path, warm_cache: Path) -> Iterator[Path]:
     """With a cache of `surfaces`, a model trained from it, and new pictures; every user may enter."""
+    require_readable_code()
     with folder_for_all() as name:
         here = Path(name)
         shutil.copytree(warm_cache, here / "cache")

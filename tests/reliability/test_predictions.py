@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY, SPEC
-from other_user import folder_for_all, read_only
+from other_user import folder_for_all, read_only, require_readable_code
 from PIL import Image
 
 import pipeline
@@ -117,6 +117,7 @@ def test_every_way_to_give_a_picture_gets_the_label_of_the_training_path(trained
 
 
 def test_a_read_only_cache_gives_the_same(trained: Trained, figure: Figure) -> None:
+    require_readable_code()
     with folder_for_all() as name:
         here = Path(name)
         shutil.copytree(trained.images, here / "images")
