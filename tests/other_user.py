@@ -41,7 +41,7 @@ def read_only(folder: str) -> Iterator[None]:
 
 
 def require_readable_code() -> None:
-    """Skip the test where that user may not read this project or its libraries, which are imported as they are needed."""
+    """Skip the test where that user may not read this project or its libraries: parts of them are imported late."""
     with not_root():
         for path in (__file__, pytest.__file__):
             if not os.access(path, os.R_OK, effective_ids=True):
