@@ -7,10 +7,12 @@ import os
 import re
 from collections.abc import Iterator
 
+from cache.atomic import TEMPORARY_SUFFIX
+from cache.lock import holding
 from cache.plain import open_plain
 from cache.shard import DamagedShardError, open_shard
 from cache.spec import FeatureSpec
-from cache.store import SHARD_SUFFIX, SPEC_FILE, FeatureStore
+from cache.store import COMMIT, DAMAGED_SUFFIX, SHARD_SUFFIX, SPEC_FILE, FeatureStore
 
 log = logging.getLogger("bottleneck")
 
@@ -25,7 +27,7 @@ def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
             log.warning("%s has no %s of its own: its shards tell; `cache verify` writes it", folder, SPEC_FILE)
         if spec:
             yield FeatureStore(cache_dir, spec)
-        else:
+        elif shard_paths(folder) or os.path.lexists(os.path.join(folder, SPEC_FILE)):
             log.warning("passed over %s: neither its %s nor a shard in it is that of this folder", folder, SPEC_FILE)
 
 
@@ -83,6 +85,24 @@ def shards_of_nothing(folder: str) -> list[DamagedShardError]:
         except DamagedShardError as error:
             damaged.append(error)
     return damaged
+
+
+def leftovers(folder: str) -> list[str]:
+    """Temporary files of killed processes, and damaged shards that were set aside; none in a folder of another name.
+
+    The temporary ones may be deleted by who `writes_alone` in the folder, as whoever makes such files holds its lock.
+    Folders are not ours to judge.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if _is_ours(folder) else []
+        ours = [entry for entry in entries if entry.name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
+        return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]
+    return []
+
+
+def writes_alone(folder: str) -> contextlib.AbstractContextManager[bool]:
+    """Hold the lock of whoever writes in the folder, as `cache.lock.holding` has it."""
+    return holding(os.path.join(folder, f"{COMMIT}.lock"))
 
 
 def shard_paths(folder: str) -> list[str]:

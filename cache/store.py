@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.atomic import TEMPORARY_SUFFIX, make_folder, write_atomically
+from cache.atomic import make_folder, write_atomically
 from cache.index import KeyIndex, comparable
 from cache.lock import holding
 from cache.plain import open_plain
@@ -30,6 +30,7 @@ log = logging.getLogger("bottleneck")
 SHARD_SUFFIX = ".h5"
 DAMAGED_SUFFIX = ".damaged"
 SPEC_FILE = "spec.json"
+COMMIT = ".commit"  # the lock of whoever writes in a folder
 SHARD_BYTES = 128 * 1024**2  # a shard is written in one piece, from memory: flattened rows fill it with few rows
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -211,7 +212,7 @@ class FeatureStore:
                 return
         write_atomically(path, record)
 
-    def lock(self, name: str = ".commit", waiting: str = "") -> contextlib.AbstractContextManager[bool]:
+    def lock(self, name: str = COMMIT, waiting: str = "") -> contextlib.AbstractContextManager[bool]:
         """A lock of this spec's folder, as `cache.lock.holding` has it."""
         make_folder(self.folder)
         return holding(os.path.join(self.folder, f"{name}.lock"), waiting)
@@ -253,17 +254,6 @@ class FeatureStore:
                 with contextlib.suppress(FileNotFoundError):  # set aside meanwhile by a reader whose disk failed
                     os.unlink(replaced.pop().path)
         return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
-
-    def leftovers(self) -> list[str]:
-        """Temporary files of killed processes, and damaged shards that were set aside. Folders are not ours to judge.
-
-        The temporary ones may be deleted while holding a real `lock`, which every writer of such files holds.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            entries = sorted(os.scandir(self.folder), key=lambda entry: entry.name)
-            ours = [entry for entry in entries if entry.name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
-            return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]
-        return []
 
 
 def set_aside(damage: DamagedShardError) -> bool:

@@ -7,7 +7,15 @@ from typing import Any
 
 from cache.atomic import TEMPORARY_SUFFIX
 from cache.digests import DigestTable
-from cache.folders import recorded_spec, shards_of_nothing, spec_folders, spec_of_shards, stored_specs
+from cache.folders import (
+    leftovers,
+    recorded_spec,
+    shards_of_nothing,
+    spec_folders,
+    spec_of_shards,
+    stored_specs,
+    writes_alone,
+)
 from cache.shard import DamagedShardError
 from cache.store import SPEC_FILE, FeatureStore, set_aside
 
@@ -60,6 +68,8 @@ def verify(cache_dir: str) -> Verification:
     """
     found = Verification()
     for folder in spec_folders(cache_dir):
+        for path in leftovers(folder):
+            (found.temporary if path.endswith(TEMPORARY_SUFFIX) else found.set_aside).append(path)
         recorded = recorded_spec(folder)
         spec = recorded or spec_of_shards(folder)
         if spec is None:
@@ -68,8 +78,6 @@ def verify(cache_dir: str) -> Verification:
                 set_aside(damage)
             continue
         store = FeatureStore(cache_dir, spec)
-        for path in store.leftovers():
-            (found.temporary if path.endswith(TEMPORARY_SUFFIX) else found.set_aside).append(path)
         shards, damaged = store.check()
         found.shards += len(shards)
         found.rows += sum(map(len, shards))
@@ -97,16 +105,24 @@ def collect_garbage(cache_dir: str, shard_rows: int, keep: set[bytes] | None = N
     With `keep`, rows of all other digests are dropped. Where there are no locks temporary files stay: a run may be
     writing them.
     """
-    gone = {"files": 0, "rows": 0, "shards": 0}
+    gone = {"files": sum(map(_delete_leftovers, spec_folders(cache_dir))), "rows": 0, "shards": 0}
     for store in stored_specs(cache_dir):
-        with store.lock() as alone:
-            for path in store.leftovers():
-                if path.endswith(TEMPORARY_SUFFIX) and not alone:
-                    log.warning("%s stays: without locks nobody knows whether a run is writing it", path)
-                    continue
-                os.unlink(path)
-                gone["files"] += 1
-            rows, shards = store.compact(shard_rows, keep)
+        rows, shards = store.compact(shard_rows, keep)
         gone["rows"] += rows
         gone["shards"] += shards
     return gone
+
+
+def _delete_leftovers(folder: str) -> int:
+    """How many files went."""
+    if not leftovers(folder):
+        return 0
+    count = 0
+    with writes_alone(folder) as alone:
+        for path in leftovers(folder):
+            if path.endswith(TEMPORARY_SUFFIX) and not alone:
+                log.warning("%s stays: without locks nobody knows whether a run is writing it", path)
+                continue
+            os.unlink(path)
+            count += 1
+    return count

@@ -13,6 +13,7 @@ from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, keys, rows
 from other_user import folder_for_all, read_only
 
 import cache.store
+from cache.folders import leftovers
 from cache.shard import DamagedShardError, encode_shard
 from cache.store import FeatureStore
 
@@ -160,7 +161,7 @@ def test_a_full_disk_is_an_error_naming_the_path_and_loses_nothing(tmp_path: Pat
     number, path = result.stderr.strip().split(maxsplit=1)
     assert (result.returncode, number) == (1, "27")
     assert path.startswith(store.folder)
-    assert store.leftovers() == []
+    assert leftovers(store.folder) == []
     assert (store.read(keys(100)[:50]) == rows(100, 500)[:50]).all()
     assert store.commit(rows(100, 500), keys(100), PROVENANCE) == 50
     assert (store.read(keys(100)) == rows(100, 500)).all()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from kill_points import killed_at
 
+from cache.folders import leftovers
 from cache.shard import DamagedShardError, open_shard
 from cache.store import FeatureStore
 from cache.upkeep import collect_garbage, listing, verify
@@ -110,7 +111,7 @@ class Sequences(RuleBasedStateMachine):
         collect_garbage(self.folder, shard_rows, None if keep is None else {KEYS[n].tobytes() for n in keep})
         if keep is not None:
             self.model = {number: row for number, row in self.model.items() if number in keep}
-        assert self.stores[0].leftovers() == []
+        assert leftovers(self.stores[0].folder) == []
         assert listing(self.folder)["rows"] == len(self.model)
 
     @precondition(lambda self: self.shards())

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
+from kill_points import killed_at
 from other_user import folder_for_all, read_only
 
 from cache.digests import DigestTable, Stamp
+from cache.folders import leftovers
 from cache.shard import Shard, open_shard
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
@@ -228,6 +230,20 @@ def test_a_spec_file_that_cannot_be_mended_is_announced(caplog: pytest.LogCaptur
             found = verify(folder)
         assert (found.rows, found.mended) == (3, [])
         assert "cannot be written" in caplog.text
+
+
+def test_a_run_killed_before_its_first_byte_leaves_nothing_that_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FeatureStore(str(tmp_path), SPEC)
+    Path(store.folder).mkdir()
+    assert killed_at(0, True, lambda: store.commit(rows(3), keys(3), PROVENANCE))
+    [temporary] = leftovers(store.folder)
+    assert verify(str(tmp_path)).temporary == [temporary]
+    assert collect_garbage(str(tmp_path), 2048)["files"] == 1
+    assert leftovers(store.folder) == [] and verify(str(tmp_path)).temporary == []
+    assert listing(str(tmp_path))["specs"] == []
+    assert caplog.text == ""
 
 
 def test_verify_names_what_killed_runs_and_earlier_damage_have_left(tmp_path: Path) -> None:
