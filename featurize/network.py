@@ -81,10 +81,13 @@ def build_network(
     return model
 
 
-def build_tail(backbone: str, weights: Weights, size: tuple[int, int], layer: str | None) -> Any:
+def build_tail(
+    backbone: str, weights: Weights, size: tuple[int, int] | None, layer: str | None, pooling: str | None = None
+) -> Any:
     """What a backbone does above `layer`: a frozen keras.Model from that layer's map to the last feature map.
 
-    `backbone` and `layer` as in `build_network`.
+    `backbone`, `size` and `layer` as in `build_network`. With a `pooling` (avg, max, flatten) the features (n, d) are
+    what it gives.
 
     Raises UserError for an unknown layer, and where the layers above it look past it, at earlier ones.
     """
@@ -94,11 +97,16 @@ def build_tail(backbone: str, weights: Weights, size: tuple[int, int], layer: st
         cut, end = _own_output(keras, backbone, network, layer), _own_output(keras, backbone, network, None)
     else:
         row = find_backbone(backbone)
+        size = size or (row.size, row.size)
         network = _headless(keras, row, weights, size)
         layers = layers_by_name(network)
         cut, end = (_output(keras, backbone, layers, name or row.last_layer) for name in (layer, None))
+        if cut is not end and row.module == "convnext" and pooling in ("avg", "max"):
+            end = _pooled_then_normalised(keras, network, pooling)
     if cut is end:
         cut = end = keras.Input(end.shape[1:])
+    if pooling and len(end.shape) != 2:
+        end = _pool(keras, end, pooling)
     try:
         tail = keras.Model(cut, end, name="tail")
     except ValueError as error:
