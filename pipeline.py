@@ -59,8 +59,8 @@ def features(
 ) -> Report:
     """Compute and cache the features of all images in a folder (or table) that are not cached yet.
 
-    `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, engine, isolate, as in
-    `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
+    `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, stored, engine, isolate, as
+    in `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
     `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is
     called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
     with the backbone nano unless another one is named.
@@ -109,13 +109,14 @@ def train(
     confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where more
     than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
-    from classify.heads import make_head
+    from classify.heads import check_pooling, make_head
     from classify.persist import check_place, save
     from classify.results import write_tables
     from classify.train import check_split, train_head
 
     started = time.perf_counter()
-    make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
+    make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
+    check_pooling(head, options.get("pooling", "avg"))
     check_place(model := os.fspath(model or default_model(head)))
     data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)

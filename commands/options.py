@@ -20,7 +20,7 @@ TEACHER = [
 ]
 SPEC = [
     *TEACHER,
-    click.option("--pooling", metavar="avg|max|flatten", help="How a feature map becomes a row. [avg]"),
+    click.option("--pooling", metavar="avg|max|flatten|none", help="How a feature map becomes a row. [avg]"),
     click.option(
         "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
     ),
@@ -29,6 +29,7 @@ SPEC = [
     click.option(
         "--isolate", is_flag=True, default=None, help="Decode in processes of their own, which a picture may crash."
     ),
+    click.option("--stored", metavar="float32|float16", help="Type of cached numbers; float16 takes half. [float32]"),
     click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
 ]
 LABELS = [

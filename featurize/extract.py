@@ -152,7 +152,7 @@ class Extractor:
         """
 
         def ready() -> tuple[Engine, Pace]:
-            require_room(self.store.folder, len(missing), self.engine.dimension, self.spec.row_dtype.itemsize)
+            require_room(self.store.folder, len(missing), self.engine.row_shape, self.spec.row_dtype.itemsize)
             return self.engine, self._pace
 
         done = 0

@@ -39,12 +39,13 @@ def build_network(
     preprocess: str,
     precision: str = "float32",
 ) -> Any:
-    """A frozen keras.Model: pixels (n, height, width, 3) RGB 0..255, float32 or uint8 -> features (n, d) float32.
+    """A frozen keras.Model: pixels (n, height, width, 3) RGB 0..255, float32 or uint8 -> features (n, ...) float32.
 
     `backbone` is a name in BACKBONES, or the path of a saved model of the user's own (`*.keras`), which brings its
     weights: `Weights("file", path)`. `size` is (height, width) in pixels; None: the default, or the own model's.
     `layer`: None takes the last one, of an own model the last with a 4-D output. `pooling` (avg, max, flatten)
-    reduces a 4-D output; a 2-D output is passed as it is, any other is flattened. `preprocess`: the submodule of
+    reduces a 4-D output to (n, d); a 2-D output is passed as it is, any other is flattened. With `pooling` none every
+    output keeps its shape, such as (n, h, w, c). `preprocess`: the submodule of
     `keras.applications` whose `preprocess_input` is applied, or "none". `precision` mixed_bfloat16: the backbone's
     layers compute in bfloat16 with float32 weights; preprocessing and pooling stay in float32.
 
@@ -66,7 +67,7 @@ def build_network(
         with _computing_in(keras, precision):
             network = _headless(keras, row, weights, size)
         output = _output(keras, backbone, layers_by_name(network), layer or row.last_layer)
-        if row.module == "convnext" and layer in (None, row.last_layer) and pooling != "flatten":
+        if row.module == "convnext" and layer in (None, row.last_layer) and pooling in ("avg", "max"):
             output = _pooled_then_normalised(keras, network, pooling)
 
     trunk = keras.Model(network.inputs[0], output, name="backbone")
@@ -245,7 +246,7 @@ def _pool(keras: Any, x: Any, pooling: str) -> Any:
         x = keras.layers.GlobalAveragePooling2D()(x)
     elif len(x.shape) == 4 and pooling == "max":
         x = keras.layers.GlobalMaxPooling2D()(x)
-    elif len(x.shape) != 2:
+    elif len(x.shape) != 2 and pooling != "none":
         x = keras.layers.Flatten()(x)
     return x if x.dtype == "float32" else keras.ops.cast(x, "float32")
 

@@ -17,5 +17,6 @@ class SpecOptions(TypedDict, total=False):
     resize: str
     preprocess: str | None
     precision: str
+    stored: str
     engine: str
     isolate: bool

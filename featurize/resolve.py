@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from cache.spec import OWN_MODEL, PRECISIONS, FeatureSpec, content_digest
+from cache.spec import OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
 from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER, RESIZES
 from featurize.options import DEFAULT_BACKBONE, ENGINES
@@ -23,7 +23,7 @@ from featurize.weights import Weights, locate, random_identity
 NO_CONFIG = (
     OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-POOLINGS = ("avg", "max", "flatten")
+POOLINGS = ("avg", "max", "flatten", "none")
 LARGEST_CONFIG = 64 * 1024**2  # bytes of a saved model's config.json; that of NASNetLarge has 1
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
@@ -57,13 +57,15 @@ def resolve(
     resize: str = "antialias",
     preprocess: str | None = None,
     precision: str = "float32",
+    stored: str = "float32",
     engine: str = "auto",
     isolate: bool = False,
 ) -> Resolved:
     """The spec of a request. `size`: side or (height, width) in pixels, "160" and "160x120" (height first) as text.
 
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
-    TensorFlow. Each gives rows of its own. `isolate`: decode in processes of their own; the rows are the same.
+    TensorFlow. Each gives rows of its own. `stored`: float16 takes half the disk of float32, and keeps three digits.
+    `isolate`: decode in processes of their own; the rows are the same.
 
     Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
     """
@@ -71,11 +73,12 @@ def resolve(
     _one_of("resize", resize, RESIZES)
     _one_of("engine", engine, ENGINES)
     _one_of("precision", precision, PRECISIONS)
+    _one_of("stored", stored, STORED)
     sides = parse_size(size)
     backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
         own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
-        return replace(own, spec=replace(own.spec, precision=precision), engine=engine, isolate=isolate)
+        return replace(own, spec=replace(own.spec, precision=precision, stored=stored), engine=engine, isolate=isolate)
     row = find_backbone(backbone)
     sides = sides or (row.size, row.size)
     row.check_size(sides)
@@ -92,6 +95,7 @@ def resolve(
         preprocess=row.module,
         decoder=DECODER,
         precision=precision,
+        stored=stored,
     )
     return Resolved(spec, found, engine, isolate)
 
