@@ -174,7 +174,7 @@ def evaluate(
     dataset, report = _dataset(classifier.extractor, found, None, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    classifier.saved.check_width(dataset.features.shape[1])
+    classifier.saved.check_width(dataset.features.shape[-1])
     scores, excluded = evaluate_head(classifier.saved, dataset, classifier.extractor.store)
     report |= scores.to_json() | {"leaked": len(excluded), "leaked_files": excluded}
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}

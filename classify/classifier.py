@@ -85,7 +85,7 @@ class Classifier:
             extraction, rows = self.extractor.without_cache(sources)
         if not len(rows):
             return extraction, np.empty((0, len(self.classes_)))
-        self.saved.check_width(rows.shape[1])
+        self.saved.check_width(rows.shape[-1])
         return extraction, self.saved.predictor.predict_proba(rows)
 
     def _labels(self, probabilities: np.ndarray) -> np.ndarray:

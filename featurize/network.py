@@ -92,14 +92,11 @@ def build_tail(
     Raises UserError for an unknown layer, and where the layers above it look past it, at earlier ones.
     """
     keras = import_keras()
+    network, layers = trained_backbone(backbone, weights, size)
     if backbone.endswith(".keras"):
-        network = _load_own(keras, backbone, weights)
         cut, end = _own_output(keras, backbone, network, layer), _own_output(keras, backbone, network, None)
     else:
         row = find_backbone(backbone)
-        size = size or (row.size, row.size)
-        network = _headless(keras, row, weights, size)
-        layers = layers_by_name(network)
         cut, end = (_output(keras, backbone, layers, name or row.last_layer) for name in (layer, None))
         if cut is not end and row.module == "convnext" and pooling in ("avg", "max"):
             end = _pooled_then_normalised(keras, network, pooling)
@@ -113,6 +110,17 @@ def build_tail(
         raise UserError(f"layer {layer!r} of {backbone} is no place to cut: layers above it also see others") from error
     tail.trainable = False
     return tail
+
+
+def trained_backbone(backbone: str, weights: Weights, size: tuple[int, int] | None) -> tuple[Any, dict[str, Any]]:
+    """(the network without its top, with its weights; its layers by name), arguments as for `build_network`."""
+    keras = import_keras()
+    if backbone.endswith(".keras"):
+        network = _load_own(keras, backbone, weights)
+        return network, {own.name: own for own in network.layers if not isinstance(own, keras.layers.InputLayer)}
+    row = find_backbone(backbone)
+    network = _headless(keras, row, weights, size or (row.size, row.size))
+    return network, layers_by_name(network)
 
 
 def native_size(model: Any) -> tuple[int, int] | None:
