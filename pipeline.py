@@ -205,6 +205,7 @@ def load(
     """
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
+    from classify.tuned_classifier import TunedClassifier
     from featurize import read_only
     from featurize.reopen import reopen
 
@@ -213,6 +214,8 @@ def load(
         recorded = saved.record["cache_dir"]
         cache_dir = recorded if os.path.isdir(os.path.join(recorded, saved.spec.folder)) else DEFAULT_CACHE
     resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine, isolate)
+    if resolved.spec.pooling == "none":
+        return TunedClassifier(saved, resolved, cache_dir)
     return Classifier(saved, read_only.open_extractor(resolved, cache_dir))
 
 

@@ -95,6 +95,17 @@ class Extraction:
         self.digests[position] = None
         self.reasons[position] = reason
 
+    def take(self, places: np.ndarray, part: "Extraction") -> None:
+        """Note what became of the images at `places` (m,), those of `part`, and what that has cost."""
+        for number, place in enumerate(places.tolist()):
+            self.digests[place] = part.digests[number]
+            if number in part.reasons:
+                self.reasons[place] = part.reasons[number]
+        self.new[places] = part.new
+        self.forward_passes += part.forward_passes
+        self.seconds += part.seconds
+        self.startup_seconds += part.startup_seconds
+
     def add_cost_of(self, earlier: "Extraction") -> None:
         """Count what an earlier attempt at the same images has computed and cost."""
         self.new |= earlier.new

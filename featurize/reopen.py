@@ -12,7 +12,8 @@ from featurize.decode import DECODER
 from featurize.resolve import Resolved, identity, parse_size
 from featurize.weights import Weights, locate
 
-HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS}  # what this version computes
+# What this version computes.
+HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}
 
 
 def reopen(

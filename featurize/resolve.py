@@ -10,6 +10,7 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from cache.digests import DigestTable
 from cache.errors import UserError
@@ -18,6 +19,9 @@ from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER, RESIZES
 from featurize.options import DEFAULT_BACKBONE, ENGINES
 from featurize.weights import Weights, locate, random_identity
+
+if TYPE_CHECKING:
+    from featurize.tuned import Tuned
 
 # What zipfile and json raise for a file that is none.
 NO_CONFIG = (
@@ -32,13 +36,15 @@ LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, 
 class Resolved:
     """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES.
 
-    `isolate`: pictures are decoded in processes of their own; the network is the same.
+    `isolate`: pictures are decoded in processes of their own; the network is the same. `tuned`: what the spec
+    names by its digest, see `featurize.tuned`.
     """
 
     spec: FeatureSpec
     weights: Weights
     engine: str = "auto"
     isolate: bool = field(default=False, compare=False)
+    tuned: "Tuned | None" = field(default=None, compare=False)
 
     @property
     def network(self) -> str:

@@ -58,5 +58,5 @@ def set_weights_vector(tail: Any, vector: np.ndarray) -> None:
     sizes = [int(np.prod(variable.shape)) for variable in tail.weights]
     if vector.shape != (sum(sizes),):
         raise ValueError(f"a vector of shape {vector.shape}, the tail has {sum(sizes)} weights")
-    parts = np.split(vector, np.cumsum(sizes)[:-1])
+    parts = np.split(vector, np.cumsum(sizes))[:-1]
     tail.set_weights([part.reshape(v.shape) for part, v in zip(parts, tail.weights, strict=True)])
