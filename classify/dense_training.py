@@ -17,7 +17,7 @@ from cache.stored_rows import Rows
 from classify.base import Labels
 from classify.numerics import Floats, Layers
 from classify.streaming import chunks, in_memory
-from classify.views import as_rows
+from classify.pictures import as_rows
 from featurize.quiet import import_keras
 
 log = logging.getLogger("bottleneck")
