@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 DEFAULT_BACKBONE = "mobilenet_v2"
+DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
 
 
@@ -19,3 +20,5 @@ class SpecOptions(TypedDict, total=False):
     precision: str
     engine: str
     isolate: bool
+    views: int
+    recipe: str

@@ -11,7 +11,8 @@ from PIL import Image
 from cache.errors import UserError
 from cache.spec import content_digest
 from featurize.decode import decode
-from featurize.views import _box, _chances, render, views_of
+from featurize.recipes import views_of
+from featurize.views import CROPS, _box, _chances, render
 
 chances = st.floats(0, 1, exclude_max=True)
 sides = st.integers(1, 5000)
@@ -57,7 +58,7 @@ def test_an_unknown_view_is_refused(view: str) -> None:
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown view"):
+    with pytest.raises(UserError, match="recipe 'flips'"):
         views_of("flips", 2)
 
 
@@ -71,7 +72,7 @@ def test_a_view_knows_no_resize_without_antialiasing() -> None:
 def test_a_crop_lies_within_the_picture_and_is_large_enough(
     width: int, height: int, area: float, stretch: float, x: float, y: float
 ) -> None:
-    left, upper, right, lower = _box((width, height), area, stretch, x, y)
+    left, upper, right, lower = _box((width, height), *CROPS, area, stretch, x, y)
     assert 0 <= left < right <= width * 1.000001
     assert 0 <= upper < lower <= height * 1.000001
     assert (right - left) * (lower - upper) >= 0.2 * width * height
@@ -80,6 +81,6 @@ def test_a_crop_lies_within_the_picture_and_is_large_enough(
 def test_a_crop_shows_pixels_of_the_picture() -> None:
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
     for number in range(1, 40):
-        shown = np.asarray(render(grey, f"crops-{number}", content_digest(b"x"), (16, 16), Image.Resampling.BILINEAR))
+        shown = render(grey, [f"crops-{number}"], content_digest(b"x"), (16, 16), "antialias")[0]
         assert shown.std(axis=(0, 1)).max() == 0  # an even picture stays even
         assert 85 <= shown.mean() <= 170
