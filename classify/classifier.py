@@ -64,7 +64,7 @@ class Classifier:
             log.warning("no prediction for %s: %s", failure.path, failure.reason)
         result = np.full((len(sources), len(self.classes_)), np.nan)
         if len(rows):
-            self.saved.check_width(rows.shape[1])
+            self.saved.check_width(rows.shape[-1])
             result[extraction.succeeded] = self.saved.predictor.predict_proba(rows)
         return extraction, result
 

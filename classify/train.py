@@ -33,6 +33,8 @@ class Dataset:
     parts: np.ndarray
     digests: np.ndarray
     paths: list[str]
+    views: int = 1
+    predict_views: int = 1
 
     @property
     def has_own_split(self) -> bool:
