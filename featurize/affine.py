@@ -86,8 +86,8 @@ def warp(pixels: np.ndarray, drawn: Drawn, size: tuple[int, int], finer: int, fi
 def _about_centre(drawn: Drawn, size: tuple[int, int]) -> np.ndarray:
     """From (column, row, 1) in a rendering to (column, row, 1) in the picture, both of `size`: (3, 3).
 
-    The matrices of `keras.src.legacy.preprocessing.image.apply_affine_transform`, in its order. Widths are across
-    here, as Keras documents it; there the two shifts are exchanged.
+    The matrices of `keras.src.legacy.preprocessing.image.apply_affine_transform`, in its order, and with what it mixes
+    up as it is documented: there the two shifts are exchanged, and width and height in the centre.
     """
     height, width = size
     theta, shear = np.deg2rad(drawn.theta), np.deg2rad(drawn.shear)

@@ -9,7 +9,7 @@ from featurize.images import Failure
 
 
 def report_of(extractor: Extractor, extraction: Extraction, failures: list[Failure], started: float) -> dict[str, Any]:
-    """What became of images, as JSON types. `failures`: of those that were not even looked at; `started`: seconds before."""
+    """What became of images, as JSON types. `failures`: of those never looked at; `started`: seconds before."""
     everything = [*failures, *extraction.failures]
     images = len(extraction.digests) + len(failures)
     return {
