@@ -30,8 +30,9 @@ def open_table(cache_dir: str) -> DigestTable:
 def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
     """The extractor of a spec; a `ReadOnlyExtractor` where the cache cannot be written."""
     extractor = Extractor(resolved, cache_dir, shard_rows)
-    folder = extractor.store.folder
-    places = [cache_dir, folder, *(os.path.join(folder, f"{name}.lock") for name in (".run", ".commit"))]
+    folders = [store.folder for store in extractor.stores]
+    locks = [os.path.join(folder, f"{name}.lock") for folder in folders for name in (".run", ".commit")]
+    places = [cache_dir, *folders, *locks]
     return extractor if all(map(can_be_written, places)) else ReadOnlyExtractor(resolved, cache_dir, shard_rows)
 
 
