@@ -108,7 +108,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
             if not allowed.test(value):
                 raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
 
-    def _encoded(self, y: NDArray[Any]) -> Labels:
+    def _encoded(self, y: Any) -> Labels:
         """Set `classes_`, and tell the labels y (n,) as their numbers. Raises UserError for fewer than two classes."""
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
