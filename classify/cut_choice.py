@@ -1,7 +1,6 @@
 """Choose where to cut a backbone for fine-tuning: by the disk and memory that its maps take, and by a short trial."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from cache.errors import UserError
 from classify.finetune import FineTuneHead
 from classify.split import holdout
 from featurize.cuts import Cut, candidate_cuts
-from featurize.disk import existing_folder, readable
+from featurize.disk import free_bytes, readable
 from featurize.hashing import Progress
 from featurize.read_only import open_extractor
 from featurize.resolve import Resolved
@@ -36,13 +35,12 @@ def choose_cut(
 ) -> str:
     """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
 
-    Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, scored
-    by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are not
-    computed again. Raises UserError where no cut fits.
+    Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, and
+    scored by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are
+    not computed again. Raises UserError where no cut fits.
     """
     views = len(resolved.views)
-    free_disk = shutil.disk_usage(existing_folder(cache_dir)).free
-    most = min(DISK * free_disk, MEMORY * featurize.memory.free_memory()) / (views * len(pictures))
+    most = min(DISK * free_bytes(cache_dir), MEMORY * featurize.memory.free_memory()) / (views * len(pictures))
     cuts = candidate_cuts(resolved, most)
     if not cuts:
         raise UserError(

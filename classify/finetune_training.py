@@ -6,8 +6,11 @@ An epoch shows every picture once, in one of its views. The loop is our own: `Mo
 copies all maps, and it shuffles with TensorFlow's global seed.
 """
 
+import importlib.util
 import logging
+import os
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -176,10 +179,17 @@ def _schedule(progress: float) -> float:
 
 
 def _writer(folder: str | None) -> Callable[[int, History], None]:
-    """What writes the last values of a history for TensorBoard; nothing where there is no folder."""
+    """What writes the last values of a history for TensorBoard, to a new folder in `folder`; nothing without one.
+
+    Raises UserError where TensorBoard is not installed.
+    """
+    if folder is None:
+        return _unwritten
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UserError(f"tensorboard={folder!r}: TensorBoard is not installed: pip install tensorboard")
     import tensorflow as tf
 
-    events = tf.summary.create_file_writer(folder) if folder else tf.summary.create_noop_writer()
+    events = tf.summary.create_file_writer(os.path.join(folder, time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:4]))
 
     def write(epoch: int, history: History) -> None:
         with events.as_default(step=epoch):
@@ -188,3 +198,7 @@ def _writer(folder: str | None) -> Callable[[int, History], None]:
         events.flush()
 
     return write
+
+
+def _unwritten(epoch: int, history: History) -> None:
+    pass
