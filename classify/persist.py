@@ -197,6 +197,8 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
+    if isinstance(predictor, TunedHead) and FeatureSpec.from_json(record["spec"]).pooling != "none":
+        raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
     return Saved(model, predictor, record, trained_on, unpickle)
 
 

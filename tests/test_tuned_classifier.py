@@ -307,5 +307,13 @@ def test_a_head_of_rows_under_a_spec_of_maps_is_refused(trained: Trained, tmp_pa
         pipeline.load(str(tmp_path / "rows.joblib"))
 
 
+def test_a_head_of_maps_under_a_spec_of_rows_is_refused(trained: Trained, tmp_path: Path) -> None:
+    head, extractor, paths = trained
+    rows = pipeline.open_extractor(extractor.cache_dir, **(CUT | {"pooling": "avg"}))
+    save_model(str(tmp_path / "maps.joblib"), head, rows, paths)
+    with pytest.raises(UserError, match="takes maps, those of its spec are rows"):
+        pipeline.load(str(tmp_path / "maps.joblib"))
+
+
 def test_a_picture_of_nothing_like_the_classes_has_probabilities(model: str) -> None:
     assert np.allclose(opened(model).predict_proba(str(BUNDLED / "coffee.png")).sum(), 1)
