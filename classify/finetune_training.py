@@ -7,6 +7,7 @@ copies all maps, and it shuffles with TensorFlow's global seed.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,6 @@ class Plan:
     epochs: int
     batch_size: int
     patience: int
-    mixup: float
     batch_norm: bool
     verbose: int
     tensorboard: str | None
@@ -78,20 +78,21 @@ def train_tail(
     step, losses = _compiled(tail, planes, plan)
     count = len(training.labels)
     batches = -(-count // plan.batch_size)
-    names = ["loss", "accuracy"] + (["val_loss", "val_accuracy"] if len(held_out.labels) else [])
+    names = ["seconds", "loss", "accuracy"] + (["val_loss", "val_accuracy"] if len(held_out.labels) else [])
     history: History = {name: [] for name in names}
     write = _writer(plan.tensorboard)
     variables = [*tail.weights, *planes]
     best_epoch, best_weights = 0, [variable.numpy() for variable in variables]
     best_loss = _watch(losses, held_out)[0] if len(held_out.labels) else np.inf
     for epoch in range(1, plan.epochs + 1):
+        start = time.perf_counter()
         total = np.zeros(2)
         order = random.permutation(count)
         for batch in range(batches):
             chosen = order[batch * count // batches : (batch + 1) * count // batches]
             rate = plan.learning_rate * _schedule(((epoch - 1) * batches + batch + 1) / (plan.epochs * batches))
-            total += step(*_batch(training, chosen, plan.mixup, planes[1].shape[0], random), np.float32(rate)).numpy()
-        measured = (total / count).tolist()
+            total += step(*_batch(training, chosen, random), np.float32(rate)).numpy()
+        measured = [time.perf_counter() - start, *(total / count)]
         if len(held_out.labels):
             measured += _watch(losses, held_out)
         for values, value in zip(history.values(), measured, strict=True):
@@ -128,14 +129,14 @@ def _compiled(tail: Any, planes: Any, plan: Plan) -> tuple[Callable[..., Any], C
         return tf.math.l2_normalize(features, axis=1) @ planes[0] + planes[1]
 
     @tf.function(reduce_retracing=True)
-    def step(maps: Any, targets: Any, weights: Any, rate: Any) -> Any:
+    def step(maps: Any, labels: Any, weights: Any, rate: Any) -> Any:
         optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
             found = decisions(maps, plan.batch_norm)
-            each = weights * tf.nn.softmax_cross_entropy_with_logits(targets, found)
+            each = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, found)
             loss = tf.reduce_mean(each)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        right = tf.cast(tf.argmax(found, axis=1) == tf.argmax(targets, axis=1), tf.float32)
+        right = tf.cast(tf.argmax(found, axis=1, output_type=labels.dtype) == labels, tf.float32)
         return tf.stack([tf.reduce_sum(each), tf.reduce_sum(right)])
 
     @tf.function(reduce_retracing=True)
@@ -146,23 +147,11 @@ def _compiled(tail: Any, planes: Any, plan: Plan) -> tuple[Callable[..., Any], C
 
 
 def _batch(
-    pictures: Pictures, chosen: np.ndarray, mixup: float, classes: int, random: np.random.RandomState
+    pictures: Pictures, chosen: np.ndarray, random: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(maps (m, h, w, c), targets (m, k), weights (m,)) of the pictures `chosen`, each in one of its views.
-
-    `mixup` > 0: each is blended with another of the batch, in shares drawn from a beta distribution: Zhang et al.,
-    "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
-    """
-    maps = pictures.maps[chosen, random.randint(pictures.maps.shape[1], size=len(chosen))]
-    targets = np.eye(classes, dtype=np.float32)[pictures.labels[chosen]]
-    weights = pictures.weights[chosen].astype(np.float32)
-    if mixup > 0:
-        share = np.float32(max(part := random.beta(mixup, mixup), 1 - part))
-        other = random.permutation(len(chosen))
-        maps = share * maps.astype(np.float32) + (1 - share) * maps[other].astype(np.float32)
-        targets = share * targets + (1 - share) * targets[other]
-        weights = share * weights + (1 - share) * weights[other]
-    return maps, targets, weights
+    """(maps (m, h, w, c), labels (m,), weights (m,)) of the pictures `chosen`, each in one of its views."""
+    views = random.randint(pictures.maps.shape[1], size=len(chosen))
+    return pictures.maps[chosen, views], pictures.labels[chosen], pictures.weights[chosen].astype(np.float32)
 
 
 def _watch(probabilities: Callable[..., Any], held_out: Pictures) -> list[float]:

@@ -11,6 +11,7 @@ from classify.beyond_memory import features_for
 from classify.classifier import Classifier
 from classify.persist import Saved
 from classify.tuned import TunedHead
+from featurize.extract import Extractor
 from featurize.extraction import Digests, Extraction
 from featurize.hashing import digest_sources
 from featurize.read_only import open_extractor
@@ -57,8 +58,13 @@ class TunedClassifier(Classifier):
         known = digests.known
         keys = digests.keys(known)
         mask = np.zeros(len(sources), bool)
-        mask[known] = self.extractor.store.contains(keys) & ~self.whole.store.contains(keys)
+        mask[known] = _have_rows(self.extractor, keys) & ~_have_rows(self.whole, keys)
         return mask
+
+
+def _have_rows(extractor: Extractor, keys: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the pictures with `keys` (n, 32) whose views all have a row."""
+    return np.logical_and.reduce([store.contains(keys) for store in extractor.stores])
 
 
 def _tuned_head(saved: Saved) -> TunedHead:

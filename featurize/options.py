@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 DEFAULT_BACKBONE = "mobilenet_v2"
+DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
 
 
@@ -20,3 +21,5 @@ class SpecOptions(TypedDict, total=False):
     stored: str
     engine: str
     isolate: bool
+    views: int
+    recipe: str
