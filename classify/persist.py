@@ -204,9 +204,9 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
 
 def _plain_arrays(estimator: Any, trained_on: np.ndarray, about: dict[str, Any]) -> memoryview | None:
     """The estimator's array form as an npz file; None where it has no such form."""
-    from classify.base import FeatureHead
+    from classify.base import Head
 
-    head = estimator.arrays() if isinstance(estimator, FeatureHead) else None
+    head = estimator.arrays() if isinstance(estimator, Head) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
