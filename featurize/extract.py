@@ -122,7 +122,7 @@ class Extractor:
             except DamagedShardError as error:
                 store.set_aside(error)
                 raise
-            if len(self.stores) == 1:
+            if len(self.stores) == 1 or not len(keys):
                 return found
             if not view:
                 rows = np.empty((len(keys), len(self.stores), *found.shape[1:]), found.dtype)
