@@ -36,12 +36,14 @@ class ArrayHead:
     def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:
         """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`.
 
-        Raises ValueError for rows that are no (n, d) finite numbers.
+        For pictures X (n, M, d), the mean of the probabilities of their M views. Raises ValueError for rows that are no
+        finite numbers or not d.
         """
         if isinstance(X, StoredRows):
             return X.apply(self.predict_proba)
         rows = np.asarray(X, np.float32)
-        if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.n_features_in_ or not np.isfinite(rows).all():
+        fitting = rows.ndim in (2, 3) and rows.size and rows.shape[-1] == self.n_features_in_
+        if not fitting or not np.isfinite(rows).all():
             raise ValueError(f"give rows (n, {self.n_features_in_}) of finite numbers; these are {rows.shape}")
         return in_blocks(
             rows,
@@ -50,7 +52,7 @@ class ArrayHead:
         )
 
     def predict(self, X: ArrayLike | StoredRows) -> NDArray[Any]:
-        """The most probable class (n,) of each row of X (n, d)."""
+        """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def of_normalized(self, rows: Floats) -> Floats:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from cache.errors import UserError
 from cache.stored_rows import Rows, StoredRows
@@ -90,10 +90,11 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     normalize: str
 
     @abstractmethod
-    def _fit(self, rows: Floats, labels: Labels) -> None:
-        """Learn from normalised rows (n, d) float32 and labels (n,) that count the classes from 0.
+    def _fit(self, pictures: Floats, labels: Labels) -> None:
+        """Learn from normalised rows (n, d) or (n, K, d) float32 and labels (n,) that count the classes from 0.
 
-        A head that streams (`HEADS` says which do) takes `StoredRows` as well.
+        Every picture counts once, however many views it has. A head that streams (`HEADS` says which do) takes
+        `StoredRows` as well.
         """
 
     @abstractmethod
@@ -103,14 +104,18 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     def fit(self, X: ArrayLike | StoredRows, y: ArrayLike) -> Self:
         """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
 
-        X may be stored rows where the head streams. Raises UserError for an invalid parameter, fewer than two classes,
-        or a weight for an unknown class.
+        X may be an array (n, K, d), K views of each picture, which counts once: all views alike, it is the fit on one.
+        X may be stored rows (n, d) where the head streams. Raises UserError for an invalid parameter, fewer than two
+        classes, or a weight for an unknown class.
         """
         self.check_parameters()
         rows: Rows
         if isinstance(X, StoredRows):  # finite: others are not stored
             rows, y = X, column_or_1d(y)
             self.n_features_in_ = rows.shape[1]
+        elif getattr(X, "ndim", 2) == 3:
+            rows, y = self._checked_views(X, reset=True), column_or_1d(y, warn=True)
+            check_consistent_length(rows, y)
         else:
             rows, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
@@ -125,15 +130,21 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         return self
 
     def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:
-        """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`."""
+        """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`.
+
+        For pictures X (n, M, d), the mean of the probabilities of their M views.
+        """
         check_is_fitted(self)
         if isinstance(X, StoredRows):
             return X.apply(self.predict_proba)
-        rows = validate_data(self, X, reset=False, dtype=np.float32)
+        if getattr(X, "ndim", 2) == 3:
+            rows = self._checked_views(X, reset=False)
+        else:
+            rows = validate_data(self, X, reset=False, dtype=np.float32)
         return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
 
     def predict(self, X: ArrayLike | StoredRows) -> NDArray[Any]:
-        """The most probable class (n,) of each row of X (n, d)."""
+        """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
@@ -152,8 +163,14 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         """The most numbers that predicting one row holds at once."""
         return int(self.n_features_in_)
 
+    def _checked_views(self, X: ArrayLike, *, reset: bool) -> Floats:
+        """X (n, K, d) as finite float32; `reset` as in scikit-learn's `validate_data`, which knows no third axis."""
+        pictures = np.asarray(X)
+        rows = pictures.reshape(math.prod(pictures.shape[:2]), pictures.shape[2])
+        return validate_data(self, rows, reset=reset, dtype=np.float32).reshape(pictures.shape)
+
     def _learn_scale(self, rows: Floats | StoredRows) -> None:
-        """Set `mean_` and `scale_` to those of rows (n, d), or to None."""
+        """Set `mean_` and `scale_` to those of rows (..., d), or to None."""
         self.mean_: Floats | None = None
         self.scale_: Floats | None = None
         if self.normalize == "standard":
@@ -168,7 +185,7 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
         return ArrayHead(self.classes_, layers, temperature, self.normalize, self.mean_, self.scale_, cosine)
 
     def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
-        """One weight a row (n,), their mean 1."""
+        """One weight a picture (n,), their mean 1."""
         if isinstance(class_weight, dict):
             unknown = [name for name in class_weight if name not in self.classes_]
             if unknown:

@@ -16,18 +16,20 @@ from sklearn.model_selection import StratifiedKFold
 from cache.errors import UserError
 from classify.base import Labels, Seed
 from classify.numerics import Floats, by_class
+from classify.views import as_pictures
 
-# Fits the head on the rows numbered by the first argument, and decides about those numbered by the second.
+# Fits the head on the pictures numbered by the first argument, and decides about the views of those numbered by the
+# second: (m * K, outputs), those of a picture side by side.
 Decide = Callable[[np.ndarray, np.ndarray], Floats]
 
 INNER_FOLDS = 5
 
 
 def out_of_fold_temperature(decide: Decide, labels: Labels, weights: Floats, seed: Seed) -> float:
-    """The temperature of a head, from decisions about rows that it was not fitted on; labels and weights are (n,).
+    """The temperature of a head, from decisions about pictures that it was not fitted on; labels and weights are (n,).
 
-    Uses 5 stratified folds, fewer where the smallest class has fewer pictures. Raises UserError for a class with
-    one picture.
+    A picture's decisions are the means of those about its views. Uses 5 stratified folds, fewer where the smallest
+    class has fewer pictures. Raises UserError for a class with one picture.
     """
     smallest = np.bincount(labels).min()
     if smallest < 2:
@@ -38,7 +40,7 @@ def out_of_fold_temperature(decide: Decide, labels: Labels, weights: Floats, see
     splitter = StratifiedKFold(min(INNER_FOLDS, smallest), shuffle=True, random_state=seed)
     decisions = np.empty((len(labels), labels.max() + 1))
     for train, held_out in splitter.split(labels, labels):
-        decisions[held_out] = by_class(decide(train, held_out))
+        decisions[held_out] = by_class(as_pictures(decide(train, held_out), len(held_out)).mean(axis=1))
     return fit_temperature(decisions, labels, weights)
 
 

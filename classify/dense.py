@@ -38,6 +38,9 @@ class DenseClassifier(LayeredHead):
     class_weight: `balanced` or {class: weight}. random_state: with a number or a RandomState, two fits on one machine
     give the same weights; None draws new ones each time. No global generator is touched. verbose: 1 logs each epoch.
 
+    An epoch shows each picture once, the next one of its K views: K epochs show them all. What is held out is decided
+    by the mean of the views' logits.
+
     Rows that stay on the disk are read once for their size, once for those held out (no more than are read at once),
     and then once an epoch; once more before all that with `normalize="standard"`.
 
@@ -91,7 +94,7 @@ class DenseClassifier(LayeredHead):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, rows: Rows, labels: Labels) -> None:
+    def _fit(self, pictures: Rows, labels: Labels) -> None:
         # Only training needs Keras.
         from classify.dense_training import Plan, build_network, plain_layers, train_network
 
@@ -110,15 +113,15 @@ class DenseClassifier(LayeredHead):
         )
         # Adam's steps are of one size whatever the inputs are, so these are brought to a root mean square of 1; the
         # one number is then folded into the first layer.
-        size = float(np.sqrt(mean_square(rows))) or 1.0
+        size = float(np.sqrt(mean_square(pictures))) or 1.0
         weights = self._row_weights(self.class_weight, labels)
         fraction = self.validation_fraction
-        if isinstance(rows, StoredRows):  # what is held out is held in memory
-            fraction = min(fraction, rows.rows_at_once / len(rows))
+        if isinstance(pictures, StoredRows):  # what is held out is held in memory
+            fraction = min(fraction, pictures.rows_at_once / len(pictures))
         held_out = _held_out(labels, fraction, random)
-        network = build_network(plan, rows.shape[1], random)
+        network = build_network(plan, pictures.shape[-1], random)
         self.history_, self.best_epoch_ = train_network(
-            network, plan, mapped(rows, lambda block: block / np.float32(size)), labels, weights, held_out, random
+            network, plan, mapped(pictures, lambda block: block / np.float32(size)), labels, weights, held_out, random
         )
         self.n_iter_ = len(self.history_["loss"])
         layers = plain_layers(network)
@@ -131,7 +134,7 @@ class DenseClassifier(LayeredHead):
 
 
 def _held_out(labels: Labels, fraction: float, random: np.random.RandomState) -> np.ndarray:
-    """Mask (n,) of the validation rows: a share of each class, rounded, that leaves at least one row to train on."""
+    """Mask (n,) of the validation pictures: a share of each class, rounded, that leaves at least one to train on."""
     mask = np.zeros(len(labels), bool)
     for label in range(labels.max() + 1):
         members = random.permutation(np.flatnonzero(labels == label))

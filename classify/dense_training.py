@@ -17,12 +17,13 @@ from cache.stored_rows import Rows
 from classify.base import Labels
 from classify.numerics import Floats, Layers
 from classify.streaming import chunks, in_memory
+from classify.views import as_rows
 from featurize.quiet import import_keras
 
 log = logging.getLogger("bottleneck")
 
 History = dict[str, list[float]]
-Batch = tuple[Any, Any, Any]  # tensors: rows (m, d) float32, labels (m,) int32, weights (m,) float32
+Batch = tuple[Any, Any, Any]  # tensors: rows (m * K, d) float32 of m pictures, labels (m,) int32, weights (m,) float32
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def build_network(plan: Plan, features: int, random: np.random.RandomState) -> A
 def train_network(
     network: Any,
     plan: Plan,
-    rows: Rows,
+    pictures: Rows,
     labels: Labels,
     weights: Floats,
     held_out: np.ndarray,
@@ -74,20 +75,21 @@ def train_network(
 ) -> tuple[History, int]:
     """Fit `network` in place with Adam on cross-entropy; returns the history and the number of the best epoch from 1.
 
-    rows (n, d) float32, labels (n,), weights (n,), held_out (n,) bool. Where anything is held out, training stops
-    after `plan.patience` epochs without a lower loss on it, and the weights of the best epoch come back; otherwise
-    all epochs are run. The weights of rows count in every loss, not in accuracy. Of stored rows those held out are
-    in memory, and of the others a chunk at a time. Raises UserError where the loss grows beyond all bounds.
+    pictures (n, d) or (n, K, d) float32, labels (n,), weights (n,), held_out (n,) bool. An epoch shows one view of each
+    picture; those held out are decided by the mean of the logits of their views. Where anything is held out, training
+    stops after `plan.patience` epochs without a lower loss on it, and the weights of the best epoch come back;
+    otherwise all epochs are run. The weights of pictures count in every loss, not in accuracy. Of stored rows those
+    held out are in memory, and of the others a chunk at a time. Raises UserError where the loss grows without bounds.
     """
     import tensorflow as tf
 
-    run_chunk, validate = _compiled(network, plan, rows.shape[1])
+    run_chunk, validate = _compiled(network, plan, pictures.shape[-1])
     trained = np.flatnonzero(~held_out)
-    training = rows[trained]
+    training = pictures[trained]
 
     def on_device(block: Floats, chosen: np.ndarray) -> Batch:
         return (
-            tf.constant(block, tf.float32),
+            tf.constant(as_rows(block), tf.float32),
             tf.constant(labels[chosen], tf.int32),
             tf.constant(weights[chosen], tf.float32),
         )
@@ -97,26 +99,29 @@ def train_network(
             yield on_device(block, trained[members])
 
     # An array is one chunk, and stays where it is.
-    resident = list(training_chunks()) if isinstance(rows, np.ndarray) else None
+    resident = list(training_chunks()) if isinstance(pictures, np.ndarray) else None
 
-    def run_epoch() -> np.ndarray:
+    def run_epoch(epoch: int) -> np.ndarray:
         total = np.zeros(2)
         for chunk in resident or training_chunks():
             count = len(chunk[1])
+            views = len(chunk[0]) // count
+            order = random.permutation(count)
+            shown = order * views + (order + epoch) % views
             # Batches of equal size, within one: a last batch of a single row would throw batch normalisation off.
             batches = -(-count // plan.batch_size)
             edges = tf.constant(np.arange(batches + 1) * count // batches, tf.int32)
-            total += run_chunk(chunk, tf.constant(random.permutation(count), tf.int32), edges).numpy()
+            total += run_chunk(chunk, tf.constant(order, tf.int32), tf.constant(shown, tf.int32), edges).numpy()
         return total / len(trained)
 
     history: History = {"loss": [], "accuracy": []}
     validation = None
     if held_out.any():
-        validation = on_device(in_memory(rows[held_out]), held_out)
+        validation = on_device(in_memory(pictures[held_out]), held_out)
         history |= {"val_loss": [], "val_accuracy": []}
     best_epoch, best_loss, best_weights = 0, np.inf, None
     for epoch in range(1, plan.epochs + 1):
-        measured = run_epoch().tolist()
+        measured = run_epoch(epoch).tolist()
         if validation is not None:
             measured += validate(*validation).numpy().tolist()
         for values, value in zip(history.values(), measured, strict=True):
@@ -138,10 +143,10 @@ def train_network(
 
 
 def _compiled(network: Any, plan: Plan, features: int) -> tuple[Any, Any]:
-    """Two functions of rows (m, features), labels and weights that are on the device: train on them, validate on them.
+    """Two functions of a `Batch` on the device, its rows (m * K, features): train on it, validate on it.
 
-    Training takes an order and the edges of the batches in it as well, and gives the sums of loss and right answers;
-    validating gives their means.
+    Training takes an order of the pictures (m,), the row that is shown of each (m,) and the edges of the batches as
+    well, and gives the sums of loss and right answers; validating gives their means.
     """
     keras = import_keras()
     import tensorflow as tf
@@ -158,12 +163,14 @@ def _compiled(network: Any, plan: Plan, features: int) -> tuple[Any, Any]:
         return tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32)
 
     # One function for all batches of a chunk: tracing it is the greater part of a small fit.
-    @tf.function(input_signature=(batch, numbers, numbers))
-    def run_chunk(chunk: Any, order: Any, edges: Any) -> Any:
+    @tf.function(input_signature=(batch, numbers, numbers, numbers))
+    def run_chunk(chunk: Any, order: Any, shown: Any, edges: Any) -> Any:
+        rows, labels_of, weights_of = chunk
         total = tf.zeros(2)
         for i in tf.range(tf.shape(edges)[0] - 1):
             chosen = order[edges[i] : edges[i + 1]]
-            inputs, labels, weights = (tf.gather(part, chosen) for part in chunk)
+            inputs = tf.gather(rows, shown[edges[i] : edges[i + 1]])
+            labels, weights = tf.gather(labels_of, chosen), tf.gather(weights_of, chosen)
             with tf.GradientTape() as tape:
                 logits = network(inputs, training=True)
                 each = losses(logits, labels, weights)
@@ -176,6 +183,7 @@ def _compiled(network: Any, plan: Plan, features: int) -> tuple[Any, Any]:
     @tf.function(input_signature=batch)
     def validate(inputs: Any, labels: Any, weights: Any) -> Any:
         logits = network(inputs, training=False)
+        logits = tf.reduce_mean(tf.reshape(logits, (tf.size(labels), -1, plan.classes)), axis=1)
         return tf.stack([tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))])
 
     return run_chunk, validate

@@ -67,5 +67,5 @@ def _of_training_pictures(saved: Saved, store: FeatureStore, data: Dataset, rows
     trained = StoredRows(store, known, featurize.memory.free_memory())
     # The labels of these pictures are not recorded: the model says them as it learnt them.
     labels = np.concatenate([saved.predictor.predict(trained), data.labels[rows]])
-    groups = copy_groups(np.concatenate([known, data.digests[rows]]), labels, trained, data.features[rows])
+    groups = copy_groups(np.concatenate([known, data.digests[rows]]), labels, trained, data.originals(rows))
     return np.isin(groups[len(known) :], groups[: len(known)])

@@ -57,8 +57,8 @@ class LogRegHead(DescentHead, LayeredHead):
         self.tol = tol
         self.normalize = normalize
 
-    def _fit(self, rows: Floats, labels: Labels) -> None:
-        _, _, fit = self._fit_planes(rows, labels)
+    def _fit(self, pictures: Floats, labels: Labels) -> None:
+        _, _, fit = self._fit_planes(pictures, labels)
         self.n_iter_ = fit.n_iter
         if len(self.intercept_) > 1:  # only their differences count, and nothing else holds them
             self.intercept_ = self.intercept_ - self.intercept_.mean()
@@ -68,6 +68,9 @@ class LogRegHead(DescentHead, LayeredHead):
 
     def _loss(self, labels: Labels, weights: Floats) -> Loss:
         return SoftmaxLoss(labels, weights)
+
+    def _held_out_temperature(self, decided: Floats, labels: Labels) -> float:  # noqa: ARG002
+        return 1.0
 
     def arrays(self) -> ArrayHead:
         return self._array_head([(self.coef_.T, self.intercept_)])
@@ -100,8 +103,8 @@ class RidgeHead(PathHead, LayeredHead):
         self.normalize = normalize
         self.random_state = random_state
 
-    def _fit(self, rows: Floats, labels: Labels) -> None:
-        points, weights, fit = self._fit_planes(rows, labels)
+    def _fit(self, pictures: Floats, labels: Labels) -> None:
+        points, weights, fit = self._fit_planes(pictures, labels)
         self.temperature_ = self._temperature(points, labels, weights, fit, self.random_state)
 
     def _coordinates(self, rows: Floats) -> Coordinates:

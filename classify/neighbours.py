@@ -21,6 +21,7 @@ from classify.base import (
 )
 from classify.calibrated import fit_temperature
 from classify.numerics import Floats, unit_rows
+from classify.views import by_row
 
 log = logging.getLogger("bottleneck")
 
@@ -32,10 +33,12 @@ PRIOR_VOTES = 0.5
 class KNNHead(FeatureHead):
     """The nearest training pictures, by cosine, vote; a nearer one has more weight.
 
-    n_neighbors: how many vote; where there are fewer training pictures all of them do, with a warning.
+    n_neighbors: how many vote; where there are fewer training pictures all of them do, with a warning. Of pictures with
+    K views the nearest K * n_neighbors views vote, each with 1 / K of a vote.
     temperature: a vote weighs exp(cosine / temperature), as in Wu et al., "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination", CVPR 2018; None gives equal votes. class_weight multiplies votes.
-    Fitted: `rows_` (n, d) float32, `labels_` (n,), `votes_` (n,), `prior_` (k,), `n_neighbors_`.
+    Fitted: `rows_` (n, d) float32, `labels_` (n,), `votes_` (n,), n being the number of views, `prior_` (k,), and
+    `n_neighbors_`, how many views vote.
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {
@@ -57,14 +60,13 @@ class KNNHead(FeatureHead):
         self.class_weight = class_weight
         self.normalize = normalize
 
-    def _fit(self, rows: Floats, labels: Labels) -> None:
-        self.rows_ = unit_rows(rows)
-        self.labels_ = labels
-        self.votes_ = self._row_weights(self.class_weight, labels)
-        self.prior_ = np.bincount(labels, weights=self.votes_) / len(labels)
-        self.n_neighbors_ = min(self.n_neighbors, len(rows))
-        if self.n_neighbors_ < self.n_neighbors:
-            log.warning("n_neighbors=%d, but all %d training pictures vote", self.n_neighbors, len(rows))
+    def _fit(self, pictures: Floats, labels: Labels) -> None:
+        votes = self._row_weights(self.class_weight, labels)
+        self.prior_ = np.bincount(labels, weights=votes) / len(labels)
+        self.rows_, self.labels_, self.votes_ = by_row(unit_rows(pictures), labels, votes)
+        self.n_neighbors_ = min(self.n_neighbors, len(labels)) * len(self.rows_) // len(labels)
+        if self.n_neighbors > len(labels):
+            log.warning("n_neighbors=%d, but all %d training pictures vote", self.n_neighbors, len(labels))
 
     def _numbers_per_row(self) -> int:
         return max(self.rows_.shape)
@@ -99,8 +101,10 @@ class CentroidHead(LayeredHead):
         self.temperature = temperature
         self.normalize = normalize
 
-    def _fit(self, rows: Floats, labels: Labels) -> None:
-        rows = unit_rows(rows)
+    def _fit(self, pictures: Floats, labels: Labels) -> None:
+        rows = unit_rows(pictures)
+        if rows.ndim == 3:  # the cosine with their mean is the mean of the views' cosines
+            rows = rows.mean(axis=1)
         sums = np.eye(len(self.classes_))[:, labels] @ rows
         self.centroids_ = unit_rows(sums)
         if self.temperature is not None:

@@ -13,17 +13,20 @@ Layers = list[tuple[Floats, Floats]]  # (kernel (inputs, outputs), bias (outputs
 
 
 def in_blocks(rows: Floats, numbers_per_row: int, predict: Callable[[Floats], Floats]) -> Floats:
-    """`predict` of all rows (n, d), a block of float64 rows at a time.
+    """`predict` of all rows (n, d), a block of float64 rows at a time; for pictures (n, M, d) the means over M views.
 
     In float64 a row's probabilities do not depend on the rows it is computed with, up to the last bits.
     """
+    if rows.ndim == 3:
+        predicted = in_blocks(rows.reshape(-1, rows.shape[2]), numbers_per_row, predict)
+        return predicted.reshape(*rows.shape[:2], -1).mean(axis=1)
     block = max(1, BLOCK // numbers_per_row)
     starts = range(0, len(rows), block)
     return np.concatenate([predict(rows[start : start + block].astype(np.float64)) for start in starts])
 
 
 def normalized(rows: Floats, normalize: str, mean: Floats | None, scale: Floats | None) -> Floats:
-    """Rows (n, d) as a head wants them, in their own precision; mean and scale (d,) are those of `standard`."""
+    """Rows (..., d) as a head wants them, in their own precision; mean and scale (d,) are those of `standard`."""
     if normalize == "l2":
         return unit_rows(rows)
     if mean is not None and scale is not None:
@@ -32,8 +35,8 @@ def normalized(rows: Floats, normalize: str, mean: Floats | None, scale: Floats 
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """Rows (n, d) brought to length 1; rows of zeros stay as they are."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    """Rows (..., d) brought to length 1; rows of zeros stay as they are."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / np.where(length > 0, length, 1)
 
 

@@ -15,12 +15,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from classify.base import ClassWeight, FeatureHead, Labels, Seed
-from classify.calibrated import out_of_fold_temperature
+from classify.calibrated import fit_temperature, out_of_fold_temperature
 from classify.coordinates import Coordinates
 from classify.descent import Descent, Fit
 from classify.losses import Loss
-from classify.numerics import Floats, by_class
+from classify.numerics import Floats, by_class, probabilities
 from classify.split import Split
+from classify.views import as_pictures, as_rows, by_row
 
 
 class PathHead(FeatureHead):
@@ -51,14 +52,14 @@ class PathHead(FeatureHead):
         rows: (n, r), all or some of those of `points`; labels and weights (n,) are theirs.
         """
 
-    def _fit_planes(self, rows: Floats, labels: Labels) -> tuple[Coordinates, Floats, Fit]:
+    def _fit_planes(self, pictures: Floats, labels: Labels) -> tuple[Coordinates, Floats, Fit]:
         """Set `coef_` and `intercept_`; returns what `_temperature` asks for.
 
         Warns with ConvergenceWarning where the solver stopped early.
         """
-        points = self._coordinates(rows)
+        points = self._coordinates(as_rows(pictures))
         weights = self._row_weights(self.class_weight, labels)
-        (fit,) = self._walk(points, points.rows, labels, weights, self._value())
+        (fit,) = self._walk_of(points, as_pictures(points.rows, len(labels)), labels, weights, self._value())
         if not fit.converged:
             warnings.warn(f"stopped after max_iter={fit.n_iter} steps", ConvergenceWarning, stacklevel=2)
         self.coef_, self.intercept_ = points.hyperplanes(fit.planes)
@@ -66,24 +67,50 @@ class PathHead(FeatureHead):
 
     def _temperature(self, points: Coordinates, labels: Labels, weights: Floats, fit: Fit, seed: Seed) -> float:
         """The temperature of planes, from fits on parts of the same points that are looked for from these planes."""
+        pictures = as_pictures(points.rows, len(labels))
 
         def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
-            (inner,) = self._walk(points, points.rows[train], labels[train], weights[train], self._value(), fit.planes)
-            return points.rows[held_out] @ inner.planes
+            part = pictures[train], labels[train], weights[train]
+            (inner,) = self._walk_of(points, *part, self._value(), fit.planes)
+            return as_rows(pictures[held_out]) @ inner.planes
 
         return out_of_fold_temperature(decide, labels, weights, seed)
+
+    def _walk_of(
+        self,
+        points: Coordinates,
+        pictures: Floats,
+        labels: Labels,
+        weights: Floats,
+        values: list[float],
+        start: Floats | None = None,
+    ) -> Iterator[Fit]:
+        """`_walk` on all views of pictures (n, K, r), whose labels and weights are (n,)."""
+        return self._walk(points, *by_row(pictures, labels, weights), values, start)
 
     def _value(self) -> list[float]:
         return [getattr(self, str(self.walked))]
 
-    def path_accuracies(self, X: ArrayLike, y: ArrayLike, values: list[float], splits: Iterable[Split]) -> Floats:
-        """Accuracies (values, splits) of fits on the training rows of each split about its held-out ones.
+    def path_accuracies(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        values: list[float],
+        splits: Iterable[Split],
+        scored: ArrayLike | None = None,
+    ) -> Floats:
+        """Accuracies (values, splits) of fits on the training pictures of each split about its held-out ones.
 
-        What `GridSearchCV` finds, fitting each value of the walked parameter from the one before. `self` stays as
-        it is.
+        X: (n, d) or (n, K, d). scored: (n, d) or (n, M, d), the views by which held-out pictures are decided; by
+        default those of X. What `GridSearchCV` finds, fitting each value of the walked parameter from the one before.
+        `self` stays as it is.
         """
         head = clone(self)
-        rows = np.asarray(X, np.float32)
+        pictures = _of_views(X)
+        fitted, decided = slice(None), slice(None)  # views
+        if scored is not None:
+            fitted, decided = slice(pictures.shape[1]), slice(pictures.shape[1], None)
+            pictures = np.concatenate([pictures, _of_views(scored)], axis=1)
         head.classes_, labels = np.unique(y, return_inverse=True)
         order = np.argsort(values)
         ascending = [values[number] for number in order]
@@ -91,13 +118,37 @@ class PathHead(FeatureHead):
         points = None
         for train, held_out in splits:
             if points is None or self.normalize == "standard":
-                head._learn_scale(rows[train])
-                points = head._coordinates(head._normalized(rows))
+                head._learn_scale(pictures[train][:, fitted])
+                points = head._coordinates(as_rows(head._normalized(pictures)))
+            of_pictures = as_pictures(points.rows, len(labels))
             weights = head._row_weights(self.class_weight, labels[train])
-            fits = head._walk(points, points.rows[train], labels[train], weights, ascending)
-            decided = (by_class(points.rows[held_out] @ fit.planes).argmax(axis=1) for fit in fits)
-            accuracies.append([np.mean(found == labels[held_out]) for found in decided])
+            fits = head._walk_of(points, of_pictures[train][:, fitted], labels[train], weights, ascending)
+            views = of_pictures[held_out][:, decided]
+            decisions = (as_pictures(as_rows(views) @ fit.planes, len(views)) for fit in fits)
+            accuracies.append([head._share_right(found, labels[held_out]) for found in decisions])
         return np.array(accuracies).T[np.argsort(order)]
+
+    def _share_right(self, decided: Floats, labels: Labels) -> float:
+        """The share of held-out pictures that decisions (n, M, outputs) about their views label rightly.
+
+        As predictions do it: by the mean of the views' probabilities.
+        """
+        if decided.shape[1] == 1:  # whatever the temperature
+            found = by_class(decided[:, 0])
+        else:
+            temperature = self._held_out_temperature(decided.mean(axis=1), labels)
+            found = as_pictures(probabilities(as_rows(decided), temperature), len(labels)).mean(axis=1)
+        return float(np.mean(found.argmax(axis=1) == labels))
+
+    def _held_out_temperature(self, decided: Floats, labels: Labels) -> float:
+        """The temperature of decisions (n, outputs) about held-out pictures, found as from a fit's inner folds."""
+        return fit_temperature(by_class(decided), labels)
+
+
+def _of_views(X: ArrayLike) -> Floats:
+    """X, (n, d) or (n, K, d), as float32 (n, K, d)."""
+    rows = np.asarray(X, np.float32)
+    return as_pictures(rows, len(rows))
 
 
 class DescentHead(PathHead):

@@ -23,6 +23,7 @@ from classify.base import (
 )
 from classify.numerics import Floats, probabilities
 from classify.streaming import chunks, mapped, moments
+from classify.views import by_row
 
 # Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
 STEP = 4.0
@@ -34,7 +35,8 @@ POWER = 7
 class SGDHead(LayeredHead):
     """Logistic regression, the model of `LogRegHead`, by mini-batches: softmax, L2 regularisation, averaged weights.
 
-    Rows are centred, which changes nothing of the model (the intercept is not regularised) and much of the speed.
+    Rows are centred, which changes nothing of the model (the intercept is not regularised) and much of the speed. Of
+    pictures with K views a step takes all views of a batch of pictures.
     C: inverse strength of the regularisation. max_iter: the most epochs. tol: training stops when an epoch changes
     the averaged weights by less than this share of their length. With `normalize="none"` a few rows much longer than
     the others (a thousand times) make steps that are too small for these. Rows that stay on the disk are read once for
@@ -70,21 +72,21 @@ class SGDHead(LayeredHead):
         self.normalize = normalize
         self.random_state = random_state
 
-    def _fit(self, rows: Rows, labels: Labels) -> None:
+    def _fit(self, pictures: Rows, labels: Labels) -> None:
         random = generator(self.random_state)
         weights = self._row_weights(self.class_weight, labels).astype(np.float32)
-        mean, variance = moments(rows)
+        mean, variance = moments(pictures)
         size = float(np.sqrt(variance.sum())) or 1.0
         shift, shrink = mean.astype(np.float32), np.float32(size)
-        rows = mapped(rows, lambda block: (block - shift) / shrink)
+        pictures = mapped(pictures, lambda block: (block - shift) / shrink)
         # What scikit-learn's C means, for the mean loss of a row: and of weights that grow as the rows shrink.
         decay = 1 / (self.C * len(labels) * size**2)
         rate = STEP / max(1.0, float(weights.max()) / self.batch_size, decay * STEP)
         columns = 1 if len(self.classes_) == 2 else len(self.classes_)
-        training = _Training(rows.shape[1], columns, rate, decay, self.batch_size)
-        average, self.n_iter_ = np.zeros((rows.shape[1] + 1, columns)), 0
+        training = _Training(pictures.shape[-1], columns, rate, decay, self.batch_size)
+        average, self.n_iter_ = np.zeros((pictures.shape[-1] + 1, columns)), 0
         while self.n_iter_ < self.max_iter:
-            epoch = training.epoch(rows, labels, weights, random)
+            epoch = training.epoch(pictures, labels, weights, random)
             self.n_iter_ += 1
             change = (POWER + 1) / (self.n_iter_ + POWER) * (epoch - average)
             average += change
@@ -108,10 +110,10 @@ class _Training:
         self.targets = np.eye(max(2, columns), dtype=np.float32)
         self.rate, self.decay, self.batch_size = np.float32(rate), np.float32(1 - rate * decay), batch_size
 
-    def epoch(self, rows: Rows, labels: Labels, weights: Floats, random: np.random.RandomState) -> Floats:
-        """One step for each batch of all rows; the mean of weights and, below them, intercepts: (d + 1, columns)."""
+    def epoch(self, pictures: Rows, labels: Labels, weights: Floats, random: np.random.RandomState) -> Floats:
+        """One step for each batch of pictures; the mean of weights and, below them, intercepts: (d + 1, columns)."""
         total, steps = np.zeros(self.plane.shape), 0
-        for members, chunk in chunks(rows, random):
+        for members, chunk in chunks(pictures, random):
             batches = -(-len(members) // self.batch_size)
             passed = np.zeros_like(self.plane)
             for batch in np.array_split(random.permutation(len(members)), batches):
@@ -121,9 +123,11 @@ class _Training:
             steps += batches
         return total / steps
 
-    def _step(self, rows: Floats, labels: Labels, weights: Floats) -> None:
+    def _step(self, pictures: Floats, labels: Labels, weights: Floats) -> None:
+        rate = self.rate / np.float32(len(pictures))
+        rows, labels, weights = by_row(pictures, labels, weights)
         wrong = probabilities(rows @ self.weights + self.intercept) - self.targets[labels]
-        slope = (wrong * weights[:, None])[:, -len(self.intercept) :] * (self.rate / np.float32(len(rows)))
+        slope = (wrong * weights[:, None])[:, -len(self.intercept) :] * rate
         self.weights *= self.decay
         self.weights -= rows.T @ slope
         self.intercept -= slope.sum(axis=0)

@@ -1,15 +1,20 @@
 """What training needs of rows, the same for an array in memory and for rows that stay on the disk."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from cache.stored_rows import Rows
 from classify.numerics import BLOCK, Floats
+from classify.views import as_rows
 
 
 def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[tuple[np.ndarray, Floats]]:
-    """(numbers of the rows, the rows (m, d)) chunk by chunk, every row once. An array is a single chunk, itself."""
+    """(numbers of the rows, the rows (m, d)) chunk by chunk, every row once. An array is a single chunk, itself.
+
+    An array may be of pictures (n, K, d): these are what is numbered then.
+    """
     if isinstance(rows, np.ndarray):
         yield np.arange(len(rows)), rows
         return
@@ -28,12 +33,12 @@ def in_memory(rows: Rows) -> Floats:
 
 
 def moments(rows: Rows) -> tuple[Floats, Floats]:
-    """Mean and variance of each feature (d,) float64, in one pass.
+    """Mean and variance of each feature (d,) float64 of rows (..., d), in one pass.
 
     Blocks are put together as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", 1979.
     """
-    count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    count, mean, squares = 0, np.zeros(rows.shape[-1]), np.zeros(rows.shape[-1])
     for block in _blocks(rows):
         more = len(block)
         delta = block.mean(axis=0, dtype=np.float64) - mean
@@ -46,12 +51,13 @@ def moments(rows: Rows) -> tuple[Floats, Floats]:
 def mean_square(rows: Rows) -> float:
     """The mean of the squares of all numbers, in one pass."""
     total = sum(float(np.square(block).sum(dtype=np.float64)) for block in _blocks(rows))
-    return total / (rows.shape[0] * rows.shape[1])
+    return total / math.prod(rows.shape)
 
 
 def _blocks(rows: Rows) -> Iterator[Floats]:
-    """The rows in pieces small enough for copies in float64."""
-    step = max(1, BLOCK // rows.shape[1])
+    """The rows (m, d), those of all views, in pieces small enough for copies in float64."""
+    step = max(1, BLOCK // rows.shape[-1])
     for _, chunk in chunks(rows):
-        for start in range(0, len(chunk), step):
-            yield chunk[start : start + step]
+        flat = as_rows(chunk)
+        for start in range(0, len(flat), step):
+            yield flat[start : start + step]

@@ -26,6 +26,7 @@ from classify.descent import precision
 from classify.losses import Loss, SquaredHingeLoss, sides
 from classify.numerics import Floats, Layers, decisions, probabilities
 from classify.paths import DescentHead
+from classify.views import by_row
 
 
 class SVMHead(DescentHead):
@@ -76,11 +77,11 @@ class SVMHead(DescentHead):
     def walked(self) -> str | None:  # type: ignore[override]
         return "C" if self.kernel == "linear" else None
 
-    def _fit(self, rows: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels) -> None:
         if self.kernel == "rbf":
-            self._fit_rbf(rows, labels)
+            self._fit_rbf(pictures, labels)
             return
-        points, weights, fit = self._fit_planes(rows, labels)
+        points, weights, fit = self._fit_planes(pictures, labels)
         self.n_iter_ = fit.n_iter
         self.temperature_ = self._temperature(points, labels, weights, fit, self.random_state)
 
@@ -90,18 +91,22 @@ class SVMHead(DescentHead):
     def _loss(self, labels: Labels, weights: Floats) -> Loss:
         return SquaredHingeLoss(labels, weights)
 
-    def _fit_rbf(self, rows: Floats, labels: Labels) -> None:
+    def _fit_rbf(self, pictures: Floats, labels: Labels) -> None:
         weights = self._row_weights(self.class_weight, labels)
+        rows, row_labels, row_weights = by_row(pictures, labels, weights)
+        numbers = np.arange(len(rows)).reshape(len(labels), -1)  # of the rows of each picture
         self.rows_ = rows
         self.gamma_ = 1 / (rows.shape[1] * float(rows.var()) or 1.0) if self.gamma == "scale" else self.gamma
         similarities = self._similarities(rows)
 
         def machines(members: np.ndarray) -> tuple[Floats, Floats, int]:
-            return self._one_against_rest(similarities[np.ix_(members, members)], labels[members], weights[members])
+            among = similarities[np.ix_(members, members)]
+            return self._one_against_rest(among, row_labels[members], row_weights[members])
 
         def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
-            coef, intercept, _ = machines(train)
-            return decisions(similarities[np.ix_(held_out, train)], [(coef.T, intercept)])
+            members, others = numbers[train].ravel(), numbers[held_out].ravel()
+            coef, intercept, _ = machines(members)
+            return decisions(similarities[np.ix_(others, members)], [(coef.T, intercept)])
 
         self.temperature_ = out_of_fold_temperature(decide, labels, weights, self.random_state)
         self.coef_, self.intercept_, self.n_iter_ = machines(np.arange(len(rows)))

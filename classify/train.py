@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.stored_rows import Rows
+from cache.stored_rows import Rows, StoredRows
 from classify.copies import announce_copies, copy_groups
 from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
-from classify.split import GroupedFolds, duplicate_groups, enough_groups, folds, holdout
+from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
 
 log = logging.getLogger("bottleneck")
 
@@ -26,7 +26,11 @@ OWN_PARTS = ("test", "validation")  # in the order in which one of them is score
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled rows: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths."""
+    """Labelled pictures: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths.
+
+    views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
+    of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0.
+    """
 
     features: Rows
     labels: np.ndarray
@@ -35,6 +39,26 @@ class Dataset:
     paths: list[str]
     views: int = 1
     predict_views: int = 1
+
+    def fitted(self, chosen: np.ndarray | slice) -> Rows:
+        """The views that are fitted on, of m chosen pictures: (m, d), or (m, K, d)."""
+        return self._first(self.views, chosen)
+
+    def scored(self, chosen: np.ndarray | slice) -> Rows:
+        """The views that decide about m chosen pictures when these are scored: (m, d), or (m, M, d)."""
+        return self._first(self.predict_views, chosen)
+
+    def originals(self, chosen: np.ndarray | slice) -> Rows:
+        """The rows (m, d) of m chosen pictures as they are."""
+        return self._first(1, chosen)
+
+    def _first(self, views: int, chosen: np.ndarray | slice) -> Rows:
+        most = max(self.views, self.predict_views)
+        if most == 1:
+            return self.features[chosen]
+        if isinstance(self.features, StoredRows) or self.features.shape[1] != most:
+            raise ValueError(f"features {self.features.shape} are not of {most} views in memory")
+        return self.features[chosen, 0] if views == 1 else self.features[chosen, :views]
 
     @property
     def has_own_split(self) -> bool:
@@ -181,7 +205,7 @@ def train_head(
                 fitted, _, _ = _fit(data, pool[inner_train], groups, head, params, seed, search)
                 held_out = pool[inner_test]
                 training.cv_scores.append(
-                    float(np.mean(fitted.predict(data.features[held_out]) == data.labels[held_out]))
+                    float(np.mean(fitted.predict(data.scored(held_out)) == data.labels[held_out]))
                 )
     if refit:
         with _timed(seconds, "refit"):
@@ -193,7 +217,7 @@ def train_head(
 def _copies(data: Dataset, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
     """Groups of the copies among `rows`, m of them, and of the byte-identical ones alone: (m,) each."""
     digests = data.digests[rows]
-    return copy_groups(digests, data.labels[rows], data.features[rows]), duplicate_groups(digests)
+    return copy_groups(digests, data.labels[rows], data.originals(rows)), duplicate_groups(digests)
 
 
 def _groups_needed(test_size: float, cv: int, search: bool) -> int:
@@ -206,7 +230,7 @@ def _groups_needed(test_size: float, cv: int, search: bool) -> int:
 
 def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray) -> Scores:
     """Scores of a fitted head on `rows`; the number of training pictures of each class gives the baseline."""
-    probabilities = estimator.predict_proba(data.features[rows])
+    probabilities = estimator.predict_proba(data.scored(rows))
     classes = estimator.classes_
     predicted = classes[probabilities.argmax(axis=1)]
     return score(data.labels[rows], predicted, probabilities, classes, training_counts=training_counts)
@@ -216,18 +240,26 @@ def _fit(
     data: Dataset, rows: np.ndarray, groups: np.ndarray, head: str, params: dict[str, Any], seed: int, search: bool
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """(fitted estimator, parameters that the search chose, one row for each candidate of the search)."""
-    features, labels = data.features[rows], data.labels[rows]
+    features, labels = data.fitted(rows), data.labels[rows]
     if search:
-        return search_head(head, params, seed, features, labels, groups[rows])
+        scored = data.scored(rows) if data.predict_views != data.views else None
+        return search_head(head, params, seed, features, labels, groups[rows], scored)
     return fit_head(make_head(head, params, seed), features, labels), {}, []
 
 
 def search_head(
-    head: str, params: dict[str, Any], seed: int, features: Rows, labels: np.ndarray, groups: np.ndarray
+    head: str,
+    params: dict[str, Any],
+    seed: int,
+    features: Rows,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    scored: Rows | None = None,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
 
-    features: (n, d); labels, groups: (n,). Returns (fitted estimator, parameters that were chosen, a row for
+    features: (n, d) or (n, K, d); labels, groups: (n,). scored: (n, d) or (n, M, d), the views by which held-out
+    pictures are decided; by default the features. Returns (fitted estimator, parameters that were chosen, a row for
     each candidate with its parameters and the mean and deviation of its accuracy). Raises UserError where nothing is
     left to search.
     """
@@ -235,7 +267,8 @@ def search_head(
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
-    candidates, accuracies = _search(estimator, grid, features, labels, groups, GroupedFolds(SEARCH_FOLDS, seed))
+    splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
+    candidates, accuracies = _search(estimator, grid, features, labels, splits, scored)
     table = [
         {"params": chosen, "accuracy": float(mean), "std": float(std)}
         for chosen, mean, std in zip(candidates, accuracies.mean(axis=1), accuracies.std(axis=1), strict=True)
@@ -249,28 +282,33 @@ def _search(
     grid: dict[str, list[Any]],
     features: Rows,
     labels: np.ndarray,
-    groups: np.ndarray,
-    splitter: GroupedFolds,
+    splits: list[Split],
+    scored: Rows | None,
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """(candidates, their accuracies (candidates, folds)).
 
     A candidate whose solver stopped early is not announced: it is, by the fit that follows, if it is the best one.
     """
+    from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import GridSearchCV, ParameterGrid
+    from sklearn.model_selection import ParameterGrid
 
     from classify.paths import PathHead
 
+    candidates = [*ParameterGrid(grid)]
     if isinstance(estimator, PathHead) and [*grid] == [estimator.walked]:
         (values,) = grid.values()
-        splits = splitter.split(features, labels, groups)
-        return [*ParameterGrid(grid)], estimator.path_accuracies(features, labels, values, splits)
-    searched = GridSearchCV(estimator, grid, cv=splitter, refit=False, error_score="raise")
+        return candidates, estimator.path_accuracies(features, labels, values, splits, scored)
+    decided_by = features if scored is None else scored
+    accuracies = np.empty((len(candidates), len(splits)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        searched.fit(features, labels, groups=groups)
-    results = searched.cv_results_
-    return results["params"], np.column_stack([results[f"split{fold}_test_score"] for fold in range(splitter.k)])
+        for fold, (train, held_out) in enumerate(splits):
+            fitted_on, held_out_views = features[train], decided_by[held_out]
+            for number, candidate in enumerate(candidates):
+                fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train])
+                accuracies[number, fold] = np.mean(fitted.predict(held_out_views) == labels[held_out])
+    return candidates, accuracies
 
 
 @contextmanager
