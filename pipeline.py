@@ -66,7 +66,7 @@ def features(
     fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
     """
     from classify.labels import announce_classes, find_labelled
-    from classify.views import Views
+    from classify.view_counts import Views
     from featurize.report import report_of
 
     started = time.perf_counter()
@@ -117,7 +117,7 @@ def train(
     from classify.persist import check_place, save
     from classify.results import write_tables
     from classify.train import check_split, train_head
-    from classify.views import Views
+    from classify.view_counts import Views
 
     started = time.perf_counter()
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
@@ -174,7 +174,7 @@ def evaluate(
     from classify.default_data import given_or_surfaces
     from classify.evaluate import evaluate_head
     from classify.results import write_evaluation
-    from classify.views import Views
+    from classify.view_counts import Views
 
     started = time.perf_counter()
     classifier = _warm(model or default_model("logreg"), cache_dir, weights)
@@ -220,7 +220,7 @@ def load(
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
     from classify.tuned_classifier import TunedClassifier
-    from classify.views import Views
+    from classify.view_counts import Views
     from featurize import read_only
     from featurize.reopen import reopen
 

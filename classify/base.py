@@ -159,16 +159,16 @@ class FeatureHead(Head):
     def fit(self, X: ArrayLike | StoredRows, y: ArrayLike) -> Self:
         """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
 
-        X may be (n, K, d), K views of each picture, which counts once: all views alike, it is the fit on one. X may be
-        stored rows (n, d) where the head streams. Raises UserError for an invalid parameter, fewer than two classes, or
-        a weight for an unknown class.
+        X may be an array (n, K, d), K views of each picture, which counts once: all views alike, it is the fit on one.
+        X may be stored rows (n, d) where the head streams. Raises UserError for an invalid parameter, fewer than two
+        classes, or a weight for an unknown class.
         """
         self.check_parameters()
         rows: Rows
         if isinstance(X, StoredRows):  # finite: others are not stored
             rows, y = X, column_or_1d(y)
             self.n_features_in_ = rows.shape[1]
-        elif np.ndim(X) == 3:
+        elif getattr(X, "ndim", 2) == 3:
             rows, y = self._checked_views(X, reset=True), column_or_1d(y, warn=True)
             check_consistent_length(rows, y)
         else:
@@ -187,7 +187,7 @@ class FeatureHead(Head):
         check_is_fitted(self)
         if isinstance(X, StoredRows):
             return X.apply(self.predict_proba)
-        if np.ndim(X) == 3:
+        if getattr(X, "ndim", 2) == 3:
             rows = self._checked_views(X, reset=False)
         else:
             rows = validate_data(self, X, reset=False, dtype=np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 from classify.beyond_memory import features_for
 from classify.labels import LabelledImages
 from classify.train import Dataset
-from classify.views import Views
+from classify.view_counts import Views
 from featurize.extract import Extractor
 from featurize.hashing import Progress
 from featurize.report import report_of
