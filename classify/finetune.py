@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from cache.errors import UserError
@@ -33,9 +31,6 @@ from classify.tuned import TunedHead
 from featurize.tail import Tail, weights_vector
 from featurize.tuned import Tuned
 
-STARTING_C = [3.0, 10.0, 30.0, 100.0]  # among which the linear head to start from is looked for
-STARTING_FOLDS = 3
-
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: what lies above the cut")
 TEXT = Allowed(lambda value: isinstance(value, str) and bool(value), "the path of a folder")
 
@@ -43,23 +38,25 @@ TEXT = Allowed(lambda value: isinstance(value, str) and bool(value), "the path o
 class FineTuneHead(Head):
     """The layers above a cut and a linear head, trained together on cached maps, from the pretrained weights on.
 
-    It starts from the best logistic regression on the pooled features, its C found by cross-validation, and goes on
-    with Adam at a low rate that falls as a cosine. Each epoch shows each picture once, in one of its views.
+    It starts from the logistic regression of `logreg` on the pooled features, and goes on with Adam at a low rate that
+    falls as a cosine. Each epoch shows each picture once, in one of its views.
 
-    tail: what lies above the cut, see `featurize.tail.Tail.of`. learning_rate: the highest. epochs: the most that are
-    run. patience: epochs without a lower loss on the pictures held out after which training stops; it is then done once
-    more on all pictures, for as many epochs as were best. validation_fraction: share of each class held out for that,
-    rounded; 0 trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches; else it
-    stays in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for
-    its events, those of each fit in a folder of their own. random_state: as that of `dense`.
+    tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; a larger one, better by
+    itself, leaves less to learn and ends worse. learning_rate: the highest. epochs: the most that are run. patience:
+    epochs without a lower loss on the pictures held out after which training stops; it is then done once more on all
+    pictures, for as many epochs as were best. validation_fraction: share of each class held out for that, rounded; 0
+    trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches; else it stays in
+    inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for its events,
+    those of each fit in a folder of their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
-    (k,); `start_C_`; `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
+    (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
     `best_epoch_` (0: nothing was better than the start).
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {
         "tail": or_none(TAIL),
+        "C": number(0, open_end=True),
         "learning_rate": number(0, open_end=True),
         "epochs": whole(1),
         "batch_size": whole(1),
@@ -77,8 +74,9 @@ class FineTuneHead(Head):
     def __init__(
         self,
         tail: Tail | None = None,
+        C: float = 10.0,
         learning_rate: float = 1e-4,
-        epochs: int = 16,
+        epochs: int = 12,
         batch_size: int = 32,
         patience: int = 4,
         validation_fraction: float = 0.1,
@@ -89,6 +87,7 @@ class FineTuneHead(Head):
         tensorboard: str | None = None,
     ) -> None:
         self.tail = tail
+        self.C = C
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.batch_size = batch_size
@@ -132,6 +131,7 @@ class FineTuneHead(Head):
             tensorboard=self.tensorboard,
         )
         pretrained = tail.get_weights()
+        tail.trainable = True
 
         def train(training: np.ndarray, held_out: np.ndarray, last: int) -> tuple[Any, Any]:
             tail.set_weights(pretrained)
@@ -168,26 +168,11 @@ class FineTuneHead(Head):
         return TunedHead(self.classes_, Tuned(self.tail_, self.kernel_, self.bias_), self.tail)
 
     def _linear_start(self, features: Floats, y: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Kernel (d, k) and bias (k,) of the best logistic regression on pooled features (n, K, d)."""
-        self.start_C_ = _best_C(features, y, self.class_weight)
-        layers = LogRegHead(C=self.start_C_, class_weight=self.class_weight).fit(features, y).arrays().layers
-        (kernel, bias), *_ = layers
+        """Kernel (d, k) and bias (k,) of a logistic regression on pooled features (n, K, d)."""
+        ((kernel, bias),) = LogRegHead(C=self.C, class_weight=self.class_weight).fit(features, y).arrays().layers
         if kernel.shape[1] == 1:  # of two classes the second
             kernel, bias = np.column_stack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
         return kernel, bias
-
-
-def _best_C(features: Floats, y: NDArray[Any], class_weight: ClassWeight) -> float:
-    """Of `STARTING_C` the one with the least log loss of pictures held out; the middle one where none can be."""
-    folds = min(STARTING_FOLDS, int(np.unique(y, return_counts=True)[1].min()))
-    if folds < 2:
-        return STARTING_C[len(STARTING_C) // 2]
-    losses = np.zeros(len(STARTING_C))
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(y, y):
-        for place, C in enumerate(STARTING_C):
-            head = LogRegHead(C=C, class_weight=class_weight).fit(features[train], y[train])
-            losses[place] += log_loss(y[test], head.predict_proba(features[test]), labels=head.classes_)
-    return STARTING_C[int(losses.argmin())]
 
 
 def with_views(maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
