@@ -5,11 +5,13 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
-export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES
+export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
+WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
+PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
 .PHONY: help venv demo features train evaluate predict bench bench-peers test test-lowest torture fuzz audit lint clean
 
@@ -17,7 +19,8 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
-	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES,"
+	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
+	@echo "VIEWS RECIPE PREDICT_VIEWS,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -39,16 +42,17 @@ demo: venv ## Show the whole job on photographs that come along, without network
 	@$(RUN) demo $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
 
 features: venv ## Compute and cache the features of the images in DATA
-	@$(RUN) features $(ON_DATA) $(ARGS)
+	@$(RUN) features $(ON_DATA) $(WITH_VIEWS) $(ARGS)
 
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
-	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
+	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
+	$${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
-	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(ARGS)
+	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $(ARGS)
 
 predict: venv ## Print path,label,probability of IMAGES as CSV
-	@$(RUN) predict $(SPEC) $(WITH_MODEL) $${IMAGES:+--images "$$IMAGES"} $(ARGS)
+	@$(RUN) predict $(SPEC) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} $(ARGS)
 
 bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into the README
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \

@@ -16,12 +16,11 @@ if __name__ == "__main__":
 
 import os
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
 from classify.options import LabelOptions
-from featurize.options import SpecOptions
+from featurize.options import DEFAULT_RECIPE, SpecOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +28,9 @@ if TYPE_CHECKING:
 
     from classify.classifier import Classifier
     from classify.labels import LabelledImages
-    from classify.train import Dataset
-    from featurize.extract import Extraction, Extractor
+    from featurize.extract import Extractor
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
-    from featurize.images import Failure
 
 __all__ = ["Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"]
 
@@ -59,19 +56,22 @@ def features(
 ) -> Report:
     """Compute and cache the features of all images in a folder (or table) that are not cached yet.
 
-    `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, engine, isolate, as in
-    `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
+    `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, stored, engine, isolate, views,
+    recipe, as in `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
     `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is
     called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
     with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
-    fingerprint and features (the folder of the rows). Raises UserError for what the caller can mend.
+    fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
     """
     from classify.labels import announce_classes, find_labelled
+    from classify.views import Views
+    from featurize.report import report_of
 
     started = time.perf_counter()
     data, spec, label_source = _asked(data, options)
+    views = Views.asked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1))
     found = find_labelled(data, **label_source)
     announce_classes(found)
     images, failures = found.all_images, found.failures
@@ -79,7 +79,8 @@ def features(
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
     extraction = extractor.run(images, progress)
-    return _report(extractor, extraction, failures, started)
+    report = report_of(extractor, extraction, failures, started)
+    return report | {"views": views.train, "recipe": views.recipe}
 
 
 def train(
@@ -93,6 +94,7 @@ def train(
     cv: int = 0,
     search: bool = False,
     refit: bool = False,
+    predict_views: int | None = None,
     max_failed: float = 0.5,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
@@ -103,26 +105,32 @@ def train(
 
     `model` is where to save, by default models/HEAD.joblib. A `val/`, `validation/` or `test/` folder makes the
     data's own split; else a stratified share `test_size` is held out. See `classify.train.train_head` for `cv`,
-    `search` and `refit`, and `features` for the other arguments.
+    `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
+    each picture; `predict_views`, by default as many up to 4, are averaged in its scores and predictions.
 
-    Returns the report of `features` and accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
-    confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where more
-    than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
+    Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
+    classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
+    more than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
-    from classify.heads import make_head
+    from classify.dataset import dataset_of
+    from classify.heads import check_pooling, make_head
     from classify.persist import check_place, save
     from classify.results import write_tables
     from classify.train import check_split, train_head
+    from classify.views import Views
 
     started = time.perf_counter()
-    make_head(head, head_params, seed)  # refuses what cannot be used before any work, as does the next line
+    make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
+    check_pooling(head, options.get("pooling", "avg"))
     check_place(model := os.fspath(model or default_model(head)))
     data, spec, label_source = _asked(data, options)
+    views = Views.asked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1), predict_views)
+    spec["views"] = max(views.train, views.predict)
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     extractor = open_extractor(cache_dir, shard_rows, **spec)
     started = time.perf_counter() - started
-    dataset, report = _dataset(extractor, found, head, started, progress)
+    dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     training = train_head(
@@ -138,6 +146,7 @@ def train(
             "head_params": training.head_params,
             "training_counts": training.training_counts,
             **extractor.record(),
+            "views": views.to_json(),
             "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
         },
     )
@@ -161,16 +170,21 @@ def evaluate(
     Under the data's own split the test part is scored, else the validation part. Returns the report of `train`,
     as far as it applies. Raises UserError where nothing is left to score.
     """
+    from classify.dataset import dataset_of
     from classify.default_data import given_or_surfaces
     from classify.evaluate import evaluate_head
     from classify.results import write_evaluation
+    from classify.views import Views
 
     started = time.perf_counter()
     classifier = _warm(model or default_model("logreg"), cache_dir, weights)
     data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
     found = _labelled(data, label_source, for_training=False)
     started = time.perf_counter() - started
-    dataset, report = _dataset(classifier.extractor, found, None, started, progress)
+    trained = Views.of_record(classifier.saved.record)
+    views = Views(trained.recipe, predict=len(classifier.extractor.stores))
+    dataset, report = dataset_of(classifier.extractor, found, views, None, started, progress)
+    report["views"] = trained.train
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     classifier.saved.check_width(dataset.features.shape[-1])
@@ -191,6 +205,7 @@ def load(
     allow_other_versions: bool = False,
     sha256: str | None = None,
     no_pickle: bool = False,
+    predict_views: int | None = None,
 ) -> "Classifier":
     """A trained model as an object with `predict`, `predict_proba`, `top_k` and `classes_`, kept warm.
 
@@ -199,11 +214,13 @@ def load(
     openvino or tensorflow. `isolate`: decode pictures in processes of their own. `allow_other_versions`: accept,
     announced, another version of scikit-learn, another fingerprint, a missing record. `sha256` pins the model: the
     digest of its `.npz` or `.joblib` file. `no_pickle`: unpickle nothing, refuse what would have to be. See
-    `classify.persist.load`.
+    `classify.persist.load`. `predict_views`: average so many views of each picture, not as many as it was saved with.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
     from classify.classifier import Classifier
     from classify.persist import load as load_saved
+    from classify.tuned_classifier import TunedClassifier
+    from classify.views import Views
     from featurize import read_only
     from featurize.reopen import reopen
 
@@ -211,7 +228,10 @@ def load(
     if cache_dir is None:  # nothing is created in a folder that is no cache because a record names it
         recorded = saved.record["cache_dir"]
         cache_dir = recorded if os.path.isdir(os.path.join(recorded, saved.spec.folder)) else DEFAULT_CACHE
-    resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine, isolate)
+    names = Views.of_record(saved.record).names(predict_views)
+    resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine, isolate, names)
+    if resolved.spec.pooling == "none":
+        return TunedClassifier(saved, resolved, cache_dir)
     return Classifier(saved, read_only.open_extractor(resolved, cache_dir))
 
 
@@ -262,6 +282,7 @@ def export(
     """Write features, labels and paths of the images in a folder (or table) into one plain HDF5 file.
 
     With labels, labelled images only; where none has a label, all images and no labels. Missing features are computed.
+    Rows are those of the pictures themselves, not of other views.
     `data` None is as in `features`. Returns (rows written, images that failed).
     """
     from cache.export import export_rows
@@ -269,6 +290,7 @@ def export(
     from classify.labels import find_labelled
 
     data, spec, label_source = _asked(data, options)
+    spec.pop("views", None)
     found = find_labelled(data, **label_source)
     extractor = open_extractor(cache_dir, **spec)
     paths = found.paths or found.all_images
@@ -319,47 +341,6 @@ def _labelled(data: str | None, label_source: LabelOptions, *, for_training: boo
     found = read_labels(data, **label_source, for_training=for_training)
     announce_classes(found)
     return found
-
-
-def _dataset(
-    extractor: "Extractor", found: "LabelledImages", head: str | None, started: float, progress: "Progress | None"
-) -> tuple["Dataset", Report]:
-    """The labelled images as rows of features, aligned with their labels, and the report of `features`.
-
-    `head` is the one to be trained, if any: where the rows do not fit into memory, not every one can use them.
-    """
-    import numpy as np
-
-    from classify.beyond_memory import features_for
-    from classify.train import Dataset
-
-    extraction, rows = features_for(head, extractor, found.paths, progress)
-    kept = extraction.succeeded
-    dataset = Dataset(
-        features=rows,
-        labels=np.array(found.labels, dtype=object)[kept].astype(str),
-        parts=np.array(found.parts)[kept],
-        digests=extraction.keys,
-        paths=[found.paths[i] for i in kept],
-    )
-    return dataset, _report(extractor, extraction, found.failures, started)
-
-
-def _report(extractor: "Extractor", extraction: "Extraction", failures: "list[Failure]", started: float) -> Report:
-    everything = [*failures, *extraction.failures]
-    images = len(extraction.digests) + len(failures)
-    return {
-        "images": images,
-        "computed": extraction.computed,
-        "cached": images - extraction.computed - len(everything),
-        "failed": len(everything),
-        "forward_passes": extraction.forward_passes,
-        "seconds": extraction.seconds,
-        "startup_seconds": extraction.startup_seconds + started,
-        "failures": [asdict(failure) for failure in everything],
-        "fingerprint": extractor.spec.fingerprint,
-        "features": extractor.store.folder,
-    }
 
 
 def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 
@@ -11,13 +12,13 @@ import numpy as np
 from cache.atomic import replacing
 from cache.store import FeatureStore
 
-ROWS_AT_ONCE = 4096  # memory stays the same however many rows there are
+BYTES_AT_ONCE = 32 * 1024**2  # of rows: memory stays the same however many there are, and however large
 
 
 def export_rows(
     store: FeatureStore, digests: np.ndarray, paths: Sequence[str], labels: Sequence[str] | None, output: str
 ) -> None:
-    """Write rows (n, d) float32, paths and labels (n,) UTF-8 to `output`, whole or not at all.
+    """Write rows (n, ...) float32 in their own shape, paths and labels (n,) UTF-8 to `output`, whole or not at all.
 
     A path that is no UTF-8 keeps its bytes: read it with `asstr(errors="surrogateescape")`. Without labels that
     dataset is left out. Raises `KeyError` and `DamagedShardError` as `FeatureStore.read`, `OSError` where the file
@@ -31,8 +32,9 @@ def export_rows(
         with h5py.File(patient, "w", libver="latest") as file:
             shape = (len(digests), *store.read(digests[:1]).shape[1:])
             rows = file.create_dataset("features", shape, "<f4")
-            for start in range(0, len(digests), ROWS_AT_ONCE):
-                rows[start : start + ROWS_AT_ONCE] = store.read(digests[start : start + ROWS_AT_ONCE])
+            step = max(1, BYTES_AT_ONCE // (4 * math.prod(shape[1:]) or 1))
+            for start in range(0, len(digests), step):
+                rows[start : start + step] = store.read(digests[start : start + step])
                 patient.raise_failure()
             for name, values in texts.items():
                 encoded = np.array([os.fsencode(value) for value in values], dtype=object)

@@ -19,7 +19,8 @@ OWN_MODEL = "own_model"
 ORIGINAL_VIEW = "original"
 STORED = ("float32", "float16")
 PRECISIONS = ("float32", "bf16", "mixed_bfloat16")
-ADDED_LATER = {"stored": "float32"}  # field -> what it was before there was such a field: caches stay valid
+# field -> what it was before there was such a field: caches stay valid
+ADDED_LATER = {"stored": "float32", "tuned": ""}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class FeatureSpec:
                 in `weights`, so its name and place do not matter)
     weights     `sha256:<hex>` of the weights file, or the identity of a random initialisation
     layer       name of the layer whose output is taken; "" = the last feature map of an own model
-    pooling     avg, max or flatten
+    pooling     avg, max or flatten: how a map becomes a row (d,); none keeps it in its shape
     size        (height, width) of the input in pixels; None = an own model's own size
     resize      how pictures are brought to that size
     preprocess  module of Keras Applications whose `preprocess_input` is applied, or "none"
@@ -42,6 +43,8 @@ class FeatureSpec:
     precision   of the forward pass: float32; bf16 as OpenVINO computes in it; mixed_bfloat16 as Keras does. Rows of
                 these two differ by more than rounding
     stored      type of the numbers in the cache, float32 or float16 (half the disk, three digits)
+    tuned       `sha256:<hex>` of what replaces the network above `layer`, "" where nothing does: rows are then the
+                decisions (k,) of a fine-tuned model; `weights` stays the digest of the backbone's own
     """
 
     backbone: str
@@ -55,6 +58,7 @@ class FeatureSpec:
     view: str = ORIGINAL_VIEW
     precision: str = "float32"
     stored: str = "float32"
+    tuned: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types, `size` as a list."""
@@ -97,7 +101,8 @@ class FeatureSpec:
         view = [] if self.view == ORIGINAL_VIEW else [self.view]
         precision = [] if self.precision == "float32" else [self.precision]
         layer = [self.layer] if self.layer else []
-        readable = "-".join((self.backbone, *layer, self.pooling, size, *view, *precision))
+        tuned = ["tuned"] if self.tuned else []
+        readable = "-".join((self.backbone, *layer, self.pooling, size, *view, *precision, *tuned))
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', readable)[:100]}-{self.fingerprint[:12]}"
 
     def differences(self, other: "FeatureSpec") -> dict[str, tuple[Any, Any]]:

@@ -79,14 +79,64 @@ RANDOM_STATE = Allowed(
 )
 
 
-class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
+class Head(ClassifierMixin, BaseEstimator, ABC):
+    """A classifier of pictures, in scikit-learn's terms, with checked parameters and probabilities.
+
+    Attributes after `fit`: `classes_` (k,) in sorted order.
+    """
+
+    allowed: ClassVar[dict[str, Allowed]] = {}
+    classes_: NDArray[Any]
+
+    @abstractmethod
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn from pictures X, axis 0, and labels y (n,)."""
+
+    @abstractmethod
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """Probabilities (n, k) float64 for pictures X, columns in the order of `classes_`."""
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def check_parameters(self) -> None:
+        """Raise UserError for the first parameter with an invalid value."""
+        for name, allowed in self.allowed.items():
+            value = getattr(self, name)
+            if not allowed.test(value):
+                raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
+
+    def _encoded(self, y: Any) -> Labels:
+        """Set `classes_`, and tell the labels y (n,) as their numbers. Raises UserError for fewer than two classes."""
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise UserError(
+                f"only one class, {self.classes_[0]!s}, among {len(y)} training pictures: a head needs 2 or more"
+            )
+        return labels
+
+    def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
+        """One weight a picture (n,), their mean 1."""
+        if isinstance(class_weight, dict):
+            unknown = [name for name in class_weight if name not in self.classes_]
+            if unknown:
+                raise UserError(
+                    f"class_weight names the class {unknown[0]!r}: there are {', '.join(map(str, self.classes_))}"
+                )
+        weights = compute_sample_weight(class_weight, self.classes_[labels])
+        return weights / weights.mean()
+
+
+class FeatureHead(Head):
     """A classifier of feature rows; subclasses say how to fit and how to tell probabilities.
 
     Attributes after `fit`: `classes_` (k,) in sorted order, `n_features_in_`; `mean_` and `scale_` (d,) where
     `normalize="standard"`, else None.
     """
 
-    allowed: ClassVar[dict[str, Allowed]] = {}
     normalize: str
 
     @abstractmethod
@@ -118,12 +168,7 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
             check_consistent_length(rows, y)
         else:
             rows, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise UserError(
-                f"only one class, {self.classes_[0]!s}, among {len(rows)} training pictures: a head needs 2 or more"
-            )
+        labels = self._encoded(y)
         self._learn_scale(rows)
         prepared: Any = mapped(rows, self._normalized)
         self._fit(prepared, labels)
@@ -143,21 +188,9 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
             rows = validate_data(self, X, reset=False, dtype=np.float32)
         return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
 
-    def predict(self, X: ArrayLike | StoredRows) -> NDArray[Any]:
-        """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
-
     def arrays(self) -> ArrayHead | None:
         """What predicts the same without scikit-learn; None where a head cannot be told in so few arrays."""
         return None
-
-    def check_parameters(self) -> None:
-        """Raise UserError for the first parameter with an invalid value."""
-        for name, allowed in self.allowed.items():
-            value = getattr(self, name)
-            if not allowed.test(value):
-                raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
 
     def _numbers_per_row(self) -> int:
         """The most numbers that predicting one row holds at once."""
@@ -183,17 +216,6 @@ class FeatureHead(ClassifierMixin, BaseEstimator, ABC):
     def _array_head(self, layers: Layers, temperature: float = 1.0, *, cosine: bool = False) -> ArrayHead:
         """This head's classes and normalising with what follows them."""
         return ArrayHead(self.classes_, layers, temperature, self.normalize, self.mean_, self.scale_, cosine)
-
-    def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
-        """One weight a picture (n,), their mean 1."""
-        if isinstance(class_weight, dict):
-            unknown = [name for name in class_weight if name not in self.classes_]
-            if unknown:
-                raise UserError(
-                    f"class_weight names the class {unknown[0]!r}: there are {', '.join(map(str, self.classes_))}"
-                )
-        weights = compute_sample_weight(class_weight, self.classes_[labels])
-        return weights / weights.mean()
 
 
 class LayeredHead(FeatureHead):

@@ -25,8 +25,9 @@ def features_for(
     """As `Extractor.features`, for training `head` or, with None, for predictions, which every head makes in chunks.
 
     Where the memory that this takes (see `Head.copies`) is not free now, the rows stay on the disk, which is announced.
-    Raises UserError then for a head that cannot stream. Rows that are missing in a cache that cannot be written are an
-    error for training; for predictions they are computed and not kept.
+    Raises UserError then for a head that cannot stream, and for several views of each picture: nothing streams these.
+    Rows that are missing in a cache that cannot be written are an error for training; for predictions they are computed
+    and not kept.
     """
     try:
         extraction = extractor.run(sources, progress)
@@ -35,13 +36,20 @@ def features_for(
             raise
         return missing.extractor.complete(sources, progress)
     stored = StoredRows(extractor.store, extraction.keys, featurize.memory.free_memory())
-    needed = stored.nbytes * (HEADS[head].copies if head else PREDICTING)
+    of_one_view = stored.nbytes * (HEADS[head].copies if head else PREDICTING)
+    needed = of_one_view * len(extractor.stores)
     if needed <= stored.memory:
         return extractor.read(extraction, progress)
+    views = f" in {len(extractor.stores)} views" if len(extractor.stores) > 1 else ""
     sizes = (
-        f"the features of {len(stored)} images take {readable(stored.nbytes)}, {head or 'predicting'} in memory "
-        f"{readable(needed)}, and {readable(stored.memory)} are free"
+        f"the features of {len(stored)} images{views} take {readable(stored.nbytes * len(extractor.stores))}, "
+        f"{head or 'predicting'} in memory {readable(needed)}, and {readable(stored.memory)} are free"
     )
+    if views:
+        fitting = max(1, stored.memory // of_one_view)
+        raise UserError(
+            f"{sizes}: take no more than {fitting} with --views and --predict-views (views=, predict_views=)"
+        )
     if head and not HEADS[head].streams:
         able = " or ".join(f"HEAD={name}" for name, row in HEADS.items() if row.streams)
         smaller = ", or POOLING=avg" if extractor.spec.pooling == "flatten" else ""

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from cache.errors import UserError
 from classify.base import Labels, Seed
 from classify.numerics import Floats, by_class
-from classify.views import as_pictures
+from classify.pictures import as_pictures
 
 # Fits the head on the pictures numbered by the first argument, and decides about the views of those numbered by the
 # second: (m * K, outputs), those of a picture side by side.

@@ -55,17 +55,11 @@ class Classifier:
 
     def probabilities(self, sources: list[Source], use_cache: bool = True) -> tuple[Extraction, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
-        rows: Rows
-        if use_cache:
-            extraction, rows = features_for(None, self.extractor, sources)
-        else:
-            extraction, rows = self.extractor.without_cache(sources)
+        extraction, known = self._predicted(sources, use_cache)
         for failure in extraction.failures:
             log.warning("no prediction for %s: %s", failure.path, failure.reason)
         result = np.full((len(sources), len(self.classes_)), np.nan)
-        if len(rows):
-            self.saved.check_width(rows.shape[-1])
-            result[extraction.succeeded] = self.saved.predictor.predict_proba(rows)
+        result[extraction.succeeded] = known
         return extraction, result
 
     def ranked(self, sources: list[Source], probabilities: np.ndarray, k: int) -> list[tuple[str, int, Any, float]]:
@@ -81,6 +75,18 @@ class Classifier:
             for rank, best in enumerate(np.argsort(-row, kind="stable")[:k], start=1):
                 rows.append((name, rank, self.classes_[best], float(row[best])))
         return rows
+
+    def _predicted(self, sources: list[Source], use_cache: bool) -> tuple[Extraction, np.ndarray]:
+        """What happened to each source, and the probabilities (m, classes) of those that have features."""
+        rows: Rows
+        if use_cache:
+            extraction, rows = features_for(None, self.extractor, sources)
+        else:
+            extraction, rows = self.extractor.without_cache(sources)
+        if not len(rows):
+            return extraction, np.empty((0, len(self.classes_)))
+        self.saved.check_width(rows.shape[-1])
+        return extraction, self.saved.predictor.predict_proba(rows)
 
     def _labels(self, probabilities: np.ndarray) -> np.ndarray:
         labels = np.full(len(probabilities), None, dtype=object)

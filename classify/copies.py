@@ -11,6 +11,7 @@ other. How many re-encodings are found, with which networks:
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ ROUNDING = 1e-6  # of the mean square of the centred sketches
 def copy_groups(digests: np.ndarray, labels: np.ndarray, *parts: Rows) -> Indices:
     """Number the pictures: (n,), equal numbers for pictures of equal bytes and for re-encoded copies of one picture.
 
-    digests (n, 32) uint8; labels (n,), by which no pair is excluded; parts: the rows (m, d) each, together n. Numbers
+    digests (n, 32) uint8; labels (n,), by which no pair is excluded; parts: the rows (m, ...) each, together n. Numbers
     follow the order of the digests, as those of `duplicate_groups`, and are the smallest of these in each group. Stored
     rows are read once. Of more than 200,000 different contents only byte-identical ones are grouped, as is announced.
     """
@@ -51,7 +52,8 @@ def copy_groups(digests: np.ndarray, labels: np.ndarray, *parts: Rows) -> Indice
     if count > MOST:
         log.warning("re-encoded copies are not looked for among more than %d pictures: there are %d", MOST, count)
         return exact
-    sketched = np.empty((count, min(parts[0].shape[1], LARGE_SKETCH if count > LARGE else SKETCH)), np.float32)
+    dimensions = min(math.prod(parts[0].shape[1:]), LARGE_SKETCH if count > LARGE else SKETCH)
+    sketched = np.empty((count, dimensions), np.float32)
     start = 0
     for rows in parts:
         sketch(rows, sketched, exact[start : start + len(rows)])
@@ -79,18 +81,20 @@ def announce_copies(groups: Indices, exact: Indices, paths: Sequence[str]) -> No
 
 
 def sketch(rows: Rows, into: Floats, places: Indices) -> None:
-    """Set into[places] (m,) to rows (m, d) of length 1, in fewer dimensions with nearly the same distances. Read once.
+    """Set into[places] (m,) to rows (m, ...) of length 1, in fewer dimensions with nearly the same distances.
 
-    By random signs, always the same ones: Achlioptas, "Database-friendly random projections", PODS 2001.
+    They are read once. By random signs, always the same ones: Achlioptas, "Database-friendly random projections", PODS
+    2001.
     """
-    width, dimensions = rows.shape[1], into.shape[1]
+    width, dimensions = math.prod(rows.shape[1:]), into.shape[1]
     signs = None
     if width > dimensions:
         drawn = np.random.default_rng(0).integers(0, 2, (width, dimensions), np.int8)
         signs = (2 * drawn.astype(np.float32) - 1) / np.float32(np.sqrt(dimensions))
     for members, chunk in chunks(rows):
         for start in range(0, len(chunk), BLOCK):
-            block = unit_rows(chunk[start : start + BLOCK].astype(np.float32, copy=False))
+            block = chunk[start : start + BLOCK]
+            block = unit_rows(block.reshape(len(block), width).astype(np.float32, copy=False))
             into[places[members[start : start + BLOCK]]] = block if signs is None else block @ signs
 
 

@@ -118,7 +118,7 @@ class DenseClassifier(LayeredHead):
         fraction = self.validation_fraction
         if isinstance(pictures, StoredRows):  # what is held out is held in memory
             fraction = min(fraction, pictures.rows_at_once / len(pictures))
-        held_out = _held_out(labels, fraction, random)
+        held_out = held_out_rows(labels, fraction, random)
         network = build_network(plan, pictures.shape[-1], random)
         self.history_, self.best_epoch_ = train_network(
             network, plan, mapped(pictures, lambda block: block / np.float32(size)), labels, weights, held_out, random
@@ -133,7 +133,7 @@ class DenseClassifier(LayeredHead):
         return self._array_head(list(zip(self.coefs_, self.intercepts_, strict=True)))
 
 
-def _held_out(labels: Labels, fraction: float, random: np.random.RandomState) -> np.ndarray:
+def held_out_rows(labels: Labels, fraction: float, random: np.random.RandomState) -> np.ndarray:
     """Mask (n,) of the validation pictures: a share of each class, rounded, that leaves at least one to train on."""
     mask = np.zeros(len(labels), bool)
     for label in range(labels.max() + 1):

@@ -16,8 +16,8 @@ from cache.errors import UserError
 from cache.stored_rows import Rows
 from classify.base import Labels
 from classify.numerics import Floats, Layers
+from classify.pictures import as_rows
 from classify.streaming import chunks, in_memory
-from classify.views import as_rows
 from featurize.quiet import import_keras
 
 log = logging.getLogger("bottleneck")

@@ -31,6 +31,7 @@ class Head:
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
     copies: memory that training takes, in sizes of the features, these included: what `benchmarks/memory.py` measured,
     and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
+    maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d).
     """
 
     module: str
@@ -39,6 +40,7 @@ class Head:
     grid: dict[str, list[Any]]
     copies: int
     streams: bool = False
+    maps: bool = False
 
 
 HEADS: dict[str, Head] = {
@@ -117,6 +119,12 @@ def make_head(name: str, params: dict[str, Any] | None = None, seed: int = 0) ->
     estimator = estimator_class(**params)
     estimator.check_parameters()
     return estimator
+
+
+def check_pooling(name: str, pooling: str) -> None:
+    """Raise UserError where the head `name` takes rows and `pooling` makes none."""
+    if pooling == "none" and not _row(name).maps:
+        raise UserError(f"pooling none keeps maps, the head {name} takes rows: use POOLING=avg or flatten")
 
 
 def fit_head(estimator: "FeatureHead", features: "ArrayLike | Rows", labels: ArrayLike) -> "FeatureHead":

@@ -21,7 +21,7 @@ from classify.base import (
 )
 from classify.calibrated import fit_temperature
 from classify.numerics import Floats, unit_rows
-from classify.views import by_row
+from classify.pictures import by_row
 
 log = logging.getLogger("bottleneck")
 

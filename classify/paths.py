@@ -20,8 +20,8 @@ from classify.coordinates import Coordinates
 from classify.descent import Descent, Fit
 from classify.losses import Loss
 from classify.numerics import Floats, by_class, probabilities
+from classify.pictures import as_pictures, as_rows, by_row
 from classify.split import Split
-from classify.views import as_pictures, as_rows, by_row
 
 
 class PathHead(FeatureHead):

@@ -43,6 +43,7 @@ from classify.record import (
     sealed,
     shown,
 )
+from classify.tuned import TunedHead
 
 log = logging.getLogger("bottleneck")
 
@@ -56,7 +57,8 @@ CANNOT_UNPICKLE = (ImportError, AttributeError, KeyError, IndexError, TypeError,
 class Saved:
     """A loaded head: what predicts, its record, and the digests (n, 32) uint8 of the pictures it was fitted on.
 
-    predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead`, or the estimator where it has no arrays.
+    predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead` or a `TunedHead`, or the estimator where it
+    has no arrays.
     """
 
     path: str
@@ -235,14 +237,15 @@ def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
     raise UserError(f"model {model}: its arrays {path} {what}: copy the file again, or train the model again")
 
 
-def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead, np.ndarray, Any]:
+def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any]:
     """The head, the digests of the pictures that it was fitted on, and what the arrays say of themselves."""
     try:
         named = read_arrays(data)
         about, trained_on = parse(named.pop("about").tobytes()), named.pop("trained_on")
         if trained_on.dtype != np.uint8 or trained_on.shape[1:] != (DIGEST_BYTES,):
             raise ValueError(f"trained_on has type {trained_on.dtype} and shape {trained_on.shape}")
-        return ArrayHead.from_arrays(named), trained_on, about
+        form = TunedHead if "tail" in named else ArrayHead
+        return form.from_arrays(named), trained_on, about
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
             f"model {model}: {arrays_path(model)} holds no head: {_reason(error)}: train it again"

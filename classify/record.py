@@ -19,6 +19,7 @@ from typing import Any
 import featurize.memory
 from cache.errors import UserError
 from cache.spec import FeatureSpec
+from classify.views import Views, are_views
 from featurize.disk import readable
 
 log = logging.getLogger("bottleneck")
@@ -143,7 +144,7 @@ def read_record(path: str) -> dict[str, Any] | None:
             f"the record {path} has format {shown(record['format'])}, this version reads {FORMAT}: "
             "train the model again (its features are cached)"
         )
-    wrong = unusable(record, NEEDED)
+    wrong = unusable(record, NEEDED) or ("views" if not are_views(record.get("views", Views().to_json())) else None)
     if not wrong and not _is_file(record.get("arrays", record["payload"])):  # some heads have none
         wrong = "arrays"
     if wrong:

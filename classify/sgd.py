@@ -22,8 +22,8 @@ from classify.base import (
     whole,
 )
 from classify.numerics import Floats, probabilities
+from classify.pictures import by_row
 from classify.streaming import chunks, mapped, moments
-from classify.views import by_row
 
 # Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
 STEP = 4.0

@@ -7,7 +7,7 @@ import numpy as np
 
 from cache.stored_rows import Rows
 from classify.numerics import BLOCK, Floats
-from classify.views import as_rows
+from classify.pictures import as_rows
 
 
 def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[tuple[np.ndarray, Floats]]:

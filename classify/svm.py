@@ -26,7 +26,7 @@ from classify.descent import precision
 from classify.losses import Loss, SquaredHingeLoss, sides
 from classify.numerics import Floats, Layers, decisions, probabilities
 from classify.paths import DescentHead
-from classify.views import by_row
+from classify.pictures import by_row
 
 
 class SVMHead(DescentHead):

@@ -1,26 +1,54 @@
-"""Pictures of several views as rows: a picture is axis 0, its views are axis 1, which there need not be of one view."""
+"""How many views of each picture a head is fitted on and predicts with: the field `views` of a model's record."""
 
-import numpy as np
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from classify.numerics import Floats
+from cache.errors import UserError
+from featurize.options import DEFAULT_RECIPE
+from featurize.recipes import canonical, views_with_original
 
-
-def as_rows(pictures: Floats) -> Floats:
-    """The rows (n * K, d) of pictures (n, K, d), those of a picture side by side; (n, d) stays as it is."""
-    return pictures.reshape(-1, pictures.shape[-1])
-
-
-def as_pictures(rows: Floats, count: int) -> Floats:
-    """The `count` pictures (n, K, d) whose rows (n * K, d) these are."""
-    return rows.reshape(count, -1, rows.shape[-1])
+PREDICTING = 4  # views that a prediction averages at most unless told otherwise: each is a forward pass
 
 
-def by_row(pictures: Floats, labels: np.ndarray, weights: Floats) -> tuple[Floats, np.ndarray, Floats]:
-    """`as_rows` of pictures, each with the label of its picture and 1 / K of its weight: a picture counts once.
+@dataclass(frozen=True)
+class Views:
+    """`train` views of a picture are fitted on, the probabilities of `predict` averaged. One: the picture itself."""
 
-    labels, weights: (n,) of the pictures, (n * K,) of the rows.
-    """
-    if pictures.ndim == 2:
-        return pictures, labels, weights
-    views = pictures.shape[1]
-    return as_rows(pictures), np.repeat(labels, views), np.repeat(weights / views, views)
+    recipe: str = DEFAULT_RECIPE
+    train: int = 1
+    predict: int = 1
+
+    @classmethod
+    def asked(cls, recipe: str = DEFAULT_RECIPE, train: int = 1, predict: int | None = None) -> "Views":
+        """What a caller asks for; by default as many predict as are fitted on, up to `PREDICTING`.
+
+        Raises UserError for an unknown recipe, and for numbers that it does not have.
+        """
+        for count in (train, predict):
+            if count is not None:
+                views_with_original(recipe, count)
+        return cls(canonical(recipe), train, min(train, PREDICTING) if predict is None else predict)
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> "Views":
+        """Those of a record that has been checked; older ones have no such field, and one view."""
+        return cls(**record.get("views", {}))
+
+    def names(self, count: int | None = None) -> tuple[str, ...]:
+        """The names of `count` views, else of those that predict. Raises UserError for more than there are."""
+        return views_with_original(self.recipe, self.predict if count is None else count)
+
+    def to_json(self) -> dict[str, Any]:
+        """The field of the record."""
+        return asdict(self)
+
+
+def are_views(value: Any) -> bool:
+    """Whether `value` can be the field of a record, which comes from outside."""
+    if not isinstance(value, dict) or value.keys() != asdict(Views()).keys():
+        return False
+    recipe = value["recipe"]
+    try:
+        return isinstance(recipe, str) and Views.asked(**value) == Views(**value) and value["predict"] is not None
+    except UserError:
+        return False

@@ -130,6 +130,8 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None) -> None:
 def export(output: str, **chosen: Any) -> None:
     """Write features, labels and paths of a folder's images into one plain HDF5 file.
 
+    The features are those of the pictures themselves, not of other views.
+
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """
     asked = given(chosen)

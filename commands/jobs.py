@@ -11,7 +11,21 @@ import click
 import pipeline
 from cache.atomic import require_writable, write_atomically
 from cache.errors import UserError
-from commands.options import CACHE, DATA, HEAD, LABELS, MODEL, REPORT, SHARDS, SPEC, examples, given, options
+from commands.options import (
+    CACHE,
+    DATA,
+    HEAD,
+    LABELS,
+    MODEL,
+    PREDICT_VIEWS,
+    REPORT,
+    SHARDS,
+    SPEC,
+    VIEWS,
+    examples,
+    given,
+    options,
+)
 from commands.progress import progress_reporter
 from commands.show import show_report
 from featurize.options import SpecOptions
@@ -22,7 +36,7 @@ log = logging.getLogger("bottleneck")
 @click.command(
     epilog=examples("features", "features --data photos", "features --data photos --backbone vgg16 --pooling flatten")
 )
-@options(DATA, SPEC, LABELS, CACHE, SHARDS, REPORT)
+@options(DATA, SPEC, VIEWS, LABELS, CACHE, SHARDS, REPORT)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Compute and cache the features of all images that are not cached yet.
 
@@ -39,9 +53,10 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
         "train --data photos",
         "train --data photos --head dense --head-params 'hidden=256 dropout=0.3' --cv 5",
         "train --data pets --label-pattern '(?P<label>cat|dog)' --search",
+        "train --data photos --views 8 --recipe 'rotation_range=40 horizontal_flip=True'",
     )
 )
-@options(DATA, HEAD, SPEC, LABELS, CACHE, SHARDS, MODEL[:1], REPORT)
+@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, SHARDS, MODEL[:1], REPORT)
 @click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")
@@ -64,7 +79,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
 
 
 @click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
-@options(DATA, HEAD, SPEC, LABELS, CACHE, MODEL, REPORT)
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL, REPORT)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Score a saved model on labelled images that it was not trained on.
 
@@ -78,7 +93,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
 
 @click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
-@options(HEAD, SPEC, CACHE, MODEL)
+@options(HEAD, SPEC, PREDICT_VIEWS, CACHE, MODEL)
 @click.option("--images", "named", multiple=True, metavar="PATH", help="Image, folder or pattern; may be repeated.")
 @click.argument("paths", nargs=-1)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
@@ -132,6 +147,7 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         allow_other_versions=options.pop("allow_other_versions"),
         sha256=options.pop("sha256", None),
         no_pickle=options.pop("no_pickle"),
+        predict_views=options.pop("predict_views", None),
     )
     trained = classifier.saved.record["head"]
     if head not in (None, trained):

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import click
 
 from classify.heads import HEADS
-from featurize.options import DEFAULT_BACKBONE, ENGINES
+from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES
+from featurize.recipes import MOST_VIEWS, RECIPES
 from pipeline import DEFAULT_CACHE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,7 +21,7 @@ TEACHER = [
 ]
 SPEC = [
     *TEACHER,
-    click.option("--pooling", metavar="avg|max|flatten", help="How a feature map becomes a row. [avg]"),
+    click.option("--pooling", metavar="avg|max|flatten|none", help="How a feature map becomes a row. [avg]"),
     click.option(
         "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
     ),
@@ -29,7 +30,25 @@ SPEC = [
     click.option(
         "--isolate", is_flag=True, default=None, help="Decode in processes of their own, which a picture may crash."
     ),
+    click.option("--stored", metavar="float32|float16", help="Type of cached numbers; float16 takes half. [float32]"),
     click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
+]
+VIEWS = [
+    click.option(
+        "--views", type=click.IntRange(1, MOST_VIEWS), help="Rows of a picture: of itself, and of renderings. [1]"
+    ),
+    click.option(
+        "--recipe",
+        metavar="NAME|'K=V ...'",
+        help=f"How they are rendered: {', '.join(RECIPES)}, or Keras' parameters. [{DEFAULT_RECIPE}]",
+    ),
+]
+PREDICT_VIEWS = [
+    click.option(
+        "--predict-views",
+        type=click.IntRange(1, MOST_VIEWS),
+        help="Views whose probabilities are averaged. [as trained; in training as --views, up to 4]",
+    )
 ]
 LABELS = [
     click.option("--labels", metavar="FILE", help="CSV or Parquet table of labels."),

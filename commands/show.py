@@ -19,6 +19,9 @@ def show_report(report: dict[str, Any]) -> None:
             print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
     counts = "images {images}: computed {computed}, cached {cached}, failed {failed}; forward passes {forward_passes}"
     print(counts.format(**report))
+    if (views := report["views"]) > 1 or report.get("predict_views", 1) > 1:
+        predicting = f"; predictions average {report['predict_views']}" if "predict_views" in report else ""
+        print(f"views of a picture: {views}, by {report['recipe']}{predicting}")
     stages = {"start-up": report["startup_seconds"], "features": report["seconds"]} | report.get("stage_seconds", {})
     print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()))
     if report.get("accuracy") is not None:

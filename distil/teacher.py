@@ -13,8 +13,8 @@ from featurize.extraction import as_keys
 from featurize.hashing import Progress
 from featurize.images import Failure
 from featurize.network import build_tail
+from featurize.recipes import views_of
 from featurize.resolve import Resolved
-from featurize.views import views_of
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,18 @@ def crops_with_rows(
     """
     views = views_of(recipe, count)
     spec = replace(teacher.spec, pooling="flatten", stored="float16")
-    stores, failures, passes = [], [], 0
-    for view in views:
-        extractor = Extractor(replace(teacher, spec=replace(spec, view=view)), cache_dir)
-        extraction = extractor.run(paths, lambda stage, *counts, view=view: progress(f"{view}: {stage}", *counts))
-        pairs = zip(extraction.digests, paths, strict=True)
-        found = dict(sorted((digest, path) for digest, path in pairs if digest is not None))
-        paths = list(found.values())
-        stores.append(extractor.store)
-        failures += extraction.failures
-        passes += extraction.forward_passes
-    return Crops(list(found.values()), as_keys(list(found)), views, stores, failures, passes)
+    extractor = Extractor(replace(teacher, spec=spec, views=tuple(views)), cache_dir)
+    extraction = extractor.run(paths, progress)
+    pairs = zip(extraction.digests, paths, strict=True)
+    found = dict(sorted((digest, path) for digest, path in pairs if digest is not None))
+    return Crops(
+        paths=list(found.values()),
+        digests=as_keys(list(found)),
+        views=views,
+        stores=extractor.stores,
+        failures=extraction.failures,
+        forward_passes=extraction.forward_passes,
+    )
 
 
 def pooling_teacher(teacher: Resolved) -> tuple[tuple[int, int, int], int, Callable[[np.ndarray], np.ndarray]]:

@@ -6,8 +6,8 @@ The only decoder, for training and for prediction alike: open, turn into upright
 import ctypes
 import logging
 import warnings
+from collections.abc import Sequence
 
-import cykooz_resizer
 import numpy as np
 from PIL import (
     Image,
@@ -21,12 +21,13 @@ from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, content_digest
 from featurize.bombs import CountedReads, before_loading, before_opening
 from featurize.images import ImageError
+from featurize.recipes import recipe_of
 from featurize.rgb import HOSTILE, DecodeError, in_one_line, refuse_unfit, upright_rgb
 from featurize.room import Room, enough
-from featurize.views import check_view, render
+from featurize.views import FINER, fit, render
 
-# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, gives any
-# picture other pixels: rows of two decoders must never be mixed.
+# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py or featurize/views.py,
+# gives any picture other pixels: rows of two decoders must never be mixed.
 DECODER = 2
 
 # A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after.
@@ -54,11 +55,6 @@ RESIZES = ("antialias", "nearest", "bilinear")
 # would be 0.9967 and 0.9982. MobileNetV2, `python benchmarks/decoding.py`.
 REDUCED_TO = 3
 
-# The filter of Pillow's own `resize`, by SIMD in a quarter of the time; the same numbers on every processor.
-TRIANGLE = cykooz_resizer.ResizeOptions(
-    resize_alg=cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear), use_alpha=False
-)
-
 # Pillow warns of odd tags that do not touch the pixels, and of bombs, which are refused here anyway. Set once
 # for the process and not around each picture, because `warnings.catch_warnings` is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.", category=UserWarning)
@@ -73,60 +69,83 @@ def decode(
     view: str = ORIGINAL_VIEW,
     room: Room = enough,
 ) -> np.ndarray:
-    """Decode the bytes of an image file to RGB of shape (height, width, 3), stretched to `size` (height, width).
+    """`decode_views` of one view: (height, width, 3); the array may be read-only."""
+    return decode_views(data, size, resize, (view,), room)[0]
 
-    `view` names the rendering of the picture, see `featurize.views`; `resize` "bilinear" has the original only.
+
+def decode_views(
+    data: bytes,
+    size: tuple[int, int],
+    resize: str = "antialias",
+    views: Sequence[str] = (ORIGINAL_VIEW,),
+    room: Room = enough,
+) -> np.ndarray:
+    """Decode the bytes of an image file once: RGB of shape (views, height, width, 3), each stretched to `size`.
+
+    `views` names renderings of the picture, see `featurize.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once; `room` is asked for the memory.
+    Views other than the original are rendered from the whole picture. A JPEG that is reduced by its decoder for the
+    original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
 
     Raises DecodeError for what is damaged, truncated, empty, no image, in none of `FORMATS`, has more pixels
     than Pillow's limit against decompression bombs, or would take minutes; what `room` raises; UserError for an
-    unknown `resize`.
+    unknown `resize` or view.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
-    check_view(view)
-    if resize == "bilinear" and view != ORIGINAL_VIEW:
-        raise UserError(f"resize bilinear knows no view {view}: take antialias")
+    others = [view for view in views if view != ORIGINAL_VIEW]
+    for view in others:
+        recipe_of(view)
+    if others and resize == "bilinear":
+        raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
     if not data:
         raise DecodeError("empty file")
     try:
-        return _decode(data, size, resize, view, room)
+        return _decode(data, size, resize, views, room)
     except ImageError:
         raise
     except HOSTILE as error:
         if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
             raise DecodeError(_reason(data, error)) from error
     try:
-        return _decode(_without_text(data), size, resize, view, room)
+        return _decode(_without_text(data), size, resize, views, room)
     except ImageError:
         raise
     except HOSTILE as error:
         raise DecodeError(_reason(data, error)) from error
 
 
-def _decode(data: bytes, size: tuple[int, int], resize: str, view: str, room: Room) -> np.ndarray:
+def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room) -> np.ndarray:
+    original_alone = tuple(views) == (ORIGINAL_VIEW,)
+    if not original_alone:
+        room = _with_room_for(views, size, room)
     before_opening(data, size, room)
     file = CountedReads(data)
     with Image.open(file, formats=FORMATS) as picture:
         file.header_ends()
         refuse_unfit(picture)
-        full, original = picture.size, view == ORIGINAL_VIEW
-        if resize == "antialias" and original and isinstance(picture, JpegImagePlugin.JpegImageFile):
+        full = picture.size
+        may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
+        if may_be_reduced and original_alone:
             picture.draft(None, (REDUCED_TO * max(size),) * 2)
         before_loading(picture, data, full, size, room)
         rgb = upright_rgb(picture)
-        height, width = size
         if resize == "bilinear":
-            return _bilinear(np.asarray(rgb), height, width)
-        way = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.BILINEAR
-        if not original:
-            return np.asarray(render(rgb, view, content_digest(data), size, way))
-        if resize == "nearest":
-            return np.asarray(rgb.resize((width, height), way))
-        resized = Image.new("RGB", (width, height))
-        cykooz_resizer.Resizer().resize_pil(rgb, resized, TRIANGLE)
-        return np.asarray(resized)
+            return _bilinear(np.asarray(rgb), *size)[None]
+        if original_alone:
+            return np.asarray(fit(rgb, size, resize))[None]
+        pixels = np.stack(render(rgb, views, content_digest(data), size, resize))
+    if may_be_reduced and ORIGINAL_VIEW in views and min(full) >= 2 * REDUCED_TO * max(size):
+        pixels[list(views).index(ORIGINAL_VIEW)] = _decode(data, size, resize, (ORIGINAL_VIEW,), enough)[0]
+    return pixels
+
+
+def _with_room_for(views: Sequence[str], size: tuple[int, int], room: Room) -> Room:
+    """`room`, asked for the memory of renderings at `size` as well."""
+    pixels = size[0] * size[1]
+    rendered = (3 * len(views) + 14 * FINER**2) * pixels  # all views; of one, as it is made, source, strips and result
+    return lambda count: room(count + rendered)
 
 
 def _without_text(png: bytes) -> bytes:

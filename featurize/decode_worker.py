@@ -1,6 +1,6 @@
 """The decoder in a process of its own: requests on stdin, answers on stdout, until stdin ends. See `isolation`.
 
-request  REQUEST, the names of resize and view, the bytes of an image file
+request  REQUEST, the name of resize, those of the views on a line each, the bytes of an image file
 answer   ANSWER with READY, once; then for each request
          MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little);
          PIXELS and how many bytes, and these; or REASON and how many bytes, and these, in UTF-8
@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 
-REQUEST = struct.Struct("<QIIBB")  # bytes of the file; height, width; bytes of the names of resize and view
+REQUEST = struct.Struct("<QIIBH")  # bytes of the file; height, width; bytes of the names of resize and of the views
 ANSWER = struct.Struct("<cQ")  # kind, count
 READY, MEMORY, PIXELS, REASON = b"h", b"m", b"p", b"r"
 LITTLE = 16 * 10**6  # bytes of memory that need not be asked for
@@ -31,7 +31,7 @@ def main() -> None:
 
     import numpy as np
 
-    from featurize.decode import decode
+    from featurize.decode import decode_views
     from featurize.images import ImageError
     from featurize.room import enough, trim
 
@@ -56,12 +56,13 @@ def main() -> None:
             requests.read(1)
             signal.alarm(seconds)
 
-    def decoded(length: int, height: int, width: int, resize: int, view: int) -> tuple[bytes, bytes | memoryview]:
-        names = requests.read(resize + view).decode()
+    def decoded(length: int, height: int, width: int, resize: int, views: int) -> tuple[bytes, bytes | memoryview]:
+        names = requests.read(resize + views).decode()
         data = requests.read(length)
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
-            pixels = np.ascontiguousarray(decode(data, (height, width), names[:resize], names[resize:], room))
+            views_asked = names[resize:].split("\n")
+            pixels = np.ascontiguousarray(decode_views(data, (height, width), names[:resize], views_asked, room))
         except ImageError as error:
             return REASON, str(error).encode()
         finally:

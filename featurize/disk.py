@@ -1,6 +1,7 @@
 """Room on the disk for the rows to come, looked for before the first of them is computed."""
 
 import logging
+import math
 import os
 import shutil
 
@@ -12,13 +13,13 @@ log = logging.getLogger("bottleneck")
 OVERHEAD = 1.05  # checksums, and what the file system keeps for itself
 
 
-def require_room(folder: str, rows: int, dimension: int, number_bytes: int) -> None:
-    """Announce the size of `rows` rows of `dimension` numbers in `folder`, which need not exist yet.
+def require_room(folder: str, rows: int, shape: tuple[int, ...], number_bytes: int) -> None:
+    """Announce the size of `rows` rows of that shape in `folder`, which need not exist yet.
 
     Raises UserError where the disk has too little room for them.
     """
-    expected = rows * (number_bytes * dimension + DIGEST_BYTES)
-    text = f"{rows} rows of {dimension} numbers, about {readable(expected)}"
+    expected = rows * (number_bytes * math.prod(shape) + DIGEST_BYTES)
+    text = f"{rows} rows of {' x '.join(map(str, shape))} numbers, about {readable(expected)}"
     log.info("to compute: %s in %s", text, folder)
     existing = os.path.abspath(folder)
     while not os.path.isdir(existing):
@@ -27,7 +28,7 @@ def require_room(folder: str, rows: int, dimension: int, number_bytes: int) -> N
     if expected * OVERHEAD > free:
         raise UserError(
             f"too little disk: {text}, but {readable(free)} are free in {existing}; "
-            "choose another --cache-dir or smaller features (--pooling avg)"
+            "choose another --cache-dir or smaller features (--pooling avg, --stored float16)"
         )
 
 

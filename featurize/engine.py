@@ -4,6 +4,7 @@ Two batch shapes at most, one picture and as many as the graph takes best (padde
 came with it, but for the rounding between these two.
 """
 
+import math
 import threading
 import time
 from functools import cached_property
@@ -13,17 +14,17 @@ import numpy as np
 
 
 class Graph(Protocol):
-    """A network that one engine has made its own. `size` is (height, width) in pixels, `dimension` that of a row.
+    """A network that one engine has made its own. `size` is (height, width) in pixels, `row_shape` that of a row.
 
     `run` takes pixels (n, height, width, 3) RGB 0..255, uint8 or float32, n being 1 or `batch`, and gives (n,
-    dimension) float32; several threads may call it at once, once a shape has been run. `batch` is the number of
+    *row_shape) float32; several threads may call it at once, once a shape has been run. `batch` is the number of
     pictures that it computes fastest; `libraries` are those whose versions may change rows by rounding.
     """
 
     name: str
     libraries: tuple[str, ...]
     size: tuple[int, int]
-    dimension: int
+    row_shape: tuple[int, ...]
     batch: int
 
     def run(self, pixels: np.ndarray) -> np.ndarray: ...
@@ -38,7 +39,8 @@ class Engine:
 
     def __init__(self, graph: Graph, dtype: np.dtype | type = np.float32):
         self.size = graph.size
-        self.dimension = graph.dimension
+        self.row_shape = graph.row_shape
+        self.dimension = math.prod(graph.row_shape)  # numbers of a row
         self.batch = graph.batch
         self.forward_passes = 0
         self.startup_seconds = 0.0
@@ -48,11 +50,11 @@ class Engine:
         self._lock = threading.Lock()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Features (n, d) of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255."""
+        """Features (n, *row_shape) of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255."""
         rows = [self._batch(pixels[start : start + self.batch]) for start in range(0, len(pixels), self.batch)]
         with self._lock:
             self.forward_passes += len(pixels)
-        return np.concatenate(rows) if rows else np.empty((0, self.dimension), self._dtype)
+        return np.concatenate(rows) if rows else np.empty((0, *self.row_shape), self._dtype)
 
     def _batch(self, pixels: np.ndarray) -> np.ndarray:
         count = len(pixels)

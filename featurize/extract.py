@@ -1,6 +1,6 @@
-"""Images in, feature rows out, the cache consulted first: every image passes the network once.
+"""Images in, feature rows out, the cache consulted first: every view of an image passes the network once.
 
-digests of all images -> those without a row -> decoded and computed in threads -> committed shards
+digests of all images -> those that lack a row -> decoded once, computed in threads -> committed shards
 """
 
 import logging
@@ -20,7 +20,7 @@ from cache.errors import UserError
 from cache.shard import DamagedShardError
 from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
-from featurize.decode import decode
+from featurize.decode import decode_views
 from featurize.disk import require_room
 from featurize.engine import Engine, Graph
 from featurize.extraction import Digests, Extraction, Missing
@@ -40,13 +40,18 @@ WAITING = "another run is computing features of this spec: waiting for it"
 
 
 class Extractor:
-    """One spec, its rows in the cache, and its engine, which is built when the first image needs it."""
+    """One spec, its rows in the cache, and its engine, which is built when the first image needs it.
+
+    An image has a row for each of `resolved.views`, each in a store of its own; `store` is that of the first view, as a
+    rule the picture itself. Its features are (d,), of several views (views, d).
+    """
 
     def __init__(self, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS):
         if shard_rows < 1:
             raise UserError(f"shard rows {shard_rows}: give a number of 1 or more")
         self.spec = resolved.spec
-        self.store = FeatureStore(cache_dir, resolved.spec)
+        self.stores = [FeatureStore(cache_dir, replace(resolved.spec, view=view)) for view in resolved.views]
+        self.store = self.stores[0]
         self.table = DigestTable(cache_dir)
         self.cache_dir = cache_dir
         self._resolved = resolved
@@ -71,7 +76,7 @@ class Extractor:
         """
         progress = progress or _silent
         before = self._meters()
-        extraction = Extraction(sources, *digest_sources(sources, self.table, progress))
+        extraction = self._extraction(sources, progress)
         missing = self._missing(extraction, extraction.digests.known)
         try:
             with self.store.lock(".run", WAITING) if len(missing) > MANY else nullcontext():
@@ -79,7 +84,7 @@ class Extractor:
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
         except KeyboardInterrupt as interruption:
-            interruption.add_note(f"{extraction.computed} new rows are kept, the next run goes on from there")
+            interruption.add_note(f"{extraction.new.sum()} new rows are kept, the next run goes on from there")
             raise
         return self._metered(extraction, before)
 
@@ -90,25 +95,47 @@ class Extractor:
     def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
         """The rows of all images that have one: (n, d) as they are stored, in order, and what became of the images.
 
+        Of several views: (n, views, d).
+
         Every row is checked as it is read; a damaged shard is set aside and its rows are computed again.
         """
         while True:
             try:
-                return extraction, self.store.read(extraction.keys)
-            except DamagedShardError as error:
-                self.store.set_aside(error)
+                return extraction, self.stored(extraction.keys)
+            except DamagedShardError:
+                pass  # and set aside
             except KeyError:
                 log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
             again = self.run(extraction.sources, progress)
             again.add_cost_of(extraction)
             extraction = again
 
+    def stored(self, keys: np.ndarray) -> np.ndarray:
+        """The rows of the images with `keys` (n, 32): (n, d), of several views (n, views, d).
+
+        Raises `KeyError` where one is missing, `DamagedShardError` where a shard, now set aside, fails its checksums.
+        """
+        rows = np.empty(0)
+        for view, store in enumerate(self.stores):
+            try:
+                found = store.read(keys)
+            except DamagedShardError as error:
+                store.set_aside(error)
+                raise
+            if len(self.stores) == 1:
+                return found
+            if not view:
+                rows = np.empty((len(keys), len(self.stores), *found.shape[1:]), found.dtype)
+            rows[:, view] = found
+        return rows
+
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
         """As `features`, from the network alone: rows are neither looked up nor stored."""
         before = self._meters()
-        extraction = Extraction(sources, Digests(len(sources)))
+        extraction = Extraction(sources, Digests(len(sources)), views=len(self.stores))
         computed: deque[Row] = deque()
-        for _ in self._forward(sources, lambda: (self.engine, Pace.within(SHARD_ROWS, self.engine.batch)), computed):
+        all_views = np.ones((len(sources), len(self.stores)), bool)
+        for _ in self._forward(sources, all_views, lambda: (self.engine, self._pace_within(SHARD_ROWS)), computed):
             pass
         rows: dict[int, np.ndarray] = {}
         for row in computed:
@@ -116,9 +143,9 @@ class Extractor:
                 extraction.fail(row.position, row.reason)
             else:
                 extraction.digests[row.position] = row.digest
-                rows[row.position] = row.features
+                rows[row.position] = row.features if len(self.stores) > 1 else row.features[0]
         known = extraction.digests.known
-        extraction.new[Missing.of(known, extraction.digests.keys(known)).first] = True
+        extraction.new[Missing.of(known, extraction.digests.keys(known), all_views[known]).first] = True
         features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
         return self._metered(extraction, before), features
 
@@ -130,43 +157,50 @@ class Extractor:
                 start = time.perf_counter()
                 checked = check_weights(self._resolved, self.table)
                 plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
-                self._engine = Engine(_graph(replace(checked, spec=plain), self.cache_dir), self.spec.row_dtype)
+                one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
+                self._engine = Engine(_graph(one_view, self.cache_dir), self.spec.row_dtype)
                 self._engine.startup_seconds += time.perf_counter() - start
             return self._engine
 
     @property
     def forward_passes(self) -> int:
-        """Pictures that have gone through the network so far."""
+        """Views of pictures that have gone through the network so far."""
         return self._engine.forward_passes if self._engine else 0
 
+    def _extraction(self, sources: Sequence[Source], progress: Progress) -> Extraction:
+        return Extraction(sources, *digest_sources(sources, self.table, progress), views=len(self.stores))
+
     def _missing(self, extraction: Extraction, positions: np.ndarray) -> Missing:
-        """The contents among the images at `positions` (m,) that have no row yet."""
+        """The contents among the images at `positions` (m,) that lack a row."""
         keys = extraction.digests.keys(positions)
-        lacking = np.flatnonzero(~self.store.contains(keys))
-        return Missing.of(positions[lacking], keys[lacking])
+        lacking = ~np.stack([store.contains(keys) for store in self.stores], axis=1)
+        some = np.flatnonzero(lacking.any(axis=1))
+        return Missing.of(positions[some], keys[some], lacking[some])
 
     def _compute(self, extraction: Extraction, missing: Missing, progress: Progress) -> np.ndarray:
         """Compute and commit the rows of `missing`; failures are noted.
 
-        Returns positions (m,) of copies of images that have changed since they were hashed: they may still lack a row.
+        Returns positions (m,) of images that have changed since they were hashed, and of their former copies: they may
+        still lack a row.
         """
 
         def ready() -> tuple[Engine, Pace]:
-            require_room(self.store.folder, len(missing), self.engine.dimension, self.spec.row_dtype.itemsize)
+            folder = self.store.folder if len(self.stores) == 1 else self.cache_dir
+            require_room(folder, int(missing.lacking.sum()), self.engine.row_shape, self.spec.row_dtype.itemsize)
             return self.engine, self._pace
 
         done = 0
         left: list[int] = []
-        rows = _Rows()
+        rows = [_Rows() for _ in self.stores]
         computed: deque[Row] = deque()
         sources = [extraction.sources[position] for position in missing.first]
         try:
-            with closing(self._forward(sources, ready, computed)) as steps:
+            with closing(self._forward(sources, missing.lacking, ready, computed)) as steps:
                 for _ in steps:
                     done += (count := len(computed))  # more may come at any moment
                     for _ in range(count):
                         self._take(computed.popleft(), rows, extraction, missing, left)
-                        if rows and len(rows) == self._pace.commit:
+                        if any(rows) and max(map(len, rows)) == self._pace.commit:
                             self._commit(rows, extraction)
                     progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
@@ -175,40 +209,59 @@ class Extractor:
             self._commit(rows, extraction)
         return np.array(sorted(left), np.int64)
 
-    def _take(self, row: Row, rows: "_Rows", extraction: Extraction, missing: Missing, left: list[int]) -> None:
+    def _take(self, row: Row, rows: "list[_Rows]", extraction: Extraction, missing: Missing, left: list[int]) -> None:
         position = int(missing.first[row.position])
         copies = missing.copies.get(position, [])
         if extraction.digests[position] != row.digest:  # the file has changed since it was hashed
-            left += copies
+            left += copies if row.features is None else [position, *copies]
             copies = []
         if row.features is None:
             for failed in (position, *copies):
                 extraction.fail(failed, row.reason)
             return
         extraction.digests[position] = row.digest
-        rows.add(position, row.features, self._rows_per_shard)
+        for view, features in zip(np.flatnonzero(missing.lacking[row.position]), row.features, strict=True):
+            rows[view].add(position, features, self._pictures_at_once(self._rows_per_shard))
 
     @property
     def _rows_per_shard(self) -> int:
         return min(self._shard_rows, max(1, SHARD_BYTES // (self.spec.row_dtype.itemsize * self.engine.dimension)))
 
+    def _pictures_at_once(self, rows: int) -> int:
+        """How many pictures have `rows` rows in all their views: what may be lost, and waits in memory, is the same."""
+        return max(1, rows // len(self.stores))
+
+    def _pace_within(self, rows: int) -> Pace:
+        return Pace.within(self._pictures_at_once(rows), self._pictures_at_once(self.engine.batch))
+
     @property
     def _pace(self) -> Pace:
-        return Pace.within(self._rows_per_shard, self.engine.batch)
+        return self._pace_within(self._rows_per_shard)
 
     def _forward(
-        self, sources: Sequence[Source], ready: Callable[[], tuple[Engine, Pace]], rows: deque[Row]
+        self,
+        sources: Sequence[Source],
+        lacking: np.ndarray,
+        ready: Callable[[], tuple[Engine, Pace]],
+        rows: deque[Row],
     ) -> Generator[None, None, None]:
+        """The rows of those views of each source that `lacking` (sources, views) says."""
         size = self.spec.size or self.engine.size
-        with isolated_decoder() if self._resolved.isolate else nullcontext(decode) as decoder:
-            yield from forward(sources, size, self.spec.resize, self.spec.view, ready, rows, decoder)
+        names = self._resolved.views
 
-    def _commit(self, rows: "_Rows", extraction: Extraction) -> None:
-        if len(rows):
-            provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            self.store.commit(rows.features, extraction.digests.keys(rows.positions), provenance)
-            extraction.new[rows.positions] = True
-            rows.positions.clear()
+        def views(position: int) -> list[str]:
+            return [names[view] for view in np.flatnonzero(lacking[position])]
+
+        with isolated_decoder() if self._resolved.isolate else nullcontext(decode_views) as decoder:
+            yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder)
+
+    def _commit(self, rows: "list[_Rows]", extraction: Extraction) -> None:
+        for view, (store, of_view) in enumerate(zip(self.stores, rows, strict=True)):
+            if len(of_view):
+                provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+                store.commit(of_view.features, extraction.digests.keys(of_view.positions), provenance)
+                extraction.new[of_view.positions, view] = True
+                of_view.positions.clear()
 
     def _meters(self) -> tuple[float, float, int]:
         """What runs on: time, seconds that went into the start of the engine, forward passes."""
@@ -225,7 +278,7 @@ class Extractor:
 
 
 class _Rows:
-    """Rows that wait until they are a shard, in one place for all shards of a run: memory stays as it is."""
+    """Rows of a view that wait until they are a shard, in one place for all shards of a run: memory stays as it is."""
 
     def __init__(self) -> None:
         self.positions: list[int] = []  # of their images

@@ -52,8 +52,9 @@ class Extraction:
 
     digests          of each image, None where it failed
     reasons          position -> one line, for the images without a row
-    new              (n,) bool: images whose row was computed; of byte-identical copies one
-    forward_passes   pictures that went through the network
+    views            rows that each image has
+    new              (n, views) bool: rows that were computed; of byte-identical copies one
+    forward_passes   rows that came out of the network
     seconds          first read to last commit
     startup_seconds  building the network, not contained in `seconds`
     """
@@ -61,18 +62,19 @@ class Extraction:
     sources: Sequence[Source]
     digests: Digests
     reasons: dict[int, str] = field(default_factory=dict)
+    views: int = 1
     new: np.ndarray = field(init=False)
     forward_passes: int = 0
     seconds: float = 0.0
     startup_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.new = np.zeros(len(self.sources), bool)
+        self.new = np.zeros((len(self.sources), self.views), bool)
 
     @property
     def computed(self) -> int:
-        """Images whose row was computed; their byte-identical copies do not count."""
-        return int(self.new.sum())
+        """Images of which a row was computed; their byte-identical copies do not count."""
+        return int(self.new.any(axis=1).sum())
 
     @property
     def failures(self) -> list[Failure]:
@@ -95,6 +97,17 @@ class Extraction:
         self.digests[position] = None
         self.reasons[position] = reason
 
+    def take(self, places: np.ndarray, part: "Extraction") -> None:
+        """Note what became of the images at `places` (m,), those of `part`, and what that has cost."""
+        for number, place in enumerate(places.tolist()):
+            self.digests[place] = part.digests[number]
+            if number in part.reasons:
+                self.reasons[place] = part.reasons[number]
+        self.new[places] = part.new
+        self.forward_passes += part.forward_passes
+        self.seconds += part.seconds
+        self.startup_seconds += part.startup_seconds
+
     def add_cost_of(self, earlier: "Extraction") -> None:
         """Count what an earlier attempt at the same images has computed and cost."""
         self.new |= earlier.new
@@ -114,14 +127,18 @@ def as_keys(digests: Sequence[bytes]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Missing:
-    """Contents without a row: `first` (m,) are positions of one image of each, `copies` those of any others of it."""
+    """Contents that lack rows: `first` (m,) are positions of one image of each, `copies` those of any others of it.
+
+    `lacking` (m, views) says which views of each have no row.
+    """
 
     first: np.ndarray
     copies: dict[int, list[int]]
+    lacking: np.ndarray
 
     @classmethod
-    def of(cls, positions: np.ndarray, keys: np.ndarray) -> "Missing":
-        """Of images at `positions` (n,) that have `keys` (n, 32), in ascending order."""
+    def of(cls, positions: np.ndarray, keys: np.ndarray, lacking: np.ndarray) -> "Missing":
+        """Of images at `positions` (n,) that have `keys` (n, 32), in ascending order, and lack some of `lacking`."""
         _, index, inverse, counts = np.unique(
             comparable(keys), return_index=True, return_inverse=True, return_counts=True
         )
@@ -130,7 +147,8 @@ class Missing:
             first = index[inverse[place]]
             if place != first:
                 copies.setdefault(int(positions[first]), []).append(int(positions[place]))
-        return cls(positions[np.sort(index)], copies)
+        order = np.sort(index)
+        return cls(positions[order], copies, lacking[order])
 
     def __len__(self) -> int:
         return len(self.first)

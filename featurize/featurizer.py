@@ -33,6 +33,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         resize: str = "antialias",
         preprocess: str | None = None,
         precision: str = "float32",
+        stored: str = "float32",
         engine: str = "auto",
         isolate: bool = False,
         cache_dir: str = ".features",
@@ -45,6 +46,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         self.resize = resize
         self.preprocess = preprocess
         self.precision = precision
+        self.stored = stored
         self.engine = engine
         self.isolate = isolate
         self.cache_dir = cache_dir
@@ -57,6 +59,8 @@ class Featurizer(TransformerMixin, BaseEstimator):
     def transform(self, X: Sequence[Any]) -> np.ndarray:
         """Features (n, d) float32 of n images: paths, bytes of image files, PIL images or arrays.
 
+        With `pooling="none"` they keep the shape that the layer gives them, such as (n, h, w, c).
+
         Raises UserError naming the images that cannot be decoded: rows must stay aligned with labels.
         """
         extraction, rows = self._extractor().features(expand(X))
@@ -64,7 +68,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
             first = extraction.failures[0]
             count = len(extraction.failures)
             raise UserError(f"{count} images have no features, the first is {first.path}: {first.reason}")
-        return rows
+        return rows.astype(np.float32, copy=False)
 
     def _extractor(self) -> Extractor:
         options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}

@@ -1,7 +1,7 @@
 """Images -> pixels -> feature rows. Each core takes a picture through all of it, so none waits for another.
 
 A thread reads, decodes and computes as many pictures as the engine takes at once, then the next ones. Pixels exist
-only there; what waits to be stored is rows.
+only there; what waits to be stored is rows. All views of a picture come from one decode, and are rows of one moment.
 """
 
 from collections import deque
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.spec import content_digest
-from featurize.decode import decode
+from featurize.decode import decode_views
 from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
 from featurize.room import Room, SharedMemory, Shares
 from featurize.sources import Source, bytes_of
 
-Decoder = Callable[[bytes, tuple[int, int], str, str, Room], np.ndarray]  # `featurize.decode.decode`, or its like
+# `featurize.decode.decode_views`, or its like
+Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room], np.ndarray]
 
 # One more than there are cores: there is always one that waits, for the interpreter or for the network's turn. With
 # MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
@@ -31,7 +32,8 @@ class Pace:
 
     batch     pictures that a thread takes at once
     batches   of them that may be computed, or on their way, and not yet taken over
-    commit    rows taken over that are committed together: with all those on their way never more than `within` allows
+    commit    pictures taken over whose rows are committed together: with all those on their way never more than
+              `within` allows
     """
 
     batch: int
@@ -40,7 +42,7 @@ class Pace:
 
     @classmethod
     def within(cls, most: int, batch: int) -> "Pace":
-        """With `most` rows computed and not committed at any moment, on an engine that likes batches of `batch`.
+        """With `most` pictures computed and not committed at any moment, on an engine that likes `batch` at once.
 
         An eighth of them is what may be computed while the others are written, more where the threads need that.
         """
@@ -51,7 +53,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image: the digest of the very bytes that were decoded, and `pixels` or the reason why not."""
+    """One decoded image: the digest of the very bytes that were decoded, and `pixels` or the reason why not.
+
+    `pixels` are those of its views: (views, height, width, 3).
+    """
 
     position: int
     digest: bytes
@@ -61,7 +66,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """Features (d,) of the image at `position`, or the reason why it has none."""
+    """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none."""
 
     position: int
     digest: bytes
@@ -73,15 +78,15 @@ def forward(
     sources: Sequence[Source],
     size: tuple[int, int],
     resize: str,
-    view: str,
+    views: Callable[[int], Sequence[str]],
     ready: Callable[[], tuple[Engine, Pace]],
     rows: deque[Row],
-    decoder: Decoder = decode,
+    decoder: Decoder = decode_views,
 ) -> Generator[None, None, None]:
-    """Append the rows of that view of all `sources` to `rows`, as they are computed; yields now and then.
+    """Append the rows of all `sources` to `rows`, as they are computed; yields now and then.
 
-    Whatever ends the iteration: once it is closed, every row that was computed is there. `ready` is asked once, when
-    there is a picture that needs the engine.
+    `views` names those that are wanted of the source at a position. Whatever ends the iteration: once it is closed,
+    every row that was computed is there. `ready` is asked once, when there is a picture that needs the engine.
     """
     memory = SharedMemory(WORKERS)
 
@@ -94,7 +99,7 @@ def forward(
         try:
             data = bytes_of(sources[position], room.file)
             digest = content_digest(data)
-            return Picture(position, digest, decoder(data, size, resize, view, room.picture))
+            return Picture(position, digest, decoder(data, size, resize, views(position), room.picture))
         except ImageError as error:
             return Picture(position, digest, None, str(error))
 
@@ -119,10 +124,12 @@ def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
     good = [picture for picture in pictures if picture.pixels is not None]
     yield from (_failure(picture) for picture in pictures if picture.pixels is None)
     if good:
-        features = engine(np.stack([picture.pixels for picture in good if picture.pixels is not None]))
-        for picture, row in zip(good, features, strict=True):
-            if np.isfinite(row).all():
-                yield Row(picture.position, picture.digest, row)
+        pixels = [picture.pixels for picture in good if picture.pixels is not None]
+        ends = np.cumsum([len(views) for views in pixels])
+        features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
+        for picture, rows in zip(good, features, strict=True):
+            if np.isfinite(rows).all():
+                yield Row(picture.position, picture.digest, rows)
             else:
                 yield Row(picture.position, picture.digest, None, "its features are not finite numbers")
 

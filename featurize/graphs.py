@@ -72,7 +72,10 @@ def _on_tensorflow(checked: Resolved) -> Graph:
 
 def _network(checked: Resolved) -> Any:
     from featurize.network import build_network
+    from featurize.tuned import build_tuned
 
+    if checked.tuned:
+        return build_tuned(checked)
     spec = checked.spec
     layer = spec.layer or None
     return build_network(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -32,7 +32,7 @@ START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decode_worker im
 
 @contextmanager
 def isolated_decoder() -> Iterator["IsolatedDecoder"]:
-    """`featurize.decode.decode` as a function that decodes in other processes; they end with the context."""
+    """`featurize.decode.decode_views` as a function that decodes in other processes; they end with the context."""
     decoder = IsolatedDecoder()
     try:
         yield decoder
@@ -41,7 +41,7 @@ def isolated_decoder() -> Iterator["IsolatedDecoder"]:
 
 
 class IsolatedDecoder:
-    """Called as `featurize.decode.decode`, from several threads; there are as many processes as calls at a time."""
+    """Called as `featurize.decode.decode_views`, by several threads, with a process for each call at a time."""
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
@@ -52,17 +52,17 @@ class IsolatedDecoder:
         data: bytes,
         size: tuple[int, int],
         resize: str = "antialias",
-        view: str = ORIGINAL_VIEW,
+        views: Sequence[str] = (ORIGINAL_VIEW,),
         room: Room = enough,
     ) -> np.ndarray:
-        """Pixels as from `decode`; raises ImageError also for what ends the process or takes more than `SECONDS`."""
+        """Pixels as from `decode_views`; raises ImageError also for what ends the process or takes over `SECONDS`."""
         try:
             worker = self._idle.pop()
         except IndexError:
             worker = _Worker()
             self._workers.append(worker)
         try:
-            result = worker.decode(data, size, resize, view, room)
+            result = worker.decode(data, size, resize, views, room)
         except ImageError:  # where it stands now nobody knows; the next picture gets another one
             worker.end()
             self._workers.remove(worker)
@@ -105,10 +105,12 @@ class _Worker:
                 f"cannot decode in a process of its own ({error}): leave out --isolate (isolate=)"
             ) from None
 
-    def decode(self, data: bytes, size: tuple[int, int], resize: str, view: str, room: Room) -> np.ndarray | str:
+    def decode(
+        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room
+    ) -> np.ndarray | str:
         """The pixels, or the reason why there are none. After an ImageError the process is of no more use."""
         height, width = size
-        names = resize.encode(), view.encode()
+        names = resize.encode(), "\n".join(views).encode()
         self._send(REQUEST.pack(len(data), height, width, *map(len, names)) + b"".join(names))
         self._send(data)
         kind, count = self._answer()
@@ -119,7 +121,7 @@ class _Worker:
         if kind == REASON and count <= LONGEST_REASON:
             text = self._take(np.empty(count, np.uint8)).tobytes().decode(errors="replace")
             return "".join(c if c.isprintable() else "?" for c in text)
-        pixels = np.empty((height, width, 3), np.float32 if resize == "bilinear" else np.uint8)
+        pixels = np.empty((len(views), height, width, 3), np.float32 if resize == "bilinear" else np.uint8)
         if kind != PIXELS or count != pixels.nbytes:
             raise ImageError(f"the decoder answered {kind!r}, {count}")
         return self._take(pixels)

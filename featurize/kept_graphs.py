@@ -93,7 +93,8 @@ def delete_useless_graphs(cache_dir: str) -> int:
 def _identity(checked: Resolved) -> str:
     spec = checked.spec
     fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
-    return json.dumps([*fields, *_versions()])
+    tuned = [spec.tuned] if spec.tuned else []
+    return json.dumps([*fields, *tuned, *_versions()])
 
 
 def _name(identity: str) -> str:

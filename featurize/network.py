@@ -39,12 +39,13 @@ def build_network(
     preprocess: str,
     precision: str = "float32",
 ) -> Any:
-    """A frozen keras.Model: pixels (n, height, width, 3) RGB 0..255, float32 or uint8 -> features (n, d) float32.
+    """A frozen keras.Model: pixels (n, height, width, 3) RGB 0..255, float32 or uint8 -> features (n, ...) float32.
 
     `backbone` is a name in BACKBONES, or the path of a saved model of the user's own (`*.keras`), which brings its
     weights: `Weights("file", path)`. `size` is (height, width) in pixels; None: the default, or the own model's.
     `layer`: None takes the last one, of an own model the last with a 4-D output. `pooling` (avg, max, flatten)
-    reduces a 4-D output; a 2-D output is passed as it is, any other is flattened. `preprocess`: the submodule of
+    reduces a 4-D output to (n, d); a 2-D output is passed as it is, any other is flattened. With `pooling` none every
+    output keeps its shape, such as (n, h, w, c). `preprocess`: the submodule of
     `keras.applications` whose `preprocess_input` is applied, or "none". `precision` mixed_bfloat16: the backbone's
     layers compute in bfloat16 with float32 weights; preprocessing and pooling stay in float32.
 
@@ -66,7 +67,7 @@ def build_network(
         with _computing_in(keras, precision):
             network = _headless(keras, row, weights, size)
         output = _output(keras, backbone, layers_by_name(network), layer or row.last_layer)
-        if row.module == "convnext" and layer in (None, row.last_layer) and pooling != "flatten":
+        if row.module == "convnext" and layer in (None, row.last_layer) and pooling in ("avg", "max"):
             output = _pooled_then_normalised(keras, network, pooling)
 
     trunk = keras.Model(network.inputs[0], output, name="backbone")
@@ -80,30 +81,46 @@ def build_network(
     return model
 
 
-def build_tail(backbone: str, weights: Weights, size: tuple[int, int], layer: str | None) -> Any:
+def build_tail(
+    backbone: str, weights: Weights, size: tuple[int, int] | None, layer: str | None, pooling: str | None = None
+) -> Any:
     """What a backbone does above `layer`: a frozen keras.Model from that layer's map to the last feature map.
 
-    `backbone` and `layer` as in `build_network`.
+    `backbone`, `size` and `layer` as in `build_network`. With a `pooling` (avg, max, flatten) the features (n, d) are
+    what it gives.
 
     Raises UserError for an unknown layer, and where the layers above it look past it, at earlier ones.
     """
     keras = import_keras()
+    network, layers = trained_backbone(backbone, weights, size)
     if backbone.endswith(".keras"):
-        network = _load_own(keras, backbone, weights)
         cut, end = _own_output(keras, backbone, network, layer), _own_output(keras, backbone, network, None)
     else:
         row = find_backbone(backbone)
-        network = _headless(keras, row, weights, size)
-        layers = layers_by_name(network)
         cut, end = (_output(keras, backbone, layers, name or row.last_layer) for name in (layer, None))
+        if cut is not end and row.module == "convnext" and pooling in ("avg", "max"):
+            end = _pooled_then_normalised(keras, network, pooling)
     if cut is end:
         cut = end = keras.Input(end.shape[1:])
+    if pooling and len(end.shape) != 2:
+        end = _pool(keras, end, pooling)
     try:
         tail = keras.Model(cut, end, name="tail")
     except ValueError as error:
         raise UserError(f"layer {layer!r} of {backbone} is no place to cut: layers above it also see others") from error
     tail.trainable = False
     return tail
+
+
+def trained_backbone(backbone: str, weights: Weights, size: tuple[int, int] | None) -> tuple[Any, dict[str, Any]]:
+    """(the network without its top, with its weights; its layers by name), arguments as for `build_network`."""
+    keras = import_keras()
+    if backbone.endswith(".keras"):
+        network = _load_own(keras, backbone, weights)
+        return network, {own.name: own for own in network.layers if not isinstance(own, keras.layers.InputLayer)}
+    row = find_backbone(backbone)
+    network = _headless(keras, row, weights, size or (row.size, row.size))
+    return network, layers_by_name(network)
 
 
 def native_size(model: Any) -> tuple[int, int] | None:
@@ -229,7 +246,7 @@ def _pool(keras: Any, x: Any, pooling: str) -> Any:
         x = keras.layers.GlobalAveragePooling2D()(x)
     elif len(x.shape) == 4 and pooling == "max":
         x = keras.layers.GlobalMaxPooling2D()(x)
-    elif len(x.shape) != 2:
+    elif len(x.shape) != 2 and pooling != "none":
         x = keras.layers.Flatten()(x)
     return x if x.dtype == "float32" else keras.ops.cast(x, "float32")
 

@@ -29,7 +29,8 @@ class OpenVinoGraph:
         self._model = model
         _, height, width, _ = self._model.input(0).partial_shape
         self.size = (height.get_length(), width.get_length())
-        self.dimension: int = self._model.output(0).partial_shape[1].get_length()
+        _, *sides = self._model.output(0).partial_shape
+        self.row_shape: tuple[int, ...] = tuple(side.get_length() for side in sides)
         self._compiled: dict[tuple[int, str], Any] = {}
         self._idle: dict[tuple[int, str], list[Any]] = {}  # requests: each computes one batch at a time
 

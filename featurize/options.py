@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 DEFAULT_BACKBONE = "mobilenet_v2"
+DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
 
 
@@ -17,5 +18,8 @@ class SpecOptions(TypedDict, total=False):
     resize: str
     preprocess: str | None
     precision: str
+    stored: str
     engine: str
     isolate: bool
+    views: int
+    recipe: str

@@ -14,7 +14,7 @@ from cache.shard import DamagedShardError
 from featurize.extract import SHARD_ROWS, Extractor
 from featurize.extraction import Extraction, Missing
 from featurize.forward import Row
-from featurize.hashing import Progress, digest_sources
+from featurize.hashing import Progress
 from featurize.resolve import Resolved
 from featurize.sources import Source
 
@@ -30,8 +30,9 @@ def open_table(cache_dir: str) -> DigestTable:
 def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
     """The extractor of a spec; a `ReadOnlyExtractor` where the cache cannot be written."""
     extractor = Extractor(resolved, cache_dir, shard_rows)
-    folder = extractor.store.folder
-    places = [cache_dir, folder, *(os.path.join(folder, f"{name}.lock") for name in (".run", ".commit"))]
+    folders = [store.folder for store in extractor.stores]
+    locks = [os.path.join(folder, f"{name}.lock") for folder in folders for name in (".run", ".commit")]
+    places = [cache_dir, *folders, *locks]
     return extractor if all(map(can_be_written, places)) else ReadOnlyExtractor(resolved, cache_dir, shard_rows)
 
 
@@ -72,19 +73,20 @@ class ReadOnlyExtractor(Extractor):
         Raises RowsMissingError where others have no row, before a picture passes the network.
         """
         before = self._meters()
-        extraction = Extraction(sources, *digest_sources(sources, self.table, progress or _silent))
+        extraction = self._extraction(sources, progress or _silent)
         missing = self._missing(extraction, extraction.digests.known)
 
         def refuse() -> NoReturn:
             raise RowsMissingError(
-                f"{len(missing)} of {len(sources)} images have no row in {self.cache_dir}, which cannot be written: "
+                f"{len(missing)} of {len(sources)} images lack rows in {self.cache_dir}, which cannot be written: "
                 "name another folder with --cache-dir (cache_dir=)",
                 self,
             )
 
         if len(missing):
             failed: deque[Row] = deque()
-            for _ in self._forward([sources[position] for position in missing.first], refuse, failed):
+            lacking = [sources[position] for position in missing.first]
+            for _ in self._forward(lacking, missing.lacking, refuse, failed):
                 pass
             for row in failed:
                 self._fail(extraction, missing, row.position, row.reason)
@@ -100,26 +102,27 @@ class ReadOnlyExtractor(Extractor):
     def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
         """As `Extractor.read`; the rows of a shard that is damaged, or has gone, are computed and not kept."""
         try:
-            return extraction, self.store.read(extraction.keys)
-        except DamagedShardError as error:
-            self.store.set_aside(error)
-        except KeyError:
+            return extraction, self.stored(extraction.keys)
+        except (DamagedShardError, KeyError):
             pass
         return self.complete(extraction.sources, progress)
 
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """As `features`, but the rows that are missing are computed and not kept; says so, once."""
+        """As `features`, but what is missing is computed and not kept, which is said once.
+
+        An image that lacks the row of one view is computed in all of them.
+        """
         before = self._meters()
-        extraction = Extraction(sources, *digest_sources(sources, self.table, progress or _silent))
+        extraction = self._extraction(sources, progress or _silent)
         fresh: dict[bytes, np.ndarray] = {}
         while True:
             self._compute_missing(extraction, fresh)
             keys = extraction.keys
             stored = np.array([bytes(key) not in fresh for key in keys], bool)
             try:
-                rows = self.store.read(keys[stored])
-            except DamagedShardError as error:
-                self.store.set_aside(error)
+                rows = self.stored(keys[stored])
+            except DamagedShardError:
+                pass  # and set aside
             except KeyError:
                 log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
             else:
@@ -130,7 +133,7 @@ class ReadOnlyExtractor(Extractor):
         return self._metered(extraction, before), rows
 
     def _compute_missing(self, extraction: Extraction, fresh: dict[bytes, np.ndarray]) -> None:
-        """Add to `fresh` the row of each content that has none, there or in the cache; failures are noted."""
+        """Add to `fresh` the rows of each content that has none, there or in the cache; failures are noted."""
         while True:
             known = extraction.digests.known
             lacking = [bytes(key) not in fresh for key in extraction.digests.keys(known)]

@@ -23,8 +23,8 @@ def largest_difference(
     chosen = random.Random(seed).sample(stored, min(sample, len(stored)))
     if not chosen:
         return 0, 0.0, 1.0
-    before = extractor.features(chosen)[1]
-    after = extractor.without_cache(chosen)[1]
+    before = extractor.features(chosen)[1].astype(np.float32).reshape(len(chosen), -1)
+    after = extractor.without_cache(chosen)[1].astype(np.float32).reshape(len(chosen), -1)
     norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     cosines = (before * after).sum(axis=1) / np.maximum(norms, np.finfo(np.float32).tiny)
     cosines[(before == after).all(axis=1)] = 1  # rows of zeros have no direction

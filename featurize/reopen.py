@@ -9,10 +9,11 @@ from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones import find_backbone
 from featurize.decode import DECODER
-from featurize.resolve import Resolved, identity, parse_size
+from featurize.resolve import Resolved, check_views, identity, parse_size
 from featurize.weights import Weights, locate
 
-HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS}  # what this version computes
+# What this version computes.
+HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}
 
 
 def reopen(
@@ -21,9 +22,11 @@ def reopen(
     weights: str | None = None,
     engine: str = "auto",
     isolate: bool = False,
+    views: tuple[str, ...] = (ORIGINAL_VIEW,),
 ) -> Resolved:
     """The spec of a model's record and the weights that it names, or those that `weights` names.
 
+    `views` names the views of each picture that a prediction takes.
     Weights that are neither given nor where they were are no error yet: pictures in the cache need none.
     Raises UserError, naming both sides, where the weights, or what this version computes, are not those of the spec.
     """
@@ -42,7 +45,7 @@ def reopen(
         found = Weights("file", os.path.abspath(weights))
     else:
         found = locate(find_backbone(spec.backbone), spec.size or 0, weights)
-    resolved = Resolved(spec, found, engine, isolate)
+    resolved = Resolved(spec, found, engine, isolate, check_views(views, spec.resize))
     if weights is None and found.kind != "random" and not os.path.exists(found.path):
         return resolved
     return check_weights(resolved, table)

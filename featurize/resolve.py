@@ -10,20 +10,25 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from cache.spec import OWN_MODEL, PRECISIONS, FeatureSpec, content_digest
+from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
 from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER, RESIZES
-from featurize.options import DEFAULT_BACKBONE, ENGINES
+from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES
+from featurize.recipes import views_with_original
 from featurize.weights import Weights, locate, random_identity
+
+if TYPE_CHECKING:
+    from featurize.tuned import Tuned
 
 # What zipfile and json raise for a file that is none.
 NO_CONFIG = (
     OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-POOLINGS = ("avg", "max", "flatten")
+POOLINGS = ("avg", "max", "flatten", "none")
 LARGEST_CONFIG = 64 * 1024**2  # bytes of a saved model's config.json; that of NASNetLarge has 1
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
@@ -32,13 +37,17 @@ LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, 
 class Resolved:
     """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES.
 
-    `isolate`: pictures are decoded in processes of their own; the network is the same.
+    `views` names the views of each picture that have a row, `spec` being that of the picture itself. `isolate`:
+    pictures are decoded in processes of their own; the network is the same. `tuned`: what the spec names by its digest,
+    see `featurize.tuned`.
     """
 
     spec: FeatureSpec
     weights: Weights
     engine: str = "auto"
     isolate: bool = field(default=False, compare=False)
+    views: tuple[str, ...] = (ORIGINAL_VIEW,)
+    tuned: "Tuned | None" = field(default=None, compare=False)
 
     @property
     def network(self) -> str:
@@ -57,13 +66,18 @@ def resolve(
     resize: str = "antialias",
     preprocess: str | None = None,
     precision: str = "float32",
+    stored: str = "float32",
     engine: str = "auto",
     isolate: bool = False,
+    views: int = 1,
+    recipe: str = DEFAULT_RECIPE,
 ) -> Resolved:
     """The spec of a request. `size`: side or (height, width) in pixels, "160" and "160x120" (height first) as text.
 
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
-    TensorFlow. Each gives rows of its own. `isolate`: decode in processes of their own; the rows are the same.
+    TensorFlow. Each gives rows of its own. `stored`: float16 takes half the disk of float32, and keeps three digits.
+    `isolate`: decode in processes of their own; the rows are the same. `views`: how many rows a picture has, of itself
+    and of renderings by `recipe`, see `featurize.recipes`.
 
     Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
     """
@@ -71,11 +85,14 @@ def resolve(
     _one_of("resize", resize, RESIZES)
     _one_of("engine", engine, ENGINES)
     _one_of("precision", precision, PRECISIONS)
+    _one_of("stored", stored, STORED)
+    names = check_views(views_with_original(recipe, views), resize)
     sides = parse_size(size)
     backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
         own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
-        return replace(own, spec=replace(own.spec, precision=precision), engine=engine, isolate=isolate)
+        spec = replace(own.spec, precision=precision, stored=stored)
+        return replace(own, spec=spec, engine=engine, isolate=isolate, views=names)
     row = find_backbone(backbone)
     sides = sides or (row.size, row.size)
     row.check_size(sides)
@@ -92,8 +109,9 @@ def resolve(
         preprocess=row.module,
         decoder=DECODER,
         precision=precision,
+        stored=stored,
     )
-    return Resolved(spec, found, engine, isolate)
+    return Resolved(spec, found, engine, isolate, names)
 
 
 def _own_model(
@@ -179,6 +197,13 @@ def parse_size(size: int | str | tuple[int, int] | None) -> tuple[int, int] | No
             f"size {size!r}: give a side in pixels such as 224, or HEIGHTxWIDTH such as 160x240, up to {LARGEST_SIDE}"
         )
     return height, width
+
+
+def check_views(views: tuple[str, ...], resize: str) -> tuple[str, ...]:
+    """`views`; raises UserError for several of them with a way of resizing that knows none."""
+    if len(views) > 1 and resize == "bilinear":
+        raise UserError("resize bilinear knows no views: take antialias or nearest, or one view, the picture itself")
+    return views
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:

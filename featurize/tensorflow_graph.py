@@ -9,7 +9,7 @@ import numpy as np
 
 
 class TensorFlowGraph:
-    """`network`: keras.Model, pixels 0..255 RGB in, features (n, d) float32 out. See `featurize.engine.Graph`.
+    """`network`: keras.Model, pixels 0..255 RGB in, features (n, ...) float32 out. See `featurize.engine.Graph`.
 
     From files to features with MobileNetV2 at 224 on 2 cores: 122 pictures a second in batches of 2, 142 of 8, 122 of
     32. On a GPU the batches are large: the more pictures at once, the less it waits for the next ones.
@@ -24,7 +24,7 @@ class TensorFlowGraph:
         tf.config.experimental.enable_tensor_float_32_execution(False)  # a GPU would take 10 of 23 bits, unasked
         self.batch = 64 if tf.config.list_physical_devices("GPU") else 8
         self.size: tuple[int, int] = tuple(network.input_shape[1:3])
-        self.dimension: int = network.output_shape[1]
+        self.row_shape: tuple[int, ...] = tuple(network.output_shape[1:])
         self._network = network
         self._compiled: dict[tuple[int, str], Any] = {}
 

@@ -16,8 +16,12 @@ Usage = namedtuple("Usage", "total used free")
 def test_the_size_is_announced_before_anything_is_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "not" / "yet"
     with caplog.at_level(logging.INFO, "bottleneck"):
-        require_room(str(folder), 1000, 1280, 4)
-    assert caplog.messages == [f"to compute: 1000 rows of 1280 numbers, about 5.15 MB in {folder}"]
+        require_room(str(folder), 1000, (1280,), 4)
+        require_room(str(folder), 1000, (14, 14, 96), 2)
+    assert caplog.messages == [
+        f"to compute: 1000 rows of 1280 numbers, about 5.15 MB in {folder}",
+        f"to compute: 1000 rows of 14 x 14 x 96 numbers, about 37.7 MB in {folder}",
+    ]
     assert not folder.exists()
 
 
@@ -26,17 +30,17 @@ def test_too_little_room_is_one_line_with_both_sizes_and_the_disk(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 3e9) if folder == str(tmp_path) else None)
     with pytest.raises(UserError) as caught:
-        require_room(str(tmp_path / "not" / "yet"), 1_000_000, 1280, 4)
+        require_room(str(tmp_path / "not" / "yet"), 1_000_000, (1280,), 4)
     for shown in ("5.15 GB", "3 GB are free", str(tmp_path), "--cache-dir"):
         assert shown in str(caught.value)
     assert "\n" not in str(caught.value)
-    require_room(str(tmp_path / "not" / "yet"), 1000, 1280, 4)
+    require_room(str(tmp_path / "not" / "yet"), 1000, (1280,), 4)
 
 
 def test_a_relative_folder_is_on_the_present_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 10**9 if folder == str(tmp_path) else 0))
-    require_room(".features/spec", 10, 10, 4)
+    require_room(".features/spec", 10, (10,), 4)
 
 
 @pytest.mark.parametrize(

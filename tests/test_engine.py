@@ -49,7 +49,7 @@ def test_rows_are_those_of_keras_and_every_picture_counts_once(
 ) -> None:
     before = engine.forward_passes
     rows = engine(pixels[:count])
-    assert rows.shape == (count, engine.dimension) and rows.dtype == np.float32
+    assert rows.shape == (count, *engine.row_shape) and rows.dtype == np.float32
     assert alike(rows, expected[:count])
     assert engine.forward_passes == before + count
 
@@ -62,7 +62,7 @@ def test_a_row_does_not_depend_on_its_company(engine: Engine, pixels: np.ndarray
 
 def test_no_picture_is_no_row_and_no_pass(engine: Engine, pixels: np.ndarray) -> None:
     before = engine.forward_passes
-    assert engine(pixels[:0]).shape == (0, engine.dimension) and engine.forward_passes == before
+    assert engine(pixels[:0]).shape == (0, *engine.row_shape) and engine.forward_passes == before
 
 
 def test_floats_and_bytes_of_the_same_pixels_give_the_same_row(engine: Engine, pixels: np.ndarray) -> None:

@@ -66,7 +66,7 @@ def test_no_rows_make_an_empty_file(store: FeatureStore, tmp_path: Path) -> None
 
 
 def test_more_rows_than_are_read_at_once(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache.export, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(cache.export, "BYTES_AT_ONCE", 3 * 8 * 4)
     order = np.random.default_rng(0).integers(0, 5, 20)
     export_rows(store, keys(5)[order], [str(number) for number in order], None, str(tmp_path / "features.h5"))
     with h5py.File(tmp_path / "features.h5") as file:

@@ -20,9 +20,10 @@ from slow_pictures import slow_jpeg
 import pipeline
 from cache.errors import UserError
 from featurize import isolation
-from featurize.decode import RESIZES, decode
+from featurize.decode import RESIZES, decode_views
 from featurize.images import ImageError
 from featurize.isolation import IsolatedDecoder, isolated_decoder
+from featurize.recipes import views_of
 
 PHOTOGRAPH = (Path(skimage.__file__).parent / "data" / "coffee.png").read_bytes()
 SIZE = (64, 48)
@@ -68,21 +69,21 @@ def ends(condition: Callable[[], bool]) -> bool:
 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_the_pixels_are_the_same(decoder: IsolatedDecoder, resize: str) -> None:
-    here, there = decode(PHOTOGRAPH, SIZE, resize), decoder(PHOTOGRAPH, SIZE, resize)
+    here, there = decode_views(PHOTOGRAPH, SIZE, resize), decoder(PHOTOGRAPH, SIZE, resize)
     assert here.dtype == there.dtype
     assert np.array_equal(here, there)
 
 
 def test_views_are_the_same_too(decoder: IsolatedDecoder) -> None:
-    view = "crops-3"
-    assert np.array_equal(decode(PHOTOGRAPH, SIZE, view=view), decoder(PHOTOGRAPH, SIZE, view=view))
+    views = ["original", "crops-3", *views_of("rotation_range=40 zoom_range=0.2", 3)]
+    assert np.array_equal(decode_views(PHOTOGRAPH, SIZE, views=views), decoder(PHOTOGRAPH, SIZE, views=views))
 
 
 def test_reasons_are_the_same_and_the_process_stays(decoder: IsolatedDecoder) -> None:
     decoder(PHOTOGRAPH, SIZE)
     first = pids(decoder)
     for data in (b"", b"text", PHOTOGRAPH[:1000], PHOTOGRAPH[:-1000], b"\x89PNG\r\n\x1a\n\n\0"):
-        assert reason(decoder, data) == reason(decode, data)
+        assert reason(decoder, data) == reason(decode_views, data)
     assert pids(decoder) == first
 
 
@@ -102,7 +103,7 @@ def test_a_process_that_dies_fails_its_picture_only(decoder: IsolatedDecoder, sl
     killer = threading.Timer(0.3, os.kill, (first, number))
     killer.start()
     assert reason(decoder, slow) == f"the decoder died on it (signal {number:d})"
-    assert np.array_equal(decoder(PHOTOGRAPH, SIZE), decode(PHOTOGRAPH, SIZE))
+    assert np.array_equal(decoder(PHOTOGRAPH, SIZE), decode_views(PHOTOGRAPH, SIZE))
     assert pids(decoder) != [first]
 
 
@@ -122,7 +123,7 @@ def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_time_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    endless = "import time, featurize.decode; featurize.decode.decode = lambda *_: time.sleep(100); main()"
+    endless = "import time, featurize.decode; featurize.decode.decode_views = lambda *_: time.sleep(100); main()"
     monkeypatch.setattr(isolation, "SECONDS", 1)
     monkeypatch.setattr(isolation, "START", isolation.START.removesuffix("main()") + endless)
     with isolated_decoder() as decoder:

@@ -97,7 +97,7 @@ def test_features_and_training_end_before_the_first_forward_pass(folder: Path) -
         report = pipeline.features(str(folder / "surfaces"), cache_dir=cache, **SPEC)
         assert (report["cached"], report["failed"]) == (36, 1)
         assert pipeline.train(str(folder / "surfaces"), model=model, cache_dir=cache, **SPEC)["forward_passes"] == 0
-        with pytest.raises(UserError, match=f"3 of 4 images have no row in {cache}.*--cache-dir"):
+        with pytest.raises(UserError, match=f"3 of 4 images lack rows in {cache}.*--cache-dir"):
             pipeline.features(str(folder / "new"), cache_dir=cache, **SPEC)
         with pytest.raises(UserError, match=r"37 of 37 images.*--cache-dir"):
             pipeline.train(str(folder / "surfaces"), model=model, cache_dir=cache, **SPEC | {"size": 64})

@@ -25,11 +25,24 @@ CHANGES = {
     "view": "mirrored",
     "precision": "float16",
     "stored": "float16",
+    "tuned": "sha256:" + "ad" * 32,
 }
 texts = st.text(max_size=30)
 sizes = st.none() | st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 specs = st.builds(
-    FeatureSpec, texts, texts, texts, texts, sizes, texts, texts, st.integers(), texts, texts, st.sampled_from(STORED)
+    FeatureSpec,
+    texts,
+    texts,
+    texts,
+    texts,
+    sizes,
+    texts,
+    texts,
+    st.integers(),
+    texts,
+    texts,
+    st.sampled_from(STORED),
+    texts,
 )
 
 

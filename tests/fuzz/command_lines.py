@@ -54,7 +54,8 @@ VALUES = [
     "bilinear", "nearest", "(?P<label>.)", "(", "photos/*/*.png", "[", "é", "\udcff", "\x1b[2J", "\n", "a b", "'", "=",
 ]  # fmt: skip
 LIKELY = {
-    "--pooling": ["avg", "max", "flatten"], "--size": ["32", "64x48", "96"], "--resize": ["nearest", "bilinear"],
+    "--pooling": ["avg", "max", "flatten", "none"], "--stored": ["float32", "float16"],
+    "--size": ["32", "64x48", "96"], "--resize": ["nearest", "bilinear"],
     "--engine": ["openvino", "auto"], "--precision": ["float32", "bf16"], "--cv": ["2", "3", "99"],
     "--head": ["svm", "knn", "ridge", "centroid", "sgd"],
     "--head-params": ["C=2", "n_neighbors=3", "alpha=0.1", "normalize=none", "normalize=standard C=7"],

@@ -1,0 +1,99 @@
+"""Choose where to cut a backbone for fine-tuning: by the disk and memory that its maps take, and by a short trial."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+import featurize.memory
+from cache.errors import UserError
+from classify.finetune import FineTuneHead
+from classify.split import holdout
+from featurize.cuts import Cut, candidate_cuts
+from featurize.disk import existing_folder, readable
+from featurize.hashing import Progress
+from featurize.read_only import open_extractor
+from featurize.resolve import Resolved
+from featurize.tail import Tail
+
+log = logging.getLogger("bottleneck")
+
+PICTURES = 240  # of a trial, at most
+EPOCHS = 4
+DISK, MEMORY = 0.25, 0.33  # shares of what is free that the maps of all pictures may take
+AS_GOOD = 0.03  # a loss larger by no more than this share: then the cheaper cut is taken
+
+
+def choose_cut(
+    resolved: Resolved,
+    pictures: Sequence[str],
+    labels: Sequence[str],
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> str:
+    """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
+
+    Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, scored
+    by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are not
+    computed again. Raises UserError where no cut fits.
+    """
+    views = len(resolved.views)
+    free_disk = shutil.disk_usage(existing_folder(cache_dir)).free
+    most = min(DISK * free_disk, MEMORY * featurize.memory.free_memory()) / (views * len(pictures))
+    cuts = candidate_cuts(resolved, most)
+    if not cuts:
+        raise UserError(
+            f"no place to cut {resolved.network} was found whose maps take less than {readable(most)} a view: "
+            "name one with --cut (LAYER=), or take fewer views"
+        )
+    sample = _sample(np.asarray(labels), seed)
+    log.info("choosing a cut by a trial on %d pictures; --cut NAME spares it", len(sample))
+    chosen, best = cuts[0], np.inf
+    for cut in cuts:
+        loss = _trial(
+            cut, resolved, [pictures[i] for i in sample], np.asarray(labels)[sample], cache_dir, seed, progress
+        )
+        log.info(
+            "cut %s: %s for all pictures, %.0f%% of the network above it, log loss %.3f",
+            cut.layer,
+            readable(cut.row_bytes * views * len(pictures)),
+            100 * cut.share_above,
+            loss,
+        )
+        if loss < best * (1 - AS_GOOD):
+            chosen, best = cut, loss
+    log.info("cut: %s", chosen.layer)
+    return chosen.layer
+
+
+def _sample(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Indices of at most `PICTURES` pictures, of every class in proportion, but 3 at least."""
+    random = np.random.default_rng(seed)
+    share = min(1.0, PICTURES / len(labels))
+    members = [random.permutation(np.flatnonzero(labels == name)) for name in np.unique(labels)]
+    return np.sort(np.concatenate([some[: max(3, round(share * len(some)))] for some in members]))
+
+
+def _trial(
+    cut: Cut,
+    resolved: Resolved,
+    pictures: list[str],
+    labels: np.ndarray,
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None,
+) -> float:
+    spec = replace(resolved.spec, layer=cut.layer, pooling="none", stored="float16")
+    extractor = open_extractor(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
+    extraction, maps = extractor.features(pictures, progress)
+    labels = labels[extraction.succeeded]
+    train, test = holdout(labels, np.arange(len(labels)), 1 / 3, seed)
+    head = FineTuneHead(
+        Tail.of(spec, resolved.weights), epochs=EPOCHS, validation_fraction=0, random_state=seed, verbose=0
+    )
+    found = head.fit(maps[train], labels[train]).predict_proba(maps[test])
+    true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]
+    return float(-np.log(np.maximum(true, 1e-12)).mean())

@@ -1,0 +1,26 @@
+"""What became of many images, as people and programs are told."""
+
+from dataclasses import asdict
+from typing import Any
+
+from featurize.extract import Extractor
+from featurize.extraction import Extraction
+from featurize.images import Failure
+
+
+def report_of(extractor: Extractor, extraction: Extraction, failures: list[Failure], started: float) -> dict[str, Any]:
+    """What became of images, as JSON types. `failures`: of those never looked at; `started`: seconds before."""
+    everything = [*failures, *extraction.failures]
+    images = len(extraction.digests) + len(failures)
+    return {
+        "images": images,
+        "computed": extraction.computed,
+        "cached": images - extraction.computed - len(everything),
+        "failed": len(everything),
+        "forward_passes": extraction.forward_passes,
+        "seconds": extraction.seconds,
+        "startup_seconds": extraction.startup_seconds + started,
+        "failures": [asdict(failure) for failure in everything],
+        "fingerprint": extractor.spec.fingerprint,
+        "features": extractor.store.folder,
+    }

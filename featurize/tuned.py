@@ -1,0 +1,79 @@
+"""A fine-tuned network: a backbone up to a cut, then its tail and hyperplanes with weights of their own, as one graph.
+
+pixels -> lower part -> map at the cut -> tail -> pooled features -> rows of length 1 -> decisions
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from featurize.resolve import Resolved
+from featurize.tail import Tail, set_weights_vector
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What replaces a network above a cut; all arrays are float32.
+
+    tail: (p,), all weights of the tail as `featurize.tail.weights_vector` has them. kernel (d, k), bias (k,): the
+    hyperplanes of k classes; decisions are rows of length 1 @ kernel + bias.
+    """
+
+    tail: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:<hex>` of the arrays and their shapes: the field `tuned` of a spec."""
+        digest = hashlib.sha256()
+        for array in (self.tail, self.kernel, self.bias):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array, "<f4").data)
+        return f"sha256:{digest.hexdigest()}"
+
+    def whole(self, cut: Resolved) -> Resolved:
+        """From pixels to decisions; `cut` is the computation of the maps that the tail was trained on."""
+        return replace(cut, spec=replace(cut.spec, tuned=self.digest, stored="float32"), tuned=self)
+
+    def build_tail(self, place: Tail) -> Any:
+        """The tail at that place with these weights: a frozen keras.Model, maps (n, h, w, c) -> features (n, d).
+
+        Raises UserError where they do not fit, and as `Tail.build`.
+        """
+        tail = place.build()
+        try:
+            set_weights_vector(tail, self.tail)
+        except ValueError as error:
+            raise UserError(f"a model that does not fit {place.network} above {place.layer} ({error})") from error
+        if tail.output_shape[1:] != self.kernel.shape[:1]:
+            raise UserError(
+                f"a model for {len(self.kernel)} features, {place.network} has {tail.output_shape[-1]}: train it again"
+            )
+        return tail
+
+
+def build_tuned(whole: Resolved) -> Any:
+    """The network of `Tuned.whole`: a frozen keras.Model, pixels (n, height, width, 3) 0..255 -> decisions (n, k).
+
+    Raises UserError as `build_network` and `Tuned.build_tail`.
+    """
+    from featurize.network import build_network
+    from featurize.quiet import import_keras
+
+    spec, tuned = whole.spec, whole.tuned
+    assert tuned is not None
+    lower = build_network(
+        whole.network, whole.weights, spec.size, spec.layer or None, "none", spec.preprocess, spec.precision
+    )
+    keras = import_keras()
+    features = tuned.build_tail(Tail.of(spec, whole.weights))(lower.output, training=False)
+    planes = keras.layers.Dense(len(tuned.bias), name="decisions")
+    network = keras.Model(lower.input, planes(keras.layers.UnitNormalization()(features)), name="tuned")
+    planes.set_weights([tuned.kernel, tuned.bias])
+    network.trainable = False
+    return network
