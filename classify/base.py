@@ -22,6 +22,7 @@ from cache.stored_rows import Rows, StoredRows
 from classify.arrays import ArrayHead
 from classify.numerics import Floats, Layers, in_blocks, normalized
 from classify.streaming import mapped, moments
+from classify.tuned import TunedHead
 
 Labels = NDArray[np.intp]
 ClassWeight = str | dict[Any, float] | None
@@ -100,6 +101,10 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
         """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def arrays(self) -> ArrayHead | TunedHead | None:
+        """What predicts the same without scikit-learn; None where a head cannot be told in so few arrays."""
+        return None
 
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
@@ -187,10 +192,6 @@ class FeatureHead(Head):
         else:
             rows = validate_data(self, X, reset=False, dtype=np.float32)
         return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
-
-    def arrays(self) -> ArrayHead | None:
-        """What predicts the same without scikit-learn; None where a head cannot be told in so few arrays."""
-        return None
 
     def _numbers_per_row(self) -> int:
         """The most numbers that predicting one row holds at once."""

@@ -1,7 +1,6 @@
 """Choose where to cut a backbone for fine-tuning: by the disk and memory that its maps take, and by a short trial."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,20 +9,45 @@ import numpy as np
 import featurize.memory
 from cache.errors import UserError
 from classify.finetune import FineTuneHead
+from classify.labels import LabelledImages
 from classify.split import holdout
 from featurize.cuts import Cut, candidate_cuts
-from featurize.disk import existing_folder, readable
+from featurize.disk import free_bytes, readable
 from featurize.hashing import Progress
-from featurize.read_only import open_extractor
-from featurize.resolve import Resolved
+from featurize.options import SpecOptions
+from featurize.read_only import open_extractor, open_table
+from featurize.resolve import Resolved, resolve
 from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
 
+AUTO = "auto"
 PICTURES = 240  # of a trial, at most
 EPOCHS = 4
 DISK, MEMORY = 0.25, 0.33  # shares of what is free that the maps of all pictures may take
 AS_GOOD = 0.03  # a loss larger by no more than this share: then the cheaper cut is taken
+
+
+def spec_at_cut(
+    spec: SpecOptions,
+    cut: str | None,
+    found: LabelledImages,
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> SpecOptions:
+    """The options of the maps at `cut`, or at the layer of `spec`; by default, and for "auto", a cut is chosen.
+
+    The trial sees no picture of the data's own test part. Without one it may see pictures that are scored afterwards.
+    """
+    spec = {**spec, "pooling": "none", "stored": spec.get("stored", "float16")}
+    cut = cut or spec.get("layer") or AUTO
+    if cut == AUTO:
+        resolved = resolve(open_table(cache_dir), **(spec | {"layer": None}))
+        usable = [i for i, part in enumerate(found.parts) if part in ("all", "train")]
+        paths, labels = [found.paths[i] for i in usable], [found.labels[i] for i in usable]
+        cut = choose_cut(resolved, paths, labels, cache_dir, seed, progress)
+    return {**spec, "layer": cut}
 
 
 def choose_cut(
@@ -36,13 +60,12 @@ def choose_cut(
 ) -> str:
     """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
 
-    Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, scored
-    by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are not
-    computed again. Raises UserError where no cut fits.
+    Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, and
+    scored by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are
+    not computed again. Raises UserError where no cut fits.
     """
     views = len(resolved.views)
-    free_disk = shutil.disk_usage(existing_folder(cache_dir)).free
-    most = min(DISK * free_disk, MEMORY * featurize.memory.free_memory()) / (views * len(pictures))
+    most = min(DISK * free_bytes(cache_dir), MEMORY * featurize.memory.free_memory()) / (views * len(pictures))
     cuts = candidate_cuts(resolved, most)
     if not cuts:
         raise UserError(

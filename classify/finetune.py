@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from cache.errors import UserError
@@ -31,6 +30,7 @@ from classify.linear import LogRegHead
 from classify.numerics import Floats
 from classify.tuned import TunedHead
 from featurize.tail import Tail, weights_vector
+from featurize.tuned import Tuned
 
 STARTING_C = [1.0, 3.0, 10.0, 30.0, 100.0]  # among which the linear head to start from is looked for
 STARTING_FOLDS = 5
@@ -46,32 +46,32 @@ class FineTuneHead(Head):
     with Adam at a low rate that falls as a cosine. Each epoch shows each picture once, in one of its views.
 
     tail: what lies above the cut, see `featurize.tail.Tail.of`. learning_rate: the highest. epochs: the most that are
-    run. patience: epochs without a lower loss on the pictures held out after which training stops; the weights of the
-    best epoch are kept. validation_fraction: share of each class held out for that, rounded; 0 trains on everything for
-    all epochs. mixup: parameter of the beta distribution from which blends of two pictures are drawn, 0 for none.
-    batch_norm: whether batch normalisation learns from batches; else it stays in inference mode. class_weight: as that
-    of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for its events. random_state: as that of `dense`.
+    run. patience: epochs without a lower loss on the pictures held out after which training stops; it is then done once
+    more on all pictures, for as many epochs as were best. validation_fraction: share of each class held out for that,
+    rounded; 0 trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches; else it
+    stays in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for
+    its events, those of each fit in a folder of their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
-    (k,); `start_C_`; `history_` (seconds, loss, accuracy, val_loss, val_accuracy by
-    epoch), `n_iter_` (epochs run),
+    (k,); `start_C_`; `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
     `best_epoch_` (0: nothing was better than the start).
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {
-        "tail": TAIL,
+        "tail": or_none(TAIL),
         "learning_rate": number(0, open_end=True),
         "epochs": whole(1),
         "batch_size": whole(1),
         "patience": whole(1),
         "validation_fraction": number(0, below=1),
-        "mixup": number(0),
         "batch_norm": FLAG,
         "class_weight": CLASS_WEIGHT,
         "random_state": RANDOM_STATE,
         "verbose": whole(0),
         "tensorboard": or_none(TEXT),
     }
+
+    _predictor: TunedHead | None = None
 
     def __init__(
         self,
@@ -81,7 +81,6 @@ class FineTuneHead(Head):
         batch_size: int = 32,
         patience: int = 4,
         validation_fraction: float = 0.1,
-        mixup: float = 0.0,
         batch_norm: bool = False,
         class_weight: ClassWeight = None,
         random_state: Seed = None,
@@ -94,14 +93,13 @@ class FineTuneHead(Head):
         self.batch_size = batch_size
         self.patience = patience
         self.validation_fraction = validation_fraction
-        self.mixup = mixup
         self.batch_norm = batch_norm
         self.class_weight = class_weight
         self.random_state = random_state
         self.verbose = verbose
         self.tensorboard = tensorboard
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: Any) -> Self:
         """Learn from maps X (n, h, w, c), or of several views (n, K, h, w, c), and labels y (n,).
 
         Raises UserError for an invalid parameter, fewer than two classes, maps of another shape than those at the cut,
@@ -113,55 +111,60 @@ class FineTuneHead(Head):
         from classify.finetune_training import Pictures, Plan, pooled_features, train_tail
 
         self.check_parameters()
-        assert self.tail is not None
+        if self.tail is None:
+            raise UserError("tail=None: give a featurize.tail.Tail, what lies above the cut that the maps come from")
         y = column_or_1d(y)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise UserError(
-                f"only one class, {self.classes_[0]!s}, among {len(y)} training pictures: a head needs 2 or more"
-            )
+        labels = self._encoded(y)
         tail = self.tail.build()
         maps = with_views(np.asarray(X), tail.input_shape[1:])
         self.map_shape_ = maps.shape[2:]
         features = pooled_features(tail, maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
-        kernel, bias = self._linear_start(features, y)
         random = generator(self.random_state)
-        held_out = held_out_rows(labels, self.validation_fraction, random)
         pictures = Pictures(maps, labels, self._row_weights(self.class_weight, labels))
-        planes = [tf.Variable(kernel, dtype=tf.float32), tf.Variable(bias, dtype=tf.float32)]
-        tail.trainable = True
         plan = Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,
             batch_size=self.batch_size,
             patience=self.patience,
-            mixup=self.mixup,
             batch_norm=self.batch_norm,
             verbose=self.verbose,
             tensorboard=self.tensorboard,
         )
-        self.history_, self.best_epoch_ = train_tail(
-            tail, planes, plan, pictures.of(~held_out), pictures.of(held_out), random
-        )
+        pretrained = tail.get_weights()
+
+        def train(training: np.ndarray, held_out: np.ndarray, last: int) -> tuple[Any, Any]:
+            tail.set_weights(pretrained)
+            planes = [
+                tf.Variable(part, dtype=tf.float32) for part in self._linear_start(features[training], y[training])
+            ]
+            found = train_tail(tail, planes, plan, pictures.of(training), pictures.of(held_out), last, random)
+            self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
+            return found
+
+        held_out = held_out_rows(labels, self.validation_fraction, random)
+        self.history_, self.best_epoch_ = train(~held_out, held_out, self.epochs)
+        if held_out.any():
+            everything = np.ones(len(labels), bool)
+            train(everything, ~everything, self.best_epoch_)
         self.n_iter_ = len(self.history_["loss"])
         self.tail_ = weights_vector(tail)
-        self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
+        self._predictor = None
         return self
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Probabilities (n, k) float64 for maps X (n, h, w, c); the mean of those of the views of (n, M, h, w, c)."""
         check_is_fitted(self)
-        return self.arrays().predict_proba(X)
+        if self._predictor is None:
+            self._predictor = self.arrays()
+        return self._predictor.predict_proba(X)
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class (n,) of each picture of X."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the network that predicts: it is made anew from the arrays."""
+        return super().__getstate__() | {"_predictor": None}
 
     def arrays(self) -> TunedHead:
         """What predicts the same without scikit-learn."""
-        assert self.tail is not None
-        return TunedHead(self.classes_, self.tail_, self.kernel_, self.bias_, self.tail)
+        return TunedHead(self.classes_, Tuned(self.tail_, self.kernel_, self.bias_), self.tail)
 
     def _linear_start(self, features: Floats, y: NDArray[Any]) -> tuple[Floats, Floats]:
         """Kernel (d, k) and bias (k,) of the best logistic regression on pooled features (n, K, d)."""

@@ -6,8 +6,11 @@ An epoch shows every picture once, in one of its views. The loop is our own: `Mo
 copies all maps, and it shuffles with TensorFlow's global seed.
 """
 
+import importlib.util
 import logging
+import os
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +52,9 @@ class Pictures:
     weights: Floats
 
     def of(self, rows: np.ndarray) -> "Pictures":
-        """Those of some rows, as indices or a mask."""
+        """Those of a mask (n,)."""
+        if rows.all():  # maps are large
+            return self
         return Pictures(self.maps[rows], self.labels[rows], self.weights[rows])
 
 
@@ -67,13 +72,20 @@ def pooled_features(tail: Any, maps: np.ndarray) -> Floats:
 
 
 def train_tail(
-    tail: Any, planes: Any, plan: Plan, training: Pictures, held_out: Pictures, random: np.random.RandomState
+    tail: Any,
+    planes: Any,
+    plan: Plan,
+    training: Pictures,
+    held_out: Pictures,
+    last: int,
+    random: np.random.RandomState,
 ) -> tuple[History, int]:
     """Fit `tail` and `planes` (kernel (d, k), bias (k,); tf.Variables) in place with Adam on cross-entropy.
 
     Where anything is held out, training stops after `plan.patience` epochs without a lower loss on it, and the weights
-    of the best epoch come back, which may be those before the first; otherwise all epochs are run. Returns the history
-    and the number of the best epoch, from 1, or 0. Raises UserError where the loss grows beyond all bounds.
+    of the best epoch come back, which may be those before the first; otherwise all epochs are run, up to `last` of
+    them. Returns the history and the number of the best epoch, from 1, or 0. Raises UserError where the loss grows
+    beyond all bounds.
     """
     step, losses = _compiled(tail, planes, plan)
     count = len(training.labels)
@@ -84,7 +96,7 @@ def train_tail(
     variables = [*tail.weights, *planes]
     best_epoch, best_weights = 0, [variable.numpy() for variable in variables]
     best_loss = _watch(losses, held_out)[0] if len(held_out.labels) else np.inf
-    for epoch in range(1, plan.epochs + 1):
+    for epoch in range(1, last + 1):
         start = time.perf_counter()
         total = np.zeros(2)
         order = random.permutation(count)
@@ -176,10 +188,17 @@ def _schedule(progress: float) -> float:
 
 
 def _writer(folder: str | None) -> Callable[[int, History], None]:
-    """What writes the last values of a history for TensorBoard; nothing where there is no folder."""
+    """What writes the last values of a history for TensorBoard, to a new folder in `folder`; nothing without one.
+
+    Raises UserError where TensorBoard is not installed.
+    """
+    if folder is None:
+        return _unwritten
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UserError(f"tensorboard={folder!r}: TensorBoard is not installed: pip install tensorboard")
     import tensorflow as tf
 
-    events = tf.summary.create_file_writer(folder) if folder else tf.summary.create_noop_writer()
+    events = tf.summary.create_file_writer(os.path.join(folder, time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:4]))
 
     def write(epoch: int, history: History) -> None:
         with events.as_default(step=epoch):
@@ -188,3 +207,7 @@ def _writer(folder: str | None) -> Callable[[int, History], None]:
         events.flush()
 
     return write
+
+
+def _unwritten(epoch: int, history: History) -> None:
+    pass

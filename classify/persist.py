@@ -197,14 +197,16 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
+    if isinstance(predictor, TunedHead) and FeatureSpec.from_json(record["spec"]).pooling != "none":
+        raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
     return Saved(model, predictor, record, trained_on, unpickle)
 
 
 def _plain_arrays(estimator: Any, trained_on: np.ndarray, about: dict[str, Any]) -> memoryview | None:
     """The estimator's array form as an npz file; None where it has no such form."""
-    from classify.base import FeatureHead
+    from classify.base import Head
 
-    head = estimator.arrays() if isinstance(estimator, FeatureHead) else None
+    head = estimator.arrays() if isinstance(estimator, Head) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)

@@ -19,7 +19,7 @@ from typing import Any
 import featurize.memory
 from cache.errors import UserError
 from cache.spec import FeatureSpec
-from classify.views import Views, are_views
+from classify.view_counts import Views, are_views
 from featurize.disk import readable
 
 log = logging.getLogger("bottleneck")

@@ -36,7 +36,7 @@ class TunedClassifier(Classifier):
         if not use_cache:
             extraction, decisions = self.whole.without_cache(sources)
             return extraction, self._of_decisions(decisions)
-        extraction = Extraction(sources, Digests(len(sources)))
+        extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
         result = np.full((len(sources), len(self.classes_)), np.nan)
         from_maps = self._have_maps_alone(sources)
         for extractor, predict, places in (

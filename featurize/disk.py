@@ -21,15 +21,20 @@ def require_room(folder: str, rows: int, shape: tuple[int, ...], number_bytes: i
     expected = rows * (number_bytes * math.prod(shape) + DIGEST_BYTES)
     text = f"{rows} rows of {' x '.join(map(str, shape))} numbers, about {readable(expected)}"
     log.info("to compute: %s in %s", text, folder)
+    free = free_bytes(folder)
+    if expected * OVERHEAD > free:
+        raise UserError(
+            f"too little disk: {text}, but {readable(free)} are free for {os.path.abspath(folder)}; "
+            "choose another --cache-dir or smaller features (--pooling avg, --stored float16)"
+        )
+
+
+def free_bytes(folder: str) -> int:
+    """What is free on the disk of a folder, which need not exist yet."""
     existing = os.path.abspath(folder)
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
-    free = shutil.disk_usage(existing).free
-    if expected * OVERHEAD > free:
-        raise UserError(
-            f"too little disk: {text}, but {readable(free)} are free in {existing}; "
-            "choose another --cache-dir or smaller features (--pooling avg, --stored float16)"
-        )
+    return shutil.disk_usage(existing).free
 
 
 def readable(count: float) -> str:

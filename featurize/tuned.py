@@ -13,6 +13,7 @@ import numpy as np
 from cache.errors import UserError
 from featurize.resolve import Resolved
 from featurize.tail import Tail, set_weights_vector
+from featurize.weights import BLANK
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +44,10 @@ class Tuned:
     def build_tail(self, place: Tail) -> Any:
         """The tail at that place with these weights: a frozen keras.Model, maps (n, h, w, c) -> features (n, d).
 
-        Raises UserError where they do not fit, and as `Tail.build`.
+        The backbone's own weights need not be there. Raises UserError where they do not fit, and as `Tail.build`.
         """
-        tail = place.build()
+        own_model = place.network.endswith(".keras")  # with its weights in it
+        tail = (place if own_model else replace(place, weights=BLANK)).build()
         try:
             set_weights_vector(tail, self.tail)
         except ValueError as error:

@@ -28,11 +28,14 @@ STALLED_AFTER = 60.0  # seconds without a byte after which a download is given u
 class Weights:
     """`path` is the file of kind "file" (the user's), "imagenet" (in Keras' folder) or "packaged" (in this one).
 
-    It is "" for kind "random".
+    It is "" for kind "random", and for kind "blank": whatever Keras starts from, to be replaced.
     """
 
-    kind: Literal["file", "imagenet", "packaged", "random"]
+    kind: Literal["file", "imagenet", "packaged", "random", "blank"]
     path: str
+
+
+BLANK = Weights("blank", "")
 
 
 def keras_folder() -> str:

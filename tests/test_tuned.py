@@ -16,6 +16,7 @@ from featurize.kept_graphs import FOLDER, delete_useless_graphs, kept_graph
 from featurize.read_only import open_extractor
 from featurize.tail import Tail
 from featurize.tuned import Tuned
+from featurize.weights import Weights
 
 BACKBONES = {
     "nano": SPEC | {"layer": "down8"},
@@ -106,6 +107,18 @@ def test_a_tuned_network_is_converted_once_and_kept_as_long_as_others(
     assert delete_useless_graphs(str(tmp_path)) == 0
     monkeypatch.setattr("featurize.kept_graphs.version", lambda library: "0.0.1")  # noqa: ARG005
     assert delete_useless_graphs(str(tmp_path)) == 1 and not list((tmp_path / FOLDER).iterdir())
+
+
+def test_a_tail_is_built_without_the_backbone_s_own_weights(nano: tuple[ChangedTail, Extractor, list[str]]) -> None:
+    head, extractor, paths = nano
+    maps = extractor.features(paths[:2])[1].astype(np.float32)
+    elsewhere = replace(Tail.of(head.cut.spec, head.cut.weights), weights=Weights("file", "gone.h5"))
+    found = head.tuned_.build_tail(elsewhere)(maps, training=False).numpy()
+    assert np.allclose(
+        found / np.linalg.norm(found, axis=1, keepdims=True) @ head.tuned_.kernel + head.tuned_.bias,
+        in_parts(head, maps),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(

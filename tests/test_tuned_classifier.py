@@ -107,6 +107,20 @@ def test_pictures_whose_maps_are_cached_pass_the_tail_alone(
     assert np.allclose(found.sum(axis=1)[[0, 1, 2, 3, 5]], 1)
 
 
+def test_predictions_are_means_over_views(model: str, trained: Trained, others: list[str]) -> None:
+    one, two = opened(model), opened(model, predict_views=2)
+    assert one.predict_proba(others[:2]).shape == (2, 3) and one.whole.forward_passes == 2
+    asked = [others[0], trained[2][0], "gone.png", others[2]]
+    extraction, found = two.probabilities(asked)
+    assert extraction.forward_passes == 1 + 2 + 2  # of the training picture only the map of itself is cached
+    assert extraction.new[:, 1].tolist() == [1, 1, 0, 1] and np.isnan(found[2]).all()
+    views = two.whole.stored(extraction.keys)
+    assert np.allclose(found[[0, 1, 3]], [probabilities(picture).mean(axis=0) for picture in views])
+    assert two.extractor.run(trained[2][:1]).computed == 1  # the map of its other view
+    again, same = two.probabilities(asked)
+    assert again.forward_passes == 0 and np.array_equal(same, found, equal_nan=True)
+
+
 def test_without_the_cache_everything_passes_the_one_graph(
     model: str, trained: Trained, expected: dict[str, np.ndarray], others: list[str]
 ) -> None:
@@ -305,6 +319,14 @@ def test_a_head_of_rows_under_a_spec_of_maps_is_refused(trained: Trained, tmp_pa
     save_model(str(tmp_path / "rows.joblib"), head, extractor, paths)
     with pytest.raises(UserError, match="takes rows, those of its spec are maps"):
         pipeline.load(str(tmp_path / "rows.joblib"))
+
+
+def test_a_head_of_maps_under_a_spec_of_rows_is_refused(trained: Trained, tmp_path: Path) -> None:
+    head, extractor, paths = trained
+    rows = pipeline.open_extractor(extractor.cache_dir, **(CUT | {"pooling": "avg"}))
+    save_model(str(tmp_path / "maps.joblib"), head, rows, paths)
+    with pytest.raises(UserError, match="takes maps, those of its spec are rows"):
+        pipeline.load(str(tmp_path / "maps.joblib"))
 
 
 def test_a_picture_of_nothing_like_the_classes_has_probabilities(model: str) -> None:

@@ -35,6 +35,7 @@ LINES = [
     ["evaluate", "--data", "photos", "--head", "logreg", "--json", "report.json"],
     ["evaluate", "--data", "new", "--model", "models/logreg.joblib", "--allow-other-versions"],
     ["predict", "--images", "new", "--top-k", "2"],
+    ["train", *ON_PHOTOS, "--views", "3", "--recipe", "rotation_range=40 zoom_range=0.2", "--predict-views", "2"],
     ["predict", "--no-cache", "photos/brick/0.png", "new/*.png"],
     ["cache", "ls", "--json"],
     ["cache", "verify", *ON_PHOTOS, "--sample", "2"],
@@ -64,7 +65,8 @@ LIKELY = {
     "--json": ["r.json", "models", "nothing/r.json"], "--model": ["m.joblib", "models/logreg.joblib", "m.h5"],
     "--labels": ["labels.csv"], "--label-pattern": [r"(?P<label>\d)", "(?P<label>[0-2])|."],
     "--data": ["photos", "new"], "--output": ["out.h5", "photos", "labels.csv/x.h5"], "--top-k": ["1", "2", "9"],
-    "--images": ["new", "new/*5.png"],
+    "--images": ["new", "new/*5.png"], "--views": ["2", "3", "64"], "--predict-views": ["1", "2"],
+    "--recipe": ["flip", "crops", "tutorial-breeds", "zoom_range=(0.5, 2)", "horizontal_flip=True fill_mode=constant"],
 }  # fmt: skip
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "KERAS_HOME": "keras"}
 

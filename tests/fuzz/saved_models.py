@@ -21,6 +21,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from fine_tuned import ChangedTail
 from fuzz.mutations import VALUES, changed, changed_json, pack, to_bytes, unpack
 from model_records import RECORD
 from sklearn.datasets import load_iris
@@ -28,6 +29,8 @@ from sklearn.datasets import load_iris
 from cache.errors import UserError
 from classify.heads import make_head
 from classify.persist import load, save
+from classify.tuned import TunedHead
+from featurize.tuned import Tuned
 
 FILES = ("m.json", "m.npz", "m.joblib", "m.json.next")
 TRACE = Path("unpickled")
@@ -45,7 +48,7 @@ class Bomb:
 
 
 def seeds() -> list[bytes]:
-    """Two heads with plain arrays, one without, and one whose pickle is another than the record's."""
+    """Two heads with plain arrays, one without, a fine-tuned one, and one whose pickle is another than the record's."""
     rows, labels = load_iris(return_X_y=True)
     inputs = []
     for name, params in (("logreg", {}), ("logreg", {"normalize": "standard"}), ("knn", {})):
@@ -53,6 +56,11 @@ def seeds() -> list[bytes]:
         record = RECORD | {"head": name, "training_counts": [50, 50, 50]}
         save("m.joblib", head, np.zeros((150, 32), np.uint8), record)
         inputs.append([Path(file).read_bytes() if Path(file).exists() else b"" for file in FILES])
+    tuned = ChangedTail()
+    tuned.classes_, tuned.tuned_ = head.classes_, Tuned(*(np.ones(shape, np.float32) for shape in (9, (4, 3), 3)))
+    maps = {"spec": RECORD["spec"] | {"pooling": "none"}, "training_counts": [50, 50, 50]}
+    save("m.joblib", tuned, np.zeros((150, 32), np.uint8), RECORD | maps)
+    inputs.append([Path(file).read_bytes() if Path(file).exists() else b"" for file in FILES])
     bomb = io.BytesIO()
     joblib.dump(Bomb(), bomb)
     inputs.append([*inputs[0][:2], bomb.getvalue(), inputs[0][0]])
@@ -74,8 +82,11 @@ def check(data: bytes) -> bool:
         return False
     finally:
         assert not TRACE.exists(), "a pickle was opened that is not the one of the record"
-    rows = np.ones((2, saved.predictor.n_features_in_), np.float32)
-    probabilities = saved.predictor.predict_proba(rows)
+    if isinstance(saved.predictor, TunedHead):  # its network is not here
+        probabilities = saved.predictor.of_decisions(np.ones((2, len(saved.predictor.tuned.bias)), np.float32))
+    else:
+        rows = np.ones((2, saved.predictor.n_features_in_), np.float32)
+        probabilities = saved.predictor.predict_proba(rows)
     assert probabilities.shape == (2, len(saved.record["classes"])), probabilities.shape
     finite = probabilities[np.isfinite(probabilities).all(axis=1)]  # huge numbers in the arrays make it NaN: no label
     assert np.allclose(finite.sum(axis=1), 1), probabilities
