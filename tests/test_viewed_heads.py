@@ -347,6 +347,21 @@ def test_a_search_fit_by_fit_decides_by_the_views_that_are_scored(viewed: Datase
     assert best == max(table, key=lambda row: row["accuracy"])["params"]
 
 
+@pytest.mark.parametrize(("views", "predict_views"), [(1, 1), (3, 1), (1, 3)])
+def test_training_searches_by_the_views_that_are_fitted_on_and_scored(
+    views: int, predict_views: int, viewed: Dataset
+) -> None:
+    parts = np.where(np.arange(len(viewed.labels)) % 8 < 7, "train", "test")
+    data = with_views(replace(viewed, parts=parts), views, predict_views)
+    training = train_head(data, "ridge", {}, search=True)
+    train = parts == "train"
+    X, y, groups = data.features[train], data.labels[train], duplicate_groups(data.digests[train])
+    counts = (views, predict_views) if X.ndim == 3 else ()
+    fitted, best, table = search_head("ridge", {}, 0, X, y, groups, *counts)
+    assert training.search_table == table and training.head_params == best
+    np.testing.assert_array_equal(training.estimator.coef_, fitted.coef_)
+
+
 # ---- a saved head
 
 
