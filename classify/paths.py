@@ -97,20 +97,18 @@ class PathHead(FeatureHead):
         y: ArrayLike,
         values: list[float],
         splits: Iterable[Split],
-        scored: ArrayLike | None = None,
+        views: int | None = None,
+        predict_views: int | None = None,
     ) -> Floats:
         """Accuracies (values, splits) of fits on the training pictures of each split about its held-out ones.
 
-        X: (n, d) or (n, K, d). scored: (n, d) or (n, M, d), the views by which held-out pictures are decided; by
-        default those of X. What `GridSearchCV` finds, fitting each value of the walked parameter from the one before.
-        `self` stays as it is.
+        X: (n, d) or (n, V, d). views: how many of the V views are fitted on; predict_views: how many decide about
+        held-out pictures; by default all. What `GridSearchCV` finds, fitting each value of the walked parameter from
+        the one before. `self` stays as it is.
         """
         head = clone(self)
-        pictures = _of_views(X)
-        fitted, decided = slice(None), slice(None)  # views
-        if scored is not None:
-            fitted, decided = slice(pictures.shape[1]), slice(pictures.shape[1], None)
-            pictures = np.concatenate([pictures, _of_views(scored)], axis=1)
+        rows = np.asarray(X, np.float32)
+        pictures = as_pictures(rows, len(rows))
         head.classes_, labels = np.unique(y, return_inverse=True)
         order = np.argsort(values)
         ascending = [values[number] for number in order]
@@ -118,13 +116,13 @@ class PathHead(FeatureHead):
         points = None
         for train, held_out in splits:
             if points is None or self.normalize == "standard":
-                head._learn_scale(pictures[train][:, fitted])
+                head._learn_scale(pictures[train][:, :views])
                 points = head._coordinates(as_rows(head._normalized(pictures)))
             of_pictures = as_pictures(points.rows, len(labels))
             weights = head._row_weights(self.class_weight, labels[train])
-            fits = head._walk_of(points, of_pictures[train][:, fitted], labels[train], weights, ascending)
-            views = of_pictures[held_out][:, decided]
-            decisions = (as_pictures(as_rows(views) @ fit.planes, len(views)) for fit in fits)
+            fits = head._walk_of(points, of_pictures[train][:, :views], labels[train], weights, ascending)
+            deciding = of_pictures[held_out][:, :predict_views]
+            decisions = (as_pictures(as_rows(deciding) @ fit.planes, len(deciding)) for fit in fits)
             accuracies.append([head._share_right(found, labels[held_out]) for found in decisions])
         return np.array(accuracies).T[np.argsort(order)]
 
@@ -143,12 +141,6 @@ class PathHead(FeatureHead):
     def _held_out_temperature(self, decided: Floats, labels: Labels) -> float:
         """The temperature of decisions (n, outputs) about held-out pictures, found as from a fit's inner folds."""
         return fit_temperature(by_class(decided), labels)
-
-
-def _of_views(X: ArrayLike) -> Floats:
-    """X, (n, d) or (n, K, d), as float32 (n, K, d)."""
-    rows = np.asarray(X, np.float32)
-    return as_pictures(rows, len(rows))
 
 
 class DescentHead(PathHead):

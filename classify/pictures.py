@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cache.stored_rows import Rows
 from classify.numerics import Floats
 
 
@@ -13,6 +14,13 @@ def as_rows(pictures: Floats) -> Floats:
 def as_pictures(rows: Floats, count: int) -> Floats:
     """The `count` pictures (n, K, d) whose rows (n * K, d) these are."""
     return rows.reshape(count, -1, rows.shape[-1])
+
+
+def first_views(pictures: Rows, count: int | None) -> Rows:
+    """The first `count` views of pictures (n, V, ...): (n, count, ...), or (n, ...) of one. None: as they are."""
+    if count is None:
+        return pictures
+    return pictures[:, 0] if count == 1 else pictures[:, :count]
 
 
 def by_row(pictures: Floats, labels: np.ndarray, weights: Floats) -> tuple[Floats, np.ndarray, Floats]:

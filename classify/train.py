@@ -16,6 +16,7 @@ from cache.stored_rows import Rows, StoredRows
 from classify.copies import announce_copies, copy_groups
 from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
+from classify.pictures import first_views
 from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
 from featurize.tail import Tail
 
@@ -56,12 +57,17 @@ class Dataset:
         return self._first(1, chosen)
 
     def _first(self, views: int, chosen: np.ndarray | slice) -> Rows:
-        most = max(self.views, self.predict_views)
-        if most == 1:
+        if not self.has_views:
             return self.features[chosen]
+        most = max(self.views, self.predict_views)
         if isinstance(self.features, StoredRows) or self.features.shape[1] != most:
             raise ValueError(f"features {self.features.shape} are not of {most} views in memory")
         return self.features[chosen, 0] if views == 1 else self.features[chosen, :views]
+
+    @property
+    def has_views(self) -> bool:
+        """Whether the features have an axis of views."""
+        return max(self.views, self.predict_views) > 1
 
     @property
     def has_own_split(self) -> bool:
@@ -248,11 +254,11 @@ def _fit(
     """(fitted estimator, parameters that the search chose, one row for each candidate of the search)."""
     if data.tail:
         params = params | {"tail": data.tail}
-    features, labels = data.fitted(rows), data.labels[rows]
+    labels = data.labels[rows]
     if search:
-        scored = data.scored(rows) if data.predict_views != data.views else None
-        return search_head(head, params, seed, features, labels, groups[rows], scored)
-    return fit_head(make_head(head, params, seed), features, labels), {}, []
+        views = (data.views, data.predict_views) if data.has_views else ()
+        return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views)
+    return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
 
 
 def search_head(
@@ -262,27 +268,29 @@ def search_head(
     features: Rows,
     labels: np.ndarray,
     groups: np.ndarray,
-    scored: Rows | None = None,
+    views: int | None = None,
+    predict_views: int | None = None,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
 
-    features: (n, d) or (n, K, d); labels, groups: (n,). scored: (n, d) or (n, M, d), the views by which held-out
-    pictures are decided; by default the features. Returns (fitted estimator, parameters that were chosen, a row for
-    each candidate with its parameters and the mean and deviation of its accuracy). Raises UserError where nothing is
-    left to search.
+    features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
+    how many decide about held-out pictures; by default all. Returns (fitted estimator, parameters that were chosen, a
+    row for each candidate with its parameters and the mean and deviation of its accuracy). Raises UserError where
+    nothing is left to search.
     """
     estimator = make_head(head, params, seed)
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
     splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
-    candidates, accuracies = _search(estimator, grid, features, labels, splits, scored)
+    candidates, accuracies = _search(estimator, grid, features, labels, splits, views, predict_views)
     table = [
         {"params": chosen, "accuracy": float(mean), "std": float(std)}
         for chosen, mean, std in zip(candidates, accuracies.mean(axis=1), accuracies.std(axis=1), strict=True)
     ]
     best = candidates[int(accuracies.mean(axis=1).argmax())]  # the first of equals
-    return fit_head(make_head(head, params | best, seed), features, labels), best, table
+    fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels)
+    return fitted, best, table
 
 
 def _search(
@@ -291,7 +299,8 @@ def _search(
     features: Rows,
     labels: np.ndarray,
     splits: list[Split],
-    scored: Rows | None,
+    views: int | None,
+    predict_views: int | None,
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """(candidates, their accuracies (candidates, folds)).
 
@@ -306,16 +315,15 @@ def _search(
     candidates = [*ParameterGrid(grid)]
     if isinstance(estimator, PathHead) and [*grid] == [estimator.walked]:
         (values,) = grid.values()
-        return candidates, estimator.path_accuracies(features, labels, values, splits, scored)
-    decided_by = features if scored is None else scored
+        return candidates, estimator.path_accuracies(features, labels, values, splits, views, predict_views)
     accuracies = np.empty((len(candidates), len(splits)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for fold, (train, held_out) in enumerate(splits):
-            fitted_on, held_out_views = features[train], decided_by[held_out]
+            fitted_on, deciding = first_views(features[train], views), first_views(features[held_out], predict_views)
             for number, candidate in enumerate(candidates):
                 fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train])
-                accuracies[number, fold] = np.mean(fitted.predict(held_out_views) == labels[held_out])
+                accuracies[number, fold] = np.mean(fitted.predict(deciding) == labels[held_out])
     return candidates, accuracies
 
 

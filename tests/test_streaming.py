@@ -26,7 +26,7 @@ from classify.heads import HEADS, make_head
 from classify.train import Dataset, train_head
 
 STREAMING = [name for name, row in HEADS.items() if row.streams]
-OTHERS = [name for name, row in HEADS.items() if not row.streams]
+OTHERS = [name for name, row in HEADS.items() if not row.streams and not row.maps]
 BLOCK_ROWS = 8
 AT_ONCE = 120  # of 600
 PARAMS: dict[str, dict[str, Any]] = {"sgd": {}, "dense": {"learning_rate": 0.01, "epochs": 30, "hidden": 32}}

@@ -20,7 +20,6 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 import classify.train
-from cache.spec import ORIGINAL_VIEW
 from cache.store import FeatureStore
 from classify.arrays import ArrayHead
 from classify.evaluate import evaluate_head
@@ -34,11 +33,10 @@ from classify.train import Dataset, search_head, train_head
 from featurize.extract import Extractor
 from featurize.read_only import open_table
 from featurize.resolve import resolve
-from featurize.views import views_of
 
 VIEWS = 4
 # Parameters with which a fit is quick, or comes so near to the optimum that two of them can be compared.
-CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in HEADS} | {
+CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name, row in HEADS.items() if not row.maps} | {
     "dense": ("dense", {"epochs": 30, "learning_rate": 0.03}),
     "hidden": ("dense", {"epochs": 10, "hidden": 16, "batch_norm": True}),
     "rbf": ("svm", {"kernel": "rbf", "C": 3.0, "tol": 1e-6}),
@@ -64,14 +62,10 @@ def viewed(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Dataset:
         for name in (f"{number:02}.png" for number in range(8)):
             paths.append(str(folder / f"{label}.{name}"))
             draw_crop(grey, label, "train", name).of(grey).save(paths[-1])
-    asked = resolve(open_table(cache_dir), **SPEC)
-    rows = []
-    for view in [ORIGINAL_VIEW, *views_of("crops", VIEWS - 1)]:
-        extractor = Extractor(replace(asked, spec=replace(asked.spec, view=view)), cache_dir)
-        extraction, of_view = extractor.features(paths)
-        rows.append(of_view)
+    asked = resolve(open_table(cache_dir), views=VIEWS, recipe="crops", **SPEC)
+    extraction, rows = Extractor(asked, cache_dir).features(paths)
     return Dataset(
-        features=np.stack(rows, axis=1),
+        features=rows,
         labels=np.array([Path(path).name.split(".")[0] for path in paths]),
         parts=np.full(len(paths), "all", dtype="U10"),
         digests=extraction.keys,
@@ -149,6 +143,25 @@ def test_neighbours_are_counted_in_pictures_and_a_view_has_its_share_of_a_vote()
     # The two nearest views have half a vote each; a prior of half a vote is spread as the classes are.
     for row, votes in (([1, 0], [1, 0]), ([0.9, 0.44], [0.5, 0.5]), ([0, 1], [0, 1])):
         np.testing.assert_allclose(fitted.predict_proba([row]), [np.add(votes, [0.5 / 3, 1 / 3]) / 1.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][0] != "dense"])
+def test_the_order_of_the_views_changes_nothing(case: str, viewed: Dataset) -> None:
+    params = {"tol": 1e-5} if case in ("logreg", "svm") else {}
+    one, other = (
+        head(case, **params).fit(viewed.features[:, order], viewed.labels).predict_proba(viewed.features)
+        for order in ([0, 1, 2, 3], [3, 1, 0, 2])
+    )
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_view_is_learnt_from(case: str, viewed: Dataset) -> None:
+    train, test = halves(viewed)
+    y, views = viewed.labels, viewed.features[train].copy()
+    views[:, [0, 1, 3]] = 0
+    fitted = head(case).fit(views, y[train])
+    assert fitted.score(viewed.features[test, 2], y[test]) > 0.4  # of 13 classes
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "hidden"])
@@ -312,7 +325,8 @@ def test_a_path_is_as_accurate_as_single_fits(
     assert isinstance(estimator, PathHead) and estimator.walked is not None
     values = search_grid(name)[estimator.walked][::3]
     splits = [*StratifiedKFold(3).split(y, y)]
-    found = estimator.path_accuracies(fitted_on, y, values, splits, None if views == predict_views else scored)
+    most = viewed.features[:, : max(views, predict_views)]
+    found = estimator.path_accuracies(most, y, values, splits, views, predict_views)
     for value, accuracies in zip(values, found, strict=True):
         for (train, test), accuracy in zip(splits, accuracies, strict=True):
             fitted = clone(estimator).set_params(**{estimator.walked: value}).fit(fitted_on[train], y[train])
@@ -322,13 +336,30 @@ def test_a_path_is_as_accurate_as_single_fits(
 
 def test_a_search_fit_by_fit_decides_by_the_views_that_are_scored(viewed: Dataset) -> None:
     X, y = viewed.features, viewed.labels
-    _, best, table = search_head("knn", {"temperature": 0.07}, 0, X, y, duplicate_groups(viewed.digests), X[:, :1])
-    splits = folds(y, duplicate_groups(viewed.digests), 5, 0)
+    groups = duplicate_groups(viewed.digests)
+    chosen, best, table = search_head("knn", {"temperature": 0.07}, 0, X, y, groups, 3, 1)
+    assert len(chosen.rows_) == 3 * len(y)
+    splits = folds(y, groups, 5, 0)
     for row in table:
         estimator = make_head("knn", row["params"] | {"temperature": 0.07})
-        found = [clone(estimator).fit(X[train], y[train]).score(X[test, 0], y[test]) for train, test in splits]
+        found = [clone(estimator).fit(X[train, :3], y[train]).score(X[test, 0], y[test]) for train, test in splits]
         assert row["accuracy"] == pytest.approx(np.mean(found))
     assert best == max(table, key=lambda row: row["accuracy"])["params"]
+
+
+@pytest.mark.parametrize(("views", "predict_views"), [(1, 1), (3, 1), (1, 3)])
+def test_training_searches_by_the_views_that_are_fitted_on_and_scored(
+    views: int, predict_views: int, viewed: Dataset
+) -> None:
+    parts = np.where(np.arange(len(viewed.labels)) % 8 < 7, "train", "test")
+    data = with_views(replace(viewed, parts=parts), views, predict_views)
+    training = train_head(data, "ridge", {}, search=True)
+    train = parts == "train"
+    X, y, groups = data.features[train], data.labels[train], duplicate_groups(data.digests[train])
+    counts = (views, predict_views) if X.ndim == 3 else ()
+    fitted, best, table = search_head("ridge", {}, 0, X, y, groups, *counts)
+    assert training.search_table == table and training.head_params == best
+    np.testing.assert_array_equal(training.estimator.coef_, fitted.coef_)
 
 
 # ---- a saved head
