@@ -46,11 +46,11 @@ class FineTuneHead(Head):
     with Adam at a low rate that falls as a cosine. Each epoch shows each picture once, in one of its views.
 
     tail: what lies above the cut, see `featurize.tail.Tail.of`. learning_rate: the highest. epochs: the most that are
-    run. patience: epochs without a lower loss on the pictures held out after which training stops; the weights of the
-    best epoch are kept. validation_fraction: share of each class held out for that, rounded; 0 trains on everything for
-    all epochs. batch_norm: whether batch normalisation learns from batches; else it stays in inference mode.
-    class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for its events, those of each
-    fit in a folder of their own. random_state: as that of `dense`.
+    run. patience: epochs without a lower loss on the pictures held out after which training stops; it is then done once
+    more on all pictures, for as many epochs as were best. validation_fraction: share of each class held out for that,
+    rounded; 0 trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches; else it
+    stays in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for
+    its events, those of each fit in a folder of their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `start_C_`; `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
@@ -119,12 +119,8 @@ class FineTuneHead(Head):
         maps = with_views(np.asarray(X), tail.input_shape[1:])
         self.map_shape_ = maps.shape[2:]
         features = pooled_features(tail, maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
-        kernel, bias = self._linear_start(features, y)
         random = generator(self.random_state)
-        held_out = held_out_rows(labels, self.validation_fraction, random)
         pictures = Pictures(maps, labels, self._row_weights(self.class_weight, labels))
-        planes = [tf.Variable(kernel, dtype=tf.float32), tf.Variable(bias, dtype=tf.float32)]
-        tail.trainable = True
         plan = Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -134,12 +130,24 @@ class FineTuneHead(Head):
             verbose=self.verbose,
             tensorboard=self.tensorboard,
         )
-        self.history_, self.best_epoch_ = train_tail(
-            tail, planes, plan, pictures.of(~held_out), pictures.of(held_out), random
-        )
+        pretrained = tail.get_weights()
+
+        def train(training: np.ndarray, held_out: np.ndarray, last: int) -> tuple[Any, Any]:
+            tail.set_weights(pretrained)
+            planes = [
+                tf.Variable(part, dtype=tf.float32) for part in self._linear_start(features[training], y[training])
+            ]
+            found = train_tail(tail, planes, plan, pictures.of(training), pictures.of(held_out), last, random)
+            self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
+            return found
+
+        held_out = held_out_rows(labels, self.validation_fraction, random)
+        self.history_, self.best_epoch_ = train(~held_out, held_out, self.epochs)
+        if held_out.any():
+            everything = np.ones(len(labels), bool)
+            train(everything, ~everything, self.best_epoch_)
         self.n_iter_ = len(self.history_["loss"])
         self.tail_ = weights_vector(tail)
-        self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
         self._predictor = None
         return self
 
