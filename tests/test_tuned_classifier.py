@@ -23,6 +23,7 @@ from classify.persist import load as load_saved
 from classify.train import Dataset
 from classify.tuned import TunedHead
 from classify.tuned_classifier import TunedClassifier
+from featurize.extract import Extractor
 
 CUT: dict[str, Any] = SPEC | {"layer": "down8", "pooling": "none", "stored": "float16"}
 
@@ -128,6 +129,23 @@ def test_without_the_cache_everything_passes_the_one_graph(
     assert not classifier.whole.store.refresh()
     assert classifier.predict_proba([], use_cache=False).shape == classifier.predict_proba([]).shape == (0, 3)
     assert np.isnan(classifier.predict_proba(["gone.png"], use_cache=False)).all()
+
+
+def test_maps_of_many_pictures_are_not_in_memory_together(
+    model: str, trained: FineTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = opened(model).predict_proba(trained.paths)
+    asked: list[int] = []
+    read = Extractor.read
+
+    def counting(extractor: Extractor, extraction: Any, progress: Any = None) -> Any:
+        asked.append(len(extraction.sources))
+        return read(extractor, extraction, progress)
+
+    monkeypatch.setattr(Extractor, "read", counting)
+    monkeypatch.setattr("classify.tuned_classifier.PICTURES", 7)
+    assert np.allclose(opened(model).predict_proba(trained.paths), expected, atol=1e-6)
+    assert asked == [7, 7, 7, 3, 0]
 
 
 def test_pipeline_predict_sees_no_difference(model: str, others: list[str], tmp_path: Path) -> None:
