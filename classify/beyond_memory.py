@@ -54,6 +54,8 @@ def features_for(
         raise UserError(
             f"{sizes}: take no more than {fitting} with --views and --predict-views (views=, predict_views=)"
         )
+    if head and HEADS[head].maps:
+        raise UserError(f"{sizes}: {head} cannot stream them, give a cut further up (--cut) or --stored float16")
     if head and not HEADS[head].streams:
         able = " or ".join(f"HEAD={name}" for name, row in HEADS.items() if row.streams)
         smaller = ", or POOLING=avg" if extractor.spec.pooling == "flatten" else ""

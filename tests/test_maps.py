@@ -146,6 +146,16 @@ def test_rows_in_float16_count_as_what_they_are_computed_with(
         assert isinstance(features_for(None, half, paths)[1], StoredRows) == streamed
 
 
+def test_maps_beyond_memory_are_an_error_that_says_what_to_do(
+    surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(featurize.memory, "free_memory", lambda: 10**6)
+    one_view = {"views": 1, "predict_views": 1, "cache_dir": str(tmp_path), "model": str(tmp_path / "m.joblib")}
+    with pytest.raises(UserError, match="finetune cannot stream them, give a cut further up"):
+        pipeline.train(str(surfaces), "finetune", cut=LAYER, **SPEC, **one_view)
+    assert not (tmp_path / "m.joblib").exists()
+
+
 def test_an_unknown_type_of_numbers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stored 'float8': choose one of float32, float16"):
         extractor_in(tmp_path, stored="float8")
