@@ -1,6 +1,7 @@
 """Whether features fit into memory: they are read at once, or stay on the disk for the heads that can stream."""
 
 import logging
+import math
 from collections.abc import Sequence
 
 import featurize.memory
@@ -16,6 +17,7 @@ from featurize.sources import Source
 
 log = logging.getLogger("bottleneck")
 
+FLOAT32 = 4  # bytes of a number
 PREDICTING = 3  # memory that predictions take, in sizes of the features: these, those chosen among them, a spare one
 
 
@@ -36,7 +38,9 @@ def features_for(
             raise
         return missing.extractor.complete(sources, progress)
     stored = StoredRows(extractor.store, extraction.keys, featurize.memory.free_memory())
-    of_one_view = stored.nbytes * (HEADS[head].copies if head else PREDICTING)
+    # What takes rows computes with them in float32, however they are stored; maps stay as they are.
+    in_memory = stored.nbytes if extractor.spec.pooling == "none" else FLOAT32 * math.prod(stored.shape)
+    of_one_view = in_memory * (HEADS[head].copies if head else PREDICTING)
     needed = of_one_view * len(extractor.stores)
     if needed <= stored.memory:
         return extractor.read(extraction, progress)
@@ -50,6 +54,8 @@ def features_for(
         raise UserError(
             f"{sizes}: take no more than {fitting} with --views and --predict-views (views=, predict_views=)"
         )
+    if head and HEADS[head].maps:
+        raise UserError(f"{sizes}: {head} cannot stream them, give a cut further up (--cut) or --stored float16")
     if head and not HEADS[head].streams:
         able = " or ".join(f"HEAD={name}" for name, row in HEADS.items() if row.streams)
         smaller = ", or POOLING=avg" if extractor.spec.pooling == "flatten" else ""

@@ -19,6 +19,8 @@ from featurize.resolve import Resolved
 from featurize.sources import Source
 from featurize.tail import Tail
 
+PICTURES = 256  # whose maps are in memory together
+
 
 class TunedClassifier(Classifier):
     """A `Classifier` whose network ends in the decisions of its head.
@@ -39,9 +41,11 @@ class TunedClassifier(Classifier):
         extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
         result = np.full((len(sources), len(self.classes_)), np.nan)
         from_maps = self._have_maps_alone(sources)
+        with_maps, others = np.flatnonzero(from_maps), np.flatnonzero(~from_maps)
+        pieces = np.split(with_maps, range(PICTURES, len(with_maps), PICTURES))
         for extractor, predict, places in (
-            (self.extractor, self.head.predict_proba, np.flatnonzero(from_maps)),
-            (self.whole, self._of_decisions, np.flatnonzero(~from_maps)),
+            *((self.extractor, self.head.predict_proba, piece) for piece in pieces),
+            (self.whole, self._of_decisions, others),
         ):
             part, rows = features_for(None, extractor, [sources[place] for place in places])
             extraction.take(places, part)

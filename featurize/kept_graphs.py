@@ -54,7 +54,8 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> A
                     holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it")
                 )
             if made_from(folder) != identity:  # nobody else has converted it meanwhile
-                log.info("converting %s for OpenVINO, once", checked.spec.backbone)
+                tuned = "a fine-tuned " if checked.spec.tuned else ""
+                log.info("converting %s%s for OpenVINO, once", tuned, checked.spec.backbone)
                 model = _converted(build())
                 try:
                     _keep(model, folder, identity)

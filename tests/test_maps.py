@@ -10,9 +10,11 @@ import pytest
 from conftest import SPEC
 
 import featurize.extract
+import featurize.memory
 import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
+from classify.beyond_memory import features_for
 from classify.copies import copy_groups
 from featurize.extract import Extractor
 from featurize.recompute import SAME_COSINE, largest_difference
@@ -132,6 +134,26 @@ def test_heads_of_rows_refuse_maps_before_any_work(surfaces: Path, tmp_path: Pat
     with pytest.raises(UserError, match="the head logreg takes rows: use POOLING=avg or flatten"):
         pipeline.train(str(surfaces), "logreg", cache_dir=str(tmp_path / "cache"), **MAPS)
     assert not (tmp_path / "cache").exists()
+
+
+def test_rows_in_float16_count_as_what_they_are_computed_with(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = extractor_in(tmp_path, pooling="avg", stored="float16")
+    needed = 3 * 36 * 96 * 4  # bytes
+    for free, streamed in ((needed, False), (needed - 1, True)):
+        monkeypatch.setattr(featurize.memory, "free_memory", lambda free=free: free)
+        assert isinstance(features_for(None, half, paths)[1], StoredRows) == streamed
+
+
+def test_maps_beyond_memory_are_an_error_that_says_what_to_do(
+    surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(featurize.memory, "free_memory", lambda: 10**6)
+    one_view = {"views": 1, "predict_views": 1, "cache_dir": str(tmp_path), "model": str(tmp_path / "m.joblib")}
+    with pytest.raises(UserError, match="finetune cannot stream them, give a cut further up"):
+        pipeline.train(str(surfaces), "finetune", cut=LAYER, **SPEC, **one_view)
+    assert not (tmp_path / "m.joblib").exists()
 
 
 def test_an_unknown_type_of_numbers_is_refused(tmp_path: Path) -> None:

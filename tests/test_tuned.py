@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SPEC
-from fine_tuned import ChangedTail, fitted, in_parts
+from fine_tuned import FineTuned, fitted, in_parts
 
 from cache.errors import UserError
-from featurize.extract import Extractor
 from featurize.graphs import open_graph
 from featurize.kept_graphs import FOLDER, delete_useless_graphs, kept_graph
 from featurize.read_only import open_extractor
-from featurize.tail import Tail
 from featurize.tuned import Tuned
 from featurize.weights import Weights
 
@@ -26,24 +24,22 @@ BACKBONES = {
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
-def tuned(request: Any, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ChangedTail, Extractor, Any]:
+def tuned(request: Any, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
     """A head fitted on maps in float32, their extractor, and the pictures."""
     cache = tmp_path_factory.mktemp("cache")
     return fitted(cache, surfaces, pooling="none", **BACKBONES[request.param])
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
-def test_decisions_are_those_of_the_parts_one_after_the_other(
-    tuned: tuple[ChangedTail, Extractor, list[str]], tmp_path: Path, engine: str
-) -> None:
-    head, extractor, paths = tuned
+def test_decisions_are_those_of_the_parts_one_after_the_other(tuned: FineTuned, tmp_path: Path, engine: str) -> None:
+    head, extractor, paths, _ = tuned
     maps = extractor.features(paths)[1]
-    resolved = head.tuned_.whole(replace(head.cut, engine=engine))
+    resolved = tuned.tuned.whole(replace(tuned.cut, engine=engine))
     whole = open_extractor(resolved, str(tmp_path))
     extraction, decisions = whole.features(paths)
     assert extraction.forward_passes == 36
     assert decisions.shape == (36, 3) and decisions.dtype == np.float32
-    expected = in_parts(head, maps)
+    expected = in_parts(tuned.tuned, head.tail, maps)
     assert np.abs(decisions - expected).max() < 1e-4 * np.abs(expected).max()
     assert whole.store.refresh()[0].provenance["engine"] == engine
     again = open_extractor(resolved, str(tmp_path)).features(paths)
@@ -51,32 +47,27 @@ def test_decisions_are_those_of_the_parts_one_after_the_other(
 
 
 @pytest.fixture(scope="module")
-def nano(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ChangedTail, Extractor, list[str]]:
+def nano(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
     cache = tmp_path_factory.mktemp("nano")
     return fitted(cache, surfaces, **SPEC, layer="down8", pooling="none", stored="float16")
 
 
-def test_maps_in_float16_give_nearly_the_decisions_of_the_whole(
-    nano: tuple[ChangedTail, Extractor, list[str]], tmp_path: Path
-) -> None:
-    head, extractor, paths = nano
-    expected = in_parts(head, extractor.features(paths)[1])
-    decisions = open_extractor(head.tuned_.whole(head.cut), str(tmp_path)).features(paths)[1]
+def test_maps_in_float16_give_nearly_the_decisions_of_the_whole(nano: FineTuned, tmp_path: Path) -> None:
+    head, extractor, paths, _ = nano
+    expected = in_parts(nano.tuned, head.tail, extractor.features(paths)[1])
+    decisions = open_extractor(nano.tuned.whole(nano.cut), str(tmp_path)).features(paths)[1]
     assert decisions.dtype == np.float32 and np.abs(decisions - expected).max() < 1e-2 * np.abs(expected).max()
 
 
-def test_decisions_of_one_model_are_not_those_of_another(
-    nano: tuple[ChangedTail, Extractor, list[str]], tmp_path: Path
-) -> None:
-    head, _, paths = nano
-    arrays = vars(head.tuned_)
+def test_decisions_of_one_model_are_not_those_of_another(nano: FineTuned, tmp_path: Path) -> None:
+    arrays = {name: getattr(nano.tuned, name) for name in ("tail", "kernel", "bias")}
     rows = {}
     for name in ("none", "tail", "kernel", "bias"):
         changed = Tuned(
             **{each: arrays[each] * np.float32(1.01 if each == name else 1) for each in ("tail", "kernel", "bias")}
         )
-        extractor = open_extractor(changed.whole(head.cut), str(tmp_path))
-        extraction, rows[name] = extractor.features(paths[:2])
+        extractor = open_extractor(changed.whole(nano.cut), str(tmp_path))
+        extraction, rows[name] = extractor.features(nano.paths[:2])
         assert extraction.forward_passes == 2, name
     assert len({extractor.tobytes() for extractor in rows.values()}) == 4
 
@@ -94,14 +85,13 @@ def not_again() -> Any:
 
 
 def test_a_tuned_network_is_converted_once_and_kept_as_long_as_others(
-    nano: tuple[ChangedTail, Extractor, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nano: FineTuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = nano[0]
-    whole = head.tuned_.whole(head.cut)
-    other = Tuned(head.tuned_.tail * 2, head.tuned_.kernel, head.tuned_.bias).whole(head.cut)
+    whole = nano.tuned.whole(nano.cut)
+    other = Tuned(nano.tuned.tail * 2, nano.tuned.kernel, nano.tuned.bias).whole(nano.cut)
     open_graph(whole, str(tmp_path))
     kept_graph(whole, str(tmp_path), not_again)
-    for different in (other, head.cut):
+    for different in (other, nano.cut):
         with pytest.raises(AssertionError, match="built again"):
             kept_graph(different, str(tmp_path), not_again)
     assert delete_useless_graphs(str(tmp_path)) == 0
@@ -109,14 +99,14 @@ def test_a_tuned_network_is_converted_once_and_kept_as_long_as_others(
     assert delete_useless_graphs(str(tmp_path)) == 1 and not list((tmp_path / FOLDER).iterdir())
 
 
-def test_a_tail_is_built_without_the_backbone_s_own_weights(nano: tuple[ChangedTail, Extractor, list[str]]) -> None:
-    head, extractor, paths = nano
+def test_a_tail_is_built_without_the_backbone_s_own_weights(nano: FineTuned) -> None:
+    head, extractor, paths, _ = nano
     maps = extractor.features(paths[:2])[1].astype(np.float32)
-    elsewhere = replace(Tail.of(head.cut.spec, head.cut.weights), weights=Weights("file", "gone.h5"))
-    found = head.tuned_.build_tail(elsewhere)(maps, training=False).numpy()
+    elsewhere = replace(head.tail, weights=Weights("file", "gone.h5"))
+    found = nano.tuned.build_tail(elsewhere)(maps, training=False).numpy()
     assert np.allclose(
-        found / np.linalg.norm(found, axis=1, keepdims=True) @ head.tuned_.kernel + head.tuned_.bias,
-        in_parts(head, maps),
+        found / np.linalg.norm(found, axis=1, keepdims=True) @ nano.tuned.kernel + nano.tuned.bias,
+        in_parts(nano.tuned, head.tail, maps),
         atol=1e-5,
     )
 
@@ -129,24 +119,21 @@ def test_a_tail_is_built_without_the_backbone_s_own_weights(nano: tuple[ChangedT
     ],
 )
 def test_a_model_that_does_not_fit_the_backbone_is_refused(
-    nano: tuple[ChangedTail, Extractor, list[str]], tmp_path: Path, change: dict[str, np.ndarray], message: str
+    nano: FineTuned, tmp_path: Path, change: dict[str, np.ndarray], message: str
 ) -> None:
-    head, _, paths = nano
-    arrays = {name: getattr(head.tuned_, name) for name in ("tail", "kernel", "bias")}
+    head, _, paths, _ = nano
+    arrays = {name: getattr(nano.tuned, name) for name in ("tail", "kernel", "bias")}
     wrong = Tuned(**(arrays | change))
     with pytest.raises(UserError, match=message):
-        wrong.build_tail(Tail.of(head.cut.spec, head.cut.weights))
+        wrong.build_tail(head.tail)
     with pytest.raises(UserError, match=message):
-        open_extractor(wrong.whole(head.cut), str(tmp_path)).features(paths[:1])
+        open_extractor(wrong.whole(nano.cut), str(tmp_path)).features(paths[:1])
 
 
-def test_verifying_and_listing_a_cache_of_decisions(
-    nano: tuple[ChangedTail, Extractor, list[str]], tmp_path: Path
-) -> None:
+def test_verifying_and_listing_a_cache_of_decisions(nano: FineTuned, tmp_path: Path) -> None:
     from cache.upkeep import listing, verify
 
-    head, _, paths = nano
-    open_extractor(head.tuned_.whole(head.cut), str(tmp_path)).run(paths)
+    open_extractor(nano.tuned.whole(nano.cut), str(tmp_path)).run(nano.paths)
     (found,) = listing(str(tmp_path))["specs"]
     assert found["row_shape"] == [3] and "tuned" in found["folder"]
     assert verify(str(tmp_path)).rows == 36

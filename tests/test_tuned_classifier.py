@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
-from fine_tuned import ChangedTail, fitted, in_parts, save_model
+from fine_tuned import FineTuned, fitted, in_parts, save_model, with_arrays
 
 import pipeline
 from cache.errors import UserError
@@ -24,10 +24,8 @@ from classify.train import Dataset
 from classify.tuned import TunedHead
 from classify.tuned_classifier import TunedClassifier
 from featurize.extract import Extractor
-from featurize.tail import Tail
 
 CUT: dict[str, Any] = SPEC | {"layer": "down8", "pooling": "none", "stored": "float16"}
-Trained = tuple[ChangedTail, Extractor, list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +34,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(surfaces: Path, folder: Path) -> Trained:
+def trained(surfaces: Path, folder: Path) -> FineTuned:
     """A head fitted on 24 of the 36 pictures, whose maps are in folder/cache; saved as folder/m.joblib."""
     some = folder / "photos"
     for path in sorted(surfaces.glob("*/*.png")):
         if int(path.name.split(".")[1]) < 8:
             (some / path.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, some / path.parent.name)
-    head, extractor, paths = fitted(folder / "cache", some, **CUT)
-    save_model(str(folder / "m.joblib"), head, extractor, paths)
-    return head, extractor, paths
+    found = fitted(folder / "cache", some, **CUT)
+    save_model(str(folder / "m.joblib"), found.head, found.extractor, found.paths)
+    return found
 
 
 @pytest.fixture
-def model(trained: Trained, folder: Path, tmp_path: Path) -> str:
+def model(trained: FineTuned, folder: Path, tmp_path: Path) -> str:
     """A copy of the saved model, with the cache of its maps beside it."""
-    assert len(trained[2]) == 24
+    assert len(trained.paths) == 24
     for name in ("m.joblib", "m.json", "m.npz"):
         shutil.copy(folder / name, tmp_path)
     shutil.copytree(folder / "cache", tmp_path / "cache")
@@ -65,11 +63,11 @@ def others(surfaces: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def expected(trained: Trained, surfaces: Path, folder: Path) -> dict[str, np.ndarray]:
+def expected(trained: FineTuned, surfaces: Path, folder: Path) -> dict[str, np.ndarray]:
     """The probabilities of all 36 pictures, from maps in float32, tail, pooling and hyperplanes one by one."""
     paths = sorted(str(path) for path in surfaces.glob("*/*.png"))
     full = pipeline.open_extractor(str(folder / "full"), **(CUT | {"stored": "float32"}))
-    found = probabilities(in_parts(trained[0], full.features(paths)[1]))
+    found = probabilities(in_parts(trained.tuned, trained.head.tail, full.features(paths)[1]))
     return dict(zip(paths, found, strict=True))
 
 
@@ -93,10 +91,10 @@ def test_a_new_picture_passes_one_graph_once(
 
 
 def test_pictures_whose_maps_are_cached_pass_the_tail_alone(
-    model: str, trained: Trained, others: list[str], expected: dict[str, np.ndarray]
+    model: str, trained: FineTuned, others: list[str], expected: dict[str, np.ndarray]
 ) -> None:
     classifier = opened(model)
-    asked = [others[0], *trained[2][:3], "gone.png", others[1]]
+    asked = [others[0], *trained.paths[:3], "gone.png", others[1]]
     extraction, found = classifier.probabilities(asked)
     assert extraction.forward_passes == 2 and extraction.new.reshape(6, -1).any(axis=1).tolist() == [1, 0, 0, 0, 0, 1]
     assert [failure.path for failure in extraction.failures] == ["gone.png"] and np.isnan(found[4]).all()
@@ -107,30 +105,47 @@ def test_pictures_whose_maps_are_cached_pass_the_tail_alone(
     assert np.allclose(found.sum(axis=1)[[0, 1, 2, 3, 5]], 1)
 
 
-def test_predictions_are_means_over_views(model: str, trained: Trained, others: list[str]) -> None:
+def test_predictions_are_means_over_views(model: str, trained: FineTuned, others: list[str]) -> None:
     one, two = opened(model), opened(model, predict_views=2)
     assert one.predict_proba(others[:2]).shape == (2, 3) and one.whole.forward_passes == 2
-    asked = [others[0], trained[2][0], "gone.png", others[2]]
+    asked = [others[0], trained.paths[0], "gone.png", others[2]]
     extraction, found = two.probabilities(asked)
     assert extraction.forward_passes == 1 + 2 + 2  # of the training picture only the map of itself is cached
     assert extraction.new[:, 1].tolist() == [1, 1, 0, 1] and np.isnan(found[2]).all()
     views = two.whole.stored(extraction.keys)
     assert np.allclose(found[[0, 1, 3]], [probabilities(picture).mean(axis=0) for picture in views])
-    assert two.extractor.run(trained[2][:1]).computed == 1  # the map of its other view
+    assert two.extractor.run(trained.paths[:1]).computed == 1  # the map of its other view
     again, same = two.probabilities(asked)
     assert again.forward_passes == 0 and np.array_equal(same, found, equal_nan=True)
 
 
 def test_without_the_cache_everything_passes_the_one_graph(
-    model: str, trained: Trained, expected: dict[str, np.ndarray], others: list[str]
+    model: str, trained: FineTuned, expected: dict[str, np.ndarray], others: list[str]
 ) -> None:
     classifier = opened(model)
-    found = classifier.predict_proba([*others[:2], trained[2][0]], use_cache=False)
+    found = classifier.predict_proba([*others[:2], trained.paths[0]], use_cache=False)
     assert classifier.whole.forward_passes == 3 and classifier.extractor.forward_passes == 0
     assert np.abs(found[:2] - [expected[path] for path in others[:2]]).max() < 1e-4
     assert not classifier.whole.store.refresh()
     assert classifier.predict_proba([], use_cache=False).shape == classifier.predict_proba([]).shape == (0, 3)
     assert np.isnan(classifier.predict_proba(["gone.png"], use_cache=False)).all()
+
+
+def test_maps_of_many_pictures_are_not_in_memory_together(
+    model: str, trained: FineTuned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = opened(model).predict_proba(trained.paths)
+    asked: list[int] = []
+    read = Extractor.read
+
+    def counting(extractor: Extractor, extraction: Any, progress: Any = None) -> Any:
+        asked.append(len(extraction.sources))
+        return read(extractor, extraction, progress)
+
+    monkeypatch.setattr(Extractor, "read", counting)
+    monkeypatch.setattr("classify.tuned_classifier.PICTURES", 7)
+    assert np.allclose(opened(model).predict_proba(trained.paths), expected, atol=1e-6)
+    assert asked == [7, 7, 7, 3, 0]
 
 
 def test_pipeline_predict_sees_no_difference(model: str, others: list[str], tmp_path: Path) -> None:
@@ -167,9 +182,9 @@ def test_a_kept_graph_needs_no_tensorflow_and_kept_decisions_no_engine(model: st
     assert not modules & {"tensorflow", "keras", "openvino", "sklearn", "joblib"}
 
 
-def test_evaluation_goes_by_the_maps(model: str, trained: Trained, others: list[str], tmp_path: Path) -> None:
+def test_evaluation_goes_by_the_maps(model: str, trained: FineTuned, others: list[str], tmp_path: Path) -> None:
     classifier = opened(model)
-    paths = [*trained[2], *others]
+    paths = [*trained.paths, *others]
     extraction, maps = classifier.extractor.features(paths)
     labels = np.array([Path(path).parent.name for path in paths])
     data = Dataset(maps, labels, np.full(len(paths), "all"), extraction.keys, paths)
@@ -183,33 +198,37 @@ def test_evaluation_goes_by_the_maps(model: str, trained: Trained, others: list[
     assert report["images"] == 12 and report["accuracy"] > 0.8
 
 
-def test_maps_that_stay_on_the_disk_and_views_of_pictures(trained: Trained) -> None:
-    head, extractor, paths = trained
+def test_maps_that_stay_on_the_disk_and_views_of_pictures(trained: FineTuned) -> None:
+    head, extractor, paths, _ = trained
     extraction, maps = extractor.features(paths)
-    placed = head.arrays().at(Tail.of(head.cut.spec, head.cut.weights))
+    placed = head.arrays()
     expected = placed.predict_proba(maps)
     stored = StoredRows(extractor.store, extraction.keys, memory=8 * 5 * 4 * maps[0].size)
     assert np.allclose(placed.predict_proba(stored), expected, atol=1e-6)
     assert placed.predict(stored).tolist() == placed.classes_[expected.argmax(axis=1)].tolist()
     views = np.stack([maps, maps[::-1]], axis=1)
     assert np.allclose(placed.predict_proba(views), (expected + expected[::-1]) / 2, atol=1e-6)
-    decisions = np.stack([in_parts(head, maps), in_parts(head, maps[::-1])], axis=1)
+    decisions = np.stack(
+        [in_parts(trained.tuned, head.tail, maps), in_parts(trained.tuned, head.tail, maps[::-1])], axis=1
+    )
     assert np.allclose(placed.of_decisions(decisions), (expected + expected[::-1]) / 2, atol=1e-6)
     for wrong in (maps[:, 0], maps[:0], maps[:, :5], np.where(maps == maps.max(), np.nan, maps)):
         with pytest.raises(ValueError, match="give maps"):
             placed.predict_proba(wrong)
     with pytest.raises(ValueError, match="where the tail belongs"):
-        head.arrays().predict_proba(maps)
+        TunedHead(head.classes_, trained.tuned).predict_proba(maps)
 
 
-def test_a_cache_that_cannot_be_written_serves(model: str, others: list[str], trained: Trained, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_serves(
+    model: str, others: list[str], trained: FineTuned, tmp_path: Path
+) -> None:
     from featurize.read_only import ReadOnlyExtractor
 
     classifier = opened(model)
-    first = classifier.predict_proba([others[0], trained[2][0]])
-    classifier.whole = ReadOnlyExtractor(trained[0].tuned_.whole(trained[0].cut), str(tmp_path / "cache"))
+    first = classifier.predict_proba([others[0], trained.paths[0]])
+    classifier.whole = ReadOnlyExtractor(trained.tuned.whole(trained.cut), str(tmp_path / "cache"))
     before = len(classifier.whole.store.refresh())
-    extraction, found = classifier.probabilities([others[0], trained[2][0], others[1]])
+    extraction, found = classifier.probabilities([others[0], trained.paths[0], others[1]])
     assert extraction.forward_passes == 1 and np.allclose(found[:2], first, atol=1e-6)
     assert not np.isnan(found).any() and len(classifier.whole.store.refresh()) == before
 
@@ -237,9 +256,9 @@ def test_nothing_is_unpickled_to_predict(model: str, others: list[str]) -> None:
         opened(model, sha256=digest_of(model), no_pickle=True)
 
 
-def test_the_estimator_is_there_for_who_asks(model: str, trained: Trained) -> None:
+def test_the_estimator_is_there_for_who_asks(model: str, trained: FineTuned) -> None:
     estimator = opened(model).saved.estimator
-    assert np.array_equal(estimator.tuned_.tail, trained[0].tuned_.tail)
+    assert np.array_equal(estimator.tail_, trained.tuned.tail)
 
 
 def test_changed_arrays_are_not_loaded(model: str) -> None:
@@ -254,15 +273,11 @@ def test_changed_arrays_are_not_loaded(model: str) -> None:
         load_saved(model)
 
 
-def test_a_tail_of_a_hundred_megabytes_is_saved_and_loaded(tmp_path: Path, trained: Trained) -> None:
-    from featurize.tuned import Tuned
-
-    head, extractor, paths = trained
-    large = ChangedTail(head.cut)
-    large.classes_ = head.classes_
-    large.tuned_ = Tuned(np.ones(26 * 10**6, np.float32), head.tuned_.kernel, head.tuned_.bias)
+def test_a_tail_of_a_hundred_megabytes_is_saved_and_loaded(tmp_path: Path, trained: FineTuned) -> None:
+    head, extractor, paths, _ = trained
+    large = with_arrays(np.ones(26 * 10**6, np.float32), head.kernel_, head.bias_, like=head)
     save_model(str(tmp_path / "large.joblib"), large, extractor, paths[:3])
-    assert np.array_equal(load_saved(str(tmp_path / "large.joblib")).predictor.tuned.tail, large.tuned_.tail)
+    assert np.array_equal(load_saved(str(tmp_path / "large.joblib")).predictor.tuned.tail, large.tail_)
 
 
 WRONG = {
@@ -285,9 +300,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_arrays_that_cannot_be_those_of_a_head_are_refused(trained: Trained, name: str) -> None:
-    named = read_arrays(bytes(write_arrays(trained[0].arrays().to_arrays())))
-    assert np.array_equal(TunedHead.from_arrays(named).tuned.tail, trained[0].tuned_.tail)
+def test_arrays_that_cannot_be_those_of_a_head_are_refused(trained: FineTuned, name: str) -> None:
+    named = read_arrays(bytes(write_arrays(trained.head.arrays().to_arrays())))
+    assert np.array_equal(TunedHead.from_arrays(named).tuned.tail, trained.tuned.tail)
     with pytest.raises(ValueError, match=r"shape|finite|arrays"):
         TunedHead.from_arrays(named | WRONG[name])
     for missing in named:
@@ -295,13 +310,11 @@ def test_arrays_that_cannot_be_those_of_a_head_are_refused(trained: Trained, nam
             TunedHead.from_arrays({each: array for each, array in named.items() if each != missing})
 
 
-def test_a_tail_of_another_length_is_an_error_of_one_line(trained: Trained, tmp_path: Path, others: list[str]) -> None:
-    from featurize.tuned import Tuned
-
-    head, extractor, paths = trained
-    short = ChangedTail(head.cut)
-    short.classes_ = head.classes_
-    short.tuned_ = Tuned(head.tuned_.tail[:-1], head.tuned_.kernel, head.tuned_.bias)
+def test_a_tail_of_another_length_is_an_error_of_one_line(
+    trained: FineTuned, tmp_path: Path, others: list[str]
+) -> None:
+    head, extractor, paths, _ = trained
+    short = with_arrays(head.tail_[:-1], head.kernel_, head.bias_, like=head)
     save_model(str(tmp_path / "short.joblib"), short, extractor, paths)
     for picture in (others[0], paths[0]):  # by the graph, and by the tail
         with pytest.raises(UserError, match="does not fit nano above down8") as caught:
@@ -309,10 +322,10 @@ def test_a_tail_of_another_length_is_an_error_of_one_line(trained: Trained, tmp_
         assert "\n" not in str(caught.value)
 
 
-def test_a_head_of_rows_under_a_spec_of_maps_is_refused(trained: Trained, tmp_path: Path) -> None:
+def test_a_head_of_rows_under_a_spec_of_maps_is_refused(trained: FineTuned, tmp_path: Path) -> None:
     from classify.linear import LogRegHead
 
-    _, extractor, paths = trained
+    _, extractor, paths, _ = trained
     maps = extractor.features(paths)[1]
     labels = [Path(path).parent.name for path in paths]
     head = LogRegHead().fit(maps.astype(np.float32).mean(axis=(1, 2)), labels)
@@ -321,8 +334,8 @@ def test_a_head_of_rows_under_a_spec_of_maps_is_refused(trained: Trained, tmp_pa
         pipeline.load(str(tmp_path / "rows.joblib"))
 
 
-def test_a_head_of_maps_under_a_spec_of_rows_is_refused(trained: Trained, tmp_path: Path) -> None:
-    head, extractor, paths = trained
+def test_a_head_of_maps_under_a_spec_of_rows_is_refused(trained: FineTuned, tmp_path: Path) -> None:
+    head, extractor, paths, _ = trained
     rows = pipeline.open_extractor(extractor.cache_dir, **(CUT | {"pooling": "avg"}))
     save_model(str(tmp_path / "maps.joblib"), head, rows, paths)
     with pytest.raises(UserError, match="takes maps, those of its spec are rows"):

@@ -21,16 +21,15 @@ from typing import Any
 
 import joblib
 import numpy as np
-from fine_tuned import ChangedTail
 from fuzz.mutations import VALUES, changed, changed_json, pack, to_bytes, unpack
 from model_records import RECORD
 from sklearn.datasets import load_iris
 
 from cache.errors import UserError
+from classify.finetune import FineTuneHead
 from classify.heads import make_head
 from classify.persist import load, save
 from classify.tuned import TunedHead
-from featurize.tuned import Tuned
 
 FILES = ("m.json", "m.npz", "m.joblib", "m.json.next")
 TRACE = Path("unpickled")
@@ -56,8 +55,9 @@ def seeds() -> list[bytes]:
         record = RECORD | {"head": name, "training_counts": [50, 50, 50]}
         save("m.joblib", head, np.zeros((150, 32), np.uint8), record)
         inputs.append([Path(file).read_bytes() if Path(file).exists() else b"" for file in FILES])
-    tuned = ChangedTail()
-    tuned.classes_, tuned.tuned_ = head.classes_, Tuned(*(np.ones(shape, np.float32) for shape in (9, (4, 3), 3)))
+    tuned = FineTuneHead()
+    tuned.classes_ = head.classes_
+    tuned.tail_, tuned.kernel_, tuned.bias_ = (np.ones(shape, np.float32) for shape in (9, (4, 3), 3))
     maps = {"spec": RECORD["spec"] | {"pooling": "none"}, "training_counts": [50, 50, 50]}
     save("m.joblib", tuned, np.zeros((150, 32), np.uint8), RECORD | maps)
     inputs.append([Path(file).read_bytes() if Path(file).exists() else b"" for file in FILES])

@@ -35,6 +35,7 @@ OPTIONS: dict[str, Any] = {
     "resize": "nearest",
     "weights": "random",
     "precision": "mixed_bfloat16",
+    "stored": "float16",
 }
 
 # Field of the spec -> another value.
@@ -44,7 +45,7 @@ OTHERS: dict[str, Any] = OPTIONS | {
     "preprocess": "mobilenet_v2",
     "decoder": 10**6,
     "view": "crops-1",
-    "stored": "float16",
+    "tuned": "sha256:" + "ab" * 32,
 }
 
 
