@@ -20,7 +20,6 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 import classify.train
-from cache.spec import ORIGINAL_VIEW
 from cache.store import FeatureStore
 from classify.arrays import ArrayHead
 from classify.evaluate import evaluate_head
@@ -34,7 +33,6 @@ from classify.train import Dataset, search_head, train_head
 from featurize.extract import Extractor
 from featurize.read_only import open_table
 from featurize.resolve import resolve
-from featurize.views import views_of
 
 VIEWS = 4
 # Parameters with which a fit is quick, or comes so near to the optimum that two of them can be compared.
@@ -64,14 +62,10 @@ def viewed(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Dataset:
         for name in (f"{number:02}.png" for number in range(8)):
             paths.append(str(folder / f"{label}.{name}"))
             draw_crop(grey, label, "train", name).of(grey).save(paths[-1])
-    asked = resolve(open_table(cache_dir), **SPEC)
-    rows = []
-    for view in [ORIGINAL_VIEW, *views_of("crops", VIEWS - 1)]:
-        extractor = Extractor(replace(asked, spec=replace(asked.spec, view=view)), cache_dir)
-        extraction, of_view = extractor.features(paths)
-        rows.append(of_view)
+    asked = resolve(open_table(cache_dir), views=VIEWS, recipe="crops", **SPEC)
+    extraction, rows = Extractor(asked, cache_dir).features(paths)
     return Dataset(
-        features=np.stack(rows, axis=1),
+        features=rows,
         labels=np.array([Path(path).name.split(".")[0] for path in paths]),
         parts=np.full(len(paths), "all", dtype="U10"),
         digests=extraction.keys,
