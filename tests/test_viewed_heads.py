@@ -145,6 +145,25 @@ def test_neighbours_are_counted_in_pictures_and_a_view_has_its_share_of_a_vote()
         np.testing.assert_allclose(fitted.predict_proba([row]), [np.add(votes, [0.5 / 3, 1 / 3]) / 1.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][0] != "dense"])
+def test_the_order_of_the_views_changes_nothing(case: str, viewed: Dataset) -> None:
+    params = {"tol": 1e-5} if case in ("logreg", "svm") else {}
+    one, other = (
+        head(case, **params).fit(viewed.features[:, order], viewed.labels).predict_proba(viewed.features)
+        for order in ([0, 1, 2, 3], [3, 1, 0, 2])
+    )
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_view_is_learnt_from(case: str, viewed: Dataset) -> None:
+    train, test = halves(viewed)
+    y, views = viewed.labels, viewed.features[train].copy()
+    views[:, [0, 1, 3]] = 0
+    fitted = head(case).fit(views, y[train])
+    assert fitted.score(viewed.features[test, 2], y[test]) > 0.4  # of 13 classes
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case != "hidden"])
 def test_training_views_make_crops_easier_to_recognise(case: str, viewed: Dataset) -> None:
     train, test = halves(viewed)
