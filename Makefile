@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
-export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS
+export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
@@ -20,7 +20,7 @@ help: ## Print this list
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS,"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -46,7 +46,7 @@ features: venv ## Compute and cache the features of the images in DATA
 
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
 	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
-	$${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
+	$${CUT:+--cut "$$CUT"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $(ARGS)

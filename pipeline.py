@@ -95,6 +95,7 @@ def train(
     search: bool = False,
     refit: bool = False,
     predict_views: int | None = None,
+    cut: str | None = None,
     max_failed: float = 0.5,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
@@ -106,28 +107,32 @@ def train(
     `model` is where to save, by default models/HEAD.joblib. A `val/`, `validation/` or `test/` folder makes the
     data's own split; else a stratified share `test_size` is held out. See `classify.train.train_head` for `cv`,
     `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
-    each picture; `predict_views`, by default as many up to 4, are averaged in its scores and predictions.
+    each picture; `predict_views`, by default as many up to 4, are averaged in its scores and predictions. `cut` (or
+    `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see `classify.cut_choice`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
     more than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
+    from classify.cut_choice import spec_at_cut
     from classify.dataset import dataset_of
-    from classify.heads import check_pooling, make_head
+    from classify.heads import HEADS, check_layer, make_head
     from classify.persist import check_place, save
-    from classify.results import write_tables
+    from classify.results import write_curves, write_tables
     from classify.train import check_split, train_head
     from classify.view_counts import Views
 
     started = time.perf_counter()
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
-    check_pooling(head, options.get("pooling", "avg"))
+    check_layer(head, cut, options.get("layer"), options.get("pooling"))
     check_place(model := os.fspath(model or default_model(head)))
     data, spec, label_source = _asked(data, options)
-    views = Views.asked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1), predict_views)
-    spec["views"] = max(views.train, views.predict)
+    views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
+    spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
+    if HEADS[head].maps:
+        spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
     extractor = open_extractor(cache_dir, shard_rows, **spec)
     started = time.perf_counter() - started
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
@@ -151,6 +156,8 @@ def train(
         },
     )
     write_tables(model, training.scores)
+    if training.history:
+        write_curves(model, training.history)
     return report
 
 

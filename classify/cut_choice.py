@@ -9,20 +9,45 @@ import numpy as np
 import featurize.memory
 from cache.errors import UserError
 from classify.finetune import FineTuneHead
+from classify.labels import LabelledImages
 from classify.split import holdout
 from featurize.cuts import Cut, candidate_cuts
 from featurize.disk import free_bytes, readable
 from featurize.hashing import Progress
-from featurize.read_only import open_extractor
-from featurize.resolve import Resolved
+from featurize.options import SpecOptions
+from featurize.read_only import open_extractor, open_table
+from featurize.resolve import Resolved, resolve
 from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
 
+AUTO = "auto"
 PICTURES = 240  # of a trial, at most
 EPOCHS = 4
 DISK, MEMORY = 0.25, 0.33  # shares of what is free that the maps of all pictures may take
 AS_GOOD = 0.03  # a loss larger by no more than this share: then the cheaper cut is taken
+
+
+def spec_at_cut(
+    spec: SpecOptions,
+    cut: str | None,
+    found: LabelledImages,
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> SpecOptions:
+    """The options of the maps at `cut`, or at the layer of `spec`; by default, and for "auto", a cut is chosen.
+
+    The trial sees no picture of the data's own test part. Without one it may see pictures that are scored afterwards.
+    """
+    spec = {**spec, "pooling": "none", "stored": spec.get("stored", "float16")}
+    cut = cut or spec.get("layer") or AUTO
+    if cut == AUTO:
+        resolved = resolve(open_table(cache_dir), **(spec | {"layer": None}))
+        usable = [i for i, part in enumerate(found.parts) if part in ("all", "train")]
+        paths, labels = [found.paths[i] for i in usable], [found.labels[i] for i in usable]
+        cut = choose_cut(resolved, paths, labels, cache_dir, seed, progress)
+    return {**spec, "layer": cut}
 
 
 def choose_cut(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from classify.beyond_memory import features_for
+from classify.heads import HEADS
 from classify.labels import LabelledImages
 from classify.train import Dataset
 from classify.view_counts import Views
@@ -36,6 +37,7 @@ def dataset_of(
         paths=[found.paths[i] for i in kept],
         views=views.train,
         predict_views=views.predict,
+        tail=extractor.tail() if head and HEADS[head].maps else None,
     )
     report = report_of(extractor, extraction, found.failures, started)
     return dataset, report | {"views": views.train, "recipe": views.recipe, "predict_views": views.predict}

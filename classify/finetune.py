@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -32,8 +33,8 @@ from classify.tuned import TunedHead
 from featurize.tail import Tail, weights_vector
 from featurize.tuned import Tuned
 
-STARTING_C = [1.0, 3.0, 10.0, 30.0, 100.0]  # among which the linear head to start from is looked for
-STARTING_FOLDS = 5
+STARTING_C = [3.0, 10.0, 30.0, 100.0]  # among which the linear head to start from is looked for
+STARTING_FOLDS = 3
 
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: what lies above the cut")
 TEXT = Allowed(lambda value: isinstance(value, str) and bool(value), "the path of a folder")
@@ -46,11 +47,11 @@ class FineTuneHead(Head):
     with Adam at a low rate that falls as a cosine. Each epoch shows each picture once, in one of its views.
 
     tail: what lies above the cut, see `featurize.tail.Tail.of`. learning_rate: the highest. epochs: the most that are
-    run. patience: epochs without a lower loss on the pictures held out after which training stops; the weights of the
-    best epoch are kept. validation_fraction: share of each class held out for that, rounded; 0 trains on everything for
-    all epochs. batch_norm: whether batch normalisation learns from batches; else it stays in inference mode.
-    class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for its events, those of each
-    fit in a folder of their own. random_state: as that of `dense`.
+    run. patience: epochs without a lower loss on the pictures held out after which training stops; it is then done once
+    more on all pictures, for as many epochs as were best. validation_fraction: share of each class held out for that,
+    rounded; 0 trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches; else it
+    stays in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for
+    its events, those of each fit in a folder of their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `start_C_`; `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
@@ -119,12 +120,8 @@ class FineTuneHead(Head):
         maps = with_views(np.asarray(X), tail.input_shape[1:])
         self.map_shape_ = maps.shape[2:]
         features = pooled_features(tail, maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
-        kernel, bias = self._linear_start(features, y)
         random = generator(self.random_state)
-        held_out = held_out_rows(labels, self.validation_fraction, random)
         pictures = Pictures(maps, labels, self._row_weights(self.class_weight, labels))
-        planes = [tf.Variable(kernel, dtype=tf.float32), tf.Variable(bias, dtype=tf.float32)]
-        tail.trainable = True
         plan = Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -134,12 +131,24 @@ class FineTuneHead(Head):
             verbose=self.verbose,
             tensorboard=self.tensorboard,
         )
-        self.history_, self.best_epoch_ = train_tail(
-            tail, planes, plan, pictures.of(~held_out), pictures.of(held_out), random
-        )
+        pretrained = tail.get_weights()
+
+        def train(training: np.ndarray, held_out: np.ndarray, last: int) -> tuple[Any, Any]:
+            tail.set_weights(pretrained)
+            planes = [
+                tf.Variable(part, dtype=tf.float32) for part in self._linear_start(features[training], y[training])
+            ]
+            found = train_tail(tail, planes, plan, pictures.of(training), pictures.of(held_out), last, random)
+            self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
+            return found
+
+        held_out = held_out_rows(labels, self.validation_fraction, random)
+        self.history_, self.best_epoch_ = train(~held_out, held_out, self.epochs)
+        if held_out.any():
+            everything = np.ones(len(labels), bool)
+            train(everything, ~everything, self.best_epoch_)
         self.n_iter_ = len(self.history_["loss"])
         self.tail_ = weights_vector(tail)
-        self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
         self._predictor = None
         return self
 
@@ -160,19 +169,25 @@ class FineTuneHead(Head):
 
     def _linear_start(self, features: Floats, y: NDArray[Any]) -> tuple[Floats, Floats]:
         """Kernel (d, k) and bias (k,) of the best logistic regression on pooled features (n, K, d)."""
-        self.start_C_ = 10.0
-        smallest = np.unique(y, return_counts=True)[1].min()
-        if smallest > 1:
-            folds = StratifiedKFold(min(STARTING_FOLDS, int(smallest)), shuffle=True, random_state=0)
-            found = LogRegHead(class_weight=self.class_weight).path_accuracies(
-                features, y, STARTING_C, folds.split(y, y)
-            )
-            self.start_C_ = STARTING_C[int(found.mean(axis=1).argmax())]
+        self.start_C_ = _best_C(features, y, self.class_weight)
         layers = LogRegHead(C=self.start_C_, class_weight=self.class_weight).fit(features, y).arrays().layers
         (kernel, bias), *_ = layers
         if kernel.shape[1] == 1:  # of two classes the second
             kernel, bias = np.column_stack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
         return kernel, bias
+
+
+def _best_C(features: Floats, y: NDArray[Any], class_weight: ClassWeight) -> float:
+    """Of `STARTING_C` the one with the least log loss of pictures held out; the middle one where none can be."""
+    folds = min(STARTING_FOLDS, int(np.unique(y, return_counts=True)[1].min()))
+    if folds < 2:
+        return STARTING_C[len(STARTING_C) // 2]
+    losses = np.zeros(len(STARTING_C))
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(y, y):
+        for place, C in enumerate(STARTING_C):
+            head = LogRegHead(C=C, class_weight=class_weight).fit(features[train], y[train])
+            losses[place] += log_loss(y[test], head.predict_proba(features[test]), labels=head.classes_)
+    return STARTING_C[int(losses.argmin())]
 
 
 def with_views(maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

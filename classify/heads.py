@@ -31,7 +31,8 @@ class Head:
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
     copies: memory that training takes, in sizes of the features, these included: what `benchmarks/memory.py` measured,
     and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
-    maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d).
+    maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d). views: how many
+    views of a picture are fitted on, and how many averaged in its predictions, where nothing else is asked for.
     """
 
     module: str
@@ -41,6 +42,7 @@ class Head:
     copies: int
     streams: bool = False
     maps: bool = False
+    views: tuple[int, int] = (1, 1)
 
 
 HEADS: dict[str, Head] = {
@@ -95,6 +97,15 @@ HEADS: dict[str, Head] = {
         {"normalize": ["l2", "standard"]},
         copies=9,
     ),
+    "finetune": Head(
+        "classify.finetune",
+        "FineTuneHead",
+        "the backbone's upper layers, trained from cached maps",
+        {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [6, 12]},
+        copies=4,
+        maps=True,
+        views=(2, 4),
+    ),
 }
 
 
@@ -121,10 +132,17 @@ def make_head(name: str, params: dict[str, Any] | None = None, seed: int = 0) ->
     return estimator
 
 
-def check_pooling(name: str, pooling: str) -> None:
-    """Raise UserError where the head `name` takes rows and `pooling` makes none."""
-    if pooling == "none" and not _row(name).maps:
-        raise UserError(f"pooling none keeps maps, the head {name} takes rows: use POOLING=avg or flatten")
+def check_layer(name: str, cut: str | None, layer: str | None, pooling: str | None) -> None:
+    """Raise UserError where the head `name` takes rows and is given maps, or the other way round."""
+    if not _row(name).maps:
+        if pooling == "none":
+            raise UserError(f"pooling none keeps maps, the head {name} takes rows: use POOLING=avg or flatten")
+        if cut is not None:
+            raise UserError(f"cut {cut!r}: the head {name} trains no layers of the backbone; HEAD=finetune does")
+    elif pooling not in (None, "none"):
+        raise UserError(f"pooling {pooling!r}: the head {name} takes maps as they are; leave the option out")
+    elif cut and layer and cut != layer:
+        raise UserError(f"cut {cut!r} contradicts layer {layer!r}: give one of them")
 
 
 def fit_head(estimator: "FeatureHead", features: "ArrayLike | Rows", labels: ArrayLike) -> "FeatureHead":

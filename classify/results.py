@@ -22,6 +22,15 @@ def write_tables(model: str, scores: Scores, infix: str = "") -> None:
         write_atomically(f"{stem}.{name}.csv", text.getvalue().encode(errors="surrogateescape"))
 
 
+def write_curves(model: str, history: dict[str, list[float]]) -> None:
+    """Write what was measured after each epoch as CSV: NAME.history.csv."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["epoch", *history])
+    writer.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1))
+    write_atomically(f"{os.path.splitext(model)[0]}.history.csv", text.getvalue().encode())
+
+
 def write_evaluation(model: str, scores: Scores, report: dict[str, Any]) -> None:
     """Write the tables and the whole report of an evaluation beside the model: NAME.evaluation.json and so on.
 

@@ -17,6 +17,7 @@ from classify.copies import announce_copies, copy_groups
 from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
+from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
 
@@ -29,7 +30,8 @@ class Dataset:
     """Labelled pictures: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths.
 
     views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
-    of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0.
+    of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0. Rows may be
+    maps (h, w, c) instead of (d,); tail is then what lies above them in the network.
     """
 
     features: Rows
@@ -39,6 +41,7 @@ class Dataset:
     paths: list[str]
     views: int = 1
     predict_views: int = 1
+    tail: Tail | None = None
 
     def fitted(self, chosen: np.ndarray | slice) -> Rows:
         """The views that are fitted on, of m chosen pictures: (m, d), or (m, K, d)."""
@@ -97,6 +100,7 @@ class Training:
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     search_table: list[dict[str, Any]] = field(default_factory=list)
+    history: dict[str, list[float]] | None = None  # of heads that learn by epochs: values after each
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
@@ -110,6 +114,7 @@ class Training:
             "cv_std": self.cv_std,
             "cv_scores": self.cv_scores,
             "search": self.search_table,
+            "history": self.history,
             "stage_seconds": self.seconds,
         }
 
@@ -195,6 +200,7 @@ def train_head(
         trained_on=data.digests[train],
         leaked=[data.paths[i] for i in leaked],
         search_table=table,
+        history=getattr(estimator, "history_", None),
         seconds=seconds,
     )
     if data.has_own_split and data.own_test_part() == "test" and len(validation := data.part("validation")):
@@ -240,6 +246,8 @@ def _fit(
     data: Dataset, rows: np.ndarray, groups: np.ndarray, head: str, params: dict[str, Any], seed: int, search: bool
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """(fitted estimator, parameters that the search chose, one row for each candidate of the search)."""
+    if data.tail:
+        params = params | {"tail": data.tail}
     features, labels = data.fitted(rows), data.labels[rows]
     if search:
         scored = data.scored(rows) if data.predict_views != data.views else None

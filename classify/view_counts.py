@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cache.errors import UserError
+from classify.heads import HEADS
 from featurize.options import DEFAULT_RECIPE
 from featurize.recipes import canonical, views_with_original
 
@@ -28,6 +29,16 @@ class Views:
             if count is not None:
                 views_with_original(recipe, count)
         return cls(canonical(recipe), train, min(train, PREDICTING) if predict is None else predict)
+
+    @classmethod
+    def of_training(cls, head: str, recipe: str | None, train: int | None, predict: int | None) -> "Views":
+        """What a caller asks for, None being what is not given: with nothing given, what suits the head.
+
+        Raises as `asked`.
+        """
+        if recipe is train is predict is None:
+            return cls(DEFAULT_RECIPE, *HEADS[head].views)
+        return cls.asked(recipe or DEFAULT_RECIPE, HEADS[head].views[0] if train is None else train, predict)
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> "Views":

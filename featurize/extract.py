@@ -31,6 +31,7 @@ from featurize.isolation import isolated_decoder
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 from featurize.sources import Source
+from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
 
@@ -66,6 +67,10 @@ class Extractor:
             "weights": asdict(self._resolved.weights),
             "cache_dir": os.path.abspath(self.cache_dir),
         }
+
+    def tail(self) -> Tail:
+        """What lies above the maps in the network, where the rows are maps."""
+        return Tail.of(self.spec, self._resolved.weights)
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
         """Compute and store the rows that `sources` lack in the cache. A bad image is a failure, never the end.
