@@ -98,11 +98,10 @@ class Extractor:
         return self.read(self.run(sources, progress), progress)
 
     def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """The rows of all images that have one: (n, d) as they are stored, in order, and what became of the images.
+        """The rows of all images that have one, as they are stored, in order, and what became of the images.
 
-        Of several views: (n, views, d).
-
-        Every row is checked as it is read; a damaged shard is set aside and its rows are computed again.
+        (n, d), of several views (n, views, d). Every row is checked as it is read; a damaged shard is set aside and its
+        rows are computed again.
         """
         while True:
             try:

@@ -49,6 +49,10 @@ class Resolved:
     views: tuple[str, ...] = (ORIGINAL_VIEW,)
     tuned: "Tuned | None" = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        if self.spec.view != ORIGINAL_VIEW:
+            raise ValueError(f"a spec of view {self.spec.view}: views are named beside the spec")
+
     @property
     def network(self) -> str:
         """What `build_network` is asked for: a backbone's name, or the path of a saved model, its own weights."""

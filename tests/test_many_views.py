@@ -134,6 +134,7 @@ def test_a_file_that_changes_after_it_was_hashed_has_all_views_of_what_was_decod
     sources: list[Source] = sorted(str(path) for path in photos.glob("*/*.png"))[:3]
     sources.append(str(shutil.copy(str(sources[0]), photos / "copy.png")))
     of_views(tmp_path / "cache", known).run(sources)  # so that the first decode is of some views only
+    os.unlink(tmp_path / "cache" / "digests.sqlite")  # so that files are read, however old they are
     changed = (BUNDLED / "coffee.png").read_bytes()
     extractor = of_views(tmp_path / "cache", 4)
     extraction, rows = extractor.features(sources, at("reading", 4, lambda: Path(str(sources[0])).write_bytes(changed)))

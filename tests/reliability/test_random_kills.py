@@ -17,6 +17,7 @@ import pytest
 from conftest import REPOSITORY
 
 from cache.digests import DigestTable
+from cache.store import FeatureStore
 from featurize.engine import Engine
 from featurize.extract import SHARD_ROWS, Extractor
 from featurize.forward import WORKERS, Pace
@@ -122,7 +123,7 @@ class Means:
     name = "means"
     libraries = ()
     size = (32, 32)
-    dimension = 3
+    row_shape = (3,)
 
     def __init__(self, batch: int):
         self.batch = batch
@@ -138,35 +139,38 @@ def pictures(photographs: Callable[[int], Path]) -> list[str]:
 
 @pytest.mark.parametrize("batch", [1, 4, 8, 64])
 @pytest.mark.parametrize("shard_rows", [1, 2, 7, 20])
+@pytest.mark.parametrize("views", [1, 3])
 def test_at_every_moment_no_more_than_one_shard_is_computed_and_not_committed(
-    pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, shard_rows: int
+    pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, shard_rows: int, views: int
 ) -> None:
-    extractor = Extractor(resolve(DigestTable(str(tmp_path)), backbone="nano"), str(tmp_path), shard_rows)
+    resolved = resolve(DigestTable(str(tmp_path)), backbone="nano", views=views)
+    extractor = Extractor(resolved, str(tmp_path), shard_rows)
     extractor._engine = engine = Engine(Means(batch))
     committed, highest, ahead = [0], [0], [0]
-    call, commit = Engine.__call__, extractor.store.commit
+    call, commit = Engine.__call__, FeatureStore.commit
 
     def computing(self: Engine, pixels: np.ndarray) -> np.ndarray:
         rows = call(self, pixels)
         highest[0] = max(highest[0], self.forward_passes - committed[0])
         return rows
 
-    def slowly(rows: np.ndarray, *others: Any) -> int:
+    def slowly(store: FeatureStore, rows: np.ndarray, *others: Any) -> int:
         passes = -1
         while passes != engine.forward_passes:  # until the threads have computed all that they may
             passes = engine.forward_passes
             time.sleep(0.005)
         ahead[0] = max(ahead[0], passes - committed[0] - len(rows))
-        new = commit(rows, *others)
+        new = commit(store, rows, *others)
         committed[0] += new
         return new
 
     monkeypatch.setattr(Engine, "__call__", computing)
-    monkeypatch.setattr(extractor.store, "commit", slowly)
+    monkeypatch.setattr(FeatureStore, "commit", slowly)
     extraction = extractor.run(pictures)
-    assert extraction.computed == committed[0] == extraction.forward_passes == len(pictures)
-    assert highest[0] <= shard_rows, "a kill would have cost more than a shard"
-    if Pace.within(shard_rows, batch).batches > 1:
+    assert extraction.computed == len(pictures)
+    assert committed[0] == extraction.forward_passes == views * len(pictures)
+    assert highest[0] <= max(shard_rows, views), "a kill would have cost more than a shard"
+    if views == 1 and Pace.within(shard_rows, batch).batches > 1:
         assert ahead[0] > 0, "the network stood still while a shard was written"
 
 
