@@ -21,7 +21,11 @@ def main() -> None:
     """Print one row for each file and head."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help="HDF5 files written by `cache export`")
-    parser.add_argument("--heads", default=",".join(HEADS), help="names of heads, parted by commas")
+    parser.add_argument(
+        "--heads",
+        default=",".join(name for name, row in HEADS.items() if not row.maps),
+        help="names of heads, parted by commas",
+    )
     parser.add_argument("--head-params", default="", help="parameters for every head that is tried")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3, help="how many draws of the folds")

@@ -52,7 +52,11 @@ def main() -> None:
         size = given.rows * given.features * 4
         print(f"features {size / 1e6:.0f} MB, free {f'{given.memory / 1e6:.0f} MB' if given.memory else 'enough'}\n")
         print("head       peak MB  x features  seconds  accuracy")
-        heads = given.heads.split(",") if given.heads else [h for h in HEADS if HEADS[h].streams or not given.memory]
+        heads = (
+            given.heads.split(",")
+            if given.heads
+            else [h for h, row in HEADS.items() if row.streams or not (given.memory or row.maps)]
+        )
         for head in heads:
             only = json.dumps([folder, given.rows, head, given.memory])
             done = subprocess.run(

@@ -61,7 +61,11 @@ def main() -> None:
     """Print a row for each shape and head, or for each shape and kind of search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=SHAPES, help="parted by commas")
-    parser.add_argument("--heads", default=",".join(HEADS), help="names of heads, parted by commas")
+    parser.add_argument(
+        "--heads",
+        default=",".join(name for name, row in HEADS.items() if not row.maps),
+        help="names of heads, parted by commas",
+    )
     parser.add_argument("--search", action="store_true", help="search C of logreg instead")
     parser.add_argument("--alone", action="store_true", help="without scikit-learn's own estimators")
     options = parser.parse_args()

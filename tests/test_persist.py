@@ -65,7 +65,7 @@ def test_the_files_are_the_model_its_record_and_its_arrays(model: str) -> None:
 
 
 def test_a_new_process_gives_the_very_same_probabilities(tmp_path: Path, rows: tuple[np.ndarray, np.ndarray]) -> None:
-    heads = {name: make_head(name, {}, 0).fit(*rows) for name in HEADS}
+    heads = {name: make_head(name, {}, 0).fit(*rows) for name, row in HEADS.items() if not row.maps}
     for name, head in heads.items():
         save(str(tmp_path / f"{name}.joblib"), head, keys(100), RECORD | {"head": name})
     np.save(tmp_path / "rows.npy", rows[0])

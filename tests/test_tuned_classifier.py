@@ -257,8 +257,11 @@ def test_nothing_is_unpickled_to_predict(model: str, others: list[str]) -> None:
 
 
 def test_the_estimator_is_there_for_who_asks(model: str, trained: FineTuned) -> None:
-    estimator = opened(model).saved.estimator
+    saved = opened(model).saved
+    estimator = saved.estimator
     assert np.array_equal(estimator.tail_, trained.tuned.tail)
+    maps = trained.extractor.features(trained.paths)[1]
+    assert np.allclose(estimator.predict_proba(maps), saved.predictor.predict_proba(maps), atol=1e-6)
 
 
 def test_changed_arrays_are_not_loaded(model: str) -> None:
