@@ -13,14 +13,10 @@ import os
 import tempfile
 from typing import Any
 
+from accuracy import SETS
+
 import pipeline
 
-SETS: dict[str, dict[str, Any]] = {
-    "alpaca": {"cv": 5},
-    "arctic_wildlife": {},
-    "cats_dogs": {"cv": 5, "label_pattern": r"(?P<label>cat|dog)\.\d+\.jpg"},
-    "flowers": {},
-}
 WAYS: dict[str, dict[str, Any]] = {
     "`logreg`": {"head": "logreg"},
     "`logreg`, `VIEWS=4`": {"head": "logreg", "views": 4},

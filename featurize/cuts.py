@@ -9,8 +9,8 @@ from featurize.quiet import import_keras
 from featurize.resolve import Resolved
 
 STORED_BYTES = 2  # of a number: float16
-SHARES = 0.1, 0.2, 0.3, 0.45  # of the multiplications, above the cuts that are looked for
-TRIED = 6  # layers for each share: most layers beside a shortcut are no place to cut
+SHARES = 0.12, 0.25, 0.5  # of the multiplications, above the cuts that are looked for: each within a factor of ASIDE
+ASIDE = 1.4
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ def candidate_cuts(resolved: Resolved, most_bytes: float) -> list[Cut]:
     """
     network, layers = trained_backbone(resolved.network, resolved.weights, resolved.spec.size)
     small = [cut for cut in _maps(layers) if cut.row_bytes <= most_bytes]
+    alone = _alone_between(network)
     found: list[Cut] = []
     for share in SHARES:
-        near = [cut for cut in small if share / 1.3 < cut.share_above < share * 1.3 and cut not in found]
-        near = sorted(near, key=lambda cut: (cut.row_bytes, -cut.share_above))[:TRIED]
-        found += next(([cut] for cut in near if _can_be_cut(network, layers[cut.layer])), [])
+        near = [cut for cut in small if share / ASIDE < cut.share_above < share * ASIDE]
+        near = [cut for cut in near if id(_output(layers[cut.layer])) in alone]
+        found += sorted(near, key=lambda cut: (cut.row_bytes, -cut.share_above))[:1]
     return found
 
 
@@ -64,12 +65,33 @@ def _multiplications(layer: Any) -> int:
 
 
 def _shape(layer: Any) -> tuple[Any, ...]:
-    return tuple(getattr(layer.output, "shape", (None,)))[1:]
+    return tuple(getattr(_output(layer), "shape", (None,)))[1:]
 
 
-def _can_be_cut(network: Any, layer: Any) -> bool:
-    try:
-        import_keras().Model(layer.output, network.outputs[0])
-    except ValueError:  # a layer above it also sees others
-        return False
-    return True
+def _output(layer: Any) -> Any:
+    # A model inside a model has two outputs: `layer.output` would be the one of its own graph.
+    return import_keras().Operation.output.fget(layer)
+
+
+def _alone_between(network: Any) -> set[int]:
+    """Identities of the tensors that everything after them sees of what is before them: places to cut."""
+    operation = import_keras().Operation
+    order = list(network.operations)  # each after those that it takes its inputs from
+    last_use = [0] * len(order)
+    maker: dict[int, int] = {}
+    for number, made in enumerate(order):
+        for tensor in _flat(operation.input.fget(made)) if number else []:
+            if (source := maker.get(id(tensor))) is not None:
+                last_use[source] = number
+        maker |= {id(tensor): number for tensor in _flat(operation.output.fget(made))}
+    alone, farthest = set(), 0
+    for number, made in enumerate(order):
+        outputs = _flat(operation.output.fget(made))
+        if farthest <= number and len(outputs) == 1:
+            alone.add(id(outputs[0]))
+        farthest = max(farthest, last_use[number])
+    return alone
+
+
+def _flat(tensors: Any) -> list[Any]:
+    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]

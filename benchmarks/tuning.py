@@ -1,0 +1,98 @@
+"""What was tried for the defaults of fine-tuning, in turns on the same folds, as a Markdown table.
+
+    python benchmarks/tuning.py FOLDER --weights FILE
+
+FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`, or those of `--sets`. Nothing but training parts is
+looked at: of sets with a test folder the rest, of the others four fifths, which are not what `benchmarks/better.py`
+scores. Cross-validation in 3 folds; every view of every picture passes the network once for all lines.
+"""
+
+import argparse
+import datetime
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+from accuracy import SETS
+
+import pipeline
+from classify.copies import copy_groups
+from classify.finetune import FineTuneHead
+from classify.labels import read_labels
+from classify.metrics import score
+from classify.split import duplicate_groups, enough_groups, folds, holdout
+
+VIEWS, FOLDS = 4, 3
+LINES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "one view to train on": {"views": 1},
+    "4 views to train on": {"views": 4},
+    "one view to predict with": {"predict_views": 1},
+    "rate 3e-5": {"learning_rate": 3e-5},
+    "rate 3e-4": {"learning_rate": 3e-4},
+    "start from C=100": {"C": 100.0},
+    "batch normalisation learns": {"batch_norm": True},
+    "nothing held out": {"validation_fraction": 0.0},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--weights", help="of MobileNetV2 1.0 at 224")
+    parser.add_argument("--cuts", nargs="+", default=["block_12_add"])
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--lines", nargs="+", type=int, default=list(range(len(LINES))), help="numbers, from 0")
+    given = parser.parse_args()
+    print(f"mobilenet_v2, {datetime.date.today()}: accuracy, log loss, both in {FOLDS} folds of training parts\n")
+    print(f"| cut | line | {' | '.join(given.sets)} | mean |\n{'|---' * (len(given.sets) + 3)}|")
+    with tempfile.TemporaryDirectory() as cache:
+        for cut in given.cuts:
+            data = [_training_part(given.folder, name, cut, given.weights, cache) for name in given.sets]
+            for line in given.lines:
+                name, options = list(LINES.items())[line]
+                found = [_cross_validated(*part, **options) for part in data]
+                cells = [f"{accuracy:.4f}, {loss:.3f}" for accuracy, loss in [*found, np.mean(found, axis=0)]]
+                print(f"| {cut} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _training_part(
+    folder: str, name: str, cut: str, weights: str | None, cache: str
+) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """(tail, maps (n, views, h, w, c), labels (n,), groups (n,)) of pictures that no other benchmark scores."""
+    found = read_labels(os.path.join(folder, name), **{k: v for k, v in SETS[name].items() if k != "cv"})
+    extractor = pipeline.open_extractor(
+        cache, weights=weights, layer=cut, pooling="none", stored="float16", views=VIEWS
+    )
+    extraction, maps = extractor.features(found.paths)
+    kept = extraction.succeeded
+    labels, parts = np.array(found.labels)[kept], np.array(found.parts)[kept]
+    exact = duplicate_groups(extraction.keys)
+    groups = enough_groups(labels, copy_groups(extraction.keys, labels, maps[:, 0]), exact, FOLDS + 1)
+    rows = np.flatnonzero(parts == "train") if "train" in parts else holdout(labels, groups, 0.2, 0)[0]
+    return extractor.tail(), maps[rows], labels[rows], groups[rows]
+
+
+def _cross_validated(
+    tail: Any,
+    maps: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    views: int = 2,
+    predict_views: int = 4,
+    **params: Any,
+) -> tuple[float, float]:
+    """Mean accuracy and log loss over the folds."""
+    scores = []
+    for train, test in folds(labels, groups, FOLDS, 0):
+        head = FineTuneHead(tail, random_state=0, verbose=0, **params).fit(maps[train][:, :views], labels[train])
+        found = head.predict_proba(maps[test][:, :predict_views])
+        counts = [int((labels[train] == name).sum()) for name in head.classes_]
+        predicted = head.classes_[found.argmax(axis=1)]
+        scores.append(score(labels[test], predicted, found, head.classes_, training_counts=counts))
+    return float(np.mean([each.accuracy for each in scores])), float(np.mean([each.log_loss for each in scores]))
+
+
+if __name__ == "__main__":
+    main()
