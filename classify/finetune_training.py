@@ -64,11 +64,10 @@ def pooled_features(tail: Any, maps: np.ndarray) -> Floats:
 
     @tf.function(reduce_retracing=True)
     def features(some: Any) -> Any:
-        return tail(tf.cast(some, tf.float32), training=False)
+        return tail(some, training=False)
 
-    return np.concatenate(
-        [features(tf.constant(maps[start : start + AT_ONCE])).numpy() for start in range(0, len(maps), AT_ONCE)]
-    )
+    parts = (maps[start : start + AT_ONCE].astype(np.float32) for start in range(0, len(maps), AT_ONCE))
+    return np.concatenate([features(tf.constant(part)).numpy() for part in parts])
 
 
 def train_tail(
@@ -128,7 +127,7 @@ def train_tail(
 
 
 def _compiled(tail: Any, planes: Any, plan: Plan) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(one step of training, probabilities of maps): functions of maps (m, h, w, c) in either precision."""
+    """(one step of training, probabilities of maps): functions of maps (m, h, w, c) float32."""
     keras = import_keras()
     import tensorflow as tf
 
@@ -137,7 +136,7 @@ def _compiled(tail: Any, planes: Any, plan: Plan) -> tuple[Callable[..., Any], C
     optimizer.build(variables)
 
     def decisions(maps: Any, training: bool) -> Any:
-        features = tail(tf.cast(maps, tf.float32), training=training)
+        features = tail(maps, training=training)
         return tf.math.l2_normalize(features, axis=1) @ planes[0] + planes[1]
 
     @tf.function(reduce_retracing=True)
@@ -163,14 +162,15 @@ def _batch(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(maps (m, h, w, c), labels (m,), weights (m,)) of the pictures `chosen`, each in one of its views."""
     views = random.randint(pictures.maps.shape[1], size=len(chosen))
-    return pictures.maps[chosen, views], pictures.labels[chosen], pictures.weights[chosen].astype(np.float32)
+    maps = pictures.maps[chosen, views].astype(np.float32)  # in numpy: TensorFlow says things about float16 on stderr
+    return maps, pictures.labels[chosen], pictures.weights[chosen].astype(np.float32)
 
 
 def _watch(probabilities: Callable[..., Any], held_out: Pictures) -> list[float]:
     """Mean loss and accuracy of the pictures held out, each answered by the mean over its first views."""
     views = held_out.maps[:, :WATCHED_VIEWS]
     parts = [
-        np.mean([probabilities(some[:, view]).numpy() for view in range(views.shape[1])], axis=0)
+        np.mean([probabilities(some[:, view].astype(np.float32)).numpy() for view in range(views.shape[1])], axis=0)
         for some in np.array_split(views, -(-len(views) // AT_ONCE))
     ]
     found = np.concatenate(parts)
