@@ -124,7 +124,8 @@ def _limits(points: Floats, squares: Floats, classes: Indices) -> Floats:
                 distances = squares[rows, None] + squares[sample] - 2 * points[rows] @ points[sample].T
                 ranked = np.partition(distances, (rank, 2 * rank), axis=1)[:, [rank, 2 * rank]]  # number 0 is itself
                 near[rows], far = np.maximum(ranked, floor).T
-                growth[rows] = np.log(far / near[rows]) / (digamma(2 * rank) - digamma(rank))
+                with np.errstate(invalid="ignore"):  # of rows that are all the same, which have no growth
+                    growth[rows] = np.log(far / near[rows]) / (digamma(2 * rank) - digamma(rank))
             neighbours[members] = rank * len(members) / len(sample)
     apart = near > floor
     if apart.any():
