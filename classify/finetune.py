@@ -4,6 +4,7 @@ The rows are the maps at a cut; see `featurize.tail` for what lies above it, and
 is trained. A fitted head holds arrays and no Keras object.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -44,10 +45,10 @@ class FineTuneHead(Head):
     tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; a larger one, better by
     itself, leaves less to learn and ends worse. learning_rate: the highest. epochs: the most that are run. patience:
     epochs without a lower loss on the pictures held out after which training stops; it is then done once more on all
-    pictures, for as many epochs as were best. validation_fraction: share of each class held out for that, rounded; 0
-    trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches; else it stays in
-    inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for its events,
-    those of each fit in a folder of their own. random_state: as that of `dense`.
+    pictures, the rate falling within as many epochs as were best. validation_fraction: share of each class held out for
+    that, rounded; 0 trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches;
+    else it stays in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a
+    folder for its events, those of each fit in a folder of their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
@@ -133,20 +134,20 @@ class FineTuneHead(Head):
         pretrained = tail.get_weights()
         tail.trainable = True
 
-        def train(training: np.ndarray, held_out: np.ndarray, last: int) -> tuple[Any, Any]:
+        def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[Any, Any]:
             tail.set_weights(pretrained)
             planes = [
                 tf.Variable(part, dtype=tf.float32) for part in self._linear_start(features[training], y[training])
             ]
-            found = train_tail(tail, planes, plan, pictures.of(training), pictures.of(held_out), last, random)
+            found = train_tail(tail, planes, plan, pictures.of(training), pictures.of(held_out), random)
             self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
             return found
 
         held_out = held_out_rows(labels, self.validation_fraction, random)
-        self.history_, self.best_epoch_ = train(~held_out, held_out, self.epochs)
+        self.history_, self.best_epoch_ = train(plan, ~held_out, held_out)
         if held_out.any():
             everything = np.ones(len(labels), bool)
-            train(everything, ~everything, self.best_epoch_)
+            train(replace(plan, epochs=self.best_epoch_), everything, ~everything)
         self.n_iter_ = len(self.history_["loss"])
         self.tail_ = weights_vector(tail)
         self._predictor = None

@@ -76,15 +76,13 @@ def train_tail(
     plan: Plan,
     training: Pictures,
     held_out: Pictures,
-    last: int,
     random: np.random.RandomState,
 ) -> tuple[History, int]:
     """Fit `tail` and `planes` (kernel (d, k), bias (k,); tf.Variables) in place with Adam on cross-entropy.
 
     Where anything is held out, training stops after `plan.patience` epochs without a lower loss on it, and the weights
-    of the best epoch come back, which may be those before the first; otherwise all epochs are run, up to `last` of
-    them. Returns the history and the number of the best epoch, from 1, or 0. Raises UserError where the loss grows
-    beyond all bounds.
+    of the best epoch come back, which may be those before the first; otherwise all epochs are run. Returns the history
+    and the number of the best epoch, from 1, or 0. Raises UserError where the loss grows beyond all bounds.
     """
     step, losses = _compiled(tail, planes, plan)
     count = len(training.labels)
@@ -95,7 +93,7 @@ def train_tail(
     variables = [*tail.weights, *planes]
     best_epoch, best_weights = 0, [variable.numpy() for variable in variables]
     best_loss = _watch(losses, held_out)[0] if len(held_out.labels) else np.inf
-    for epoch in range(1, last + 1):
+    for epoch in range(1, plan.epochs + 1):
         start = time.perf_counter()
         total = np.zeros(2)
         order = random.permutation(count)

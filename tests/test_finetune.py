@@ -116,11 +116,9 @@ def test_pictures_held_out_stop_the_training_and_are_then_trained_on_as_well(
     extractor, maps, labels = nano
     runs: list[tuple[int, int, int]] = []
 
-    def watched(
-        tail: Any, planes: Any, plan: Plan, training: Pictures, held_out: Pictures, last: int, *rest: Any
-    ) -> Any:
-        runs.append((len(training.labels), len(held_out.labels), last))
-        return train_tail(tail, planes, plan, training, held_out, last, *rest)
+    def watched(tail: Any, planes: Any, plan: Plan, training: Pictures, held_out: Pictures, *rest: Any) -> Any:
+        runs.append((len(training.labels), len(held_out.labels), plan.epochs))
+        return train_tail(tail, planes, plan, training, held_out, *rest)
 
     monkeypatch.setattr("classify.finetune_training.train_tail", watched)
     head = FineTuneHead(extractor.tail(), validation_fraction=0.25, patience=2, **(QUICK | {"epochs": 6}))
