@@ -45,8 +45,8 @@ class FineTuneHead(Head):
     tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; a larger one, better by
     itself, leaves less to learn and ends worse. learning_rate: the highest. epochs: the most that are run. patience:
     epochs without a lower loss on the pictures held out after which training stops; it is then done once more on all
-    pictures, the rate falling within as many epochs as were best. validation_fraction: share of each class held out for
-    that, rounded; 0 trains on everything for all epochs. batch_norm: whether batch normalisation learns from batches;
+    pictures, for as many epochs as were best where it was stopped, else for all. validation_fraction: share of each
+    class held out for that, rounded; 0 trains once, on everything, for all epochs. batch_norm: whether batch normalisation learns from batches;
     else it stays in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a
     folder for its events, those of each fit in a folder of their own. random_state: as that of `dense`.
 
@@ -79,7 +79,7 @@ class FineTuneHead(Head):
         learning_rate: float = 1e-4,
         epochs: int = 12,
         batch_size: int = 32,
-        patience: int = 4,
+        patience: int = 6,
         validation_fraction: float = 0.1,
         batch_norm: bool = False,
         class_weight: ClassWeight = None,
@@ -145,10 +145,11 @@ class FineTuneHead(Head):
 
         held_out = held_out_rows(labels, self.validation_fraction, random)
         self.history_, self.best_epoch_ = train(plan, ~held_out, held_out)
+        self.n_iter_ = len(self.history_["loss"])
         if held_out.any():
             everything = np.ones(len(labels), bool)
-            train(replace(plan, epochs=self.best_epoch_), everything, ~everything)
-        self.n_iter_ = len(self.history_["loss"])
+            stopped = self.n_iter_ < self.epochs
+            train(replace(plan, epochs=self.best_epoch_ if stopped else self.epochs), everything, ~everything)
         self.tail_ = weights_vector(tail)
         self._predictor = None
         return self
