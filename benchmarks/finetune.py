@@ -69,7 +69,7 @@ class EndToEnd:
     def _compile(self, rate: float) -> None:
         keras = import_keras()
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(keras.optimizers.Adam(rate), loss, ["accuracy"])
+        self.model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
 
 
 def main() -> None:
