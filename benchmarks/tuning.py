@@ -2,9 +2,10 @@
 
     python benchmarks/tuning.py FOLDER --weights FILE
 
-FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`, or those of `--sets`. Nothing but training parts is
-looked at: of sets with a test folder the rest, of the others four fifths, which are not what `benchmarks/better.py`
-scores. Cross-validation in 3 folds; every view of every picture passes the network once for all lines.
+FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`, or those of `--sets`. Of sets with a test folder
+that folder is left out. Of the others a fifth is, but `benchmarks/better.py` scores all of their pictures, in folds:
+what is chosen by these lines has been chosen on some of what is scored there. Cross-validation in 3 folds; every view
+of every picture passes the network once for all lines.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def main() -> None:
 def _training_part(
     folder: str, name: str, cut: str, weights: str | None, cache: str
 ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """(tail, maps (n, views, h, w, c), labels (n,), groups (n,)) of pictures that no other benchmark scores."""
+    """(tail, maps (n, views, h, w, c), labels (n,), groups (n,)) of the pictures that are looked at."""
     found = read_labels(os.path.join(folder, name), **{k: v for k, v in SETS[name].items() if k != "cv"})
     extractor = pipeline.open_extractor(
         cache, weights=weights, layer=cut, pooling="none", stored="float16", views=VIEWS

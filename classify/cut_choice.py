@@ -44,6 +44,8 @@ def spec_at_cut(
     cut = cut or spec.get("layer") or AUTO
     if cut == AUTO:
         resolved = resolve(open_table(cache_dir), **(spec | {"layer": None}))
+        if "all" in found.parts:
+            log.info("the trial for a cut may see pictures that are scored afterwards; --cut NAME rules that out")
         usable = [i for i, part in enumerate(found.parts) if part in ("all", "train")]
         paths, labels = [found.paths[i] for i in usable], [found.labels[i] for i in usable]
         cut = choose_cut(resolved, paths, labels, cache_dir, seed, progress)

@@ -29,7 +29,7 @@ from classify.dense import held_out_rows
 from classify.linear import LogRegHead
 from classify.numerics import Floats
 from classify.tuned import TunedHead
-from featurize.tail import Tail, weights_vector
+from featurize.tail import Tail, pooled_features, weights_vector
 from featurize.tuned import Tuned
 
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: what lies above the cut")
@@ -42,11 +42,11 @@ class FineTuneHead(Head):
     It starts from the logistic regression of `logreg` on the pooled features, and goes on with Adam at a low rate that
     falls as a cosine. Each epoch shows each picture once, in one of its views.
 
-    tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; a larger one, better by
-    itself, leaves less to learn and ends worse. learning_rate: the highest. epochs: the most that are run. patience:
-    epochs without a lower loss on the pictures held out after which training stops; it is then done once more on all
-    pictures, for as many epochs as were best where it was stopped, else for all. validation_fraction: share of each
-    class held out for that, rounded; 0 trains once, on everything, for all epochs. batch_norm: whether batch
+    tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; a larger one fits the
+    training pictures so well that little is left to learn. learning_rate: the highest. epochs: the most that are run.
+    patience: epochs without a lower loss on the pictures held out after which training stops; it is then done once more
+    on all pictures, for as many epochs as were best where it was stopped, else for all. validation_fraction: share of
+    each class held out for that, rounded; 0 trains once, on everything, for all epochs. batch_norm: whether batch
     normalisation learns from batches; else it stays in inference mode. class_weight: as that of `logreg`. verbose: 1
     logs each epoch. tensorboard: a folder for its events, those of each fit in a folder of their own. random_state: as
     that of `dense`.
@@ -110,7 +110,7 @@ class FineTuneHead(Head):
         # Only training needs TensorFlow.
         import tensorflow as tf
 
-        from classify.finetune_training import Pictures, Plan, pooled_features, train_tail
+        from classify.finetune_training import Pictures, Plan, train_tail
 
         self.check_parameters()
         if self.tail is None:

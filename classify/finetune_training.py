@@ -21,12 +21,12 @@ from cache.errors import UserError
 from classify.base import Labels
 from classify.numerics import Floats
 from featurize.quiet import import_keras
+from featurize.tail import AT_ONCE
 
 log = logging.getLogger("bottleneck")
 
 History = dict[str, list[float]]
 WARM_UP = 0.1  # share of the steps in which the rate rises from 0, before it falls as a cosine
-AT_ONCE = 64  # maps that pass the tail together where nothing is learnt
 WATCHED_VIEWS = 2  # of the pictures held out
 
 
@@ -56,18 +56,6 @@ class Pictures:
         if rows.all():  # maps are large
             return self
         return Pictures(self.maps[rows], self.labels[rows], self.weights[rows])
-
-
-def pooled_features(tail: Any, maps: np.ndarray) -> Floats:
-    """What `tail` makes of maps (n, h, w, c): features (n, d) float32."""
-    import tensorflow as tf
-
-    @tf.function(reduce_retracing=True)
-    def features(some: Any) -> Any:
-        return tail(some, training=False)
-
-    parts = (maps[start : start + AT_ONCE].astype(np.float32) for start in range(0, len(maps), AT_ONCE))
-    return np.concatenate([features(tf.constant(part)).numpy() for part in parts])
 
 
 def train_tail(

@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache.stored_rows import StoredRows
 from classify.numerics import Floats, probabilities, unit_rows
-from featurize.tail import Tail
+from featurize.tail import Tail, pooled_features
 from featurize.tuned import Tuned
 
 ARRAYS = {"classes", "tail", "kernel", "bias"}
-AT_ONCE = 64  # maps that pass the tail together
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +65,7 @@ class TunedHead:
         tail = self._tail
         if maps.shape[1:] != (expected := tail.input_shape[1:]):
             raise ValueError(f"give maps of shape {expected}; these are {maps.shape[1:]}")
-        starts = range(0, len(maps), AT_ONCE)
-        return np.concatenate([_passed(tail, maps[start : start + AT_ONCE]) for start in starts])
+        return pooled_features(tail, maps)
 
     @cached_property
     def _tail(self) -> Any:
@@ -94,8 +92,3 @@ class TunedHead:
         if not shaped or not len(kernel) or not 1 < len(classes) == len(np.unique(classes)):
             raise ValueError("the shapes of its arrays do not fit each other")
         return cls(classes, Tuned(tail, kernel, bias))
-
-
-def _passed(tail: Any, maps: Floats) -> Floats:
-    features: Floats = tail(maps.astype(np.float32), training=False).numpy()
-    return features

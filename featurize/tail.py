@@ -13,6 +13,8 @@ from cache.errors import UserError
 from cache.spec import OWN_MODEL, FeatureSpec
 from featurize.weights import Weights
 
+AT_ONCE = 64  # maps that pass a tail together where nothing is learnt
+
 
 @dataclass(frozen=True)
 class Tail:
@@ -45,6 +47,18 @@ class Tail:
         if None in tail.input_shape[1:]:
             raise UserError(f"layer {self.layer} of {self.network} has no fixed shape, but {tail.input_shape[1:]}")
         return tail
+
+
+def pooled_features(tail: Any, maps: np.ndarray) -> np.ndarray:
+    """What `tail`, a model of `Tail.build`, makes of maps (n, h, w, c): features (n, d) float32."""
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def features(some: Any) -> Any:
+        return tail(some, training=False)
+
+    parts = (maps[start : start + AT_ONCE].astype(np.float32) for start in range(0, len(maps), AT_ONCE))
+    return np.concatenate([features(tf.constant(part)).numpy() for part in parts])
 
 
 def weights_vector(tail: Any) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Fixtures that several test files use: photographs that ship with scikit-image, the data beside the repository."""
 
 import faulthandler
+import logging
 import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,25 @@ def no_hang() -> Iterator[None]:
     faulthandler.dump_traceback_later(120, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process: (exit status, stdout, stderr)."""
+
+    from commands.main import main
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        status = ended.value.code
+        logging.getLogger("bottleneck").handlers.clear()
+        logging.getLogger("bottleneck").propagate = True
+        out, err = capfd.readouterr()
+        return int(status or 0), out, err
+
+    return call
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import logging
 import os
 import shutil
 import signal
@@ -18,27 +17,9 @@ from conftest import BUNDLED, REPOSITORY, SPEC
 
 from cache.shard import open_shard
 from cache.store import FeatureStore
-from commands.main import main
 from commands.paths import existing_paths
 
 OPTIONS = [word for name, value in SPEC.items() for word in (f"--{name}", str(value))]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]):
-    """Run a command line in this process: (exit status, stdout, stderr)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        status = ended.value.code
-        logging.getLogger("bottleneck").handlers.clear()
-        logging.getLogger("bottleneck").propagate = True
-        out, err = capfd.readouterr()
-        return int(status or 0), out, err
-
-    return call
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Views from the command line to the prediction: what is computed, recorded, averaged and refused."""
 
 import json
-import logging
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,29 +15,11 @@ from model_records import edit, refusal
 import pipeline
 from cache.errors import UserError
 from classify.record import record_path
-from commands.main import main
 
 
 @pytest.fixture
 def cache(warm_cache: Path, tmp_path: Path) -> str:
     return str(shutil.copytree(warm_cache, tmp_path / "cache"))
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]):
-    """Run a command line in this process: (exit status, stdout, stderr)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        status = ended.value.code
-        logging.getLogger("bottleneck").handlers.clear()
-        logging.getLogger("bottleneck").propagate = True
-        out, err = capfd.readouterr()
-        return int(status or 0), out, err
-
-    return call
 
 
 def recorded(model: str) -> Any:
