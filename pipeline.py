@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from classify.classifier import Classifier
     from classify.labels import LabelledImages
-    from featurize.extract import Extractor
+    from featurize.extractor import Extractor
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
 
@@ -292,12 +292,13 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from featurize import read_only
     from featurize.extract import SHARD_ROWS
-    from featurize.resolve import resolve
+    from featurize.joined import open_parts
+    from featurize.parts import resolve_parts
+    from featurize.read_only import open_table
 
-    resolved = resolve(read_only.open_table(cache_dir), **spec)
-    return read_only.open_extractor(resolved, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
+    parts = resolve_parts(open_table(cache_dir), spec)
+    return open_parts(parts, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
 
 
 def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:

@@ -8,9 +8,10 @@ from classify.persist import Saved
 from classify.persist import load as load_saved
 from classify.tuned_classifier import TunedClassifier
 from classify.view_counts import Views
-from featurize import read_only
+from featurize.joined import open_parts
 from featurize.options import DEFAULT_CACHE
-from featurize.reopen import reopen
+from featurize.parts import reopen_parts
+from featurize.read_only import open_table
 
 
 def load_classifier(
@@ -29,10 +30,10 @@ def load_classifier(
     saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
     cache_dir = _cache_of(saved) if cache_dir is None else cache_dir
     names = Views.of_record(saved.record).names(predict_views)
-    resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine, isolate, names)
-    if resolved.spec.pooling == "none":
-        return TunedClassifier(saved, resolved, cache_dir)
-    return Classifier(saved, read_only.open_extractor(resolved, cache_dir))
+    parts = reopen_parts(saved.record, open_table(cache_dir), weights, engine, isolate, names)
+    if saved.spec.pooling == "none":
+        return TunedClassifier(saved, parts[0], cache_dir)
+    return Classifier(saved, open_parts(parts, cache_dir))
 
 
 def warm(model: str | Classifier, cache_dir: str | None, weights: str | None) -> Classifier:
@@ -57,4 +58,5 @@ _loaded: dict[tuple[str, str | None, str | None], tuple[Any, Classifier]] = {}
 def _cache_of(saved: Saved) -> str:
     """The recorded cache if it is there: nothing is created in a folder that is no cache because a record names it."""
     recorded: str = saved.record["cache_dir"]
-    return recorded if os.path.isdir(os.path.join(recorded, saved.spec.folder)) else DEFAULT_CACHE
+    there = all(os.path.isdir(os.path.join(recorded, part.folder)) for part in saved.spec.parts)
+    return recorded if there else DEFAULT_CACHE

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from cache.export import export_rows
 from cache.shard import DamagedShardError
-from featurize.extract import Extractor
 from featurize.extraction import Extraction
+from featurize.extractor import Extractor
 
 
 def export_images(extractor: Extractor, paths: Sequence[str], labels: Sequence[str] | None, output: str) -> Extraction:

@@ -17,7 +17,7 @@ from classify.dense import held_out_rows
 from classify.finetune import FineTuneHead
 from classify.finetune_training import Pictures, Plan, train_tail
 from classify.linear import LogRegHead
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.tail import Tail, set_weights_vector, weights_vector
 
 NANO = SPEC | {"layer": "down16", "pooling": "none", "stored": "float16"}
