@@ -34,7 +34,12 @@ log = logging.getLogger("bottleneck")
 
 
 @click.command(
-    epilog=examples("features", "features --data photos", "features --data photos --backbone vgg16 --pooling flatten")
+    epilog=examples(
+        "features",
+        "features --data photos",
+        "features --data photos --backbone vgg16 --pooling flatten",
+        "features --data photos --backbone nano+mobilenet_v2",
+    )
 )
 @options(DATA, SPEC, VIEWS, LABELS, CACHE, SHARDS, REPORT)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
