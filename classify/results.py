@@ -1,4 +1,4 @@
-"""Scores as files beside the model file."""
+"""A trained head and its scores as files: the model, and tables beside it."""
 
 import csv
 import io
@@ -9,8 +9,28 @@ from typing import Any
 
 from cache.atomic import write_atomically
 from classify.metrics import Scores
+from classify.persist import save
+from classify.train import Training
 
 log = logging.getLogger("bottleneck")
+
+NOT_RECORDED = ("failures", "confusion_matrix")  # in a model's record: they are long, and the latter is in its table
+
+
+def save_training(model: str, training: Training, report: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Save what was trained as `model`, with its tables and learning curves.
+
+    `origin` is what its record says besides of where it comes from: head, views and `Extractor.record`.
+    """
+    record = origin | {
+        "head_params": training.head_params,
+        "training_counts": training.training_counts,
+        "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
+    }
+    save(model, training.estimator, training.trained_on, record)
+    write_tables(model, training.scores)
+    if training.history:
+        write_curves(model, training.history)
 
 
 def write_tables(model: str, scores: Scores, infix: str = "") -> None:

@@ -19,7 +19,7 @@ from classify.finetune import FineTuneHead
 from classify.finetune_training import Pictures, Plan, train_tail
 from classify.linear import LogRegHead
 from classify.tail_trainer import Trainer
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.tail import Tail, set_weights_vector, weights_vector
 
 NANO = SPEC | {"layer": "down16", "pooling": "none", "stored": "float16"}
