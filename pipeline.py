@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
 
-__all__ = ["Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"]
+__all__ = [
+    "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"
+]  # fmt: skip
 
 DEFAULT_CACHE = ".features"
 SCORES = (
     "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
 )  # fmt: skip
-NOT_RECORDED = ("failures", "confusion_matrix")  # in a model's record: they are long, and the latter is in its table
+NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
 Report = dict[str, Any]
 
 
@@ -118,7 +121,7 @@ def train(
     from classify.dataset import dataset_of
     from classify.heads import HEADS, check_layer, make_head
     from classify.persist import check_place, save
-    from classify.results import write_curves, write_tables
+    from classify.results import write_training
     from classify.train import check_split, train_head
     from classify.view_counts import Views
 
@@ -138,9 +141,8 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    training = train_head(
-        dataset, head, head_params or {}, test_size=test_size, seed=seed, cv=cv, search=search, refit=refit
-    )
+    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
+    training = train_head(dataset, head, head_params or {}, **plan, progress=progress)
     report |= training.report() | {"model": model}
     save(
         model,
@@ -155,9 +157,7 @@ def train(
             "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
         },
     )
-    write_tables(model, training.scores)
-    if training.history:
-        write_curves(model, training.history)
+    write_training(model, training)
     return report
 
 
@@ -200,6 +200,31 @@ def evaluate(
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, report)
     return report
+
+
+def compare(
+    data: str | None = None,
+    *,
+    heads: Sequence[str] | None = None,
+    folds: int = 5,
+    search: bool = False,
+    seed: int = 0,
+    cache_dir: str = DEFAULT_CACHE,
+    progress: "Progress | None" = None,
+    **options: Unpack[Options],
+) -> Report:
+    """Cross-validate heads on the cached rows of labelled images, in the same folds; nothing passes a network.
+
+    `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
+    name another backbone, layer, pooling or size; the others are named in the report. See `classify.compare` for the
+    report and for `search`. Raises UserError where nothing can be compared.
+    """
+    from classify.compare import compare_heads
+
+    data, spec, label_source = _asked(data, options)
+    found = _labelled(data, label_source, for_training=True)
+    plan: Any = {"count": folds, "search": search, "seed": seed, "progress": progress}
+    return compare_heads(found, {**spec}, cache_dir, heads, **plan)
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from commands.tables import show_search
 from commands.terminal import printable
 
 SHOWN_FAILURES = 100
@@ -34,9 +35,10 @@ def _show_scores(report: dict[str, Any]) -> None:
     from classify.metrics import Scores
     from classify.report import format_report
 
-    for row in sorted(report.get("search", []), key=lambda row: -row["accuracy"]):
-        print(f"search  {row['accuracy']:.4f} +- {row['std']:.4f}  {row['params']}")
     print()
+    if report.get("search"):
+        show_search(report["search"])
+        print()
     print(format_report(Scores.from_json(report)))
     print()
     if report.get("validation_accuracy") is not None:

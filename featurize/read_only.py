@@ -77,11 +77,7 @@ class ReadOnlyExtractor(Extractor):
         missing = self._missing(extraction, extraction.digests.known)
 
         def refuse() -> NoReturn:
-            raise RowsMissingError(
-                f"{len(missing)} of {len(sources)} images lack rows in {self.cache_dir}, which cannot be written: "
-                "name another folder with --cache-dir (cache_dir=)",
-                self,
-            )
+            raise RowsMissingError(self.refusal(len(missing), len(sources)), self)
 
         if len(missing):
             failed: deque[Row] = deque()
@@ -91,6 +87,13 @@ class ReadOnlyExtractor(Extractor):
             for row in failed:
                 self._fail(extraction, missing, row.position, row.reason)
         return self._metered(extraction, before)
+
+    def refusal(self, missing: int, images: int) -> str:
+        """What is said where rows are missing."""
+        return (
+            f"{missing} of {images} images lack rows in {self.cache_dir}, which cannot be written: "
+            "name another folder with --cache-dir (cache_dir=)"
+        )
 
     def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
         """As `Extractor.features`; rows that are missing are computed and not kept."""
