@@ -62,13 +62,14 @@ def compare_heads(
         make_head(head)  # refuses names that there are not
     pictures = _to_compare(found)
     specs, left_out = cached_specs(cache_dir, pictures.paths, chosen, progress)
+    specs, groups = _copies(specs, pictures, left_out)
     _announce(left_out)
-    if not specs or not len(specs[0].extraction.keys):
+    if not specs:
         raise UserError(
             f"no spec in {cache_dir} has the rows of these {len(pictures.paths)} pictures: `features` computes them, "
             "--cache-dir names another cache"
         )
-    plan = _plan(specs, pictures, count, search, seed)
+    plan = _plan(specs[0], groups, pictures, count, search, seed)
     pairs = [(head, cached) for cached in specs for head in asked if HEADS[head].maps == _has_maps(cached)]
     not_compared = _without_rows(asked, {head for head, _ in pairs})
     lines: list[dict[str, Any]] = []
@@ -123,13 +124,38 @@ def _labels(cached: Cached, pictures: LabelledImages) -> np.ndarray:
     return np.array(pictures.labels, dtype=object)[cached.extraction.succeeded].astype(str)
 
 
-def _plan(specs: list[Cached], pictures: LabelledImages, count: int, search: bool, seed: int) -> Folds:
-    """The same folds for all: what the rows of any of the specs show to be copies stays together."""
-    keys, labels = specs[0].extraction.keys, _labels(specs[0], pictures)
-    memory = featurize.memory.free_memory()
-    copies = joined_groups([copy_groups(keys, labels, StoredRows(one.extractor.store, keys, memory)) for one in specs])
-    exact = duplicate_groups(keys)
-    announce_copies(copies, exact, [pictures.paths[i] for i in specs[0].extraction.succeeded])
+def _copies(
+    specs: list[Cached], pictures: LabelledImages, left_out: list[LeftOut]
+) -> tuple[list[Cached], list[np.ndarray]]:
+    """The specs with pictures whose rows are whole, and the groups (n,) of copies by each of them.
+
+    The others go to `left_out`.
+    """
+    whole, groups = [], []
+    for one in specs:
+        keys = one.extraction.keys
+        rows = StoredRows(one.extractor.store, keys, featurize.memory.free_memory())
+        try:
+            found = copy_groups(keys, _labels(one, pictures), rows)
+        except UserError:  # and its shard is set aside
+            left_out.append(LeftOut(one.extractor.spec.folder, "rows are damaged: `features` computes them again"))
+            continue
+        if len(found):
+            whole.append(one)
+            groups.append(found)
+    return whole, groups
+
+
+def _plan(
+    cached: Cached, groups_of_each: list[np.ndarray], pictures: LabelledImages, count: int, search: bool, seed: int
+) -> Folds:
+    """The same folds for all specs: what the rows of any of them show to be copies stays together."""
+    exact, copies, labels = (
+        duplicate_groups(cached.extraction.keys),
+        joined_groups(groups_of_each),
+        _labels(cached, pictures),
+    )
+    announce_copies(copies, exact, [pictures.paths[i] for i in cached.extraction.succeeded])
     groups = enough_groups(labels, copies, exact, groups_needed(1 / max(count, 2), count, search))
     return Folds(groups, folds(labels, groups, count, seed), search, seed)
 

@@ -84,9 +84,7 @@ def held_out(
     quiet = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
     for train, test in folds.splits:
         start = time.perf_counter()
-        estimator, params, table = fit_on(
-            data, train, folds.groups, head, quiet, folds.seed, folds.search, search_told
-        )
+        estimator, params, table = fit_on(data, train, folds.groups, head, quiet, folds.seed, folds.search, search_told)
         train_seconds = time.perf_counter() - start
         rows = data.scored(test)
         estimator.predict_proba(rows[:1])

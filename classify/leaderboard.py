@@ -17,6 +17,12 @@ def check_suffix(output: str) -> None:
         raise UserError(f"output {output!r}: give a name that ends in {' or '.join(SUFFIXES)}")
 
 
+def short_names(features: list[str]) -> dict[str, str]:
+    """Names of folders of specs -> the same without the fingerprint at their end, where that tells them apart."""
+    short = {name: name.rpartition("-")[0] for name in features}
+    return {name: one if [*short.values()].count(one) == 1 else name for name, one in short.items()}
+
+
 def draw_leaderboard(report: dict[str, Any], output: str) -> None:
     """Draw the lines of `classify.compare.compare_heads` as an SVG or PNG file, a colour for each spec.
 
@@ -24,15 +30,16 @@ def draw_leaderboard(report: dict[str, Any], output: str) -> None:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     check_suffix(output)
     lines = report["lines"][::-1]  # matplotlib counts from below
-    specs = [*dict.fromkeys(line["features"] for line in report["lines"])]
+    specs = short_names([line["features"] for line in report["lines"]])
     # Names come from files: a $ in them is no formula. Text stays text, and the same report makes the same file.
     with matplotlib.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "leaderboard"}):
         figure = Figure(figsize=(9, 1.6 + 0.3 * len(lines) + 0.2 * len(specs)), layout="constrained")
         scores, seconds = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-        for number, spec in enumerate(specs):
+        for number, (spec, name) in enumerate(specs.items()):
             colour = COLOURS[number % len(COLOURS)]
             places = [place for place, line in enumerate(lines) if line["features"] == spec]
             mine = [lines[place] for place in places]
@@ -41,12 +48,14 @@ def draw_leaderboard(report: dict[str, Any], output: str) -> None:
                 [line["accuracy"] - line["accuracy_interval"][0] for line in mine],
                 [line["accuracy_interval"][1] - line["accuracy"] for line in mine],
             ]
-            scores.errorbar(accuracies, places, xerr=ends, fmt="o", color=colour, capsize=3, label=spec)
-            seconds.barh(places, [line["train_seconds"] for line in mine], color=colour, height=0.6)
+            scores.errorbar(accuracies, places, xerr=ends, fmt="o", color=colour, capsize=3, label=name)
+            seconds.plot([line["train_seconds"] for line in mine], places, "o", color=colour)
         scores.set_yticks(range(len(lines)), [line["head"] for line in lines])
         scores.set_xlabel(f"accuracy in {report['folds']} folds of {report['pictures']} pictures, 95% interval")
         scores.grid(axis="x", color="#dddddd")
         seconds.set_xscale("log")
+        seconds.xaxis.set_major_formatter("{x:g}")
+        seconds.xaxis.set_minor_formatter(NullFormatter())
         seconds.set_xlabel("seconds of a training")
         seconds.grid(axis="x", color="#dddddd")
         for axes in (scores, seconds):

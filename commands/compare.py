@@ -7,9 +7,17 @@ import click
 
 import pipeline
 from cache.atomic import require_writable, write_atomically
-from commands.options import CACHE, DATA, LABELS, SPEC, examples, given, options
+from commands.options import CACHE, DATA, LABELS, examples, given, options
 from commands.progress import progress_reporter
 from commands.tables import show_comparison
+
+ONLY = [
+    click.option("--backbone", metavar="NAME", help="Compare on the features of this backbone alone."),
+    click.option("--layer", metavar="NAME", help="Compare on this layer's alone."),
+    click.option("--pooling", metavar="avg|max|flatten|none", help="Compare on features pooled this way alone."),
+    click.option("--size", metavar="PIXELS", help="Compare on features of this size of the input alone."),
+    click.option("--weights", metavar="FILE", help="Where the weights are that fine-tuning needs. [as `train`]"),
+]
 
 
 @click.command(
@@ -19,7 +27,7 @@ from commands.tables import show_comparison
         "compare --data photos --backbone mobilenet_v2 --search --json scores.json",
     )
 )
-@options(DATA, SPEC, LABELS, CACHE)
+@options(DATA, ONLY, LABELS, CACHE)
 @click.option("--heads", metavar="NAME ...", multiple=True, help="Heads to compare. [all]")
 @click.argument("more_heads", metavar="", nargs=-1)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation.")

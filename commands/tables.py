@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from classify.leaderboard import short_names
 from commands.terminal import printable
 from featurize.disk import readable
 
@@ -50,12 +51,6 @@ def show_comparison(report: dict[str, Any]) -> None:
         of = f" on {printable(line['features'])}" if line["features"] else ""
         print(f"not compared: {line['head']}{of}: {printable(line['reason'])}")
     print(f"forward passes {report['forward_passes']}; seconds {report['seconds']:.1f}")
-
-
-def short_names(features: list[str]) -> dict[str, str]:
-    """Names of folders of specs -> the same without the fingerprint at their end, where that tells them apart."""
-    short = {name: name.rpartition("-")[0] for name in features}
-    return {name: one if [*short.values()].count(one) == 1 else name for name, one in short.items()}
 
 
 def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) -> None:

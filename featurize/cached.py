@@ -1,4 +1,4 @@
-"""Which specs of a cache have the rows of all of some pictures, and the rows of these alone: nothing passes a network."""
+"""The specs of a cache that have the rows of all of some pictures, and these rows alone: nothing passes a network."""
 
 import contextlib
 import os
