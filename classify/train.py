@@ -281,7 +281,7 @@ def fit_on(
         params = params | {"tail": data.tail}
     labels = data.labels[rows]
     if search:
-        views = (data.views, data.predict_views) if data.has_views else (None, None)
+        views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
         return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell)
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
 

@@ -9,6 +9,7 @@ import pipeline
 from cache.atomic import require_writable, write_atomically
 from commands.options import CACHE, DATA, LABELS, examples, given, options
 from commands.progress import progress_reporter
+from commands.show import show_failures
 from commands.tables import show_comparison
 
 ONLY = [
@@ -57,4 +58,5 @@ def compare(
         write_atomically(json_file, json.dumps(report, indent=2).encode())
     if output:
         draw_leaderboard(report, output)
+    show_failures(report["failures"])
     show_comparison(report)

@@ -10,14 +10,7 @@ SHOWN_FAILURES = 100
 
 def show_report(report: dict[str, Any]) -> None:
     """Print counts, failures, times and, where there are any, scores."""
-    failures = report["failures"]
-    if failures:
-        width = max(len(printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
-        print("failed images")
-        for failure in failures[:SHOWN_FAILURES]:
-            print(f"  {printable(failure['path']):{min(width, 60)}}  {printable(failure['reason'])}")
-        if len(failures) > SHOWN_FAILURES:
-            print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
+    show_failures(report["failures"])
     counts = "images {images}: computed {computed}, cached {cached}, failed {failed}; forward passes {forward_passes}"
     print(counts.format(**report))
     if (views := report["views"]) > 1 or report.get("predict_views", 1) > 1:
@@ -29,6 +22,17 @@ def show_report(report: dict[str, Any]) -> None:
         _show_scores(report)
     if "model" in report:
         print(f"model  {printable(report['model'])}")
+
+
+def show_failures(failures: list[dict[str, str]]) -> None:
+    """Print the paths of images that failed, with the reasons."""
+    if failures:
+        width = max(len(printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
+        print("failed images")
+        for failure in failures[:SHOWN_FAILURES]:
+            print(f"  {printable(failure['path']):{min(width, 60)}}  {printable(failure['reason'])}")
+        if len(failures) > SHOWN_FAILURES:
+            print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
 
 
 def _show_scores(report: dict[str, Any]) -> None:
