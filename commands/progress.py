@@ -70,7 +70,7 @@ class _PlainLines:
         seen.done = done
         if done and now - seen.last >= QUIET_SECONDS:
             seen.last = now
-            rate, unit = done / (now - seen.start), _unit(stage)
+            rate, unit = done / max(now - seen.start, 1e-9), _unit(stage)
             left = (total - done) / rate
             log.info("%s: %d of %d %s, %s %s/s, %.0f s left", stage, done, total, unit, _rounded(rate), unit, left)
 
