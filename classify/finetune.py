@@ -29,6 +29,7 @@ from classify.dense import held_out_rows
 from classify.linear import LogRegHead
 from classify.numerics import Floats
 from classify.tuned import TunedHead
+from featurize.quiet import import_keras
 from featurize.tail import Tail, pooled_features, weights_vector
 from featurize.tuned import Tuned
 
@@ -107,7 +108,8 @@ class FineTuneHead(Head):
         Raises UserError for an invalid parameter, fewer than two classes, maps of another shape than those at the cut,
         and where training diverges.
         """
-        # Only training needs TensorFlow.
+        # Only training needs TensorFlow, which starts without its noise where Keras is imported first.
+        import_keras()
         import tensorflow as tf
 
         from classify.finetune_training import Pictures, Plan, train_tail

@@ -60,7 +60,7 @@ def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) ->
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, name in enumerate(header):
         table.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
     for row in rows:

@@ -10,6 +10,7 @@ from cache.errors import UserError
 from cache.folders import stored_specs
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from featurize.backbones import BACKBONES
+from featurize.decode import DECODER
 from featurize.extraction import Extraction
 from featurize.hashing import Progress
 from featurize.read_only import ReadOnlyExtractor, RowsMissingError, open_table
@@ -76,11 +77,14 @@ def cached_specs(
         if reason:
             left_out.append(LeftOut(store.spec.folder, reason))
     most = max((len(one.extraction.succeeded) for one in found), default=0)
-    complete = [one for one in found if len(one.extraction.succeeded) == most]
+    complete = []
     for one in found:
-        if one not in complete:
-            lacking = most - len(one.extraction.succeeded)
+        if lacking := most - len(
+            one.extraction.succeeded
+        ):  # a picture whose row others have cannot be decoded any more
             left_out.append(LeftOut(one.extractor.spec.folder, one.extractor.refusal(lacking, len(sources))))
+        else:
+            complete.append(one)
     return complete, left_out
 
 
@@ -108,7 +112,9 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
     if spec.tuned:
         return "decisions of a fine-tuned model"
     if spec.view != ORIGINAL_VIEW:
-        return "renderings, not the pictures themselves"
+        return "renderings have no line of their own"
+    if spec.decoder != DECODER:
+        return f"decoder {spec.decoder}, this version has {DECODER}"
     own = _own_model(chosen)
     if own and (spec.backbone != OWN_MODEL or weights is BLANK):
         return f"backbone is not {own}"

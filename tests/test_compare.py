@@ -80,7 +80,7 @@ def test_specs_with_all_rows_are_compared_and_the_others_named(
     reasons = {one["features"].rpartition("-")[0]: one["reason"] for one in report["left_out"]}
     assert reasons == {
         "nano-features-avg-64": "24 of 36 pictures have no row",
-        "nano-features-max-96-mirror-crops-1": "renderings, not the pictures themselves",
+        "nano-features-max-96-mirror-crops-1": "renderings have no line of their own",
     }
     assert "not compared, 24 of 36 pictures have no row: nano-features-avg-64-" in caplog.text
     chosen = compare(photos, cache, "centroid", pooling="max")
@@ -97,6 +97,13 @@ def test_a_picture_that_cannot_be_decoded_is_a_failure_and_one_that_can_lacks_a_
     report = compare(photos, cache, "centroid")
     assert report["pictures"] == 36 and report["images"] == 37
     assert [Path(failure["path"]).name for failure in report["failures"]] == ["bad.png"]
+    pipeline.features(str(photos), cache_dir=str(cache), pooling="max", **SPEC)
+    other = pipeline.open_extractor(str(cache), pooling="max", **SPEC).store
+    key = np.frombuffer(hashlib.sha256((photos / "brick" / "bad.png").read_bytes()).digest(), np.uint8)[None]
+    other.commit(np.ones((1, 1280), np.float32), key, {})
+    report = compare(photos, cache, "centroid")
+    assert [line["spec"]["pooling"] for line in report["lines"]] == ["max"] and report["pictures"] == 37
+    assert [one["reason"] for one in report["left_out"]] == ["1 of 37 pictures have no row"]
     Image.new("RGB", (50, 50), "red").save(photos / "brick" / "new.png")
     with pytest.raises(UserError, match="of these 38 pictures"):
         compare(photos, cache, "centroid")
