@@ -71,18 +71,8 @@ def compare_heads(
         )
     plan = _plan(specs[0], groups, pictures, count, search, seed)
     pairs = [(head, cached) for cached in specs for head in asked if HEADS[head].maps == _has_maps(cached)]
-    not_compared = _without_rows(asked, {head for head, _ in pairs})
-    lines: list[dict[str, Any]] = []
-    tell = told(progress, "compare")
-    for number, (head, cached) in enumerate(pairs):
-        tell(number * count, len(pairs) * count)
-        fold_done = partial(_shifted, tell, number * count, len(pairs) * count)
-        try:
-            lines.append(_line(head, cached, pictures, plan, fold_done, told(progress, "search")))
-        except FAILURES as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            log.warning("%s on %s: %s", head, cached.extractor.spec.folder, reason)
-            not_compared.append({"head": head, "features": cached.extractor.spec.folder, "reason": reason})
+    lines, failed = _lines(pairs, pictures, plan, progress)
+    not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
     if not lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
     failures = [*found.failures, *specs[0].extraction.failures]
@@ -96,7 +86,7 @@ def compare_heads(
         "search": search,
         "classes": labels.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
-        "lines": sorted(lines, key=lambda line: (-line["accuracy"], line["log_loss"])),
+        "lines": lines,
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
         "forward_passes": Engine.passes_of_all - passes,
@@ -175,6 +165,25 @@ def _without_rows(asked: list[str], having: set[str]) -> list[dict[str, Any]]:
             log.info("not compared, %s: %s", head, reason)
             lines.append({"head": head, "features": None, "reason": reason})
     return lines
+
+
+def _lines(
+    pairs: list[tuple[str, Cached]], pictures: LabelledImages, plan: Folds, progress: Progress | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The lines of heads on specs, the best first, and those that failed, with the reasons."""
+    lines, failed = [], []
+    count = len(plan.splits)
+    tell = told(progress, "compare")
+    for number, (head, cached) in enumerate(pairs):
+        fold_done = partial(_shifted, tell, number * count, len(pairs) * count)
+        fold_done(0)
+        try:
+            lines.append(_line(head, cached, pictures, plan, fold_done, told(progress, "search")))
+        except FAILURES as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            log.warning("%s on %s: %s", head, cached.extractor.spec.folder, reason)
+            failed.append({"head": head, "features": cached.extractor.spec.folder, "reason": reason})
+    return sorted(lines, key=lambda line: (-line["accuracy"], line["log_loss"])), failed
 
 
 def _line(

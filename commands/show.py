@@ -42,6 +42,8 @@ def _show_scores(report: dict[str, Any]) -> None:
     print()
     if report.get("search"):
         show_search(report["search"])
+        leaked = " but for those that are leaked" if report["leaked"] else ""
+        print(f"No candidate has seen a picture that is scored below{leaked}.")
         print()
     print(format_report(Scores.from_json(report)))
     print()

@@ -22,7 +22,6 @@ def show_search(table: list[dict[str, Any]]) -> None:
         for row in sorted(table, key=lambda row: -row["accuracy"])
     )
     _print_table([*names, "accuracy", "+-", *splits], rows)
-    print("No candidate has seen a picture that is scored below.")
 
 
 def show_comparison(report: dict[str, Any]) -> None:
