@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
+export HEADS OUTPUT
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
@@ -13,14 +14,14 @@ WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
-.PHONY: help venv demo features train evaluate predict bench bench-peers test test-lowest torture fuzz audit lint clean
+.PHONY: help venv demo features train compare evaluate predict bench bench-peers test test-lowest torture fuzz audit lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS CUT,"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -47,6 +48,9 @@ features: venv ## Compute and cache the features of the images in DATA
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
 	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
 	$${CUT:+--cut "$$CUT"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
+
+compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of DATA; draw it as OUTPUT
+	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $(ARGS)

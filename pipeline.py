@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
 
-__all__ = ["Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"]
+__all__ = [
+    "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"
+]  # fmt: skip
 
 SCORES = (
     "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
@@ -136,9 +139,8 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    training = train_head(
-        dataset, head, head_params or {}, test_size=test_size, seed=seed, cv=cv, search=search, refit=refit
-    )
+    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
+    training = train_head(dataset, head, head_params or {}, **plan, progress=progress)
     report |= training.report() | {"model": model}
     save_training(model, training, report, {"head": head, "views": views.to_json(), **extractor.record()})
     return report
@@ -183,6 +185,31 @@ def evaluate(
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, report)
     return report
+
+
+def compare(
+    data: str | None = None,
+    *,
+    heads: Sequence[str] | None = None,
+    folds: int = 5,
+    search: bool = False,
+    seed: int = 0,
+    cache_dir: str = DEFAULT_CACHE,
+    progress: "Progress | None" = None,
+    **options: Unpack[Options],
+) -> Report:
+    """Cross-validate heads on the cached rows of labelled images, in the same folds; nothing passes a network.
+
+    `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
+    name another backbone, layer, pooling or size; the others are named in the report. See `classify.compare` for the
+    report and for `search`. Raises UserError where nothing can be compared.
+    """
+    from classify.compare import compare_heads
+
+    data, spec, label_source = _asked(data, options)
+    found = _labelled(data, label_source, for_training=True)
+    plan: Any = {"count": folds, "search": search, "seed": seed, "progress": progress}
+    return compare_heads(found, {**spec}, cache_dir, heads, **plan)
 
 
 def load(
