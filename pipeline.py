@@ -154,6 +154,7 @@ def train(
             "views": views.to_json(),
             "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
         },
+        training.known,
     )
     write_tables(model, training.scores)
     if training.history:
@@ -249,13 +250,15 @@ def predict(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool = True,
+    reject: float | None = None,
 ) -> "np.ndarray":
-    """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged.
+    """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged or rejected.
 
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
-    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
+    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`. reject:
+    such as 0.95, the share of known pictures to keep; what is less like them has no answer. `top_k` says why.
     """
-    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache)
+    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
 
 
 def predict_proba(
@@ -265,9 +268,10 @@ def predict_proba(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool = True,
+    reject: float | None = None,
 ) -> "np.ndarray":
-    """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN for damaged images."""
-    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache)
+    """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
+    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
 
 
 def top_k(
@@ -278,9 +282,10 @@ def top_k(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool = True,
+    reject: float | None = None,
 ) -> "pd.DataFrame":
-    """The k most probable labels of each image: a table with the columns path, rank, label, probability."""
-    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache)
+    """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
+    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
 
 
 def export(

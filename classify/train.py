@@ -18,6 +18,7 @@ from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.pictures import first_views
 from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
+from classify.unknowns import Known
 from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
@@ -103,6 +104,7 @@ class Training:
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
     leaked: list[str]  # scored pictures that are in the training part too, byte by byte or re-encoded
+    known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     search_table: list[dict[str, Any]] = field(default_factory=list)
@@ -223,6 +225,10 @@ def train_head(
         with _timed(seconds, "refit"):
             training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
         training.trained_on = data.digests
+    if not data.tail:
+        with _timed(seconds, "known"):
+            fitted_on = everything if refit else train
+            training.known = Known.of(data.originals(fitted_on), groups[fitted_on])
     return training
 
 
