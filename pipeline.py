@@ -96,6 +96,7 @@ def train(
     refit: bool = False,
     predict_views: int | None = None,
     cut: str | None = None,
+    tensorboard: str | None = None,
     max_failed: float = 0.5,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
@@ -109,6 +110,7 @@ def train(
     `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
     each picture; `predict_views`, by default as many up to 4, are averaged in its scores and predictions. `cut` (or
     `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see `classify.cut_choice`.
+    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
@@ -119,10 +121,12 @@ def train(
     from classify.heads import HEADS, check_layer, make_head
     from classify.persist import check_place, save
     from classify.results import write_curves, write_tables
+    from classify.tensorboard import with_curves
     from classify.train import check_split, train_head
     from classify.view_counts import Views
 
     started = time.perf_counter()
+    head_params = with_curves(head, head_params, tensorboard)
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
     check_layer(head, cut, options.get("layer"), options.get("pooling"))
     check_place(model := os.fspath(model or default_model(head)))
@@ -138,9 +142,7 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    training = train_head(
-        dataset, head, head_params or {}, test_size=test_size, seed=seed, cv=cv, search=search, refit=refit
-    )
+    training = train_head(dataset, head, head_params, test_size=test_size, seed=seed, cv=cv, search=search, refit=refit)
     report |= training.report() | {"model": model}
     save(
         model,

@@ -181,4 +181,4 @@ def _folded(rows: Floats) -> Floats:
 def _drawn(width: int) -> tuple[NDArray[np.intp], Floats]:
     """An order (width,) of the features and a sign (width,) for each, by the generator that numpy never changes."""
     random = np.random.RandomState(0)
-    return random.permutation(width), (2 * random.randint(0, 2, width) - 1).astype(np.float32)
+    return random.permutation(width), np.where(random.random_sample(width) < 0.5, -1, 1).astype(np.float32)

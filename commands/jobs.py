@@ -62,6 +62,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
 @click.option("--cut", metavar="LAYER|auto", help="Where finetune cuts the backbone. [--layer, else auto]")
+@click.option("--tensorboard", metavar="DIR", help="Write the curves of dense or finetune there for TensorBoard.")
 @click.option("--search", is_flag=True, help="Tune the head by cross-validation.")
 @click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
 def train(json_file: str | None, max_failed: float, head_params: str, **chosen: Any) -> None:
