@@ -140,8 +140,9 @@ def limit_of(distances: np.ndarray) -> float:
 
 
 def _standardised(training: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    mean, deviation = training.mean(axis=0), training.std(axis=0)
-    return lambda rows: (rows - mean) / (deviation + deviation.mean() / 2)  # hardly any feature never changes
+    units = unit_rows(training)
+    mean, deviation = units.mean(axis=0), units.std(axis=0)
+    return lambda rows: (unit_rows(rows) - mean) / (deviation + deviation.mean() / 2)  # some hardly ever change
 
 
 def _centred(training: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

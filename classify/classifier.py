@@ -100,7 +100,7 @@ class Classifier:
         if answers.unknown:
             first = min(answers.unknown)
             log.warning(
-                "unknown pictures, unlike those trained on, which get no label: %d of %d, the first is %s (%s)",
+                "%d of %d pictures are unlike those trained on and get no label, the first is %s (%s)",
                 len(answers.unknown),
                 len(found),
                 _name(sources[first], first),

@@ -97,7 +97,7 @@ def test_the_command_says_why_in_a_column(
     assert bad[:3] == [damaged, "", ""] and bad[3] and not bad[3].startswith("unknown")
     assert unknown[:3] == [FOREIGN[0], "", ""] and unknown[3].startswith("unknown: ")
     assert answered[0] == good and answered[1] and answered[3] == ""
-    assert "unknown pictures" in messages
+    assert "1 of 2 pictures are unlike those trained on" in messages
     status, out, _ = run("predict", "--model", model, FOREIGN[0])
     assert status == 0 and out.startswith("path,label,probability\n") and out.count(",") == 4
     status, out, messages = run("predict", "--model", model, "--reject", "1.5", FOREIGN[0])
