@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5
 WIDEST = 2048  # numbers that are kept of a row
-LARGEST = 4 * 2**20  # bytes that all rows take together: of more pictures so many are drawn
+LARGEST = 4 * 2**20  # bytes that all rows take together: of more pictures so many are drawn,
+MOST = 8192  # and never more than these
 MOST_CLASSES = 10  # that are left out in turn
 ARRAYS = ("known_rows", "known_distances")
 
@@ -49,24 +50,27 @@ class Known:
     def of(cls, rows: Rows, groups: NDArray[np.intp]) -> Self:
         """From rows (n, d) of training pictures. groups (n,): equal numbers for copies of one picture.
 
-        Of more pictures than 4 MiB hold some are drawn, always the same ones: 3,276 with 1,280 features.
+        Of more pictures than 4 MiB hold (3,276 with 1,280 features), some are drawn, always the same ones.
         """
         width = min(rows.shape[1], WIDEST)
-        drawn = np.sort(np.random.RandomState(0).permutation(len(rows))[: LARGEST // width])
+        drawn = np.sort(np.random.RandomState(0).permutation(len(rows))[: min(MOST, LARGEST // width)])
         kept = np.empty((len(drawn), width), np.int8)
         for members, chunk in chunks(rows[drawn]):
             directions = _directions(chunk)
             largest = np.abs(directions).max(axis=1, keepdims=True)
             kept[members] = np.rint(directions * (127 / np.where(largest > 0, largest, 1)))
-        known = cls(kept, np.empty(0, np.float32))
-        distances = known._from(known._units, groups[drawn], groups[drawn])
+        known, own = cls(kept, np.empty(0, np.float32)), groups[drawn]
+        distances = np.concatenate(
+            [known._from(known._units[block], own[block, None] != own) for block in _blocks(len(own), len(own))]
+        )
         return cls(kept, np.sort(distances[np.isfinite(distances)]))
 
     def distances_of(self, rows: Rows) -> Floats:
         """How far each of some pictures is: (n,) float32, from 0 to 2. rows: (n, d), or (n, M, d)."""
         if isinstance(rows, StoredRows):
             return rows.apply(self.distances_of)
-        return self._from(_directions(rows))
+        blocks = _blocks(len(rows), max(len(self.rows), rows.shape[-1]))
+        return np.concatenate([np.empty(0, np.float32), *(self._from(_directions(rows[block])) for block in blocks)])
 
     def limit(self, share: float) -> float:
         """The distance within which a share of known pictures is.
@@ -84,26 +88,15 @@ class Known:
         rank = math.ceil((len(self.distances) + 1) * share)
         return float(self.distances[min(rank, len(self.distances)) - 1])
 
-    def _from(
-        self, directions: Floats, groups: NDArray[np.intp] | None = None, own: NDArray[np.intp] | None = None
-    ) -> Floats:
-        """Distances (n,) of directions (n, w), NaN without a neighbour.
-
-        groups (n,), own (m,): of the pictures and of those that are kept, which are no neighbours in the same group.
-        """
-        result = np.empty(len(directions), np.float32)
-        step = max(1, BLOCK // len(self.rows))
-        least = max(0, len(self.rows) - NEIGHBOURS)
-        for start in range(0, len(directions), step):
-            block = slice(start, start + step)
-            cosines = directions[block] @ self._units.T
-            if groups is not None:
-                cosines[groups[block, None] == own] = -np.inf
-            nearest = np.partition(cosines, least, axis=1)[:, least:]
-            others = np.isfinite(nearest)
-            with np.errstate(invalid="ignore"):
-                result[block] = 1 - np.where(others, nearest, 0).sum(axis=1) / others.sum(axis=1)
-        return result
+    def _from(self, directions: Floats, others: NDArray[np.bool_] | None = None) -> Floats:
+        """Distances (n,) of directions (n, w), NaN without a neighbour; others (n, m): what may be one, else all."""
+        cosines = directions @ self._units.T
+        if others is not None:
+            cosines[~others] = -np.inf
+        nearest = np.partition(cosines, max(0, len(self.rows) - NEIGHBOURS), axis=1)[:, -NEIGHBOURS:]
+        found = np.isfinite(nearest)
+        with np.errstate(invalid="ignore"):
+            return 1 - np.where(found, nearest, 0).sum(axis=1) / found.sum(axis=1).astype(np.float32)
 
     @cached_property
     def _units(self) -> Floats:
@@ -158,6 +151,11 @@ def rates(
             kept = within(known(training & ~left_out), left_out)
             found.append((f"pictures of {name} rejected", int(left_out.sum()) - kept, int(left_out.sum())))
     return found
+
+
+def _blocks(count: int, numbers_per_row: int) -> list[slice]:
+    step = max(1, BLOCK // numbers_per_row)
+    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def _directions(rows: Floats) -> Floats:
