@@ -67,7 +67,7 @@ def main() -> None:
     for name in SETS:
         kept, rejected, left_out = measured(by_known, name, sets)
         cells = ["" if other == name else f"{rejected[other]:.3f}" for other in SETS]
-        print(f"| {name} | {kept:.3f} | {' | '.join(cells)} | {left_out or math.nan:.3f} |".replace("nan", ""))
+        print(f"| {name} | {kept:.3f} | {' | '.join(cells)} | {'' if left_out is None else f'{left_out:.3f}'} |")
     if given.only_first:
         return
     headings = ["way", "kept", "rejected", "worst pair", "left out"]
@@ -97,8 +97,11 @@ def measured(way: Way, name: str, sets: dict[str, Data]) -> tuple[float, dict[st
         shares.append(way(data.of(train), [data.rows[test], *(sets[other].rows for other in others)]))
     known, *rejected = np.median(shares, axis=0).tolist()
     classes = np.unique(data.labels)
+    found = 1 - known, dict(zip(others, rejected, strict=True))
+    if len(classes) < 3:
+        return *found, None
     left_out = [way(data.of(data.labels != label), [data.rows[data.labels == label]])[0] for label in classes]
-    return 1 - known, dict(zip(others, rejected, strict=True)), float(np.mean(left_out)) if len(classes) > 2 else None
+    return *found, float(np.mean(left_out))
 
 
 def by_known(training: Data, pictures: list[np.ndarray]) -> list[float]:
