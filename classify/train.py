@@ -197,6 +197,7 @@ def train_head(
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         estimator, best, table = _fit(data, train, groups, head, params, seed, search)
+        known = _known(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
         scores = score_head(estimator, data, counts, test)
@@ -207,6 +208,7 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=[data.paths[i] for i in leaked],
+        known=known,
         search_table=table,
         history=getattr(estimator, "history_", None),
         seconds=seconds,
@@ -224,11 +226,8 @@ def train_head(
     if refit:
         with _timed(seconds, "refit"):
             training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
+            training.known = _known(data, everything, groups)
         training.trained_on = data.digests
-    if not data.tail:
-        with _timed(seconds, "known"):
-            fitted_on = everything if refit else train
-            training.known = Known.of(data.originals(fitted_on), groups[fitted_on])
     return training
 
 
@@ -265,6 +264,11 @@ def _fit(
         views = (data.views, data.predict_views) if data.has_views else ()
         return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views)
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
+
+
+def _known(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
+    """What tells pictures unlike those of `rows`; nothing does of maps."""
+    return None if data.tail else Known.of(data.originals(rows), groups[rows])
 
 
 def search_head(
