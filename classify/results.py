@@ -27,7 +27,7 @@ def save_training(model: str, training: Training, report: dict[str, Any], origin
         "training_counts": training.training_counts,
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
-    save(model, training.estimator, training.trained_on, record)
+    save(model, training.estimator, training.trained_on, record, training.known)
     write_training(model, training)
 
 
