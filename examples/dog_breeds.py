@@ -43,6 +43,7 @@ def dog_breeds(asked: Asked) -> None:
         label_column="breed",
         views=4,
         recipe="tutorial-breeds",
+        predict_views=1,
         head_params={"tensorboard": logs},
         model=model,
         **asked.features,

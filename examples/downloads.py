@@ -25,6 +25,7 @@ log = logging.getLogger("bottleneck")
 
 FOLDER = "example-data"
 MEGABYTE = 2**20
+ADVICE = "try again, or name a folder of the pictures with DATA"
 AGENT = "bottleneck-features"  # some servers refuse what says nothing
 
 
@@ -74,9 +75,10 @@ def _download(archive: Archive, path: str, pin: str, progress: Progress | None) 
             digest.update(piece)
             file.write(piece)
         if pinned and digest.hexdigest() != pinned:
+            source = "" if archive.sha256 else f" as {pin} has it"
             raise UserError(
-                f"{archive.address} has the SHA-256 {digest.hexdigest()}, not {pinned}: it is damaged or was changed; "
-                + (f"try again, or name pictures with DATA; {pin} says so" if not archive.sha256 else _ADVICE)
+                f"{archive.address} has the SHA-256 {digest.hexdigest()}, not {pinned}{source}: it is damaged or was "
+                f"changed; {ADVICE}"
             )
         file.flush()
         os.fsync(file.fileno())
@@ -89,9 +91,6 @@ def _download(archive: Archive, path: str, pin: str, progress: Progress | None) 
             pin,
         )
         write_atomically(pin, digest.hexdigest().encode() + b"\n")
-
-
-_ADVICE = "try again, or name a folder of the pictures with DATA"
 
 
 def _pieces(archive: Archive, progress: Progress | None) -> Iterator[bytes]:
@@ -114,9 +113,9 @@ def _pieces(archive: Archive, progress: Progress | None) -> Iterator[bytes]:
                 yield piece
     except (OSError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{archive.address} could not be downloaded ({reason}): {_ADVICE}") from error
+        raise UserError(f"{archive.address} could not be downloaded ({reason}): {ADVICE}") from error
     if expected is not None and received != expected:
-        raise UserError(f"{archive.address} ended after {received} of {expected} bytes: {_ADVICE}")
+        raise UserError(f"{archive.address} ended after {received} of {expected} bytes: {ADVICE}")
 
 
 def _pinned(pin: str) -> str | None:
