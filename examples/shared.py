@@ -1,14 +1,13 @@
 """What the examples share: their options, and the tutorial's figure beside ours."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 import pipeline
-from cache.atomic import make_folder
 from commands.main import run
 from commands.options import CACHE
 from commands.progress import progress_reporter
@@ -47,8 +46,18 @@ class Asked:
         return os.path.join(self.output, file)
 
 
-def example(name: str, job: Callable[[Asked], None], archive: Archive, backbone: str, size: str | None = None) -> None:
-    """Run an example as a command. `backbone` and `size` are the tutorial's; another backbone has its own size."""
+def example(
+    name: str,
+    job: Callable[[Asked], None],
+    archive: Archive,
+    backbone: str,
+    size: str | None = None,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run an example as a command, and exit with its status.
+
+    `backbone` and `size` are the tutorial's; another backbone has its own size.
+    """
 
     def command(**given: str | None) -> None:
         with progress_reporter() as progress:
@@ -59,12 +68,11 @@ def example(name: str, job: Callable[[Asked], None], archive: Archive, backbone:
                 features["size"] = asked_size
             features |= {option: given[option] for option in ("weights", "cache_dir") if given[option]}
             output = given["output"] or os.path.join(RESULTS, name)
-            make_folder(output)
             job(Asked(name, data, features, backbone, output))
 
     for option in reversed([*OPTIONS, *CACHE]):
         command = option(command)
-    run(click.command(help=job.__doc__)(command), f"python -m examples.{name}")
+    run(click.command(help=job.__doc__)(command), f"python -m examples.{name}", arguments)
 
 
 def show(asked: Asked, rows: list[tuple[str, float | None, pipeline.Report]]) -> None:
