@@ -22,7 +22,8 @@ def alpaca(asked: Asked) -> None:
     """Is it an alpaca? 20% of the photographs are held out; plain, and with flips and rotations."""
     settings = {"head_params": {"dropout": 0.2}, "test_size": 0.2, "cv": 5, **asked.features}
     plain = pipeline.train(asked.data, "dense", model=asked.place("plain.joblib"), **settings)
-    settings |= {"views": 4, "recipe": "tutorial-alpaca", "predict_views": 1}  # nothing is turned to predict, as in Keras
+    # As in Keras, where these layers do nothing in a prediction.
+    settings |= {"views": 4, "recipe": "tutorial-alpaca", "predict_views": 1}
     turned = pipeline.train(asked.data, "dense", model=asked.place("views.joblib"), **settings)
     show(asked, [("plain", 0.95, plain), ("with flips and rotations", 0.97, turned)])
     draw_curves(turned["history"], asked.place("curves.png"))

@@ -1,8 +1,8 @@
 r"""Cats and dogs, told apart by their file names: VGG16 flattened and a logistic regression, then its last block tuned.
 
-The tutorial keeps the 4 x 4 x 512 numbers that VGG16 gives for 150 pixels in HDF5, trains a logistic regression on them,
-and closes with keeping fewer layers of the network. Here the layers above the cut are trained as well, from what is
-cached of those below it.
+The tutorial keeps the 4 x 4 x 512 numbers that VGG16 gives for 150 pixels in HDF5, trains a logistic regression on
+them, and closes with keeping fewer layers of the network. Here the layers above the cut are trained as well, from what
+is cached of those below it.
 """
 
 import pipeline
@@ -22,7 +22,7 @@ CUTS = {"vgg16": "block4_pool", "mobilenet_v2": "block_12_add"}  # of another ba
 
 
 def cats_dogs(asked: Asked) -> None:
-    """Cats and dogs from file names: logistic regression on the flattened map, then the last block tuned from the cache."""
+    """Cat or dog? Labels from file names: logistic regression on the flattened map, then the last block tuned."""
     frozen = pipeline.train(
         asked.data,
         "logreg",

@@ -9,8 +9,8 @@ import http.client
 import logging
 import os
 import re
-import shutil
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from cache.atomic import replacing, write_atomically
 from cache.errors import UserError
 from examples.unpack import unpack
-from featurize.hashing import Progress
 from featurize.weights import STALLED_AFTER
 
 log = logging.getLogger("bottleneck")
 
 FOLDER = "example-data"
-MEGABYTE = 2**20
+PIECE = 2**20
+SAID_EVERY = 10.0  # seconds between two lines about a download that goes on
 ADVICE = "try again, or name a folder of the pictures with DATA"
 AGENT = "bottleneck-features"  # some servers refuse what says nothing
 
@@ -44,7 +44,7 @@ class Archive:
     only: str = ""
 
 
-def fetch(archive: Archive, folder: str = FOLDER, progress: Progress | None = None) -> str:
+def fetch(archive: Archive, folder: str = FOLDER) -> str:
     """The folder of pictures of a data set, downloaded and unpacked below `folder` where it is not there yet.
 
     An archive without a published digest is pinned by the first download: its digest is announced, kept in
@@ -54,7 +54,7 @@ def fetch(archive: Archive, folder: str = FOLDER, progress: Progress | None = No
     if not os.path.isdir(target):
         packed = target + ".archive"
         log.info("downloading %s (name your own copy with DATA to do without)", archive.address)
-        _download(archive, packed, target + ".sha256", progress)
+        _download(archive, packed, target + ".sha256")
         try:
             with tempfile.TemporaryDirectory(prefix=f".{archive.name}-", dir=folder) as temporary:
                 inside = os.path.join(temporary, "pictures")
@@ -66,12 +66,12 @@ def fetch(archive: Archive, folder: str = FOLDER, progress: Progress | None = No
     return _innermost(target)
 
 
-def _download(archive: Archive, path: str, pin: str, progress: Progress | None) -> None:
+def _download(archive: Archive, path: str, pin: str) -> None:
     """The bytes at the archive's address in the file `path`, if they have the right digest."""
     pinned = archive.sha256 or _pinned(pin)
     digest = hashlib.sha256()
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        for piece in _pieces(archive, progress):
+        for piece in _pieces(archive):
             digest.update(piece)
             file.write(piece)
         if pinned and digest.hexdigest() != pinned:
@@ -93,23 +93,25 @@ def _download(archive: Archive, path: str, pin: str, progress: Progress | None) 
         write_atomically(pin, digest.hexdigest().encode() + b"\n")
 
 
-def _pieces(archive: Archive, progress: Progress | None) -> Iterator[bytes]:
-    """What the server sends, a megabyte at a time. Raises UserError where it fails, stops early or does not end."""
+def _pieces(archive: Archive) -> Iterator[bytes]:
+    """What the server sends, piece by piece. Raises UserError where it fails, stops early or does not end."""
     request = urllib.request.Request(archive.address, headers={"User-Agent": AGENT})
-    received, expected = 0, None
+    received, expected, said = 0, None, time.monotonic()
     try:
         with urllib.request.urlopen(request, timeout=STALLED_AFTER) as response:
             length = response.headers.get("Content-Length", "")
             expected = int(length) if length.isdecimal() else None
-            while piece := response.read(MEGABYTE):
+            while piece := response.read(PIECE):
                 received += len(piece)
                 if max(received, expected or 0) > archive.most_bytes:
                     raise UserError(
                         f"{archive.address} is larger than {archive.most_bytes} bytes, more than this data set has: "
                         "name a folder of the pictures with DATA"
                     )
-                if progress:
-                    progress(f"megabytes of {archive.name}", received // MEGABYTE, (expected or received) // MEGABYTE)
+                if time.monotonic() - said >= SAID_EVERY:
+                    said = time.monotonic()
+                    of = f" of {expected / 1e6:.0f}" if expected else ""
+                    log.info("%s: %.0f%s MB", archive.name, received / 1e6, of)
                 yield piece
     except (OSError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -44,7 +44,8 @@ def draw_confusion(report: pipeline.Report, path: str) -> None:
     axis.set_yticks(range(len(names)), names, fontsize=size)
     if len(names) <= NUMBERED:
         for (row, column), count in np.ndenumerate(counts):
-            axis.text(column, row, str(count), ha="center", va="center", color="gray" if count < counts.max() / 2 else "w")
+            colour = "gray" if count < counts.max() / 2 else "white"
+            axis.text(column, row, str(count), ha="center", va="center", color=colour)
     _save(figure, path)
 
 

@@ -20,7 +20,7 @@ OPTIONS = [
     click.option("--data", envvar="DATA", metavar="FOLDER", help="Your copy of the pictures. [downloaded]"),
     click.option("--backbone", envvar="BACKBONE", metavar="NAME", help="Another backbone. [the tutorial's]"),
     click.option("--size", envvar="SIZE", metavar="PIXELS", help="Side of the input. [the tutorial's, or its own]"),
-    click.option("--weights", envvar="WEIGHTS", metavar="FILE", help="Weights file, or 'random'. [ImageNet, from Keras]"),
+    click.option("--weights", envvar="WEIGHTS", metavar="FILE", help="Weights file, or 'random'. [ImageNet's]"),
     click.option("--output", metavar="FOLDER", help=f"Where model and pictures go. [{RESULTS}/NAME]"),
 ]
 
@@ -61,7 +61,7 @@ def example(
 
     def command(**given: str | None) -> None:
         with progress_reporter() as progress:
-            data = given["data"] or fetch(archive, progress=progress)
+            data = given["data"] or fetch(archive)
             chosen = given["backbone"] or backbone
             features: dict[str, Any] = {"backbone": chosen, "progress": progress}
             if asked_size := given["size"] or (size if chosen == backbone else None):

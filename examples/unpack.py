@@ -59,7 +59,8 @@ def unpack(archive: str, folder: str, only: str = "", *, most_bytes: int, most_f
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
             raise
-        raise UserError(f"{archive} is damaged or no zip or tar archive: {' '.join(str(error).split())[:200]}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{archive} is damaged or no zip or tar archive: {reason}") from error
     if not count:
         raise UserError(f"{archive} holds no file" + (f" below {only!r}" if only else ""))
     return count

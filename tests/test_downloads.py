@@ -113,16 +113,24 @@ def refused(archive: str, folder: Path, only: str = "") -> str:
 
 
 def test_photographs_are_downloaded_once(published: Archive, web: Web, surfaces: Path, tmp_path: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
     folder = str(tmp_path / "data")
-    found = Path(fetch(published, folder, progress=lambda *step: seen.append(step)))
+    found = Path(fetch(published, folder))
     assert found == tmp_path / "data" / "photos" / "photos"  # inside the folder that the archive has
     expected = {path.relative_to(surfaces): path.read_bytes() for path in surfaces.rglob("*.png")}
     assert {path.relative_to(found): path.read_bytes() for path in found.rglob("*.png")} == expected
     assert os.listdir(folder) == ["photos"]
-    assert {stage for stage, *_ in seen} == {"megabytes of photos"}
     assert fetch(published, folder) == str(found)
     assert len(web.requests) == 1  # type: ignore[attr-defined]
+
+
+def test_a_download_that_takes_long_says_how_far_it_is(
+    published: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(examples.downloads, "SAID_EVERY", 0)
+    size = os.path.getsize(tmp_path / "served" / "photos.zip") / 1e6
+    with caplog.at_level(logging.INFO, "bottleneck"):
+        fetch(published, str(tmp_path / "data"))
+    assert f"photos: {size:.0f} of {size:.0f} MB" in caplog.text
 
 
 def test_a_wrong_digest_is_refused_and_nothing_is_kept(published: Archive, tmp_path: Path) -> None:
@@ -176,7 +184,7 @@ def test_no_server_at_all_is_one_line(web: Web, tmp_path: Path) -> None:
     address = address_of(web, "photos.zip")
     web.shutdown()
     web.server_close()
-    with pytest.raises(UserError, match="Connection refused.*DATA"):
+    with pytest.raises(UserError, match=r"Connection refused.*DATA"):
         fetch(Archive("photos", address, None, MOST), str(tmp_path / "data"))
 
 
