@@ -1,7 +1,8 @@
 """Data sets at the addresses where they are published: download -> digest -> unpack -> a folder of pictures.
 
-The bytes are hashed as they come. Archive and pictures take their names only when they are whole and right, so that
-what an interrupted download leaves is never taken for data.
+The bytes are hashed as they come. Archive and pictures take their names only when they are whole and right. What is
+interrupted or fails leaves nothing; what is killed may leave files that begin with a dot or end in .archive or .tmp,
+which are never taken for data.
 """
 
 import hashlib
@@ -52,13 +53,15 @@ def fetch(archive: Archive, folder: str = FOLDER) -> str:
     """
     target = os.path.join(folder, archive.name)
     if not os.path.isdir(target):
-        packed = target + ".archive"
+        packed, pin = target + ".archive", target + ".sha256"
         log.info("downloading %s (name your own copy with DATA to do without)", archive.address)
-        _download(archive, packed, target + ".sha256")
+        digest = _download(archive, packed, pin)
         try:
             with tempfile.TemporaryDirectory(prefix=f".{archive.name}-", dir=folder) as temporary:
                 inside = os.path.join(temporary, "pictures")
                 count = unpack(packed, inside, archive.only, most_bytes=4 * archive.most_bytes)
+                if not archive.sha256 and not os.path.exists(pin):  # now that it is known to be an archive
+                    _pin(archive.address, digest, pin)
                 os.rename(inside, target)
         finally:
             os.remove(packed)
@@ -66,8 +69,8 @@ def fetch(archive: Archive, folder: str = FOLDER) -> str:
     return _innermost(target)
 
 
-def _download(archive: Archive, path: str, pin: str) -> None:
-    """The bytes at the archive's address in the file `path`, if they have the right digest."""
+def _download(archive: Archive, path: str, pin: str) -> str:
+    """Bring the bytes at the archive's address to the file `path`, if they have the right digest, which is returned."""
     pinned = archive.sha256 or _pinned(pin)
     digest = hashlib.sha256()
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -82,15 +85,7 @@ def _download(archive: Archive, path: str, pin: str) -> None:
             )
         file.flush()
         os.fsync(file.fileno())
-    if not pinned:
-        log.warning(
-            "no digest of %s is published; its SHA-256 today is %s: compare it with another machine's. "
-            "It is kept in %s, and later downloads must have it",
-            archive.address,
-            digest.hexdigest(),
-            pin,
-        )
-        write_atomically(pin, digest.hexdigest().encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _pieces(archive: Archive) -> Iterator[bytes]:
@@ -118,6 +113,17 @@ def _pieces(archive: Archive) -> Iterator[bytes]:
         raise UserError(f"{archive.address} could not be downloaded ({reason}): {ADVICE}") from error
     if expected is not None and received != expected:
         raise UserError(f"{archive.address} ended after {received} of {expected} bytes: {ADVICE}")
+
+
+def _pin(address: str, digest: str, pin: str) -> None:
+    log.warning(
+        "no digest of %s is published; its SHA-256 today is %s: compare it with another machine's. "
+        "It is kept in %s, and later downloads must have it",
+        address,
+        digest,
+        pin,
+    )
+    write_atomically(pin, digest.encode() + b"\n")
 
 
 def _pinned(pin: str) -> str | None:

@@ -159,6 +159,13 @@ def test_without_a_published_digest_the_first_download_pins_it(
     assert sorted(os.listdir(folder)) == ["photos.sha256", "set_aside", "set_aside_too"]
 
 
+def test_what_is_no_archive_is_not_pinned(published: Archive, tmp_path: Path) -> None:
+    (tmp_path / "served" / "photos.zip").write_bytes(b"<html>please log in</html>")
+    with pytest.raises(UserError, match="is damaged or no zip or tar archive"):
+        fetch(replace(published, sha256=None), str(tmp_path / "data"))
+    assert os.listdir(tmp_path / "data") == []
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
