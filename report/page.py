@@ -23,7 +23,7 @@ from report.wording import below, count, percent, printable
 
 FOLDER = Path(__file__).parent
 SAMPLES = 48  # pictures that show what the classes look like, over all classes; at least one of each
-MOST_SAMPLES = 8  # of one class
+MOST_SAMPLES = 6  # of one class; the page shows a row of them
 GROUPS, MEMBERS = 60, 6  # of copies: groups with pictures, pictures of a group
 LISTED = 1000  # lines of a list of names: failures, further copies
 MAP_POINTS = 5000  # beyond that a map is slow to draw on a phone
@@ -58,6 +58,7 @@ def render(findings: Findings) -> str:
     }
     return environment.get_template("template.html").render(
         f=findings,
+        title=printable(Path(findings.data).name or findings.data),
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
@@ -97,7 +98,7 @@ def _arranged(findings: Findings) -> dict[str, Any]:
     sampled = [number for numbers in samples.values() for number in numbers]
     large = len(findings.classes) > TABLE_CLASSES
     return {
-        "album": album_of([p.path for p in findings.pictures], [*judged, *near, *copied, *sampled], points),
+        "album": album_of([p.path for p in findings.pictures], [*judged, *copied], [*near, *sampled, *points]),
         "samples": samples,
         "groups": groups,
         "shown_groups": GROUPS,

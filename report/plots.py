@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from report.findings import Bin, Count
 
@@ -48,22 +48,23 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 11,
 }
+PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 2):g}%")
 
 
 @rc_context(STYLE)
 def calibration_plot(bins: Sequence[Bin], error: float) -> str:
     """Share of right answers over their mean probability, one dot a bin, its area by the pictures in it."""
     figure, axes = _axes("probability of the answer", "right answers")
-    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
     places = [b.confidence for b in bins], [b.accuracy for b in bins]
+    least = min([0.5, *places[0], *places[1]])
+    axes.plot([least, 1], [least, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
     axes.plot(*places, color=ACCENT)
     most = max((b.n for b in bins), default=1)
     axes.scatter(*places, s=[16 + 120 * b.n / most for b in bins], color=ACCENT, zorder=3)
-    least = min([0.5, *places[0], *places[1]])
     axes.set_xlim(least - 0.02, 1.02)
     axes.set_ylim(least - 0.02, 1.03)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(PERCENT)
     return _svg(figure, f"Calibration curve of {len(bins)} bins; expected calibration error {error:.3f}")
 
 
@@ -80,7 +81,7 @@ def epochs_plot(history: Mapping[str, Sequence[float]], quantity: str) -> str:
         axes.plot(range(1, len(values) + 1), values, color=colour, label=name, marker=marker)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if quantity == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PERCENT)
     else:
         axes.set_ylim(bottom=0)
     axes.legend(loc="best")
@@ -98,7 +99,7 @@ def counts_plot(by_count: Sequence[Count]) -> str:
     axes.plot(pictures, [count.accuracy for count in by_count], color=ACCENT, marker="o", markersize=5)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.yaxis.set_major_formatter(PERCENT)
     last = by_count[-1]
     return _svg(figure, f"Accuracy by number of training pictures; {last.accuracy:.3f} with {last.pictures}")
 

@@ -21,8 +21,8 @@ class Size:
     quality: int
 
 
-CARD = Size(200, 60)  # in galleries, shown at about 150 CSS pixels
-POINT = Size(96, 40)  # beside a point of the map
+CARD = Size(240, 58)  # in galleries, about as many CSS pixels wide
+SMALL = Size(112, 42)  # beside a point of the map, in a row of neighbours
 
 
 @dataclass
@@ -44,13 +44,13 @@ class Album:
         return {number: uri for number, uri in self.uris.items() if number not in self._placed}
 
 
-def album_of(paths: Sequence[str], cards: Sequence[int], points: Sequence[int], budget: int = BUDGET) -> Album:
-    """Thumbnails of the pictures numbered `cards`, then of those numbered `points`, until `budget` characters are spent.
+def album_of(paths: Sequence[str], cards: Sequence[int], small: Sequence[int], budget: int = BUDGET) -> Album:
+    """Thumbnails of the pictures numbered `cards`, then of those numbered `small`, until `budget` characters are spent.
 
     Files that are gone or damaged by now have none, and their reason instead.
     """
-    sizes = {number: POINT for number in points} | {number: CARD for number in cards}
-    order = list(dict.fromkeys([*cards, *points]))
+    sizes = {number: SMALL for number in small} | {number: CARD for number in cards}
+    order = list(dict.fromkeys([*cards, *small]))
     album = Album({}, {})
     made = in_order(lambda number: _made(paths[number], sizes[number]), order, ahead=4 * THREADS)
     for number, (uri, reason) in zip(order, made, strict=True):
