@@ -127,4 +127,3 @@ def _evenly(numbers: np.ndarray, most: int) -> list[int]:
     if len(numbers) <= most:
         return list(numbers.tolist())
     return list(numbers[np.linspace(0, len(numbers) - 1, most).round().astype(int)].tolist())
-

@@ -6,6 +6,7 @@ Matplotlib draws in colours that stand for those of the page (`COLOURS`); text s
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
@@ -26,7 +27,7 @@ COLOURS = {
     ACCENT: "var(--accent)",
     SECOND: "var(--second)",
 }
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bottleneck-features",
     "font.size": 11,

@@ -49,7 +49,7 @@ def album_of(paths: Sequence[str], cards: Sequence[int], small: Sequence[int], b
 
     Files that are gone or damaged by now have none, and their reason instead.
     """
-    sizes = {number: SMALL for number in small} | {number: CARD for number in cards}
+    sizes = dict.fromkeys(small, SMALL) | dict.fromkeys(cards, CARD)
     order = list(dict.fromkeys([*cards, *small]))
     album = Album({}, {})
     made = in_order(lambda number: _made(paths[number], sizes[number]), order, ahead=4 * THREADS)

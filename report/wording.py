@@ -24,8 +24,6 @@ def _visible(c: str) -> str:
 
 def percent(share: float) -> str:
     """ "98.8%"; all and nothing are said of nothing else: 0.9999 is ">99.9%"."""
-    if share != share:
-        return "–"
     if 0 < share < 0.0005:
         return "<0.1%"
     if 0.9995 <= share < 1:

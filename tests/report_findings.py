@@ -1,6 +1,7 @@
 """Findings of real pictures: their cached rows, folds of a logistic regression, real neighbours and a plain map."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -113,7 +114,7 @@ def _rate(name: str, hits: int, n: int) -> Rate:
 
 def _calibration(sure: np.ndarray, right: np.ndarray) -> list[Bin]:
     edges = np.linspace(0, 1, 11)
-    inside = [(sure > low) & (sure <= high) for low, high in zip(edges, edges[1:], strict=False)]
+    inside = [(sure > low) & (sure <= high) for low, high in pairwise(edges)]
     return [Bin(float(sure[m].mean()), float(right[m].mean()), int(m.sum())) for m in inside if m.any()]
 
 
