@@ -22,7 +22,7 @@ class Size:
 
 
 CARD = Size(240, 58)  # in galleries, about as many CSS pixels wide
-SMALL = Size(112, 42)  # beside a point of the map, in a row of neighbours
+SMALL = Size(128, 45)  # beside a point of the map, in a row of neighbours
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from classify.metrics import score
 from report.confusions import worst_pairs
 from report.findings import Copies, Findings, Picture, Suspect
 from report.page import render, write_report
+from report.plots import calibration_plot, counts_plot, epochs_plot
 from report.thumbnails import album_of
 from report.wording import count, percent, printable
 
@@ -257,9 +259,11 @@ def test_each_picture_is_in_the_file_once(findings):
     html = render(findings)
     uris = re.findall(r"data:image/webp;base64,[A-Za-z0-9+/=]+", html)
     assert len(uris) == len(set(uris)) == len(findings.pictures)
-    for uri in uris:
-        with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as thumbnail:
-            assert max(thumbnail.size) <= 240
+    assert all(max(pixels(uri).size) <= 240 for uri in uris)
+
+
+def pixels(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
 def test_files_that_are_gone_or_damaged_by_now_are_said_so(findings, opened, tmp_path):
@@ -346,6 +350,18 @@ def test_two_classes_have_a_table_of_four_cells(findings, opened):
         assert page.locator("table.matrix tbody td").all_inner_texts() == ["3", "1", "1", "3"]
 
 
+def test_plots_are_drawn_in_the_colours_of_the_page(findings):
+    drawn = [calibration_plot(findings.calibration, 0.1), counts_plot(findings.by_count)]
+    drawn += [epochs_plot(findings.epochs, quantity) for quantity in ("accuracy", "loss")]
+    for svg in drawn:
+        root = ElementTree.fromstring(svg)
+        assert root.get("aria-label") and root.get("role") == "img"
+        assert {"var(--accent)", "var(--quiet)", "var(--line)"} <= {e.get("stroke", e.get("fill")) for e in root.iter()}
+        assert not re.search(r"#[0-9a-f]{6}| id=| style=|xlink|xmlns", svg)
+    assert epochs_plot({"seconds": [1.0]}, "loss") == ""
+    assert "<path" in epochs_plot({"loss": [0.5]}, "loss")
+
+
 def test_the_worst_pairs_come_first(findings):
     matrix = np.array([[5, 1, 3], [0, 9, 0], [3, 0, 1]])
     pairs = worst_pairs(replace(findings.scores, confusion_matrix=matrix))
@@ -357,9 +373,10 @@ def test_thumbnails_keep_shape_and_stand_upright(tmp_path):
     exif = Image.Exif()
     exif[274] = 6  # to be turned by 90 degrees
     Image.new("RGB", (600, 300), "red").save(file, exif=exif)
-    album = album_of([str(file)], [0], [])
-    with Image.open(io.BytesIO(base64.b64decode(album.uris[0].partition(",")[2]))) as thumbnail:
-        assert thumbnail.size == (120, 240)
+    tiny = tmp_path / "tiny.png"
+    Image.new("RGB", (20, 1), "red").save(tiny)
+    album = album_of([str(file), str(tiny)], [0, 1], [])
+    assert [pixels(album.uris[number]).size for number in (0, 1)] == [(120, 240), (20, 1)]
 
 
 def test_thumbnails_end_with_their_budget(surfaces):
