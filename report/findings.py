@@ -98,6 +98,6 @@ class Findings:
     map: np.ndarray  # (n, 2) float32 in [0, 1], of pictures
     copies: list[Copies]
     suspects: list[Suspect]  # most suspicious first, at most 100
-    unknowns: list[Rate]  # measured rates of `reject=0.95`: kept of the scored pictures, rejected of each class left out
+    unknowns: list[Rate]  # of `reject=0.95`: kept of the scored pictures, rejected of each class left out
     forward_passes: int
     seconds: dict[str, float]  # by stage
