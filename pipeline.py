@@ -31,8 +31,20 @@ if TYPE_CHECKING:
     from featurize.extract import Extractor
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
+    from report.findings import Findings
 
-__all__ = ["Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"]
+__all__ = [
+    "Featurizer",
+    "UserError",
+    "evaluate",
+    "features",
+    "load",
+    "predict",
+    "predict_proba",
+    "report",
+    "top_k",
+    "train",
+]
 
 DEFAULT_CACHE = ".features"
 SCORES = (
@@ -200,6 +212,26 @@ def evaluate(
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, report)
     return report
+
+
+def report(
+    data: str | None = None,
+    model: "str | Classifier | None" = None,
+    output: str = "report.html",
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    progress: "Progress | None" = None,
+    **label_source: Unpack[LabelOptions],
+) -> "Findings":
+    """Write one HTML file on a saved model and labelled images, and return what is in it, see `report.find`.
+
+    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out.
+    """
+    from report.run import run_report
+
+    warm = _warm(model or default_model("logreg"), cache_dir, weights)
+    return run_report(warm, data, output, progress, label_source)
 
 
 def load(

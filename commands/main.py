@@ -39,9 +39,18 @@ class _Lines(logging.Handler):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     # Here, because they import `pipeline`, which imports this as a program.
-    from commands import cache, demo, distil, jobs
+    from commands import cache, demo, distil, jobs, report
 
-    for command in (demo.demo, jobs.features, jobs.train, jobs.evaluate, jobs.predict, cache.cache, distil.distil):
+    for command in (
+        demo.demo,
+        jobs.features,
+        jobs.train,
+        jobs.evaluate,
+        jobs.predict,
+        report.report,
+        cache.cache,
+        distil.distil,
+    ):
         cli.add_command(command)
     log.addHandler(_Lines())
     log.setLevel(logging.INFO)
