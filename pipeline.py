@@ -34,17 +34,8 @@ if TYPE_CHECKING:
     from report.findings import Findings
 
 __all__ = [
-    "Featurizer",
-    "UserError",
-    "evaluate",
-    "features",
-    "load",
-    "predict",
-    "predict_proba",
-    "report",
-    "top_k",
-    "train",
-]
+    "Featurizer", "UserError", "evaluate", "features", "load", "predict", "predict_proba", "report", "top_k", "train"
+]  # fmt: skip
 
 DEFAULT_CACHE = ".features"
 SCORES = (

@@ -37,7 +37,10 @@ SHOWN = 24  # mistakes, and uncertain pictures
 TOP = 3
 NEIGHBOURS = 3
 QUICK = ("logreg", "ridge", "svm", "sgd", "knn", "centroid")  # heads that are fitted again and again
-HONEST = ("logreg", {}), ("knn", {})  # what says, in folds, which label a picture should have
+HONEST: list[tuple[str, dict[str, Any]]] = [
+    ("logreg", {}),
+    ("knn", {}),
+]  # what says, in folds, which label a picture should have
 
 
 @dataclass

@@ -7,6 +7,7 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.store import FeatureStore
+from cache.stored_rows import Rows
 from classify.evaluate import rows_to_score
 from classify.heads import fit_head, make_head
 from classify.numerics import Floats
@@ -76,7 +77,7 @@ def splits_of(labels: np.ndarray, groups: Indices) -> list[Split]:
 
 
 def out_of_fold(
-    splits: list[Split], rows: Floats, labels: np.ndarray, classes: list[str], *heads: tuple[str, dict[str, Any]]
+    splits: list[Split], rows: Rows, labels: np.ndarray, classes: list[str], *heads: tuple[str, dict[str, Any]]
 ) -> Floats:
     """Probabilities of each picture by heads that were fitted on the other folds: their mean.
 
@@ -86,6 +87,6 @@ def out_of_fold(
     for train, test in splits:
         for head, params in heads:
             fitted = fit_head(make_head(head, params), rows[train], labels[train])
-            columns = [classes.index(str(name)) for name in fitted.classes_]
-            result[np.ix_(test, columns)] += fitted.predict_proba(rows[test]) / len(heads)
+            columns = np.array([classes.index(str(name)) for name in fitted.classes_])
+            result[test[:, None], columns] += fitted.predict_proba(rows[test]) / len(heads)
     return result

@@ -1,12 +1,14 @@
 """A map of the pictures: those with like features lie side by side."""
 
 import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from classify.numerics import Floats
 from report.neighbours import nearest
 
 MOST = 2000  # pictures that are laid out, which takes some seconds; the others are put beside the nearest of them
-LEAST = 10  # fewer are laid out by principal components alone
+LEAST = 10  # fewer have no neighbourhoods to speak of: two of their features say where they lie
 COMPONENTS = 50
 STEPS = 500
 PERPLEXITY = 30.0
@@ -30,13 +32,8 @@ def layout(rows: Floats) -> Floats:
 
 
 def _places(rows: Floats) -> Floats:
-    centred = (rows - rows.mean(axis=0)).astype(np.float64)
-    left, spread, _ = np.linalg.svd(centred, full_matrices=False)
-    components = (left * spread)[:, :COMPONENTS]
-    if len(rows) < LEAST or components.shape[1] < 2:
-        return np.hstack([components[:, :2], np.zeros((len(rows), 2))])[:, :2]
-    from sklearn.manifold import TSNE
-
-    start = components[:, :2] / (components[:, 0].std() or 1.0) * 1e-4
+    if len(rows) < LEAST or rows.shape[1] < 2:
+        return np.pad((rows - rows.mean(axis=0))[:, :2], ((0, 0), (0, max(0, 2 - rows.shape[1]))))
+    components = PCA(min(COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init=start, max_iter=STEPS, random_state=0).fit_transform(components)
+    return TSNE(2, perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0).fit_transform(components)

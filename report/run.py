@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+from threadpoolctl import threadpool_limits
+
 from classify.classifier import Classifier
 from classify.dataset import dataset_of
 from classify.default_data import given_or_surfaces
@@ -35,14 +37,17 @@ def run_report(
     head = "finetune" if extractor.spec.pooling == "none" else "logreg"  # what takes these rows, all in memory
     started = time.perf_counter() - started
     dataset, cost = dataset_of(extractor, images, views, head, started, progress)
-    findings = find(
-        classifier,
-        dataset,
-        [Failure(**failure) for failure in cost["failures"]],
-        data=data or str(label_source["labels"]),
-        forward_passes=cost["forward_passes"],
-        seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
-    )
+    # Here products are small: where anything else runs, threads that wait for each other take many times as long.
+    # (Of libraries that are loaded by now, therefore `report.layout` imports scikit-learn at once.)
+    with threadpool_limits(1):
+        findings = find(
+            classifier,
+            dataset,
+            [Failure(**failure) for failure in cost["failures"]],
+            data=data or str(label_source["labels"]),
+            forward_passes=cost["forward_passes"],
+            seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
+        )
     started = time.perf_counter()
     write_report(findings, output)
     findings.seconds["page"] = time.perf_counter() - started
