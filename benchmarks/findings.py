@@ -1,4 +1,4 @@
-"""Does the report find wrong labels and copies? Both are planted in photographs; a Markdown table, one row for each set.
+"""Does the report find wrong labels and copies? Both are planted in photographs; a table, one row for each set.
 
     python benchmarks/findings.py FOLDER --weights FILE
 
@@ -24,7 +24,6 @@ from PIL import Image, ImageOps
 
 import pipeline
 from classify.labels import LabelledImages, read_labels
-from classify.numerics import unit_rows
 from featurize.extract import Extractor
 from report.copies import same_pictures
 from report.find import HONEST
@@ -72,7 +71,7 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     planted = random.choice(len(labels), len(labels) // ONE_IN, replace=False)
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
-    groups = same_pictures(found.paths, extraction.keys, unit_rows(rows))
+    groups = same_pictures(found.paths, extraction.keys)
     honest = out_of_fold(splits_of(labels, groups), rows, labels, classes, *HONEST)
     listed = [suspect.picture for suspect in suspects(honest, labels, classes)]
     return int(np.isin(listed[: 2 * len(planted)], planted).sum()), len(listed)
@@ -113,10 +112,10 @@ def _half(path: Path, number: int) -> Path:
 
 def _groups(paths: list[str], extractor: Extractor) -> dict[str, int]:
     """The number of the group of each path."""
-    extraction, rows = extractor.features(paths)
+    extraction = extractor.run(paths)
     if extraction.failures:
         raise SystemExit(f"{extraction.failures[0].path}: {extraction.failures[0].reason}")
-    groups = same_pictures(paths, extraction.keys, unit_rows(rows))
+    groups = same_pictures(paths, extraction.keys)
     return dict(zip(paths, groups.tolist(), strict=True))
 
 

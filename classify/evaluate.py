@@ -53,7 +53,7 @@ def rows_to_score(saved: Saved, data: Dataset, store: FeatureStore) -> tuple[np.
             len(left_out),
             data.paths[left_out[0]],
         )
-    unknown = sorted(set(data.labels[rows]) - set(saved.record["classes"]))
+    unknown = sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"]))
     if unknown:
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"

@@ -1,11 +1,9 @@
 """Which pictures of a folder are one picture: byte-identical files, and files that look all but the same.
 
-Rows of features say which pictures may be alike, and pixels whether they are. Rows alone group different pictures of
-one scene, pixels alone would have to be compared each with each.
-
-At 24 x 24 pixels a copy of half the size and JPEG quality 60 differs from its original by at most 0.20 of the
-contrast; the nearest pictures that a person calls different, by 0.41 or more. `ALIKE` lies between. Measured on all
-pictures of four sets of photographs: `python benchmarks/findings.py FOLDER --weights FILE`.
+Rows of features do not tell: half the size and JPEG quality 60 may leave a cosine of 0.65. Pixels do: at 24 x 24 such a
+copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls different
+by 0.41 or more (all pictures of four sets of photographs). `ALIKE` lies between. Whether planted copies are found, and
+no others: `python benchmarks/findings.py FOLDER --weights FILE`.
 """
 
 import logging
@@ -23,30 +21,26 @@ from featurize.parallel import THREADS, in_order
 from featurize.room import SharedMemory
 from featurize.sources import bytes_of
 from report.findings import Copies
-from report.neighbours import nearest
 
 log = logging.getLogger("bottleneck")
 
-CANDIDATES = 10  # pictures with the nearest rows, whose pixels are compared
-SIDE = 24  # pixels, to which both are stretched
+SIDE = 24  # pixels, to which all are stretched
+COARSE = 8  # pixels, which are means of the others: their difference is never the larger one
 ALIKE = 0.3  # root mean square of the difference of two pixels, as a share of the contrast
 LEAST_CONTRAST = 4.0  # steps of 255: below it what differs is how JPEG rounds
+BLOCK = 1024  # pictures on each side of a block of products
 
 
-def same_pictures(paths: Sequence[str], digests: np.ndarray, rows: Floats) -> Indices:
+def same_pictures(paths: Sequence[str], digests: np.ndarray) -> Indices:
     """Number the pictures: (n,), equal numbers for copies of one picture.
 
-    digests (n, 32) uint8; rows (n, d) of length 1. Every picture is decoded once, small. One that can no longer be
-    read is announced, and is a copy of byte-identical ones alone.
+    digests (n, 32) uint8. Every picture is decoded once, small. One that can no longer be read is announced, and is a
+    copy of byte-identical ones alone.
     """
     exact = duplicate_groups(digests)
     first = np.unique(exact, return_index=True)[1]
-    numbers, cosines = nearest(rows[first], np.arange(len(first)), np.arange(len(first)), CANDIDATES)
-    one, rank = np.nonzero(np.isfinite(cosines))
-    other = numbers[one, rank]
-    pixels = _pixels([paths[i] for i in first])
-    alike = _alike(pixels, one, other)
-    links = coo_array((alike[alike], (one[alike], other[alike])), shape=(len(first), len(first)))
+    one, other = _alike(_pixels([paths[i] for i in first]))
+    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(first), len(first)))
     return connected_components(links, directed=False)[1].astype(np.intp)[exact]
 
 
@@ -73,19 +67,35 @@ def copies_of(
     return sorted(found, key=lambda copies: copies.members[0])
 
 
-def _alike(pixels: Floats, one: Indices, other: Indices) -> np.ndarray:
-    """Whether pictures (p,) and (p,) of `pixels` (n, SIDE * SIDE, 3) look the same: (p,) bool."""
-    contrast = np.maximum(pixels.std(axis=1).mean(axis=1), LEAST_CONTRAST)
-    alike = np.empty(len(one), bool)
-    for start in range(0, len(one), 1024):
-        a, b = one[start : start + 1024], other[start : start + 1024]
-        difference = np.sqrt(np.square(pixels[a] - pixels[b]).mean(axis=(1, 2)))
-        alike[start : start + 1024] = difference <= ALIKE * np.minimum(contrast[a], contrast[b])
-    return alike
+def _alike(pixels: Floats) -> tuple[Indices, Indices]:
+    """Numbers (p,), (p,) of the pictures, of `pixels` (n, SIDE, SIDE, 3), that look the same."""
+    n, block = len(pixels), SIDE // COARSE
+    most = ALIKE * np.maximum(pixels.std(axis=(1, 2)).mean(axis=1), LEAST_CONTRAST)
+    coarse = pixels.reshape(n, COARSE, block, COARSE, block, 3).mean(axis=(2, 4)).reshape(n, -1) - 128
+    squares = np.square(coarse).mean(axis=1)
+    found = [np.empty((2, 0), np.intp)]
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        for begin in range(start, n, BLOCK):
+            columns = slice(begin, begin + BLOCK)
+            distances = (
+                squares[rows, None] + squares[columns] - coarse[rows] @ coarse[columns].T * (2 / coarse.shape[1])
+            )
+            near = distances <= np.square(np.minimum(most[rows, None], most[columns])) * 1.01  # for rounding
+            one, other = np.nonzero(near)
+            pairs = np.stack([one + start, other + begin])[:, one + start < other + begin]
+            found += np.array_split(pairs, range(BLOCK, pairs.shape[1], BLOCK), axis=1)
+    one, other = np.concatenate([some[:, _differ(pixels, *some) <= most[some].min(axis=0)] for some in found], axis=1)
+    return one, other
+
+
+def _differ(pixels: Floats, one: Indices, other: Indices) -> Floats:
+    """The root mean square of the differences of the pixels of pictures (p,) and (p,): (p,)."""
+    return np.sqrt(np.square(pixels[one] - pixels[other]).mean(axis=(1, 2, 3)))
 
 
 def _pixels(paths: Sequence[str]) -> Floats:
-    """The pictures at `paths` (n,), small: (n, SIDE * SIDE, 3) float32, NaN where one cannot be read."""
+    """The pictures at `paths` (n,), small: (n, SIDE, SIDE, 3) float32, NaN where one cannot be read."""
     memory = SharedMemory(THREADS)
 
     def small(path: str) -> Floats | None:
@@ -95,9 +105,9 @@ def _pixels(paths: Sequence[str]) -> Floats:
         except ImageError as error:
             log.warning("not compared with other pictures: %s: %s", path, error)
             return None
-        return pixels.reshape(-1, 3).astype(np.float32)
+        return pixels.astype(np.float32)
 
-    result = np.full((len(paths), SIDE * SIDE, 3), np.nan, np.float32)
+    result = np.full((len(paths), SIDE, SIDE, 3), np.nan, np.float32)
     for number, pixels in enumerate(in_order(small, paths, ahead=4 * THREADS)):
         if pixels is not None:
             result[number] = pixels

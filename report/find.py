@@ -80,7 +80,7 @@ def find(
     rows = _rows(dataset)
     units = unit_rows(rows)
     with stages.timed("copies"):
-        groups = same_pictures(dataset.paths, dataset.digests, units)
+        groups = same_pictures(dataset.paths, dataset.digests)
     with stages.timed("scores"):
         held = held_out(saved, dataset, classifier.extractor.store, groups)
         scored = held.scored
@@ -156,7 +156,7 @@ def find(
 def _require_known(labels: np.ndarray, classes: list[str]) -> None:
     if not len(labels):
         raise UserError("no picture could be used: see the failed images")
-    if unknown := sorted(set(labels) - set(classes)):
+    if unknown := sorted(set(labels.tolist()) - set(classes)):
         raise UserError(f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(classes)}")
 
 
