@@ -14,8 +14,8 @@ WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
-.PHONY: help venv demo features train compare evaluate predict example bench bench-peers test test-lowest torture fuzz audit \
-	lint clean
+.PHONY: help venv demo features train compare evaluate predict report example bench bench-peers test test-lowest torture fuzz \
+	audit lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ predict: venv ## Print path,label,probability of IMAGES as CSV
 example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, dog_breeds or flowers
 	@$(VENV)/bin/python -m "examples.$${NAME:?give one of alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers}" \
 	$${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
+
+report: venv ## Write OUTPUT, one HTML file: what MODEL learnt, how well it does, which pictures to look at
+	@$(RUN) report $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into the README
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from featurize.extractor import Extractor
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
+    from report.findings import Findings
 
 __all__ = [
-    "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"
+    "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "report", "top_k",
+    "train",
 ]  # fmt: skip
 
 SCORES = (
@@ -214,6 +216,26 @@ def compare(
     found = _labelled(data, label_source, for_training=True)
     plan: Any = {"count": folds, "search": search, "seed": seed, "progress": progress}
     return compare_heads(found, {**spec}, cache_dir, heads, **plan)
+
+
+def report(
+    data: str | None = None,
+    model: "str | Classifier | None" = None,
+    output: str = "report.html",
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    progress: "Progress | None" = None,
+    **label_source: Unpack[LabelOptions],
+) -> "Findings":
+    """Write one HTML file on a saved model and labelled images, and return what is in it, see `report.find`.
+
+    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out.
+    """
+    from report.run import run_report
+
+    warm = _warm(model or default_model("logreg"), cache_dir, weights)
+    return run_report(warm, data, output, progress, label_source)
 
 
 def load(

@@ -93,7 +93,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     Without --data and --labels: on the test part of the photographs that come with scikit-image.
     """
     _check(json_file)
-    classifier, rest = _loaded(given(chosen))
+    classifier, rest = loaded(given(chosen))
     with progress_reporter() as progress:
         report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
     _finish(report, json_file, max_failed)
@@ -129,7 +129,7 @@ def predict(
     from commands.paths import existing_paths
     from featurize.sources import expand
 
-    classifier, _ = _loaded(given(chosen))
+    classifier, _ = loaded(given(chosen))
     wanted = [*named, *paths] or [surfaces_to_predict()]
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
     if not sources:
@@ -152,7 +152,7 @@ class _Lines:
         sys.stdout.write(line.removesuffix("\r\n") + "\n")
 
 
-def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(classifier, the options that are left), no option contradicting the model."""
     from featurize.parts import check_parts
 

@@ -40,10 +40,10 @@ class _Lines(logging.Handler):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     # Here, because they import `pipeline`, which imports this as a program.
-    from commands import cache, compare, demo, distil, jobs
+    from commands import cache, compare, demo, distil, jobs, report
 
-    of_pictures = (demo.demo, jobs.features, jobs.train, compare.compare, jobs.evaluate, jobs.predict)
-    for command in (*of_pictures, cache.cache, distil.distil):
+    on_pictures = (jobs.features, jobs.train, compare.compare, jobs.evaluate, jobs.predict, report.report)
+    for command in (demo.demo, *on_pictures, cache.cache, distil.distil):
         cli.add_command(command)
     run(cli, "python -m pipeline", arguments)
 
