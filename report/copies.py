@@ -2,7 +2,7 @@
 
 Rows of features do not tell: half the size and JPEG quality 60 may leave a cosine of 0.65. Pixels do: at 24 x 24 such a
 copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls different
-by 0.41 or more (all pictures of four sets of photographs). `ALIKE` lies between. Whether planted copies are found, and
+by 0.42 or more (all pictures of four sets of photographs). `ALIKE` lies between. Whether planted copies are found, and
 no others: `python benchmarks/findings.py FOLDER --weights FILE`, which also prints these differences.
 """
 
