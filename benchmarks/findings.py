@@ -6,7 +6,9 @@ FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. In turns, o
 replaced by another one, drawn at random, and looked for among twice as many suspects; and 50 pictures are written
 beside the others a second time, at half their size with JPEG quality 60. Columns: the planted labels that are found in
 each turn, with the number of suspects in all; the planted copies that are found, and the pairs beyond those that were
-found before or are copies of one of these.
+found before or are copies of one of these. The last two are about the pixels of all pictures: the largest difference of
+such a copy from its original, and the smallest one of two pictures that are not taken for copies, as shares of the
+contrast; the line is drawn at `report.copies.ALIKE`.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from PIL import Image, ImageOps
 import pipeline
 from classify.labels import LabelledImages, read_labels
 from featurize.extract import Extractor
-from report.copies import same_pictures
+from report.copies import ALIKE, differences, same_pictures, small_pixels
 from report.find import HONEST
 from report.held_out import out_of_fold, splits_of
 from report.suspects import suspects
@@ -45,8 +47,10 @@ def main() -> None:
     given = parser.parse_args()
     extractor = pipeline.open_extractor(given.cache_dir, backbone=given.backbone, weights=given.weights)
     print(f"{given.backbone}, {datetime.date.today()}\n")
-    print("| set | photographs | planted labels found | of | suspects | planted copies found | of | pairs beyond |")
-    print("|---" * 8 + "|")
+    headings = "set", "photographs", "planted labels found", "of", "suspects", "planted copies found", "of"
+    headings += "pairs beyond", "farthest copy", "nearest other"
+    print(f"| {' | '.join(headings)} |")
+    print("|---" * len(headings) + "|")
     for name in given.sets.split(","):
         data, pattern = os.path.join(given.folder, name), SETS[name].get("label_pattern")
         found = read_labels(data, label_pattern=pattern)
@@ -59,6 +63,7 @@ def main() -> None:
             " ".join(str(hits) for hits, _ in copies),
             str(COPIES),
             " ".join(str(beyond) for _, beyond in copies),
+            *(f"{share:.2f}" for share in margins(found.paths)),
         ]
         print(f"| {name} | {len(found.paths)} | {' | '.join(cells)} |", flush=True)
 
@@ -86,7 +91,8 @@ def planted_copies(data: str, pattern: str | None, extractor: Extractor, seed: i
         before = _groups(paths, extractor)
         original = {path: path for path in paths}
         for path in np.random.default_rng(seed).choice(paths, COPIES, replace=False).tolist():
-            copy = _half(Path(path), 10_000 + len(original))
+            copy = Path(path).with_name(f"{Path(path).name.split('.')[0]}.{10_000 + len(original)}.jpg")  # same label
+            copy.write_bytes(halved(path))
             original[str(copy)] = path
         names = read_labels(str(folder), label_pattern=pattern).paths
         if set(names) != set(original):
@@ -98,16 +104,23 @@ def planted_copies(data: str, pattern: str | None, extractor: Extractor, seed: i
         return hits, len(beyond)
 
 
-def _half(path: Path, number: int) -> Path:
-    """The picture a second time, in a file beside it whose name says the same label."""
+def margins(paths: list[str]) -> tuple[float, float]:
+    """(the largest difference of a half-size copy from its original, the smallest of others that is above the line)."""
+    pixels = small_pixels([*paths, *map(halved, paths)])
+    n = len(paths)
+    every = np.arange(n)
+    others = np.concatenate([differences(pixels, every[i + 1 :] * 0 + i, every[i + 1 :]) for i in range(n - 1)])
+    return float(differences(pixels, every, every + n).max()), float(others[others > ALIKE].min())
+
+
+def halved(path: str) -> bytes:
+    """The picture at half its size, as a JPEG of quality 60."""
     with Image.open(path) as picture:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     data = io.BytesIO()
     sides = max(1, upright.width // 2), max(1, upright.height // 2)
     upright.resize(sides, Image.Resampling.LANCZOS).save(data, "JPEG", quality=60)
-    copy = path.with_name(f"{path.name.split('.')[0]}.{number}.jpg")
-    copy.write_bytes(data.getvalue())
-    return copy
+    return data.getvalue()
 
 
 def _groups(paths: list[str], extractor: Extractor) -> dict[str, int]:

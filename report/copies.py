@@ -2,8 +2,8 @@
 
 Rows of features do not tell: half the size and JPEG quality 60 may leave a cosine of 0.65. Pixels do: at 24 x 24 such a
 copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls different
-by 0.41 or more (all pictures of four sets of photographs). `ALIKE` lies between. Whether planted copies are found, and
-no others: `python benchmarks/findings.py FOLDER --weights FILE`.
+by 0.42 or more (all pictures of four sets of photographs). `ALIKE` lies between. Whether planted copies are found, and
+no others: `python benchmarks/findings.py FOLDER --weights FILE`, which also prints these differences.
 """
 
 import logging
@@ -19,7 +19,7 @@ from featurize.decode import decode
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
 from featurize.room import SharedMemory
-from featurize.sources import bytes_of
+from featurize.sources import Source, bytes_of
 from report.findings import Copies
 
 log = logging.getLogger("bottleneck")
@@ -39,7 +39,7 @@ def same_pictures(paths: Sequence[str], digests: np.ndarray) -> Indices:
     """
     exact = duplicate_groups(digests)
     first = np.unique(exact, return_index=True)[1]
-    one, other = _alike(_pixels([paths[i] for i in first]))
+    one, other = _alike(small_pixels([paths[i] for i in first]))
     links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(first), len(first)))
     return connected_components(links, directed=False)[1].astype(np.intp)[exact]
 
@@ -69,8 +69,7 @@ def copies_of(
 
 def _alike(pixels: Floats) -> tuple[Indices, Indices]:
     """Numbers (p,), (p,) of the pictures, of `pixels` (n, SIDE, SIDE, 3), that look the same."""
-    n, block = len(pixels), SIDE // COARSE
-    most = ALIKE * np.maximum(pixels.std(axis=(1, 2)).mean(axis=1), LEAST_CONTRAST)
+    n, block, most = len(pixels), SIDE // COARSE, ALIKE * _contrast(pixels)
     coarse = pixels.reshape(n, COARSE, block, COARSE, block, 3).mean(axis=(2, 4)).reshape(n, -1) - 128
     squares = np.square(coarse).mean(axis=1)
     found = [np.empty((2, 0), np.intp)]
@@ -85,30 +84,35 @@ def _alike(pixels: Floats) -> tuple[Indices, Indices]:
             one, other = np.nonzero(near)
             pairs = np.stack([one + start, other + begin])[:, one + start < other + begin]
             found += np.array_split(pairs, range(BLOCK, pairs.shape[1], BLOCK), axis=1)
-    one, other = np.concatenate([some[:, _differ(pixels, *some) <= most[some].min(axis=0)] for some in found], axis=1)
+    one, other = np.concatenate([some[:, differences(pixels, *some) <= ALIKE] for some in found], axis=1)
     return one, other
 
 
-def _differ(pixels: Floats, one: Indices, other: Indices) -> Floats:
-    """The root mean square of the differences of the pixels of pictures (p,) and (p,): (p,)."""
-    return np.sqrt(np.square(pixels[one] - pixels[other]).mean(axis=(1, 2, 3)))
+def differences(pixels: Floats, one: Indices, other: Indices) -> Floats:
+    """How far pictures (p,) and (p,) of `pixels` (n, SIDE, SIDE, 3) differ, as shares of the lower contrast: (p,)."""
+    distances = np.sqrt(np.square(pixels[one] - pixels[other]).mean(axis=(1, 2, 3)))
+    return distances / np.minimum(_contrast(pixels[one]), _contrast(pixels[other]))
 
 
-def _pixels(paths: Sequence[str]) -> Floats:
-    """The pictures at `paths` (n,), small: (n, SIDE, SIDE, 3) float32, NaN where one cannot be read."""
+def _contrast(pixels: Floats) -> Floats:
+    return np.maximum(pixels.std(axis=(1, 2)).mean(axis=1), LEAST_CONTRAST)
+
+
+def small_pixels(sources: Sequence[Source]) -> Floats:
+    """The pictures `sources` (n,), small: (n, SIDE, SIDE, 3) float32, NaN where one cannot be read."""
     memory = SharedMemory(THREADS)
 
-    def small(path: str) -> Floats | None:
+    def small(source: Source) -> Floats | None:
         try:
             with memory.picture() as room:
-                pixels = decode(bytes_of(path, room.file), (SIDE, SIDE), room=room.picture)
+                pixels = decode(bytes_of(source, room.file), (SIDE, SIDE), room=room.picture)
         except ImageError as error:
-            log.warning("not compared with other pictures: %s: %s", path, error)
+            log.warning("not compared with other pictures: %s: %s", source, error)
             return None
         return pixels.astype(np.float32)
 
-    result = np.full((len(paths), SIDE, SIDE, 3), np.nan, np.float32)
-    for number, pixels in enumerate(in_order(small, paths, ahead=4 * THREADS)):
+    result = np.full((len(sources), SIDE, SIDE, 3), np.nan, np.float32)
+    for number, pixels in enumerate(in_order(small, sources, ahead=4 * THREADS)):
         if pixels is not None:
             result[number] = pixels
     return result

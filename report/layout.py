@@ -9,6 +9,7 @@ from report.neighbours import nearest
 
 MOST = 2000  # pictures that are laid out, which takes some seconds; the others are put beside the nearest of them
 LEAST = 10  # fewer have no neighbourhoods to speak of: two of their features say where they lie
+ROUNDING = 1e-7  # spread of features that is none: t-SNE cannot start from one point
 COMPONENTS = 50
 STEPS = 500
 PERPLEXITY = 30.0
@@ -32,8 +33,9 @@ def layout(rows: Floats) -> Floats:
 
 
 def _places(rows: Floats) -> Floats:
-    if len(rows) < LEAST or rows.shape[1] < 2:
-        return np.pad((rows - rows.mean(axis=0))[:, :2], ((0, 0), (0, max(0, 2 - rows.shape[1]))))
-    components = PCA(min(COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
+    centred = rows - rows.mean(axis=0)
+    if len(rows) < LEAST or centred.shape[1] < 2 or centred.std() < ROUNDING:
+        return np.pad(centred[:, :2], ((0, 0), (0, max(0, 2 - centred.shape[1]))))
+    components = PCA(min(COMPONENTS, *rows.shape), random_state=0).fit_transform(centred)
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0).fit_transform(components)

@@ -213,3 +213,9 @@ def test_pictures_beyond_those_laid_out_lie_beside_the_nearest(
     distances = np.square(places[:, None] - places).sum(axis=2)
     np.fill_diagonal(distances, np.inf)
     assert np.mean(labels[distances.argmin(axis=1)] == labels) > 0.8
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 40])
+def test_pictures_without_any_difference_have_places(count: int) -> None:
+    places = layout(np.full((count, 64), 0.125, np.float32))
+    assert places.shape == (count, 2) and np.isfinite(places).all()
