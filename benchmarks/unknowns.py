@@ -5,8 +5,8 @@
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Of each set four fifths are drawn to train on, five
 times (`--splits`); the others tell how many known pictures are kept. Rejected: the median over these splits of the
 share of all pictures of another set, and under `left out` the mean over the classes of the set itself, each left out
-once, where there are three or more. The first table is of `predict(reject=0.95)`, the second compares ways to tell: means over the
-sets, over the 12 pairs of sets, the worst of these, and means over the left-out classes.
+once, where there are three or more. The first table is of `predict(reject=0.95)`, the second compares ways to tell:
+means over the sets, over the 12 pairs of sets, the worst of these, and means over the left-out classes.
 """
 
 import argparse
