@@ -3,10 +3,10 @@
     python benchmarks/unknowns.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Of each set four fifths are drawn to train on, five
-times; the others tell how many known pictures are kept. Rejected: the median over these splits of the share of all
-pictures of another set, and under `left out` the mean over the classes of the set itself, each left out once, where
-there are three or more. The first table is of `predict(reject=0.95)`, the second compares ways to tell: means over the
-sets, over the 12 pairs of sets, the worst of these, and means over the left-out classes.
+times (`--splits`); the others tell how many known pictures are kept. Rejected: the median over these splits of the
+share of all pictures of another set, and under `left out` the mean over the classes of the set itself, each left out
+once, where there are three or more. The first table is of `predict(reject=0.95)`, the second compares ways to tell:
+means over the sets, over the 12 pairs of sets, the worst of these, and means over the left-out classes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from classify.split import GroupedFolds, holdout
 from classify.unknowns import Known
 from featurize.extract import Extractor
 
-KEEP, SPLITS = 0.95, 5
+KEEP = 0.95
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights")
     parser.add_argument("--cache-dir")
+    parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--only-first", action="store_true", help="the first table alone")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +66,7 @@ def main() -> None:
     headings = ["trained on", "kept", *SETS, "left out"]
     print(f"| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
     for name in SETS:
-        kept, rejected, left_out = measured(by_known, name, sets)
+        kept, rejected, left_out = measured(by_known, name, sets, given.splits)
         cells = ["" if other == name else f"{rejected[other]:.3f}" for other in SETS]
         print(f"| {name} | {kept:.3f} | {' | '.join(cells)} | {'' if left_out is None else f'{left_out:.3f}'} |")
     if given.only_first:
@@ -73,7 +74,7 @@ def main() -> None:
     headings = ["way", "kept", "rejected", "worst pair", "left out"]
     print(f"\n| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
     for line, way in WAYS.items():
-        results = [measured(way, name, sets) for name in SETS]
+        results = [measured(way, name, sets, given.splits) for name in SETS]
         pairs = [share for _, rejected, _ in results for share in rejected.values()]
         left = [left_out for _, _, left_out in results if left_out is not None]
         kept = float(np.mean([kept for kept, _, _ in results]))
@@ -87,12 +88,12 @@ def read(folder: str, name: str, extractor: Extractor) -> Data:
     return Data(rows, labels, copy_groups(extraction.keys, labels, rows))
 
 
-def measured(way: Way, name: str, sets: dict[str, Data]) -> tuple[float, dict[str, float], float | None]:
+def measured(way: Way, name: str, sets: dict[str, Data], splits: int) -> tuple[float, dict[str, float], float | None]:
     """(share of known pictures kept, of each other set rejected, of classes left out rejected) of a set."""
     data = sets[name]
     others = [other for other in sets if other != name]
     shares = []
-    for seed in range(SPLITS):
+    for seed in range(splits):
         train, test = holdout(data.labels, data.groups, 0.2, seed)
         shares.append(way(data.of(train), [data.rows[test], *(sets[other].rows for other in others)]))
     known, *rejected = np.median(shares, axis=0).tolist()

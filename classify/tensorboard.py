@@ -25,7 +25,7 @@ def with_curves(head: str, params: dict[str, Any] | None, folder: str | None) ->
             raise UserError(f"tensorboard {folder!r}: {head} does not learn by epochs: take HEAD=dense or finetune")
         if params.setdefault("tensorboard", folder) != folder:
             raise UserError(f"tensorboard {folder!r} contradicts the parameter {params['tensorboard']!r}: give one")
-    if params.get("tensorboard") is not None:
+    if isinstance(params.get("tensorboard"), str):  # the head refuses other values
         _check(params["tensorboard"])
     return params
 

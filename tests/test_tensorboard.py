@@ -83,7 +83,7 @@ def test_finetune_writes_the_same_curves(surfaces: Path, tmp_path: Path) -> None
 def test_what_cannot_be_written_is_refused_before_any_work(
     surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refusal(head: str, folder: str, **options: object) -> str:
+    def refusal(head: str, folder: str | None, **options: object) -> str:
         with pytest.raises((UserError, OSError)) as caught:
             pipeline.train(str(surfaces), head, tensorboard=folder, cache_dir=str(tmp_path / "cache"), **options)  # type: ignore[arg-type]
         assert not (tmp_path / "cache").exists() and "\n" not in str(caught.value)
@@ -95,6 +95,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     (tmp_path / "file").write_text("")
     assert "file" in refusal("dense", str(tmp_path / "file"))
     assert "tensorboard='' is not valid" in refusal("dense", "")
+    assert "tensorboard=5 is not valid" in refusal("dense", None, head_params={"tensorboard": 5})
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else find(name, *rest)

@@ -9,8 +9,12 @@ import pytest
 import real_features
 
 import classify.unknowns
+import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
+from classify.copies import copy_groups
+from classify.labels import read_labels
+from classify.split import holdout
 from classify.train import Dataset
 from classify.unknowns import LARGEST, NEIGHBOURS, WIDEST, Known, rates
 
@@ -184,3 +188,23 @@ def test_the_rates_are_counted_on_pictures_that_nothing_was_learnt_from(digits: 
         assert of == (labels == digit).sum() and of * 0.1 < rejected <= of
     two = np.flatnonzero(np.isin(labels, ["0", "1"]))
     assert len(rates(data, two[:60], two[60:])) == 1
+
+
+def test_a_model_of_cats_and_dogs_knows_no_arctic_animals(shared: Path, tmp_path: Path) -> None:
+    weights = shared / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    extractor = pipeline.open_extractor(str(tmp_path), weights=str(weights))
+    pets = read_labels(
+        str(shared / "images" / "cats_dogs"), label_pattern=r"(?P<label>cat|dog)\.\d+\.jpg", for_training=True
+    )
+    extraction, rows = extractor.features(pets.paths)
+    labels = np.array(pets.labels)[extraction.succeeded]
+    animals = (shared / "images" / "arctic_wildlife" / "test").glob("*/*")
+    strangers = extractor.features(sorted(str(path) for path in animals))[1]
+    groups = copy_groups(extraction.keys, labels, rows)
+    kept, rejected = [], []
+    for seed in range(5):
+        train, test = holdout(labels, groups, 0.2, seed)
+        known = Known.of(rows[train], groups[train])
+        kept.append((known.distances_of(rows[test]) <= known.limit(0.95)).mean())
+        rejected.append((known.distances_of(strangers) > known.limit(0.95)).mean())
+    assert np.median(rejected) >= 0.85 and np.median(kept) >= 0.91
