@@ -65,6 +65,19 @@ def copy_groups(digests: np.ndarray, labels: np.ndarray, *parts: Rows) -> Indice
     return smallest[group][exact]
 
 
+def joined_groups(each: Sequence[Indices]) -> Indices:
+    """Groups (n,) of what any of several groupings (n,) of the same pictures by `copy_groups` takes for copies."""
+    together = each[0]
+    for groups in each[1:]:
+        count = int(max(together.max(), groups.max())) + 1
+        links = coo_array((np.ones(len(groups), bool), (together, groups + count)), shape=(2 * count, 2 * count))
+        component = connected_components(links, directed=False)[1][together]
+        smallest = np.full(component.max() + 1, 2 * count)
+        np.minimum.at(smallest, component, np.minimum(together, groups))
+        together = smallest[component]
+    return together
+
+
 def announce_copies(groups: Indices, exact: Indices, paths: Sequence[str]) -> None:
     """Say in one line how many re-encoded copies there are, with a pair of them. groups, exact, paths: (n,)."""
     count = len(np.unique(exact)) - len(np.unique(groups))

@@ -14,7 +14,7 @@ from classify.train import Training
 
 log = logging.getLogger("bottleneck")
 
-NOT_RECORDED = ("failures", "confusion_matrix")  # in a model's record: they are long, and the latter is in its table
+NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
 
 
 def save_training(model: str, training: Training, report: dict[str, Any], origin: dict[str, Any]) -> None:
@@ -27,10 +27,17 @@ def save_training(model: str, training: Training, report: dict[str, Any], origin
         "training_counts": training.training_counts,
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
-    save(model, training.estimator, training.trained_on, record)
+    save(model, training.estimator, training.trained_on, record, training.known)
+    write_training(model, training)
+
+
+def write_training(model: str, training: Training) -> None:
+    """Write what a training has found beside the model: its tables, and of heads that have them curves and a search."""
     write_tables(model, training.scores)
     if training.history:
         write_curves(model, training.history)
+    if training.search_table:
+        write_search(model, training.search_table, training.cv_search)
 
 
 def write_tables(model: str, scores: Scores, infix: str = "") -> None:
@@ -49,6 +56,25 @@ def write_curves(model: str, history: dict[str, list[float]]) -> None:
     writer.writerow(["epoch", *history])
     writer.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1))
     write_atomically(f"{os.path.splitext(model)[0]}.history.csv", text.getvalue().encode())
+
+
+def write_search(model: str, table: list[dict[str, Any]], of_folds: list[list[dict[str, Any]]]) -> None:
+    """Write every score of a search as CSV: NAME.search.csv, one line a candidate, its accuracy in each inner fold.
+
+    Those of the search that has tuned the model come first (search "model"), then those of each fold of a
+    cross-validation ("fold 1" and so on).
+    """
+    names = [*table[0]["params"]]
+    splits = [f"split {number}" for number in range(1, len(table[0]["scores"]) + 1)]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["search", *names, "accuracy", "std", *splits])
+    for number, rows in enumerate([table, *of_folds]):
+        of = f"fold {number}" if number else "model"
+        writer.writerows(
+            [of, *(row["params"][name] for name in names), row["accuracy"], row["std"], *row["scores"]] for row in rows
+        )
+    write_atomically(f"{os.path.splitext(model)[0]}.search.csv", text.getvalue().encode())
 
 
 def write_evaluation(model: str, scores: Scores, report: dict[str, Any]) -> None:

@@ -4,9 +4,10 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.pictures import first_views
 from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
+from classify.unknowns import Known
+from featurize.hashing import Progress
 from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
@@ -103,9 +106,11 @@ class Training:
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
     leaked: list[str]  # scored pictures that are in the training part too, byte by byte or re-encoded
+    known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     search_table: list[dict[str, Any]] = field(default_factory=list)
+    cv_search: list[list[dict[str, Any]]] = field(default_factory=list)  # the table of the search in each fold
     history: dict[str, list[float]] | None = None  # of heads that learn by epochs: values after each
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -120,6 +125,7 @@ class Training:
             "cv_std": self.cv_std,
             "cv_scores": self.cv_scores,
             "search": self.search_table,
+            "cv_search": self.cv_search,
             "history": self.history,
             "stage_seconds": self.seconds,
         }
@@ -158,14 +164,16 @@ def train_head(
     cv: int = 0,
     search: bool = False,
     refit: bool = False,
+    progress: Progress | None = None,
 ) -> Training:
     """Fit `head` on the training part of `data` and score it on the rest.
 
     The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, copies kept
     together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split.
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
-    the head by cross-validation inside whatever it is fitted on. `refit` fits the returned estimator once more, on all
-    pictures, after it was scored.
+    the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
+    `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is told the fits of
+    each search.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
@@ -179,7 +187,7 @@ def train_head(
         of_pool = _copies(data, pool) if data.has_own_split and inside else (copies[pool], exact[pool])
     announce_copies(copies, exact, data.paths)
     groups = copies.copy()
-    needed = 0 if data.has_own_split and not inside else _groups_needed(test_size, cv, search)
+    needed = 0 if data.has_own_split and not inside else groups_needed(test_size, cv, search)
     groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
     if data.has_own_split:
         train, test = pool, data.part(data.own_test_part())
@@ -194,7 +202,8 @@ def train_head(
         )
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
-        estimator, best, table = _fit(data, train, groups, head, params, seed, search)
+        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, told(progress, "search"))
+        known = _known(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
         scores = score_head(estimator, data, counts, test)
@@ -205,6 +214,7 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=[data.paths[i] for i in leaked],
+        known=known,
         search_table=table,
         history=getattr(estimator, "history_", None),
         seconds=seconds,
@@ -213,15 +223,19 @@ def train_head(
         training.validation_accuracy = score_head(estimator, data, counts, validation).accuracy
     if cv:
         with _timed(seconds, "cross-validation"):
-            for inner_train, inner_test in cv_folds:
-                fitted, _, _ = _fit(data, pool[inner_train], groups, head, params, seed, search)
+            for number, (inner_train, inner_test) in enumerate(cv_folds, start=1):
+                tell = told(progress, f"search in fold {number} of {cv}")
+                fitted, _, inner = fit_on(data, pool[inner_train], groups, head, params, seed, search, tell)
+                if search:
+                    training.cv_search.append(inner)
                 held_out = pool[inner_test]
                 training.cv_scores.append(
                     float(np.mean(fitted.predict(data.scored(held_out)) == data.labels[held_out]))
                 )
     if refit:
         with _timed(seconds, "refit"):
-            training.estimator, _, _ = _fit(data, everything, groups, head, training.head_params, seed, search=False)
+            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
+            training.known = _known(data, everything, groups)
         training.trained_on = data.digests
     return training
 
@@ -232,7 +246,7 @@ def _copies(data: Dataset, rows: np.ndarray | slice) -> tuple[np.ndarray, np.nda
     return copy_groups(digests, data.labels[rows], data.originals(rows)), duplicate_groups(digests)
 
 
-def _groups_needed(test_size: float, cv: int, search: bool) -> int:
+def groups_needed(test_size: float, cv: int, search: bool) -> int:
     """How many different pictures of each class every split that is asked for can be made with."""
     if not search:
         return max(2, cv)
@@ -248,17 +262,38 @@ def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: 
     return score(data.labels[rows], predicted, probabilities, classes, training_counts=training_counts)
 
 
-def _fit(
-    data: Dataset, rows: np.ndarray, groups: np.ndarray, head: str, params: dict[str, Any], seed: int, search: bool
+def told(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
+    """`progress` for one stage: a function (done, total)."""
+    return partial(progress, stage) if progress else lambda *_: None
+
+
+def fit_on(
+    data: Dataset,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    head: str,
+    params: dict[str, Any],
+    seed: int,
+    search: bool,
+    tell: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
-    """(fitted estimator, parameters that the search chose, one row for each candidate of the search)."""
+    """Fit `head` on the pictures `rows` (m,) of `data`, by a search among these alone if `search`.
+
+    groups: (n,), of all pictures. Returns (fitted estimator, parameters that the search chose, one row for each
+    candidate of the search, as `search_head` has it). `tell` is called with the fits of the search, (done, total).
+    """
     if data.tail:
         params = params | {"tail": data.tail}
     labels = data.labels[rows]
     if search:
-        views = (data.views, data.predict_views) if data.has_views else ()
-        return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views)
+        views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
+        return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell)
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
+
+
+def _known(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
+    """What tells pictures unlike those of `rows`; nothing does of maps."""
+    return None if data.tail else Known.of(data.originals(rows), groups[rows])
 
 
 def search_head(
@@ -270,23 +305,24 @@ def search_head(
     groups: np.ndarray,
     views: int | None = None,
     predict_views: int | None = None,
+    tell: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
 
     features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
-    how many decide about held-out pictures; by default all. Returns (fitted estimator, parameters that were chosen, a
-    row for each candidate with its parameters and the mean and deviation of its accuracy). Raises UserError where
-    nothing is left to search.
+    how many decide about held-out pictures; by default all. `tell` is called with (fits done, fits in all). Returns
+    (fitted estimator, parameters that were chosen, a row for each candidate with its parameters, the mean and deviation
+    of its accuracy, and its accuracy in each fold). Raises UserError where nothing is left to search.
     """
     estimator = make_head(head, params, seed)
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
     splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
-    candidates, accuracies = _search(estimator, grid, features, labels, splits, views, predict_views)
+    candidates, accuracies = _search(estimator, grid, features, labels, splits, views, predict_views, tell)
     table = [
-        {"params": chosen, "accuracy": float(mean), "std": float(std)}
-        for chosen, mean, std in zip(candidates, accuracies.mean(axis=1), accuracies.std(axis=1), strict=True)
+        {"params": chosen, "accuracy": float(scores.mean()), "std": float(scores.std()), "scores": scores.tolist()}
+        for chosen, scores in zip(candidates, accuracies, strict=True)
     ]
     best = candidates[int(accuracies.mean(axis=1).argmax())]  # the first of equals
     fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels)
@@ -301,6 +337,7 @@ def _search(
     splits: list[Split],
     views: int | None,
     predict_views: int | None,
+    tell: Callable[[int, int], None],
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """(candidates, their accuracies (candidates, folds)).
 
@@ -315,7 +352,8 @@ def _search(
     candidates = [*ParameterGrid(grid)]
     if isinstance(estimator, PathHead) and [*grid] == [estimator.walked]:
         (values,) = grid.values()
-        return candidates, estimator.path_accuracies(features, labels, values, splits, views, predict_views)
+        watched = _watched(splits, len(candidates), tell)
+        return candidates, estimator.path_accuracies(features, labels, values, watched, views, predict_views)
     accuracies = np.empty((len(candidates), len(splits)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -324,7 +362,16 @@ def _search(
             for number, candidate in enumerate(candidates):
                 fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train])
                 accuracies[number, fold] = np.mean(fitted.predict(deciding) == labels[held_out])
+                tell(fold * len(candidates) + number + 1, accuracies.size)
     return candidates, accuracies
+
+
+def _watched(splits: list[Split], candidates: int, tell: Callable[[int, int], None]) -> Iterable[Split]:
+    """`splits`, telling how many fits are done whenever the next one is asked for."""
+    for fold, split in enumerate(splits):
+        tell(fold * candidates, len(splits) * candidates)
+        yield split
+    tell(len(splits) * candidates, len(splits) * candidates)
 
 
 @contextmanager

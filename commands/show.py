@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from commands.tables import show_search
 from commands.terminal import printable
 
 SHOWN_FAILURES = 100
@@ -9,14 +10,7 @@ SHOWN_FAILURES = 100
 
 def show_report(report: dict[str, Any]) -> None:
     """Print counts, failures, times and, where there are any, scores."""
-    failures = report["failures"]
-    if failures:
-        width = max(len(printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
-        print("failed images")
-        for failure in failures[:SHOWN_FAILURES]:
-            print(f"  {printable(failure['path']):{min(width, 60)}}  {printable(failure['reason'])}")
-        if len(failures) > SHOWN_FAILURES:
-            print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
+    show_failures(report["failures"])
     counts = "images {images}: computed {computed}, cached {cached}, failed {failed}; forward passes {forward_passes}"
     print(counts.format(**report))
     if (views := report["views"]) > 1 or report.get("predict_views", 1) > 1:
@@ -30,13 +24,27 @@ def show_report(report: dict[str, Any]) -> None:
         print(f"model  {printable(report['model'])}")
 
 
+def show_failures(failures: list[dict[str, str]]) -> None:
+    """Print the paths of images that failed, with the reasons."""
+    if failures:
+        width = max(len(printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
+        print("failed images")
+        for failure in failures[:SHOWN_FAILURES]:
+            print(f"  {printable(failure['path']):{min(width, 60)}}  {printable(failure['reason'])}")
+        if len(failures) > SHOWN_FAILURES:
+            print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
+
+
 def _show_scores(report: dict[str, Any]) -> None:
     from classify.metrics import Scores
     from classify.report import format_report
 
-    for row in sorted(report.get("search", []), key=lambda row: -row["accuracy"]):
-        print(f"search  {row['accuracy']:.4f} +- {row['std']:.4f}  {row['params']}")
     print()
+    if report.get("search"):
+        show_search(report["search"])
+        leaked = " but for those that are leaked" if report["leaked"] else ""
+        print(f"No candidate has seen a picture that is scored below{leaked}.")
+        print()
     print(format_report(Scores.from_json(report)))
     print()
     if report.get("validation_accuracy") is not None:

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -34,8 +34,11 @@ class Engine:
     """Forward passes of `graph`, rows given as `dtype`. Several threads may call it at once.
 
     `forward_passes` counts the pictures that went through the network, padding excluded; `startup_seconds` is the time
-    that went into the first batch of each shape, which is compiled then.
+    that went into the first batch of each shape, which is compiled then. `passes_of_all` counts those of every engine
+    of this process.
     """
+
+    passes_of_all: ClassVar[int] = 0
 
     def __init__(self, graph: Graph, dtype: np.dtype | type = np.float32):
         self.size = graph.size
@@ -54,6 +57,8 @@ class Engine:
         rows = [self._batch(pixels[start : start + self.batch]) for start in range(0, len(pixels), self.batch)]
         with self._lock:
             self.forward_passes += len(pixels)
+        with _counting:
+            Engine.passes_of_all += len(pixels)
         return np.concatenate(rows) if rows else np.empty((0, *self.row_shape), self._dtype)
 
     def _batch(self, pixels: np.ndarray) -> np.ndarray:
@@ -81,3 +86,6 @@ class Engine:
 
         libraries = (*self._graph.libraries, "numpy", "pillow", "cykooz-resizer")
         return {"engine": self._graph.name} | {library: version(library) for library in libraries}
+
+
+_counting = threading.Lock()

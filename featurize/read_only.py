@@ -68,11 +68,7 @@ class ReadOnlyExtractor(NetworkExtractor):
         missing = self._missing(extraction, extraction.digests.known)
 
         def refuse() -> NoReturn:
-            raise RowsMissingError(
-                f"{len(missing)} of {len(sources)} images lack rows in {self.cache_dir}, which cannot be written: "
-                "name another folder with --cache-dir (cache_dir=)",
-                self.complete,
-            )
+            raise RowsMissingError(self.refusal(len(missing), len(sources)), self.complete)
 
         if len(missing):
             failed: deque[Row] = deque()
@@ -82,6 +78,13 @@ class ReadOnlyExtractor(NetworkExtractor):
             for row in failed:
                 self._fail(extraction, missing, row.position, row.reason)
         return self._metered(extraction, before)
+
+    def refusal(self, missing: int, images: int) -> str:
+        """What is said where rows are missing."""
+        return (
+            f"{missing} of {images} images lack rows in {self.cache_dir}, which cannot be written: "
+            "name another folder with --cache-dir (cache_dir=)"
+        )
 
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
         """As `features`, but what is missing is computed and not kept, which is said once.

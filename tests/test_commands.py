@@ -50,7 +50,7 @@ def test_train_prints_scores_and_saves_them(run, surfaces: Path, cache: Path, tm
     words = ("--head", "ridge", "--cv", 3, "--search", "--json", tmp_path / "r.json", "--model", tmp_path / "m.joblib")
     status, out, _ = run("train", "--data", surfaces, "--cache-dir", cache, *words, *OPTIONS)
     assert status == 0
-    for shown in ("accuracy", "95% interval", "baseline", "log loss", "precision", "confusion matrix", "search"):
+    for shown in ("accuracy", "95% interval", "baseline", "log loss", "precision", "confusion matrix", "search: 5"):
         assert shown in out
     assert "cross-validation in 3 folds" in out
     report = json.loads((tmp_path / "r.json").read_text())
@@ -65,7 +65,18 @@ def test_train_prints_scores_and_saves_them(run, surfaces: Path, cache: Path, tm
         "cv_std",
     }
     assert needed <= set(report) and report["cv_accuracy"] is not None
-    assert len(report["search"]) > 1
+    assert [len(row["scores"]) for row in report["search"]] == [5] * 5 and len(report["cv_search"]) == 3
+    (header,) = [
+        number for number, line in enumerate(out.splitlines()) if line.split()[:3] == ["alpha", "accuracy", "+-"]
+    ]
+    table = [line.split() for line in out.splitlines()[header + 2 : header + 7]]
+    best = max(report["search"], key=lambda row: row["accuracy"])
+    assert [float(value) for value in table[0][:2]] == pytest.approx(
+        [best["params"]["alpha"], best["accuracy"]], abs=1e-4
+    )
+    assert [float(value) for value in table[0][3:]] == pytest.approx(best["scores"], abs=1e-4)
+    with open(tmp_path / "m.search.csv", newline="") as file:
+        assert len([*csv.reader(file)]) == 1 + 4 * 5
 
 
 def test_predict_prints_csv_on_stdout_and_nothing_else(run, surfaces: Path, model: Path, tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ import csv
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from classify.metrics import Scores, score
-from classify.results import write_evaluation, write_tables
+from classify.results import write_evaluation, write_search, write_tables
 
 CLASSES = ["cat", 'dog, "big"', "größe\nneu"]
 
@@ -34,6 +35,21 @@ def test_the_tables_hold_every_class_whatever_its_name(scores: Scores, tmp_path:
     assert [row[0] for row in per_class[1:]] == CLASSES == confusion[0][1:] == [row[0] for row in confusion[1:]]
     assert [[int(count) for count in row[1:]] for row in confusion[1:]] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert [float(value) for value in per_class[2][1:]] == pytest.approx([1, 0.5, 2 / 3, 2])
+
+
+def test_every_score_of_a_search_is_in_its_table(tmp_path: Path) -> None:
+    def table(first: float) -> list[dict[str, Any]]:
+        return [
+            {"params": {"C": 0.3, "kernel": kernel}, "accuracy": first, "std": 0.0, "scores": [first, first / 2]}
+            for kernel in ("linear", 'r,b"f')
+        ]
+
+    write_search(str(tmp_path / "m.joblib"), table(0.5), [table(0.25), table(1 / 3)])
+    header, *rows = rows_of(tmp_path / "m.search.csv")
+    assert header == ["search", "C", "kernel", "accuracy", "std", "split 1", "split 2"]
+    assert [row[0] for row in rows] == ["model"] * 2 + ["fold 1"] * 2 + ["fold 2"] * 2
+    assert [row[2] for row in rows] == ["linear", 'r,b"f'] * 3
+    assert [float(row[6]) for row in rows[::2]] == [0.25, 0.125, 1 / 6]
 
 
 def test_an_evaluation_is_saved_beside_the_model_and_its_training_scores(scores: Scores, tmp_path: Path) -> None:

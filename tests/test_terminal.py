@@ -44,6 +44,7 @@ def test_no_name_reaches_the_terminal_as_it_is(surfaces: Path, warm_cache: Path,
     for words in (
         ["features", *on_data],
         ["train", *on_data, "--model", str(model)],
+        ["compare", *on_data, "--heads", "centroid", "--folds", "2"],
         ["evaluate", "--data", str(data), "--cache-dir", str(cache), "--model", str(model)],
         ["train", "--data", str(tmp_path / f"gone{TITLE}")],
         ["predict", "--model", str(tmp_path / f"gone{TITLE}.joblib"), str(data)],

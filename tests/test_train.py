@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ import classify.train
 from cache.errors import UserError
 from classify.copies import copy_groups
 from classify.heads import make_head, search_grid
-from classify.split import GroupedFolds, duplicate_groups, folds
+from classify.split import GroupedFolds, duplicate_groups, folds, holdout
 from classify.train import Dataset, train_head
 
 FAST = "centroid"  # a head that is fitted in a millisecond
@@ -164,6 +165,60 @@ def test_inside_a_cross_validation_every_fold_is_searched_anew(digits: Dataset) 
         search.fit(digits.features[train], digits.labels[train], groups=groups[train])
         expected.append(search.score(digits.features[test], digits.labels[test]))
     assert training.cv_scores == pytest.approx(expected)
+
+
+@pytest.fixture
+def by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies are told by their bytes alone: which rows are spoiled must not move a picture to another fold."""
+    monkeypatch.setattr(classify.train, "copy_groups", lambda digests, *_: duplicate_groups(digests))
+
+
+@pytest.mark.usefixtures("by_bytes")
+@pytest.mark.parametrize("head", ["ridge", "knn"])
+def test_no_candidate_of_a_search_sees_the_pictures_of_the_reported_accuracy(digits: Dataset, head: str) -> None:
+    scored = holdout(digits.labels, duplicate_groups(digits.digests), 0.2, 0)[1]
+    plain, other = (train_head(data, head, {}, search=True) for data in (digits, spoiled(digits, scored)))
+    assert scores_of(other.search_table) == pytest.approx(scores_of(plain.search_table), abs=1e-12)
+    assert other.head_params == plain.head_params and np.array_equal(other.trained_on, plain.trained_on)
+    assert other.scores.accuracy < 0.3 and plain.scores.accuracy > 0.9
+
+
+@pytest.mark.usefixtures("by_bytes")
+@pytest.mark.parametrize("head", ["ridge", "knn"])
+def test_the_search_in_a_fold_does_not_see_the_pictures_of_that_fold(digits: Dataset, head: str) -> None:
+    plain = train_head(digits, head, {}, search=True, cv=3)
+    assert len(plain.cv_search) == 3
+    for fold, (_, scored) in enumerate(folds(digits.labels, duplicate_groups(digits.digests), 3, 0)):
+        other = train_head(spoiled(digits, scored), head, {}, search=True, cv=3)
+        assert scores_of(other.cv_search[fold]) == pytest.approx(scores_of(plain.cv_search[fold]), abs=1e-12)
+        assert other.cv_scores[fold] < 0.3 and plain.cv_scores[fold] > 0.9
+
+
+def spoiled(data: Dataset, rows: np.ndarray) -> Dataset:
+    """The same pictures, but that `rows` have the features of others of them, most of another class."""
+    features = data.features.copy()
+    by_class = rows[np.argsort(data.labels[rows], kind="stable")]
+    features[by_class] = data.features[np.roll(by_class, len(rows) // 2)]
+    return replace(data, features=features)
+
+
+def scores_of(table: list[dict[str, Any]]) -> list[float]:
+    return [score for row in table for score in row["scores"]]
+
+
+@pytest.mark.parametrize("head", ["ridge", "knn"])
+def test_every_score_of_a_search_is_kept_and_every_fit_told(digits: Dataset, head: str) -> None:
+    told: list[tuple[str, int, int]] = []
+    training = train_head(digits, head, {}, search=True, cv=2, progress=lambda *step: told.append(step))
+    candidates = math.prod(map(len, search_grid(head).values()))
+    for table in (training.search_table, *training.cv_search):
+        assert [len(row["scores"]) for row in table] == [5] * candidates
+        for row in table:
+            assert (row["accuracy"], row["std"]) == pytest.approx((np.mean(row["scores"]), np.std(row["scores"])))
+    assert {total for _, _, total in told} == {5 * candidates}
+    for stage in ("search", "search in fold 1 of 2", "search in fold 2 of 2"):
+        done = [count for name, count, _ in told if name == stage]
+        assert done == sorted(done) and len(done) > 4 and done[-1] == 5 * candidates
 
 
 @pytest.mark.parametrize("head", ["logreg", "svm", "ridge", "knn"])
