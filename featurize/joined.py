@@ -87,6 +87,7 @@ def _together(parts: Sequence[Extraction]) -> Extraction:
         changed = (whole.digests.keys(known) != part.digests.keys(known)).any(axis=1)
         for position in known[changed].tolist():
             whole.fail(position, CHANGED)
+    whole.new[[*whole.reasons]] = False  # a part may have a row of what failed in another: it counts as failed alone
     return whole
 
 

@@ -145,6 +145,7 @@ def test_a_picture_that_changes_between_the_parts_is_a_failure(
     monkeypatch.setattr(NetworkExtractor, "run", changing)
     extraction = extractor.run(pictures)
     assert [(failure.path, failure.reason) for failure in extraction.failures] == [(pictures[2], CHANGED)]
+    assert (extraction.computed, extraction.forward_passes) == (0, 1)
     monkeypatch.undo()
     assert extractor.run(pictures).failures == []
 
