@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from classify.metrics import score
 from report.confusions import cells, occurring, worst_pairs
+from report.findings import Bin, Count
 from report.plots import calibration_plot, counts_plot, epochs_plot
 from report.thumbnails import album_of
 from report.wording import count, percent, printable
