@@ -42,7 +42,7 @@ def test_the_worst_pairs_come_first():
     scores = score(names[truth], names[answers], given, names, training_counts=[1, 1, 1])
     assert [(p.true, p.answer, p.count) for p in worst_pairs(scores)] == [(2, 0, 3), (0, 2, 3), (0, 1, 1)]
     assert [cell.count for row in cells(scores) for cell in row] == matrix.ravel().tolist()
-    assert len(occurring(scores)) == 5
+    assert len(occurring(scores)) == 6
 
 
 def test_thumbnails_keep_shape_and_stand_upright(tmp_path):
