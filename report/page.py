@@ -23,6 +23,7 @@ from report.wording import below, count, percent, printable
 
 FOLDER = Path(__file__).parent
 SAMPLES = 48  # pictures that show what the classes look like, over all classes; at least one of each
+FEW = 3  # classes that have a row of large samples each
 MOST_SAMPLES = 6  # of one class; the page shows a row of them
 GROUPS, MEMBERS = 60, 6  # of copies: groups with pictures, pictures of a group
 LISTED = 1000  # lines of a list of names: failures, further copies
@@ -97,8 +98,12 @@ def _arranged(findings: Findings) -> dict[str, Any]:
     copied = [number for copies in groups[:GROUPS] for number in copies.members[:MEMBERS]]
     sampled = [number for numbers in samples.values() for number in numbers]
     large = len(findings.classes) > TABLE_CLASSES
+    cards, small = [*judged, *copied], [*near, *sampled, *points]
+    if len(findings.classes) <= FEW:
+        cards += sampled
     return {
-        "album": album_of([p.path for p in findings.pictures], [*judged, *copied], [*near, *sampled, *points]),
+        "album": album_of([p.path for p in findings.pictures], cards, small),
+        "few": FEW,
         "samples": samples,
         "groups": groups,
         "across": sum(copies.straddles for copies in groups),
