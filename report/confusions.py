@@ -21,6 +21,11 @@ class Cell:
     share: float
 
     @property
+    def kind(self) -> str:
+        """ "right" or "miss"."""
+        return "right" if self.true == self.answer else "miss"
+
+    @property
     def step(self) -> int:
         """1 to `STEPS`; 0 for none."""
         return int(np.ceil(self.share * STEPS))
@@ -48,5 +53,5 @@ def occurring(scores: Scores) -> list[Cell]:
 
 def worst_pairs(scores: Scores) -> list[Cell]:
     """The most frequent confusions, at most `PAIRS`; equally frequent ones with the larger share first."""
-    wrong = [cell for cell in occurring(scores) if cell.true != cell.answer]
+    wrong = [cell for cell in occurring(scores) if cell.kind == "miss"]
     return sorted(wrong, key=lambda cell: (-cell.count, -cell.share))[:PAIRS]

@@ -23,6 +23,7 @@ from report.wording import below, count, percent, printable
 
 FOLDER = Path(__file__).parent
 SAMPLES = 48  # pictures that show what the classes look like, over all classes; at least one of each
+FEW = 3  # classes that have a row of large samples each
 MOST_SAMPLES = 6  # of one class; the page shows a row of them
 GROUPS, MEMBERS = 60, 6  # of copies: groups with pictures, pictures of a group
 LISTED = 1000  # lines of a list of names: failures, further copies
@@ -97,21 +98,48 @@ def _arranged(findings: Findings) -> dict[str, Any]:
     copied = [number for copies in groups[:GROUPS] for number in copies.members[:MEMBERS]]
     sampled = [number for numbers in samples.values() for number in numbers]
     large = len(findings.classes) > TABLE_CLASSES
+    cards, small = [*judged, *copied], [*near, *sampled, *points]
+    if len(findings.classes) <= FEW:
+        cards += sampled
     return {
-        "album": album_of([p.path for p in findings.pictures], [*judged, *copied], [*near, *sampled, *points]),
+        "album": album_of([p.path for p in findings.pictures], cards, small),
+        "few": FEW,
         "samples": samples,
         "groups": groups,
+        "across": sum(copies.straddles for copies in groups),
         "shown_groups": GROUPS,
         "shown_members": MEMBERS,
         "listed": LISTED,
-        "points": points,
-        "colours": COLOURS,
+        "dots": [_dot(findings, number) for number in points],
+        "coloured": len(findings.classes) <= COLOURS,
+        "known": _known_to_the_script(findings, points),
         "matrix": [] if large else cells(findings.scores),
         "occurring": occurring(findings.scores) if large else [],
         "pairs": worst_pairs(findings.scores),
         "code": {label: number for number, label in enumerate(findings.classes)},
         "right": int(np.trace(findings.scores.confusion_matrix)),
     }
+
+
+def _dot(findings: Findings, number: int) -> dict[str, Any]:
+    """A picture on the map of 1000 x 1000, whose y runs downwards."""
+    picture, place = findings.pictures[number], findings.map[number]
+    few = len(findings.classes) <= COLOURS and picture.label in findings.classes
+    kinds = [f"k{findings.classes.index(picture.label)}"] if few else []
+    if picture.answer not in (None, picture.label):
+        kinds.append("wrong")
+    x, y = 20 + 960 * float(place[0]), 980 - 960 * float(place[1])
+    return {"number": number, "kinds": " ".join(kinds), "x": round(x, 1), "y": round(y, 1)}
+
+
+def _known_to_the_script(findings: Findings, points: list[int]) -> dict[str, Any]:
+    """What the script writes beside a dot: by its number the file, the label and the answer."""
+    shown = {}
+    for number in points:
+        picture = findings.pictures[number]
+        answer = None if picture.answer is None else printable(picture.answer)
+        shown[number] = [below(findings.data, picture.path), printable(picture.label), answer]
+    return {"classes": [printable(label) for label in findings.classes], "points": shown}
 
 
 def _samples(findings: Findings) -> dict[str, list[int]]:

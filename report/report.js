@@ -1,11 +1,12 @@
 "use strict";
 
-const findings = JSON.parse(document.getElementById("findings").textContent);
+const data = (id) => JSON.parse(document.getElementById(id).textContent);
+const [findings, thumbnails] = [data("findings"), data("thumbnails")];
 
 // Thumbnails are in the page once: elsewhere they are copied from their first place.
 function thumbnail(number) {
   const first = document.querySelector(`img[data-picture="${number}"][src]`);
-  return first ? first.src : findings.thumbs[number];
+  return first ? first.src : thumbnails[number];
 }
 for (const image of document.querySelectorAll("img[data-again]")) image.src = thumbnail(image.dataset.picture);
 
