@@ -16,7 +16,6 @@ from conftest import REPOSITORY
 from PIL import Image
 
 import pipeline
-from classify.dense import DenseClassifier
 from examples import alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers
 from examples.shared import Asked, example
 
@@ -139,7 +138,6 @@ def with_table(shared: Path, folder: Path) -> None:
         csv.writer(file).writerows([["id", "breed"], *rows])
 
 
-@pytest.mark.skipif("tensorboard" not in DenseClassifier().get_params(), reason="the dense head has no TensorBoard yet")
 def test_dog_breeds(shared: Path, tmp_path: Path, ran: Callable[..., Ran]) -> None:
     with_table(shared, tmp_path / "data")
     status, out, err, folder = ran(dog_breeds, dog_breeds.dog_breeds, tmp_path / "data", "--size", "96")
