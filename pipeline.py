@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
 from classify.options import LabelOptions
-from featurize.options import DEFAULT_RECIPE, SpecOptions
+from featurize.options import DEFAULT_CACHE, DEFAULT_RECIPE, SpecOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from classify.classifier import Classifier
     from classify.labels import LabelledImages
-    from featurize.extract import Extractor
+    from featurize.extractor import Extractor
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
 
@@ -37,11 +37,9 @@ __all__ = [
     "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"
 ]  # fmt: skip
 
-DEFAULT_CACHE = ".features"
 SCORES = (
     "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
 )  # fmt: skip
-NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
 Report = dict[str, Any]
 
 
@@ -120,8 +118,8 @@ def train(
     from classify.cut_choice import spec_at_cut
     from classify.dataset import dataset_of
     from classify.heads import HEADS, check_layer, make_head
-    from classify.persist import check_place, save
-    from classify.results import write_training
+    from classify.persist import check_place
+    from classify.results import save_training
     from classify.train import check_split, train_head
     from classify.view_counts import Views
 
@@ -141,23 +139,19 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
-    training = train_head(dataset, head, head_params or {}, **plan, progress=progress)
-    report |= training.report() | {"model": model}
-    save(
-        model,
-        training.estimator,
-        training.trained_on,
-        {
-            "head": head,
-            "head_params": training.head_params,
-            "training_counts": training.training_counts,
-            **extractor.record(),
-            "views": views.to_json(),
-            "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
-        },
+    training = train_head(
+        dataset,
+        head,
+        head_params or {},
+        test_size=test_size,
+        seed=seed,
+        cv=cv,
+        search=search,
+        refit=refit,
+        progress=progress,
     )
-    write_training(model, training)
+    report |= training.report() | {"model": model}
+    save_training(model, training, report, {"head": head, "views": views.to_json(), **extractor.record()})
     return report
 
 
@@ -216,15 +210,15 @@ def compare(
     """Cross-validate heads on the cached rows of labelled images, in the same folds; nothing passes a network.
 
     `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
-    name another backbone, layer, pooling or size; the others are named in the report. See `classify.compare` for the
-    report and for `search`. Raises UserError where nothing can be compared.
+    name another backbone, layer, pooling or size; the others are named in the report. Joined backbones, "a+b", are
+    compared with each of them alone. See `classify.compare` for the report and for `search`. Raises UserError where
+    nothing can be compared.
     """
     from classify.compare import compare_heads
 
     data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)
-    plan: Any = {"count": folds, "search": search, "seed": seed, "progress": progress}
-    return compare_heads(found, {**spec}, cache_dir, heads, **plan)
+    return compare_heads(found, spec, cache_dir, heads, count=folds, search=search, seed=seed, progress=progress)
 
 
 def load(
@@ -249,22 +243,19 @@ def load(
     `classify.persist.load`. `predict_views`: average so many views of each picture, not as many as it was saved with.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
-    from classify.classifier import Classifier
-    from classify.persist import load as load_saved
-    from classify.tuned_classifier import TunedClassifier
-    from classify.view_counts import Views
-    from featurize import read_only
-    from featurize.reopen import reopen
+    from classify.load import load_classifier
 
-    saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
-    if cache_dir is None:  # nothing is created in a folder that is no cache because a record names it
-        recorded = saved.record["cache_dir"]
-        cache_dir = recorded if os.path.isdir(os.path.join(recorded, saved.spec.folder)) else DEFAULT_CACHE
-    names = Views.of_record(saved.record).names(predict_views)
-    resolved = reopen(saved.record, read_only.open_table(cache_dir), weights, engine, isolate, names)
-    if resolved.spec.pooling == "none":
-        return TunedClassifier(saved, resolved, cache_dir)
-    return Classifier(saved, read_only.open_extractor(resolved, cache_dir))
+    return load_classifier(
+        model,
+        cache_dir=cache_dir,
+        weights=weights,
+        engine=engine,
+        isolate=isolate,
+        allow_other_versions=allow_other_versions,
+        sha256=sha256,
+        no_pickle=no_pickle,
+        predict_views=predict_views,
+    )
 
 
 def predict(
@@ -317,25 +308,15 @@ def export(
     Rows are those of the pictures themselves, not of other views.
     `data` None is as in `features`. Returns (rows written, images that failed).
     """
-    from cache.export import export_rows
-    from cache.shard import DamagedShardError
     from classify.labels import find_labelled
+    from featurize.export import export_images
 
     data, spec, label_source = _asked(data, options)
     spec.pop("views", None)
     found = find_labelled(data, **label_source)
     extractor = open_extractor(cache_dir, **spec)
-    paths = found.paths or found.all_images
-    while True:
-        extraction = extractor.run(paths)
-        kept = extraction.succeeded
-        labels = [found.labels[i] for i in kept] if found.labels else None
-        try:
-            export_rows(extractor.store, extraction.keys, [paths[i] for i in kept], labels, output)
-            break
-        except DamagedShardError as error:  # its rows are then missing, and computed again
-            extractor.store.set_aside(error)
-    return len(kept), len(extraction.failures) + len(found.failures)
+    extraction = export_images(extractor, found.paths or found.all_images, found.labels or None, output)
+    return len(extraction.succeeded), len(extraction.failures) + len(found.failures)
 
 
 def default_model(head: str) -> str:
@@ -347,12 +328,13 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from featurize import read_only
     from featurize.extract import SHARD_ROWS
-    from featurize.resolve import resolve
+    from featurize.joined import open_parts
+    from featurize.parts import resolve_parts
+    from featurize.read_only import open_table
 
-    resolved = resolve(read_only.open_table(cache_dir), **spec)
-    return read_only.open_extractor(resolved, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
+    parts = resolve_parts(open_table(cache_dir), spec)
+    return open_parts(parts, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
 
 
 def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:
@@ -376,22 +358,9 @@ def _labelled(data: str | None, label_source: LabelOptions, *, for_training: boo
 
 
 def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":
-    """The model at a path, loaded once and again only when its file has changed."""
-    if not isinstance(model, str | os.PathLike):
-        return model
-    path = os.path.abspath(model)
-    key = (path, cache_dir, weights)
-    try:
-        status = os.stat(path)
-        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-    except OSError:
-        stamp = None  # `load` says what is wrong
-    if key not in _loaded or _loaded[key][0] != stamp:
-        _loaded[key] = (stamp, load(os.fspath(model), cache_dir=cache_dir, weights=weights))
-    return _loaded[key][1]
+    from classify.load import warm
 
-
-_loaded: dict[tuple[str, str | None, str | None], tuple[Any, "Classifier"]] = {}
+    return warm(model, cache_dir, weights)
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from classify.copies import copy_groups
 from classify.labels import read_labels
 from classify.split import duplicate_groups
 from classify.surfaces import surfaces_folder
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.sources import Source
 
 DRAWN = 150

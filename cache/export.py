@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 
 from cache.atomic import replacing
-from cache.store import FeatureStore
+from cache.joined import Store
 
 BYTES_AT_ONCE = 32 * 1024**2  # of rows: memory stays the same however many there are, and however large
 
 
 def export_rows(
-    store: FeatureStore, digests: np.ndarray, paths: Sequence[str], labels: Sequence[str] | None, output: str
+    store: Store, digests: np.ndarray, paths: Sequence[str], labels: Sequence[str] | None, output: str
 ) -> None:
     """Write rows (n, ...) float32 in their own shape, paths and labels (n,) UTF-8 to `output`, whole or not at all.
 

@@ -95,6 +95,11 @@ class FeatureSpec:
         return np.dtype(self.stored).newbyteorder("<")
 
     @property
+    def parts(self) -> tuple["FeatureSpec"]:
+        """This spec: of a joined one (`cache.joined.JoinedSpec`) there are several."""
+        return (self,)
+
+    @property
     def folder(self) -> str:
         """Name of the spec's folder in the cache: what people recognise first, then what makes it unique."""
         size = "native" if self.size is None else "x".join(str(side) for side in dict.fromkeys(self.size))

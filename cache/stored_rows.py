@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
+from cache.joined import Store
 from cache.shard import DamagedShardError
-from cache.store import FeatureStore
 
 # A chunk takes this part of the memory. Of its size there are at most about six arrays at once: the last chunk and its
 # copy in the library that trains, the next one as it is read, and what normalising it makes.
@@ -26,7 +26,7 @@ class StoredRows:
     `read` and `chunks` do. Each row is checked whenever it is read.
     """
 
-    store: FeatureStore
+    store: Store
     digests: np.ndarray
     memory: int
     changes: tuple[Callable[[np.ndarray], np.ndarray], ...] = ()

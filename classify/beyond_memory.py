@@ -9,10 +9,9 @@ from cache.errors import UserError
 from cache.stored_rows import Rows, StoredRows
 from classify.heads import HEADS
 from featurize.disk import readable
-from featurize.extract import Extractor
 from featurize.extraction import Extraction
+from featurize.extractor import Extractor, RowsMissingError
 from featurize.hashing import Progress
-from featurize.read_only import RowsMissingError
 from featurize.sources import Source
 
 log = logging.getLogger("bottleneck")
@@ -36,7 +35,7 @@ def features_for(
     except RowsMissingError as missing:
         if head is not None:
             raise
-        return missing.extractor.complete(sources, progress)
+        return missing.complete(sources, progress)
     stored = StoredRows(extractor.store, extraction.keys, featurize.memory.free_memory())
     # What takes rows computes with them in float32, however they are stored; maps stay as they are.
     in_memory = stored.nbytes if extractor.spec.pooling == "none" else FLOAT32 * math.prod(stored.shape)

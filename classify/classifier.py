@@ -9,7 +9,8 @@ from cache.errors import UserError
 from cache.stored_rows import Rows
 from classify.beyond_memory import features_for
 from classify.persist import Saved
-from featurize.extract import Extraction, Extractor
+from featurize.extraction import Extraction
+from featurize.extractor import Extractor
 from featurize.sources import Source, expand
 
 if TYPE_CHECKING:

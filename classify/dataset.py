@@ -9,7 +9,7 @@ from classify.heads import HEADS
 from classify.labels import LabelledImages
 from classify.train import Dataset
 from classify.view_counts import Views
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.hashing import Progress
 from featurize.report import report_of
 

@@ -6,7 +6,7 @@ import numpy as np
 
 import featurize.memory
 from cache.errors import UserError
-from cache.store import FeatureStore
+from cache.joined import Store
 from cache.stored_rows import StoredRows
 from classify.copies import copy_groups
 from classify.metrics import Scores
@@ -17,7 +17,7 @@ from classify.train import Dataset, score_head
 log = logging.getLogger("bottleneck")
 
 
-def evaluate_head(saved: Saved, data: Dataset, store: FeatureStore) -> tuple[Scores, list[str]]:
+def evaluate_head(saved: Saved, data: Dataset, store: Store) -> tuple[Scores, list[str]]:
     """Scores on the test part (else validation, else all) of `data`, and the pictures left out as trained on.
 
     Re-encoded copies of pictures that it was trained on are left out as well, as far as the rows of these are in
@@ -52,7 +52,7 @@ def evaluate_head(saved: Saved, data: Dataset, store: FeatureStore) -> tuple[Sco
     return score_head(saved.predictor, data, saved.record["training_counts"], rows), left_out
 
 
-def _of_training_pictures(saved: Saved, store: FeatureStore, data: Dataset, rows: np.ndarray) -> np.ndarray:
+def _of_training_pictures(saved: Saved, store: Store, data: Dataset, rows: np.ndarray) -> np.ndarray:
     """Mask (m,) of the `rows` (m,) of `data` that show a picture of the training part whose features are in `store`."""
     trained_on = saved.trained_on
     known = trained_on[store.contains(trained_on)]

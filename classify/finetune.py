@@ -19,6 +19,7 @@ from classify.base import (
     Allowed,
     ClassWeight,
     Head,
+    Labels,
     Seed,
     generator,
     number,
@@ -26,11 +27,12 @@ from classify.base import (
     whole,
 )
 from classify.dense import held_out_rows
+from classify.finetune_training import History, Pictures, Plan, train_tail
 from classify.linear import LogRegHead
 from classify.numerics import Floats
+from classify.tail_trainer import Trainer, trainer
 from classify.tuned import TunedHead
-from featurize.quiet import import_keras
-from featurize.tail import Tail, pooled_features, weights_vector
+from featurize.tail import Tail
 from featurize.tuned import Tuned
 
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: what lies above the cut")
@@ -108,21 +110,19 @@ class FineTuneHead(Head):
         Raises UserError for an invalid parameter, fewer than two classes, maps of another shape than those at the cut,
         and where training diverges.
         """
-        # Only training needs TensorFlow, which starts without its noise where Keras is imported first.
-        import_keras()
-        import tensorflow as tf
-
-        from classify.finetune_training import Pictures, Plan, train_tail
-
         self.check_parameters()
         if self.tail is None:
             raise UserError("tail=None: give a featurize.tail.Tail, what lies above the cut that the maps come from")
         y = column_or_1d(y)
         labels = self._encoded(y)
-        tail = self.tail.build()
-        maps = with_views(np.asarray(X), tail.input_shape[1:])
+        with trainer(self.tail, len(self.classes_), self.batch_norm) as shared:
+            self._fit_with(shared, X, y, labels)
+        return self
+
+    def _fit_with(self, shared: Trainer, X: ArrayLike, y: NDArray[Any], labels: Labels) -> None:
+        maps = with_views(np.asarray(X), shared.tail.input_shape[1:])
         self.map_shape_ = maps.shape[2:]
-        features = pooled_features(tail, maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
+        features = shared.pretrained_features(maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
         random = generator(self.random_state)
         pictures = Pictures(maps, labels, self._row_weights(self.class_weight, labels))
         plan = Plan(
@@ -130,21 +130,13 @@ class FineTuneHead(Head):
             epochs=self.epochs,
             batch_size=self.batch_size,
             patience=self.patience,
-            batch_norm=self.batch_norm,
             verbose=self.verbose,
             tensorboard=self.tensorboard,
         )
-        pretrained = tail.get_weights()
-        tail.trainable = True
 
-        def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[Any, Any]:
-            tail.set_weights(pretrained)
-            planes = [
-                tf.Variable(part, dtype=tf.float32) for part in self._linear_start(features[training], y[training])
-            ]
-            found = train_tail(tail, planes, plan, pictures.of(training), pictures.of(held_out), random)
-            self.kernel_, self.bias_ = (plane.numpy() for plane in planes)
-            return found
+        def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
+            shared.start(*self._linear_start(features[training], y[training]))
+            return train_tail(shared, plan, pictures.of(training), pictures.of(held_out), random)
 
         held_out = held_out_rows(labels, self.validation_fraction, random)
         self.history_, self.best_epoch_ = train(plan, ~held_out, held_out)
@@ -153,9 +145,8 @@ class FineTuneHead(Head):
             everything = np.ones(len(labels), bool)
             stopped = self.n_iter_ < self.epochs
             train(replace(plan, epochs=self.best_epoch_ if stopped else self.epochs), everything, ~everything)
-        self.tail_ = weights_vector(tail)
+        self.tail_, self.kernel_, self.bias_ = shared.learnt()
         self._predictor = None
-        return self
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Probabilities (n, k) float64 for maps X (n, h, w, c); the mean of those of the views of (n, M, h, w, c)."""

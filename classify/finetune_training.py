@@ -20,7 +20,7 @@ import numpy as np
 from cache.errors import UserError
 from classify.base import Labels
 from classify.numerics import Floats
-from featurize.quiet import import_keras
+from classify.tail_trainer import Trainer
 from featurize.tail import AT_ONCE
 
 log = logging.getLogger("bottleneck")
@@ -38,7 +38,6 @@ class Plan:
     epochs: int
     batch_size: int
     patience: int
-    batch_norm: bool
     verbose: int
     tensorboard: str | None
 
@@ -59,28 +58,26 @@ class Pictures:
 
 
 def train_tail(
-    tail: Any,
-    planes: Any,
+    trainer: Trainer,
     plan: Plan,
     training: Pictures,
     held_out: Pictures,
     random: np.random.RandomState,
 ) -> tuple[History, int]:
-    """Fit `tail` and `planes` (kernel (d, k), bias (k,); tf.Variables) in place with Adam on cross-entropy.
+    """Let `trainer` learn, with Adam on cross-entropy, from where it stands.
 
     Where anything is held out, training stops after `plan.patience` epochs without a lower loss on it, and the weights
     of the best epoch come back, which may be those before the first; otherwise all epochs are run. Returns the history
     and the number of the best epoch, from 1, or 0. Raises UserError where the loss grows beyond all bounds.
     """
-    step, losses = _compiled(tail, planes, plan)
     count = len(training.labels)
     batches = -(-count // plan.batch_size)
     names = ["seconds", "loss", "accuracy"] + (["val_loss", "val_accuracy"] if len(held_out.labels) else [])
     history: History = {name: [] for name in names}
     write = _writer(plan.tensorboard)
-    variables = [*tail.weights, *planes]
+    variables = trainer.variables
     best_epoch, best_weights = 0, [variable.numpy() for variable in variables]
-    best_loss = _watch(losses, held_out)[0] if len(held_out.labels) else np.inf
+    best_loss = _watch(trainer.probabilities, held_out)[0] if len(held_out.labels) else np.inf
     for epoch in range(1, plan.epochs + 1):
         start = time.perf_counter()
         total = np.zeros(2)
@@ -88,10 +85,10 @@ def train_tail(
         for batch in range(batches):
             chosen = order[batch * count // batches : (batch + 1) * count // batches]
             rate = plan.learning_rate * _schedule(((epoch - 1) * batches + batch + 1) / (plan.epochs * batches))
-            total += step(*_batch(training, chosen, random), np.float32(rate)).numpy()
+            total += trainer.step(*_batch(training, chosen, random), np.float32(rate)).numpy()
         measured = [time.perf_counter() - start, *(total / count)]
         if len(held_out.labels):
-            measured += _watch(losses, held_out)
+            measured += _watch(trainer.probabilities, held_out)
         for values, value in zip(history.values(), measured, strict=True):
             values.append(value)
         if not np.isfinite(measured).all():
@@ -110,37 +107,6 @@ def train_tail(
         for variable, value in zip(variables, best_weights, strict=True):
             variable.assign(value)
     return history, best_epoch
-
-
-def _compiled(tail: Any, planes: Any, plan: Plan) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(one step of training, probabilities of maps): functions of maps (m, h, w, c) float32."""
-    keras = import_keras()
-    import tensorflow as tf
-
-    variables = [*tail.trainable_variables, *planes]
-    optimizer = keras.optimizers.Adam(plan.learning_rate)
-    optimizer.build(variables)
-
-    def decisions(maps: Any, training: bool) -> Any:
-        features = tail(maps, training=training)
-        return tf.math.l2_normalize(features, axis=1) @ planes[0] + planes[1]
-
-    @tf.function(reduce_retracing=True)
-    def step(maps: Any, labels: Any, weights: Any, rate: Any) -> Any:
-        optimizer.learning_rate.assign(rate)
-        with tf.GradientTape() as tape:
-            found = decisions(maps, plan.batch_norm)
-            each = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, found)
-            loss = tf.reduce_mean(each)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        right = tf.cast(tf.argmax(found, axis=1, output_type=labels.dtype) == labels, tf.float32)
-        return tf.stack([tf.reduce_sum(each), tf.reduce_sum(right)])
-
-    @tf.function(reduce_retracing=True)
-    def probabilities(maps: Any) -> Any:
-        return tf.nn.softmax(decisions(maps, False))
-
-    return step, probabilities
 
 
 def _batch(

@@ -104,7 +104,7 @@ HEADS: dict[str, Head] = {
         {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [6, 12]},
         copies=4,
         maps=True,
-        views=(2, 4),
+        views=(2, 8),
     ),
 }
 

@@ -26,8 +26,9 @@ import numpy as np
 
 from cache.atomic import make_folder, require_writable, sync_folder, write_atomically
 from cache.errors import UserError
+from cache.joined import Spec, read_spec
 from cache.lock import holding
-from cache.spec import DIGEST_BYTES, FeatureSpec
+from cache.spec import DIGEST_BYTES
 from classify.arrays import ArrayHead
 from classify.npz import read_arrays, write_arrays
 from classify.record import (
@@ -73,9 +74,9 @@ class Saved:
         return self._unpickle()["estimator"]
 
     @property
-    def spec(self) -> FeatureSpec:
+    def spec(self) -> Spec:
         """The spec of the features that it was fitted on."""
-        return FeatureSpec.from_json(self.record["spec"])
+        return read_spec(self.record["spec"])
 
     def check_width(self, features: int) -> None:
         """Raise UserError unless rows of so many features are what the head was fitted on."""
@@ -197,7 +198,7 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
-    if isinstance(predictor, TunedHead) and FeatureSpec.from_json(record["spec"]).pooling != "none":
+    if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
         raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
     return Saved(model, predictor, record, trained_on, unpickle)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import featurize.memory
 from cache.errors import UserError
-from cache.spec import FeatureSpec
+from cache.joined import JoinedSpec, read_spec
 from classify.view_counts import Views, are_views
 from featurize.disk import readable
 
@@ -51,10 +51,19 @@ def _is_file(value: Any) -> bool:
 
 def _is_spec(value: Any) -> bool:
     try:
-        FeatureSpec.from_json(value)
+        read_spec(value)
     except ValueError:
         return False
     return True
+
+
+def _is_place(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"kind", "path"}
+        and value["kind"] in WEIGHTS
+        and _is_path(value["path"])
+    )
 
 
 # What each field has to be. All but the last two are also in the model file itself, see `classify.persist`.
@@ -63,12 +72,7 @@ NEEDED: dict[str, Callable[[Any], bool]] = {
     "classes": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
     "training_counts": lambda value: isinstance(value, list) and all(type(n) is int and n >= 0 for n in value),
     "spec": _is_spec,
-    "weights": lambda value: (
-        isinstance(value, dict)
-        and value.keys() == {"kind", "path"}
-        and value["kind"] in WEIGHTS
-        and _is_path(value["path"])
-    ),
+    "weights": lambda value: all(map(_is_place, value)) if isinstance(value, list) else _is_place(value),
     "cache_dir": _is_path,
     "payload": _is_file,
     "fingerprint": lambda value: isinstance(value, str),
@@ -164,7 +168,11 @@ def unusable(record: Any, names: Any) -> str | None:
     for name in names:
         if name not in record or not NEEDED[name](record[name]):
             return str(name)
-    return None if len(record["training_counts"]) == len(record["classes"]) else "training_counts"
+    if len(record["training_counts"]) != len(record["classes"]):
+        return "training_counts"
+    spec, weights = read_spec(record["spec"]), record["weights"]  # of joined backbones a list, one for each
+    several = len(weights) if isinstance(weights, list) else None
+    return None if several == (len(spec.parts) if isinstance(spec, JoinedSpec) else None) else "weights"
 
 
 def check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
@@ -175,7 +183,7 @@ def check_record(model: str, record: dict[str, Any], allow_other_versions: bool)
     warning.
     """
     written, here = str(record["versions"].get("scikit-learn", "unknown")), installed_scikit_learn()
-    fingerprint = FeatureSpec.from_json(record["spec"]).fingerprint
+    fingerprint = read_spec(record["spec"]).fingerprint
     found = []
     if written.split(".")[:2] != here.split(".")[:2]:
         found.append(f"was written with scikit-learn {shown(written)}, this is {here}")
@@ -203,7 +211,7 @@ def agreed(
     """
     if not isinstance(about, dict) or about.keys() != set(names) or unusable(about, names):
         raise UserError(f"model {model} does not say what it is, as every model does: train it again")
-    spec = FeatureSpec.from_json(about["spec"])
+    spec = read_spec(about["spec"])
     if record is None:
         return about | {"fingerprint": spec.fingerprint, "versions": {}}
     for name in names:
@@ -211,7 +219,7 @@ def agreed(
             continue
         what = (name, record[name], about[name])
         if name == "spec":
-            what = ("fingerprint", FeatureSpec.from_json(record[name]).fingerprint, spec.fingerprint)
+            what = ("fingerprint", read_spec(record[name]).fingerprint, spec.fingerprint)
         differs = f"model {model}: its record has {what[0]} {shown(what[1])}, the model itself {shown(what[2])}"
         if not allowed or name == "payload":
             raise UserError(f"{differs}: train it again")

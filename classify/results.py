@@ -1,4 +1,4 @@
-"""Scores as files beside the model file."""
+"""A trained head and its scores as files: the model, and tables beside it."""
 
 import csv
 import io
@@ -9,13 +9,25 @@ from typing import Any
 
 from cache.atomic import write_atomically
 from classify.metrics import Scores
+from classify.persist import save
 from classify.train import Training
 
 log = logging.getLogger("bottleneck")
 
+NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
 
-def write_training(model: str, training: Training) -> None:
-    """Write what a training has found beside the model: its tables, and of heads that have them curves and a search."""
+
+def save_training(model: str, training: Training, report: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Save what was trained as `model`, with its tables, learning curves and the scores of a search.
+
+    `origin` is what its record says besides of where it comes from: head, views and `Extractor.record`.
+    """
+    record = origin | {
+        "head_params": training.head_params,
+        "training_counts": training.training_counts,
+        "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
+    }
+    save(model, training.estimator, training.trained_on, record)
     write_tables(model, training.scores)
     if training.history:
         write_curves(model, training.history)

@@ -11,8 +11,8 @@ from classify.beyond_memory import features_for
 from classify.classifier import Classifier
 from classify.persist import Saved
 from classify.tuned import TunedHead
-from featurize.extract import Extractor
 from featurize.extraction import Digests, Extraction
+from featurize.extractor import Extractor
 from featurize.hashing import digest_sources
 from featurize.read_only import open_extractor
 from featurize.resolve import Resolved

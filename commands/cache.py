@@ -70,7 +70,7 @@ def verify(sample: int, **chosen: Any) -> None:
 
         images = find_images(asked.pop("data")).images
         extractor = pipeline.open_extractor(**asked)
-        if any(os.path.dirname(damage.path) == extractor.store.folder for damage in found.damaged):
+        if any(os.path.dirname(damage.path) in extractor.folders for damage in found.damaged):
             print(f"{extractor.run(images).computed} missing rows computed")
         count, difference, cosine = largest_difference(extractor, images, sample)
         print(f"{count} rows computed again: largest difference {difference:.3g}, smallest cosine {cosine:.7f}")
@@ -93,8 +93,9 @@ def explain(path: str, **chosen: Any) -> None:
         digest = content_digest(read(path))
     except ImageError as error:
         raise UserError(f"{path}: {error}") from None
-    for line in explain_file(path, digest, extractor.table.last_known(path), extractor.spec, extractor.cache_dir)[1]:
-        print(printable(line))
+    for spec in extractor.spec.parts:
+        for line in explain_file(path, digest, extractor.table.last_known(path), spec, extractor.cache_dir)[1]:
+            print(printable(line))
 
 
 @cache.command(epilog=examples("cache gc", "cache gc --data photos"))

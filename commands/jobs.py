@@ -34,7 +34,12 @@ log = logging.getLogger("bottleneck")
 
 
 @click.command(
-    epilog=examples("features", "features --data photos", "features --data photos --backbone vgg16 --pooling flatten")
+    epilog=examples(
+        "features",
+        "features --data photos",
+        "features --data photos --backbone vgg16 --pooling flatten",
+        "features --data photos --backbone nano+mobilenet_v2",
+    )
 )
 @options(DATA, SPEC, VIEWS, LABELS, CACHE, SHARDS, REPORT)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
@@ -134,7 +139,7 @@ class _Lines:
 
 def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(classifier, the options that are left), no option contradicting the model."""
-    from featurize.reopen import check_options
+    from featurize.parts import check_parts
 
     head = options.pop("head", None)
     path = options.pop("model", None) or pipeline.default_model(head or "logreg")
@@ -153,7 +158,7 @@ def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     trained = classifier.saved.record["head"]
     if head not in (None, trained):
         raise UserError(f"--head {head} contradicts the model {path}, which has head {trained}")
-    check_options(classifier.extractor.spec, path, spec, classifier.extractor.table)
+    check_parts(classifier.extractor.spec, path, spec, classifier.extractor.table)
     return classifier, options
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.store import FeatureStore
-from featurize.extract import Extractor
+from featurize.extract import NetworkExtractor
 from featurize.extraction import as_keys
 from featurize.hashing import Progress
 from featurize.images import Failure
@@ -43,7 +43,7 @@ def crops_with_rows(
     """
     views = views_of(recipe, count)
     spec = replace(teacher.spec, pooling="flatten", stored="float16")
-    extractor = Extractor(replace(teacher, spec=spec, views=tuple(views)), cache_dir)
+    extractor = NetworkExtractor(replace(teacher, spec=spec, views=tuple(views)), cache_dir)
     extraction = extractor.run(paths, progress)
     pairs = zip(extraction.digests, paths, strict=True)
     found = dict(sorted((digest, path) for digest, path in pairs if digest is not None))

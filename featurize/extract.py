@@ -17,13 +17,13 @@ import numpy as np
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from cache.shard import DamagedShardError
-from cache.spec import ORIGINAL_VIEW
+from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.decode import decode_views
 from featurize.disk import require_room
 from featurize.engine import Engine, Graph
 from featurize.extraction import Digests, Extraction, Missing
+from featurize.extractor import Extractor, silent
 from featurize.forward import Pace, Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
@@ -40,27 +40,33 @@ MANY = 32  # pictures from which on two runs do not compute side by side what ma
 WAITING = "another run is computing features of this spec: waiting for it"
 
 
-class Extractor:
+class NetworkExtractor(Extractor):
     """One spec, its rows in the cache, and its engine, which is built when the first image needs it.
 
-    An image has a row for each of `resolved.views`, each in a store of its own; `store` is that of the first view, as a
-    rule the picture itself. Its features are (d,), of several views (views, d).
+    An image has a row for each of `resolved.views`.
     """
+
+    spec: FeatureSpec
+    stores: list[FeatureStore]
 
     def __init__(self, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS):
         if shard_rows < 1:
             raise UserError(f"shard rows {shard_rows}: give a number of 1 or more")
         self.spec = resolved.spec
         self.stores = [FeatureStore(cache_dir, replace(resolved.spec, view=view)) for view in resolved.views]
-        self.store = self.stores[0]
         self.table = DigestTable(cache_dir)
         self.cache_dir = cache_dir
         self._resolved = resolved
         self._shard_rows = shard_rows
         self._engine: Engine | None = None
 
+    @property
+    def folders(self) -> list[str]:
+        """Those of the stores."""
+        return [store.folder for store in self.stores]
+
     def record(self) -> dict[str, Any]:
-        """What a model's record keeps to find the same computation and the same rows again."""
+        """As `Extractor.record`."""
         return {
             "spec": self.spec.to_json(),
             "fingerprint": self.spec.fingerprint,
@@ -69,22 +75,17 @@ class Extractor:
         }
 
     def tail(self) -> Tail:
-        """What lies above the maps in the network, where the rows are maps."""
+        """As `Extractor.tail`, where the rows are maps."""
         return Tail.of(self.spec, self._resolved.weights)
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
-        """Compute and store the rows that `sources` lack in the cache. A bad image is a failure, never the end.
-
-        Whatever ends the run early, what is computed by then is committed first; what kills it costs the rows of one
-        shard at most.
-        Raises UserError where the disk is too small, `OSError` where the cache cannot be written.
-        """
-        progress = progress or _silent
+        """As `Extractor.run`."""
+        progress = progress or silent
         before = self._meters()
         extraction = self._extraction(sources, progress)
         missing = self._missing(extraction, extraction.digests.known)
         try:
-            with self.store.lock(".run", WAITING) if len(missing) > MANY else nullcontext():
+            with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
                 missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
@@ -93,48 +94,8 @@ class Extractor:
             raise
         return self._metered(extraction, before)
 
-    def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """`run`, then `read`."""
-        return self.read(self.run(sources, progress), progress)
-
-    def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """The rows of all images that have one, as they are stored, in order, and what became of the images.
-
-        (n, d), of several views (n, views, d). Every row is checked as it is read; a damaged shard is set aside and its
-        rows are computed again.
-        """
-        while True:
-            try:
-                return extraction, self.stored(extraction.keys)
-            except DamagedShardError:
-                pass  # and set aside
-            except KeyError:
-                log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
-            again = self.run(extraction.sources, progress)
-            again.add_cost_of(extraction)
-            extraction = again
-
-    def stored(self, keys: np.ndarray) -> np.ndarray:
-        """The rows of the images with `keys` (n, 32): (n, d), of several views (n, views, d).
-
-        Raises `KeyError` where one is missing, `DamagedShardError` where a shard, now set aside, fails its checksums.
-        """
-        rows = np.empty(0)
-        for view, store in enumerate(self.stores):
-            try:
-                found = store.read(keys)
-            except DamagedShardError as error:
-                store.set_aside(error)
-                raise
-            if len(self.stores) == 1 or not len(keys):
-                return found
-            if not view:
-                rows = np.empty((len(keys), len(self.stores), *found.shape[1:]), found.dtype)
-            rows[:, view] = found
-        return rows
-
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
-        """As `features`, from the network alone: rows are neither looked up nor stored."""
+        """As `Extractor.without_cache`."""
         before = self._meters()
         extraction = Extraction(sources, Digests(len(sources)), views=len(self.stores))
         computed: deque[Row] = deque()
@@ -168,7 +129,7 @@ class Extractor:
 
     @property
     def forward_passes(self) -> int:
-        """Views of pictures that have gone through the network so far."""
+        """Views of pictures that have gone through the engine so far."""
         return self._engine.forward_passes if self._engine else 0
 
     def _extraction(self, sources: Sequence[Source], progress: Progress) -> Extraction:
@@ -316,7 +277,3 @@ def _graph(checked: Resolved, cache_dir: str) -> Graph:
             del _graphs[next(iter(_graphs))]
         _graphs[checked] = open_graph(checked, cache_dir)
     return _graphs[checked]
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass

@@ -1,16 +1,17 @@
 """The featurizer as a scikit-learn transformer: paths in, cached bottleneck features out."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from cache.errors import UserError
-from featurize.extract import Extractor
-from featurize.options import DEFAULT_BACKBONE
-from featurize.read_only import open_extractor, open_table
-from featurize.resolve import resolve
+from featurize.extractor import Extractor
+from featurize.joined import open_parts
+from featurize.options import DEFAULT_BACKBONE, SpecOptions
+from featurize.parts import resolve_parts
+from featurize.read_only import open_table
 from featurize.sources import expand
 
 
@@ -72,7 +73,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
 
     def _extractor(self) -> Extractor:
         options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}
-        return open_extractor(resolve(open_table(self.cache_dir), **options), self.cache_dir)
+        return open_parts(resolve_parts(open_table(self.cache_dir), cast(SpecOptions, options)), self.cache_dir)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+DEFAULT_CACHE = ".features"
 DEFAULT_BACKBONE = "mobilenet_v2"
 DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")

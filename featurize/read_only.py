@@ -9,10 +9,10 @@ from typing import NoReturn
 import numpy as np
 
 from cache.digests import DigestTable, Stamp
-from cache.errors import UserError
 from cache.shard import DamagedShardError
-from featurize.extract import SHARD_ROWS, Extractor
+from featurize.extract import SHARD_ROWS, NetworkExtractor
 from featurize.extraction import Extraction, Missing
+from featurize.extractor import RowsMissingError, silent
 from featurize.forward import Row
 from featurize.hashing import Progress
 from featurize.resolve import Resolved
@@ -27,12 +27,11 @@ def open_table(cache_dir: str) -> DigestTable:
     return table if can_be_written(cache_dir) and can_be_written(table.path) else ReadOnlyTable(cache_dir)
 
 
-def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
+def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> NetworkExtractor:
     """The extractor of a spec; a `ReadOnlyExtractor` where the cache cannot be written."""
-    extractor = Extractor(resolved, cache_dir, shard_rows)
-    folders = [store.folder for store in extractor.stores]
-    locks = [os.path.join(folder, f"{name}.lock") for folder in folders for name in (".run", ".commit")]
-    places = [cache_dir, *folders, *locks]
+    extractor = NetworkExtractor(resolved, cache_dir, shard_rows)
+    locks = [os.path.join(folder, f"{name}.lock") for folder in extractor.folders for name in (".run", ".commit")]
+    places = [cache_dir, *extractor.folders, *locks]
     return extractor if all(map(can_be_written, places)) else ReadOnlyExtractor(resolved, cache_dir, shard_rows)
 
 
@@ -51,15 +50,7 @@ class ReadOnlyTable(DigestTable):
         """Nothing: the next run hashes these files again."""
 
 
-class RowsMissingError(UserError):
-    """Rows are missing where none can be stored. `extractor` can still compute them for once."""
-
-    def __init__(self, message: str, extractor: "ReadOnlyExtractor"):
-        super().__init__(message)
-        self.extractor = extractor
-
-
-class ReadOnlyExtractor(Extractor):
+class ReadOnlyExtractor(NetworkExtractor):
     """The rows of a cache that cannot be written. Nothing is: no rows, no locks, no digests, no converted graph."""
 
     def __init__(self, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS):
@@ -73,11 +64,11 @@ class ReadOnlyExtractor(Extractor):
         Raises RowsMissingError where others have no row, before a picture passes the network.
         """
         before = self._meters()
-        extraction = self._extraction(sources, progress or _silent)
+        extraction = self._extraction(sources, progress or silent)
         missing = self._missing(extraction, extraction.digests.known)
 
         def refuse() -> NoReturn:
-            raise RowsMissingError(self.refusal(len(missing), len(sources)), self)
+            raise RowsMissingError(self.refusal(len(missing), len(sources)), self.complete)
 
         if len(missing):
             failed: deque[Row] = deque()
@@ -95,28 +86,13 @@ class ReadOnlyExtractor(Extractor):
             "name another folder with --cache-dir (cache_dir=)"
         )
 
-    def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """As `Extractor.features`; rows that are missing are computed and not kept."""
-        try:
-            return super().features(sources, progress)
-        except RowsMissingError:
-            return self.complete(sources, progress)
-
-    def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """As `Extractor.read`; the rows of a shard that is damaged, or has gone, are computed and not kept."""
-        try:
-            return extraction, self.stored(extraction.keys)
-        except (DamagedShardError, KeyError):
-            pass
-        return self.complete(extraction.sources, progress)
-
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
         """As `features`, but what is missing is computed and not kept, which is said once.
 
         An image that lacks the row of one view is computed in all of them.
         """
         before = self._meters()
-        extraction = self._extraction(sources, progress or _silent)
+        extraction = self._extraction(sources, progress or silent)
         fresh: dict[bytes, np.ndarray] = {}
         while True:
             self._compute_missing(extraction, fresh)
@@ -161,7 +137,3 @@ class ReadOnlyExtractor(Extractor):
         position = int(missing.first[number])
         for failed in (position, *missing.copies.get(position, [])):
             extraction.fail(failed, reason)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass

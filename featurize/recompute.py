@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featurize.extract import Extractor
 from featurize.extraction import as_keys
+from featurize.extractor import Extractor
 from featurize.hashing import digest_sources
 
 SAME_COSINE = 0.99999  # rounding of another batch shape or library version stays far above

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from featurize.extract import Extractor
 from featurize.extraction import Extraction
+from featurize.extractor import Extractor
 from featurize.images import Failure
 
 

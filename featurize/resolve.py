@@ -85,6 +85,9 @@ def resolve(
 
     Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
     """
+    backbone = os.fspath(backbone)
+    if "+" in backbone and not os.path.isfile(backbone):  # `featurize.parts.resolve_parts` takes several
+        raise UserError(f"backbone {backbone!r}: one is wanted here, not several joined")
     _one_of("pooling", pooling, POOLINGS)
     _one_of("resize", resize, RESIZES)
     _one_of("engine", engine, ENGINES)
@@ -92,7 +95,6 @@ def resolve(
     _one_of("stored", stored, STORED)
     names = check_views(views_with_original(recipe, views), resize)
     sides = parse_size(size)
-    backbone = os.fspath(backbone)
     if backbone.endswith(".keras"):
         own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
         spec = replace(own.spec, precision=precision, stored=stored)

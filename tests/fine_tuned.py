@@ -8,7 +8,7 @@ import numpy as np
 import pipeline
 from classify.finetune import FineTuneHead
 from classify.persist import save
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.resolve import Resolved, resolve
 from featurize.tail import Tail, set_weights_vector
 from featurize.tuned import Tuned

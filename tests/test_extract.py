@@ -21,25 +21,25 @@ import featurize.extract
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import content_digest
-from featurize.extract import SHARD_ROWS, Extractor
+from featurize.extract import SHARD_ROWS, NetworkExtractor
 from featurize.resolve import resolve
 from featurize.sources import Source
 
 Usage = namedtuple("Usage", "total used free")
 
 
-def extractor_in(cache: Path | str, shard_rows: int = SHARD_ROWS, **options: Any) -> Extractor:
-    return Extractor(resolve(DigestTable(str(cache)), **(SPEC | options)), str(cache), shard_rows)
+def extractor_in(cache: Path | str, shard_rows: int = SHARD_ROWS, **options: Any) -> NetworkExtractor:
+    return NetworkExtractor(resolve(DigestTable(str(cache)), **(SPEC | options)), str(cache), shard_rows)
 
 
 @pytest.fixture
-def new(tmp_path: Path) -> Extractor:
+def new(tmp_path: Path) -> NetworkExtractor:
     """An extractor whose cache is empty."""
     return extractor_in(tmp_path / "new")
 
 
 @pytest.fixture
-def warm(warm_cache: Path, tmp_path: Path) -> Extractor:
+def warm(warm_cache: Path, tmp_path: Path) -> NetworkExtractor:
     """An extractor whose cache holds the rows of `surfaces`."""
     return extractor_in(shutil.copytree(warm_cache, tmp_path / "warm"))
 
@@ -70,7 +70,7 @@ def infinite(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def shard_sizes(extractor: Extractor) -> list[int]:
+def shard_sizes(extractor: NetworkExtractor) -> list[int]:
     return [len(shard) for shard in extractor.store.refresh()]
 
 
@@ -79,7 +79,7 @@ def alike(rows: np.ndarray, expected: np.ndarray) -> bool:
     return rows.shape == expected.shape and bool(np.abs(rows - expected).max() < 1e-5 * np.abs(expected).max())
 
 
-def stored(extractor: Extractor) -> int:
+def stored(extractor: NetworkExtractor) -> int:
     return sum(shard_sizes(extractor))
 
 
@@ -106,7 +106,7 @@ def spoil(path: str) -> None:
 
 
 def test_rows_are_stored_and_come_back_in_the_order_asked_for(
-    new: Extractor, paths: list[str], expected: np.ndarray
+    new: NetworkExtractor, paths: list[str], expected: np.ndarray
 ) -> None:
     extraction, rows = new.features(paths[:5])
     assert (extraction.computed, extraction.forward_passes, extraction.failures) == (5, 5, [])
@@ -115,7 +115,7 @@ def test_rows_are_stored_and_come_back_in_the_order_asked_for(
     assert np.array_equal(backwards, rows[::-1]) and alike(rows, expected[:5])
 
 
-def test_copies_are_computed_once_and_count_as_cached(new: Extractor, paths: list[str], tmp_path: Path) -> None:
+def test_copies_are_computed_once_and_count_as_cached(new: NetworkExtractor, paths: list[str], tmp_path: Path) -> None:
     copy = str(shutil.copy(paths[0], tmp_path / "copy.png"))
     sources: list[Source] = [paths[0], paths[1], copy, Path(paths[1]).read_bytes(), paths[0]]
     extraction, rows = new.features(sources)
@@ -124,7 +124,7 @@ def test_copies_are_computed_once_and_count_as_cached(new: Extractor, paths: lis
     assert np.array_equal(rows, rows[[0, 1, 0, 1, 0]]) and not np.array_equal(rows[0], rows[1])
 
 
-def test_nothing_asked_for_is_nothing_done(new: Extractor) -> None:
+def test_nothing_asked_for_is_nothing_done(new: NetworkExtractor) -> None:
     extraction, rows = new.features([])
     assert (extraction.computed, extraction.forward_passes, len(rows)) == (0, 0, 0)
     assert len(new.without_cache([])[1]) == 0 and not os.path.exists(new.cache_dir)
@@ -140,7 +140,7 @@ def test_every_picture_is_one_forward_pass_however_many_come_at_once(
 
 
 def test_without_the_cache_nothing_is_looked_up_or_stored(
-    warm: Extractor, paths: list[str], expected: np.ndarray
+    warm: NetworkExtractor, paths: list[str], expected: np.ndarray
 ) -> None:
     before = stored(warm)
     sources = [paths[0], "gone.png", paths[1], Path(paths[1]).read_bytes()]
@@ -161,7 +161,7 @@ def test_one_network_serves_every_cache(tmp_path: Path, paths: list[str], caplog
 
 
 def test_every_failure_has_its_reason_and_the_others_their_row(
-    warm: Extractor, paths: list[str], tmp_path: Path
+    warm: NetworkExtractor, paths: list[str], tmp_path: Path
 ) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(Path(paths[0]).read_bytes()[:500])
@@ -186,7 +186,7 @@ def test_a_picture_whose_features_are_not_finite_is_a_failure(tmp_path: Path, pa
     assert extractor.without_cache([white])[0].failures[0].reason == extraction.failures[0].reason
 
 
-def test_known_pictures_and_bad_ones_need_no_tensorflow(warm: Extractor, surfaces: Path, tmp_path: Path) -> None:
+def test_known_pictures_and_bad_ones_need_no_tensorflow(warm: NetworkExtractor, surfaces: Path, tmp_path: Path) -> None:
     bad = [tmp_path / f"bad{number}.png" for number in range(40)]
     for number, path in enumerate(bad):
         path.write_bytes(b"no picture %d" % number)
@@ -203,7 +203,7 @@ assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 
 
 def test_progress_ends_at_the_total_even_where_the_last_pictures_are_bad(
-    new: Extractor, paths: list[str], tmp_path: Path
+    new: NetworkExtractor, paths: list[str], tmp_path: Path
 ) -> None:
     bad = tmp_path / "zzz.png"
     bad.write_bytes(b"no picture")
@@ -218,7 +218,7 @@ def test_progress_ends_at_the_total_even_where_the_last_pictures_are_bad(
 
 
 def test_a_file_that_changes_after_it_was_hashed_is_stored_as_what_was_decoded(
-    new: Extractor, photos: Path, expected: np.ndarray
+    new: NetworkExtractor, photos: Path, expected: np.ndarray
 ) -> None:
     sources = sorted(str(path) for path in photos.glob("*/*.png"))[:4]
     before = Path(sources[1]).read_bytes()
@@ -233,7 +233,7 @@ def test_a_file_that_changes_after_it_was_hashed_is_stored_as_what_was_decoded(
 
 @pytest.mark.parametrize("fate", [os.unlink, spoil, lambda path: shutil.copy(BUNDLED / "coffee.png", path)])
 def test_what_happens_to_one_file_does_not_happen_to_its_copies(
-    new: Extractor, photos: Path, expected: np.ndarray, fate: Callable[[str], Any]
+    new: NetworkExtractor, photos: Path, expected: np.ndarray, fate: Callable[[str], Any]
 ) -> None:
     sources = sorted(str(path) for path in photos.glob("*/*.png"))[:3]
     sources += [str(shutil.copy(sources[0], photos / "copy.png"))]
@@ -250,7 +250,7 @@ def test_what_happens_to_one_file_does_not_happen_to_its_copies(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_whatever_ends_a_run_what_is_computed_is_committed(
-    new: Extractor, paths: list[str], error: type[BaseException]
+    new: NetworkExtractor, paths: list[str], error: type[BaseException]
 ) -> None:
     def end() -> None:
         raise error
@@ -265,14 +265,14 @@ def test_whatever_ends_a_run_what_is_computed_is_committed(
     assert (again.computed, again.forward_passes, stored(new)) == (36 - kept, 36 - kept, 36)
 
 
-def test_ctrl_c_while_reading_costs_nothing_but_the_reading(new: Extractor, paths: list[str]) -> None:
+def test_ctrl_c_while_reading_costs_nothing_but_the_reading(new: NetworkExtractor, paths: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         new.run(paths[:5], at("reading", 3, interrupt))
     assert stored(new) == 0 and new.run(paths[:5]).computed == 5
 
 
 def test_too_little_disk_is_refused_before_any_forward_pass(
-    new: Extractor, paths: list[str], monkeypatch: pytest.MonkeyPatch
+    new: NetworkExtractor, paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = 36 * (4 * 1280 + 32)
     with monkeypatch.context() as patch:
@@ -287,7 +287,7 @@ def test_too_little_disk_is_refused_before_any_forward_pass(
         assert new.run(paths).computed == 36
 
 
-def test_known_pictures_need_no_room(warm: Extractor, paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_pictures_need_no_room(warm: NetworkExtractor, paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(0, 0, 0))
     assert warm.run(paths).computed == 0
 
@@ -347,7 +347,7 @@ def test_a_damaged_shard_is_computed_again_and_the_others_are_not(
 
 
 def test_rows_that_somebody_deletes_between_looking_and_reading_are_computed_again(
-    new: Extractor, paths: list[str], expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    new: NetworkExtractor, paths: list[str], expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = new.store.read
 

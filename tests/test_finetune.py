@@ -13,11 +13,13 @@ from sklearn.model_selection import cross_val_score
 
 import pipeline
 from cache.errors import UserError
+from classify import tail_trainer
 from classify.dense import held_out_rows
 from classify.finetune import FineTuneHead
 from classify.finetune_training import Pictures, Plan, train_tail
 from classify.linear import LogRegHead
-from featurize.extract import Extractor
+from classify.tail_trainer import Trainer
+from featurize.extractor import Extractor
 from featurize.tail import Tail, set_weights_vector, weights_vector
 
 NANO = SPEC | {"layer": "down16", "pooling": "none", "stored": "float16"}
@@ -116,11 +118,11 @@ def test_pictures_held_out_stop_the_training_and_are_then_trained_on_as_well(
     extractor, maps, labels = nano
     runs: list[tuple[int, int, int]] = []
 
-    def watched(tail: Any, planes: Any, plan: Plan, training: Pictures, held_out: Pictures, *rest: Any) -> Any:
+    def watched(trainer: Trainer, plan: Plan, training: Pictures, held_out: Pictures, *rest: Any) -> Any:
         runs.append((len(training.labels), len(held_out.labels), plan.epochs))
-        return train_tail(tail, planes, plan, training, held_out, *rest)
+        return train_tail(trainer, plan, training, held_out, *rest)
 
-    monkeypatch.setattr("classify.finetune_training.train_tail", watched)
+    monkeypatch.setattr("classify.finetune.train_tail", watched)
     head = FineTuneHead(extractor.tail(), validation_fraction=0.25, patience=2, **(QUICK | {"epochs": 6}))
     head.fit(maps, labels)
     assert runs == [(27, 9, 6), (36, 0, 6 if head.n_iter_ == 6 else head.best_epoch_)]
@@ -153,6 +155,38 @@ def test_the_same_seed_gives_the_same_weights(nano: tuple[Extractor, np.ndarray,
     )
     np.testing.assert_allclose(one.tail_, two.tail_, atol=1e-6)
     assert np.abs(one.tail_ - other.tail_).max() > 1e-5
+
+
+def test_fits_share_one_compiled_trainer_and_none_sees_what_another_learnt(
+    nano: tuple[Extractor, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor, maps, labels = nano
+    made: list[Tail] = []
+    first_form = Trainer.__init__
+
+    def watched(self: Trainer, place: Tail, *rest: Any) -> None:
+        made.append(place)
+        first_form(self, place, *rest)
+
+    monkeypatch.setattr(Trainer, "__init__", watched)
+    tail_trainer._made.cache_clear()
+
+    def fitted(learning_rate: float) -> np.ndarray:
+        head = FineTuneHead(extractor.tail(), learning_rate=learning_rate, **(QUICK | {"epochs": 1}))
+        return head.fit(maps, labels).tail_
+
+    alone, _, again = fitted(1e-4), fitted(1e-2), fitted(1e-4)
+    assert len(made) == 1
+    np.testing.assert_allclose(again, alone, atol=1e-6)
+
+
+def test_another_file_of_weights_is_another_trainer(tmp_path: Path) -> None:
+    file = tmp_path / "weights.h5"
+    file.write_bytes(b"one")
+    before = tail_trainer._stamp(str(file))
+    file.write_bytes(b"another")
+    assert tail_trainer._stamp(str(file)) != before
+    assert tail_trainer._stamp("") == ()  # weights of no file never change
 
 
 def test_one_view_is_the_same_with_and_without_its_axis(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:

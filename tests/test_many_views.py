@@ -18,7 +18,7 @@ import pipeline
 from cache.errors import UserError
 from cache.spec import content_digest
 from classify.beyond_memory import features_for
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.sources import Source
 
 Usage = namedtuple("Usage", "total used free")

@@ -16,7 +16,7 @@ from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.beyond_memory import features_for
 from classify.copies import copy_groups
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.recompute import SAME_COSINE, largest_difference
 from featurize.reopen import check_options, reopen
 

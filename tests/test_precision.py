@@ -12,7 +12,7 @@ import featurize.openvino_graph
 import pipeline
 from cache.digests import DigestTable
 from cache.errors import UserError
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.graphs import open_graph
 from featurize.kept_graphs import FOLDER
 from featurize.openvino_graph import has_bf16

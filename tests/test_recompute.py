@@ -8,7 +8,7 @@ import pytest
 from conftest import BUNDLED, SPEC
 
 import pipeline
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from featurize.recompute import SAME_COSINE, largest_difference
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cache.digests import DigestTable
 from cache.errors import UserError
-from featurize.extract import Extractor
+from featurize.extract import NetworkExtractor
 from featurize.reopen import check_options, check_weights, reopen
 from featurize.resolve import resolve
 
@@ -43,7 +43,7 @@ def own(tmp_path: Path) -> Path:
 
 def record_of(table: DigestTable, **options: Any) -> dict[str, Any]:
     """The part of a model's record that says how its features were computed."""
-    return Extractor(resolve(table, **options), os.path.dirname(table.path)).record()
+    return NetworkExtractor(resolve(table, **options), os.path.dirname(table.path)).record()
 
 
 def refusal(call: Any, *arguments: Any) -> str:

@@ -23,7 +23,7 @@ from classify.persist import load as load_saved
 from classify.train import Dataset
 from classify.tuned import TunedHead
 from classify.tuned_classifier import TunedClassifier
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 
 CUT: dict[str, Any] = SPEC | {"layer": "down8", "pooling": "none", "stored": "float16"}
 

@@ -30,7 +30,7 @@ from classify.persist import load, save
 from classify.split import duplicate_groups, folds
 from classify.surfaces import PHOTOGRAPHS, draw_crop, photograph
 from classify.train import Dataset, search_head, train_head
-from featurize.extract import Extractor
+from featurize.extract import NetworkExtractor
 from featurize.read_only import open_table
 from featurize.resolve import resolve
 
@@ -63,7 +63,7 @@ def viewed(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Dataset:
             paths.append(str(folder / f"{label}.{name}"))
             draw_crop(grey, label, "train", name).of(grey).save(paths[-1])
     asked = resolve(open_table(cache_dir), views=VIEWS, recipe="crops", **SPEC)
-    extraction, rows = Extractor(asked, cache_dir).features(paths)
+    extraction, rows = NetworkExtractor(asked, cache_dir).features(paths)
     return Dataset(
         features=rows,
         labels=np.array([Path(path).name.split(".")[0] for path in paths]),

@@ -20,7 +20,7 @@ from PIL import Image
 import pipeline
 from classify.beyond_memory import features_for
 from classify.heads import make_head
-from featurize.extract import Extractor
+from featurize.extractor import Extractor
 from reliability.conftest import Count, Figure
 
 

@@ -19,7 +19,7 @@ from conftest import REPOSITORY
 from cache.digests import DigestTable
 from cache.store import FeatureStore
 from featurize.engine import Engine
-from featurize.extract import SHARD_ROWS, Extractor
+from featurize.extract import SHARD_ROWS, NetworkExtractor
 from featurize.forward import WORKERS, Pace
 from featurize.images import find_images
 from featurize.resolve import resolve
@@ -144,7 +144,7 @@ def test_at_every_moment_no_more_than_one_shard_is_computed_and_not_committed(
     pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, shard_rows: int, views: int
 ) -> None:
     resolved = resolve(DigestTable(str(tmp_path)), backbone="nano", views=views)
-    extractor = Extractor(resolved, str(tmp_path), shard_rows)
+    extractor = NetworkExtractor(resolved, str(tmp_path), shard_rows)
     extractor._engine = engine = Engine(Means(batch))
     may_run_ahead = views == 1 and Pace.within(shard_rows, batch).batches > 1
     committed, highest, ahead = [0], [0], [0]
