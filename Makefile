@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
-export HEADS OUTPUT
+export HEADS OUTPUT TENSORBOARD REJECT
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
@@ -14,14 +14,15 @@ WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
-.PHONY: help venv demo features train compare evaluate predict bench bench-peers test test-lowest torture fuzz audit lint clean
+.PHONY: help venv demo features train compare evaluate predict report example bench bench-peers test test-lowest torture fuzz \
+	audit lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT,"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -47,7 +48,7 @@ features: venv ## Compute and cache the features of the images in DATA
 
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
 	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
-	$${CUT:+--cut "$$CUT"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
+	$${CUT:+--cut "$$CUT"} $${TENSORBOARD:+--tensorboard "$$TENSORBOARD"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
 
 compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of DATA; draw it as OUTPUT
 	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
@@ -56,7 +57,15 @@ evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $(ARGS)
 
 predict: venv ## Print path,label,probability of IMAGES as CSV
-	@$(RUN) predict $(SPEC) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} $(ARGS)
+	@$(RUN) predict $(SPEC) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} \
+	$${REJECT:+--reject "$$REJECT"} $(ARGS)
+
+example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, dog_breeds or flowers
+	@$(VENV)/bin/python -m "examples.$${NAME:?give one of alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers}" \
+	$${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
+
+report: venv ## Write OUTPUT, one HTML file: what MODEL learnt, how well it does, which pictures to look at
+	@$(RUN) report $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into the README
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from featurize.extractor import Extractor
     from featurize.featurizer import Featurizer
     from featurize.hashing import Progress
+    from report.findings import Findings
 
 __all__ = [
-    "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "top_k", "train"
+    "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "report", "top_k",
+    "train",
 ]  # fmt: skip
 
 SCORES = (
@@ -97,6 +99,7 @@ def train(
     refit: bool = False,
     predict_views: int | None = None,
     cut: str | None = None,
+    tensorboard: str | None = None,
     max_failed: float = 0.5,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
@@ -110,6 +113,7 @@ def train(
     `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
     each picture; `predict_views`, by default as many up to 4, are averaged in its scores and predictions. `cut` (or
     `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see `classify.cut_choice`.
+    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
@@ -120,10 +124,12 @@ def train(
     from classify.heads import HEADS, check_layer, make_head
     from classify.persist import check_place
     from classify.results import save_training
+    from classify.tensorboard import with_curves
     from classify.train import check_split, train_head
     from classify.view_counts import Views
 
     started = time.perf_counter()
+    head_params = with_curves(head, head_params, tensorboard)
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
     check_layer(head, cut, options.get("layer"), options.get("pooling"))
     check_place(model := os.fspath(model or default_model(head)))
@@ -139,17 +145,8 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    training = train_head(
-        dataset,
-        head,
-        head_params or {},
-        test_size=test_size,
-        seed=seed,
-        cv=cv,
-        search=search,
-        refit=refit,
-        progress=progress,
-    )
+    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
+    training = train_head(dataset, head, head_params, **plan, progress=progress)
     report |= training.report() | {"model": model}
     save_training(model, training, report, {"head": head, "views": views.to_json(), **extractor.record()})
     return report
@@ -221,6 +218,26 @@ def compare(
     return compare_heads(found, spec, cache_dir, heads, count=folds, search=search, seed=seed, progress=progress)
 
 
+def report(
+    data: str | None = None,
+    model: "str | Classifier | None" = None,
+    output: str = "report.html",
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    progress: "Progress | None" = None,
+    **label_source: Unpack[LabelOptions],
+) -> "Findings":
+    """Write one HTML file on a saved model and labelled images, and return what is in it, see `report.find`.
+
+    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out.
+    """
+    from report.run import run_report
+
+    warm = _warm(model or default_model("logreg"), cache_dir, weights)
+    return run_report(warm, data, output, progress, label_source)
+
+
 def load(
     model: str,
     *,
@@ -265,13 +282,15 @@ def predict(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool = True,
+    reject: float | None = None,
 ) -> "np.ndarray":
-    """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged.
+    """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged or rejected.
 
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
-    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
+    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`. reject:
+    such as 0.95, the share of known pictures to keep; what is less like them has no answer. `top_k` says why.
     """
-    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache)
+    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
 
 
 def predict_proba(
@@ -281,9 +300,10 @@ def predict_proba(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool = True,
+    reject: float | None = None,
 ) -> "np.ndarray":
-    """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN for damaged images."""
-    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache)
+    """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
+    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
 
 
 def top_k(
@@ -294,9 +314,10 @@ def top_k(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool = True,
+    reject: float | None = None,
 ) -> "pd.DataFrame":
-    """The k most probable labels of each image: a table with the columns path, rank, label, probability."""
-    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache)
+    """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
+    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
 
 
 def export(

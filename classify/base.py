@@ -70,6 +70,7 @@ def or_none(allowed: Allowed) -> Allowed:
 
 FLAG = Allowed(lambda value: isinstance(value, bool | np.bool_), "True or False")
 NORMALIZE = choice("l2", "standard", "none")
+FOLDER = Allowed(lambda value: isinstance(value, str) and bool(value), "the path of a folder")
 CLASS_WEIGHT = Allowed(
     lambda value: value is None or isinstance(value, dict) or (isinstance(value, str) and value == "balanced"),
     "balanced, a dictionary of class: weight, or None",

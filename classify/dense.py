@@ -12,6 +12,7 @@ from classify.arrays import ArrayHead
 from classify.base import (
     CLASS_WEIGHT,
     FLAG,
+    FOLDER,
     NORMALIZE,
     RANDOM_STATE,
     Allowed,
@@ -37,6 +38,7 @@ class DenseClassifier(LayeredHead):
     rounded; 0 trains on everything for all epochs. Exact duplicates may lie on both sides of that split.
     class_weight: `balanced` or {class: weight}. random_state: with a number or a RandomState, two fits on one machine
     give the same weights; None draws new ones each time. No global generator is touched. verbose: 1 logs each epoch.
+    tensorboard: a folder for its events, those of each fit in a folder of their own.
 
     An epoch shows each picture once, the next one of its K views: K epochs show them all. What is held out is decided
     by the mean of the views' logits.
@@ -62,6 +64,7 @@ class DenseClassifier(LayeredHead):
         "normalize": NORMALIZE,
         "random_state": RANDOM_STATE,
         "verbose": whole(0),
+        "tensorboard": or_none(FOLDER),
     }
 
     def __init__(
@@ -79,6 +82,7 @@ class DenseClassifier(LayeredHead):
         normalize: str = "l2",
         random_state: Seed = None,
         verbose: int = 0,
+        tensorboard: str | None = None,
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
@@ -93,6 +97,7 @@ class DenseClassifier(LayeredHead):
         self.normalize = normalize
         self.random_state = random_state
         self.verbose = verbose
+        self.tensorboard = tensorboard
 
     def _fit(self, pictures: Rows, labels: Labels) -> None:
         # Only training needs Keras.
@@ -110,6 +115,7 @@ class DenseClassifier(LayeredHead):
             batch_size=self.batch_size,
             patience=self.patience,
             verbose=self.verbose,
+            tensorboard=self.tensorboard,
         )
         # Adam's steps are of one size whatever the inputs are, so these are brought to a root mean square of 1; the
         # one number is then folded into the first layer.

@@ -18,11 +18,11 @@ from classify.base import Labels
 from classify.numerics import Floats, Layers
 from classify.pictures import as_rows
 from classify.streaming import chunks, in_memory
+from classify.tensorboard import History, curve_writer
 from featurize.quiet import import_keras
 
 log = logging.getLogger("bottleneck")
 
-History = dict[str, list[float]]
 Batch = tuple[Any, Any, Any]  # tensors: rows (m * K, d) float32 of m pictures, labels (m,) int32, weights (m,) float32
 
 
@@ -40,6 +40,7 @@ class Plan:
     batch_size: int
     patience: int
     verbose: int
+    tensorboard: str | None = None
 
 
 def build_network(plan: Plan, features: int, random: np.random.RandomState) -> Any:
@@ -119,6 +120,7 @@ def train_network(
     if held_out.any():
         validation = on_device(in_memory(pictures[held_out]), held_out)
         history |= {"val_loss": [], "val_accuracy": []}
+    write = curve_writer(plan.tensorboard)
     best_epoch, best_loss, best_weights = 0, np.inf, None
     for epoch in range(1, plan.epochs + 1):
         measured = run_epoch(epoch).tolist()
@@ -128,6 +130,7 @@ def train_network(
             values.append(value)
         if not np.isfinite(history["loss"][-1]):
             raise UserError(f"training diverged in epoch {epoch}: give a learning_rate below {plan.learning_rate:g}")
+        write(epoch, history)
         if plan.verbose:
             shown = " ".join(f"{name} {values[-1]:.4f}" for name, values in history.items())
             log.info("epoch %d/%d %s", epoch, plan.epochs, shown)

@@ -18,12 +18,22 @@ log = logging.getLogger("bottleneck")
 
 
 def evaluate_head(saved: Saved, data: Dataset, store: Store) -> tuple[Scores, list[str]]:
-    """Scores on the test part (else validation, else all) of `data`, and the pictures left out as trained on.
+    """Scores of what `rows_to_score` chooses, and the paths of the pictures left out as trained on.
+
+    The majority-class baseline is that of the scored pictures' training classes as the record counts them. Raises as
+    `rows_to_score`.
+    """
+    rows, left_out = rows_to_score(saved, data, store)
+    scores = score_head(saved.predictor, data, saved.record["training_counts"], rows)
+    return scores, [data.paths[i] for i in left_out]
+
+
+def rows_to_score(saved: Saved, data: Dataset, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the test part (else validation, else all) of `data`, and of the pictures left out as trained on.
 
     Re-encoded copies of pictures that it was trained on are left out as well, as far as the rows of these are in
-    `store`, unless nothing else is left. The majority-class baseline is that of the scored pictures' training classes
-    as the record counts them. Raises UserError where no picture is left, or where one has a label that the model does
-    not know.
+    `store`, unless nothing else is left. Raises UserError where no picture is left, or where one has a label that the
+    model does not know.
     """
     rows = data.part(data.own_test_part()) if data.has_own_split else np.arange(len(data.labels))
     if data.has_own_split:
@@ -36,20 +46,19 @@ def evaluate_head(saved: Saved, data: Dataset, store: Store) -> tuple[Scores, li
         log.warning("all pictures are re-encoded copies of those that were trained on, or much like them")
     else:
         excluded |= alike
-    left_out = [data.paths[i] for i in rows[excluded]]
-    rows = rows[~excluded]
-    if left_out:
+    left_out, rows = rows[excluded], rows[~excluded]
+    if len(left_out):
         log.warning(
             "%d pictures were trained on, as they are or re-encoded, and are left out, the first is %s",
             len(left_out),
-            left_out[0],
+            data.paths[left_out[0]],
         )
-    unknown = sorted(set(data.labels[rows]) - set(saved.record["classes"]))
+    unknown = sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"]))
     if unknown:
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
         )
-    return score_head(saved.predictor, data, saved.record["training_counts"], rows), left_out
+    return rows, left_out
 
 
 def _of_training_pictures(saved: Saved, store: Store, data: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from cache.errors import UserError
 from classify.base import (
     CLASS_WEIGHT,
     FLAG,
+    FOLDER,
     RANDOM_STATE,
     Allowed,
     ClassWeight,
@@ -36,7 +37,6 @@ from featurize.tail import Tail
 from featurize.tuned import Tuned
 
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: what lies above the cut")
-TEXT = Allowed(lambda value: isinstance(value, str) and bool(value), "the path of a folder")
 
 
 class FineTuneHead(Head):
@@ -71,7 +71,7 @@ class FineTuneHead(Head):
         "class_weight": CLASS_WEIGHT,
         "random_state": RANDOM_STATE,
         "verbose": whole(0),
-        "tensorboard": or_none(TEXT),
+        "tensorboard": or_none(FOLDER),
     }
 
     _predictor: TunedHead | None = None

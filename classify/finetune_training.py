@@ -6,11 +6,8 @@ An epoch shows every picture once, in one of its views. The loop is our own: `Mo
 copies all maps, and it shuffles with TensorFlow's global seed.
 """
 
-import importlib.util
 import logging
-import os
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +18,11 @@ from cache.errors import UserError
 from classify.base import Labels
 from classify.numerics import Floats
 from classify.tail_trainer import Trainer
+from classify.tensorboard import History, curve_writer
 from featurize.tail import AT_ONCE
 
 log = logging.getLogger("bottleneck")
 
-History = dict[str, list[float]]
 WARM_UP = 0.1  # share of the steps in which the rate rises from 0, before it falls as a cosine
 WATCHED_VIEWS = 2  # of the pictures held out
 
@@ -74,7 +71,7 @@ def train_tail(
     batches = -(-count // plan.batch_size)
     names = ["seconds", "loss", "accuracy"] + (["val_loss", "val_accuracy"] if len(held_out.labels) else [])
     history: History = {name: [] for name in names}
-    write = _writer(plan.tensorboard)
+    write = curve_writer(plan.tensorboard)
     variables = trainer.variables
     best_epoch, best_weights = 0, [variable.numpy() for variable in variables]
     best_loss = _watch(trainer.probabilities, held_out)[0] if len(held_out.labels) else np.inf
@@ -137,29 +134,3 @@ def _schedule(progress: float) -> float:
     Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
     """
     return float(min(1.0, progress / WARM_UP) * (1 + np.cos(np.pi * progress)) / 2)
-
-
-def _writer(folder: str | None) -> Callable[[int, History], None]:
-    """What writes the last values of a history for TensorBoard, to a new folder in `folder`; nothing without one.
-
-    Raises UserError where TensorBoard is not installed.
-    """
-    if folder is None:
-        return _unwritten
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UserError(f"tensorboard={folder!r}: TensorBoard is not installed: pip install tensorboard")
-    import tensorflow as tf
-
-    events = tf.summary.create_file_writer(os.path.join(folder, time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:4]))
-
-    def write(epoch: int, history: History) -> None:
-        with events.as_default(step=epoch):
-            for name, values in history.items():
-                tf.summary.scalar(name, values[-1])
-        events.flush()
-
-    return write
-
-
-def _unwritten(epoch: int, history: History) -> None:
-    pass

@@ -45,6 +45,7 @@ from classify.record import (
     shown,
 )
 from classify.tuned import TunedHead
+from classify.unknowns import ARRAYS, Known
 
 log = logging.getLogger("bottleneck")
 
@@ -59,7 +60,7 @@ class Saved:
     """A loaded head: what predicts, its record, and the digests (n, 32) uint8 of the pictures it was fitted on.
 
     predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead` or a `TunedHead`, or the estimator where it
-    has no arrays.
+    has no arrays. known: what tells unknown pictures; None of maps, and of models that were saved without it.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Saved:
     record: dict[str, Any]
     trained_on: np.ndarray
     _unpickle: Callable[[], dict[str, Any]] = field(repr=False)
+    known: Known | None = None
 
     @cached_property
     def estimator(self) -> Any:
@@ -97,7 +99,9 @@ def check_place(model: str) -> None:
         require_writable(path)
 
 
-def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> None:
+def save(
+    model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any], known: Known | None = None
+) -> None:
     """Write the model file, its arrays and its record: whenever the process dies, the old model loads, or the new one.
 
     The new record and arrays are first put beside the old ones (`NAME.json.next`, `NAME.npz.next`). The model file is
@@ -119,10 +123,11 @@ def save(model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, A
     }
     about = json.loads(json.dumps({name: record[name] for name in ABOUT}))  # as it will be read
     payload = io.BytesIO()
-    joblib.dump({"estimator": estimator, "trained_on": trained_on, "about": about}, payload)
+    held = known.to_arrays() if known else {}
+    joblib.dump({"estimator": estimator, "trained_on": trained_on, "about": about, **held}, payload)
     data = payload.getbuffer()
     record["payload"] = _identity(data)
-    plain = _plain_arrays(estimator, trained_on, about | {"payload": record["payload"]})
+    plain = _plain_arrays(estimator, trained_on, about | {"payload": record["payload"]}, held)
     if plain is not None:
         record["arrays"] = {"file": os.path.basename(arrays), **_identity(plain)}
     text = sealed(record)
@@ -187,7 +192,7 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         why = "its head is a pickle and nothing else" if plain is None else "its pickle is pinned; pin its .npz instead"
         raise UserError(f"model {model} is not loaded without unpickling it (--no-pickle): {why}")
     if plain is not None and pin != digest:
-        predictor, trained_on, about = _from_arrays(model, plain)
+        predictor, trained_on, about, known = _from_arrays(model, plain)
         record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
         if record["payload"]["sha256"] != digest:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
@@ -196,22 +201,25 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         payload = _unpickle(model, data, None)
         record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
+        known = Known(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
         unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
     if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
         raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
-    return Saved(model, predictor, record, trained_on, unpickle)
+    return Saved(model, predictor, record, trained_on, unpickle, known)
 
 
-def _plain_arrays(estimator: Any, trained_on: np.ndarray, about: dict[str, Any]) -> memoryview | None:
-    """The estimator's array form as an npz file; None where it has no such form."""
+def _plain_arrays(
+    estimator: Any, trained_on: np.ndarray, about: dict[str, Any], known: dict[str, np.ndarray]
+) -> memoryview | None:
+    """The estimator's array form as an npz file, with the arrays `known`; None where it has no such form."""
     from classify.base import Head
 
     head = estimator.arrays() if isinstance(estimator, Head) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    return write_arrays({"about": text, "trained_on": trained_on, **head.to_arrays()})
+    return write_arrays({"about": text, "trained_on": trained_on, **known, **head.to_arrays()})
 
 
 def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
@@ -240,15 +248,18 @@ def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
     raise UserError(f"model {model}: its arrays {path} {what}: copy the file again, or train the model again")
 
 
-def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any]:
-    """The head, the digests of the pictures that it was fitted on, and what the arrays say of themselves."""
+def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, Known | None]:
+    """The head, the digests of the pictures that it was fitted on, what the arrays say of themselves, what is known."""
     try:
         named = read_arrays(data)
         about, trained_on = parse(named.pop("about").tobytes()), named.pop("trained_on")
         if trained_on.dtype != np.uint8 or trained_on.shape[1:] != (DIGEST_BYTES,):
             raise ValueError(f"trained_on has type {trained_on.dtype} and shape {trained_on.shape}")
-        form = TunedHead if "tail" in named else ArrayHead
-        return form.from_arrays(named), trained_on, about
+        if "tail" in named:
+            return TunedHead.from_arrays(named), trained_on, about, None
+        kept = {name: named.pop(name) for name in ARRAYS if name in named}
+        head = ArrayHead.from_arrays(named)
+        return head, trained_on, about, Known.from_arrays(kept, head.n_features_in_) if kept else None
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
             f"model {model}: {arrays_path(model)} holds no head: {_reason(error)}: train it again"

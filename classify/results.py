@@ -18,7 +18,7 @@ NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's rec
 
 
 def save_training(model: str, training: Training, report: dict[str, Any], origin: dict[str, Any]) -> None:
-    """Save what was trained as `model`, with its tables, learning curves and the scores of a search.
+    """Save what was trained as `model`, with its tables and learning curves.
 
     `origin` is what its record says besides of where it comes from: head, views and `Extractor.record`.
     """
@@ -27,7 +27,12 @@ def save_training(model: str, training: Training, report: dict[str, Any], origin
         "training_counts": training.training_counts,
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
-    save(model, training.estimator, training.trained_on, record)
+    save(model, training.estimator, training.trained_on, record, training.known)
+    write_training(model, training)
+
+
+def write_training(model: str, training: Training) -> None:
+    """Write what a training has found beside the model: its tables, and of heads that have them curves and a search."""
     write_tables(model, training.scores)
     if training.history:
         write_curves(model, training.history)

@@ -19,6 +19,7 @@ from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.pictures import first_views
 from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
+from classify.unknowns import Known
 from featurize.hashing import Progress
 from featurize.tail import Tail
 
@@ -105,6 +106,7 @@ class Training:
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
     leaked: list[str]  # scored pictures that are in the training part too, byte by byte or re-encoded
+    known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     search_table: list[dict[str, Any]] = field(default_factory=list)
@@ -201,6 +203,7 @@ def train_head(
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         estimator, best, table = fit_on(data, train, groups, head, params, seed, search, told(progress, "search"))
+        known = known_of(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
         scores = score_head(estimator, data, counts, test)
@@ -211,6 +214,7 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=[data.paths[i] for i in leaked],
+        known=known,
         search_table=table,
         history=getattr(estimator, "history_", None),
         seconds=seconds,
@@ -231,6 +235,7 @@ def train_head(
     if refit:
         with _timed(seconds, "refit"):
             training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
+            training.known = known_of(data, everything, groups)
         training.trained_on = data.digests
     return training
 
@@ -284,6 +289,11 @@ def fit_on(
         views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
         return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell)
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
+
+
+def known_of(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
+    """What tells pictures unlike those of `rows`; nothing does of maps."""
+    return None if data.tail else Known.of(data.originals(rows), groups[rows])
 
 
 def search_head(

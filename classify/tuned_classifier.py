@@ -20,6 +20,7 @@ from featurize.sources import Source
 from featurize.tail import Tail
 
 PICTURES = 256  # whose maps are in memory together
+NO_ROWS = np.empty((0, 0), np.float32)  # a network that ends in decisions has none
 
 
 class TunedClassifier(Classifier):
@@ -34,10 +35,10 @@ class TunedClassifier(Classifier):
         self.whole = open_extractor(self.head.tuned.whole(cut), cache_dir)
         super().__init__(replace(saved, predictor=self.head), open_extractor(cut, cache_dir))
 
-    def _predicted(self, sources: list[Source], use_cache: bool) -> tuple[Extraction, np.ndarray]:
+    def _predicted(self, sources: list[Source], use_cache: bool) -> tuple[Extraction, np.ndarray, Rows]:
         if not use_cache:
             extraction, decisions = self.whole.without_cache(sources)
-            return extraction, self._of_decisions(decisions)
+            return extraction, self._of_decisions(decisions), NO_ROWS
         extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
         result = np.full((len(sources), len(self.classes_)), np.nan)
         from_maps = self._have_maps_alone(sources)
@@ -51,7 +52,7 @@ class TunedClassifier(Classifier):
             extraction.take(places, part)
             if len(rows):
                 result[places[part.succeeded]] = predict(rows)
-        return extraction, result[extraction.succeeded]
+        return extraction, result[extraction.succeeded], NO_ROWS
 
     def _of_decisions(self, decisions: Rows) -> np.ndarray:
         return self.head.of_decisions(decisions) if len(decisions) else np.empty((0, len(self.classes_)))

@@ -67,6 +67,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
 @click.option("--cut", metavar="LAYER|auto", help="Where finetune cuts the backbone. [--layer, else auto]")
+@click.option("--tensorboard", metavar="DIR", help="Write the curves of dense or finetune there for TensorBoard.")
 @click.option("--search", is_flag=True, help="Tune the head by cross-validation.")
 @click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
 def train(json_file: str | None, max_failed: float, head_params: str, **chosen: Any) -> None:
@@ -92,7 +93,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     Without --data and --labels: on the test part of the photographs that come with scikit-image.
     """
     _check(json_file)
-    classifier, rest = _loaded(given(chosen))
+    classifier, rest = loaded(given(chosen))
     with progress_reporter() as progress:
         report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
     _finish(report, json_file, max_failed)
@@ -104,11 +105,23 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.argument("paths", nargs=-1)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
 @click.option("--no-cache", is_flag=True, help="Neither look features up nor store them.")
+@click.option(
+    "--reject",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="No label for what is unlike the training pictures; this share of known ones is kept, such as 0.95.",
+)
 @click.option("--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True)
 def predict(
-    named: tuple[str, ...], paths: tuple[str, ...], top_k: int, no_cache: bool, max_failed: float, **chosen: Any
+    named: tuple[str, ...],
+    paths: tuple[str, ...],
+    top_k: int,
+    no_cache: bool,
+    reject: float | None,
+    max_failed: float,
+    **chosen: Any,
 ) -> None:
-    """Print path,label,probability of images as CSV.
+    """Print path,label,probability of images as CSV; with --reject a column reason, why there is no label.
 
     Without images: of the test part of the photographs that come with scikit-image.
     """
@@ -116,18 +129,20 @@ def predict(
     from commands.paths import existing_paths
     from featurize.sources import expand
 
-    classifier, _ = _loaded(given(chosen))
+    classifier, _ = loaded(given(chosen))
     wanted = [*named, *paths] or [surfaces_to_predict()]
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
     if not sources:
         raise UserError(f"there is no image in {', '.join(wanted)}")
-    extraction, probabilities = classifier.probabilities(sources, use_cache=not no_cache)
+    answers = classifier.answers(sources, not no_cache, reject)
     sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
     writer = csv.writer(_Lines())
-    writer.writerow(["path", "label", "probability"])
-    for path, _, label, probability in classifier.ranked(sources, probabilities, top_k):
-        writer.writerow([path, "" if label is None else label, "" if label is None else f"{probability:.6f}"])
-    _exit_if_too_many_failed(len(extraction.failures), len(sources), max_failed)
+    columns = ["path", "label", "probability", "reason"][: 3 if reject is None else 4]
+    writer.writerow(columns)
+    for path, _, label, probability, reason in classifier.ranked(sources, answers, top_k):
+        cells = [path, "", "", reason] if label is None else [path, label, f"{probability:.6f}", ""]
+        writer.writerow(cells[: len(columns)])
+    _exit_if_too_many_failed(len(answers.extraction.failures), len(sources), max_failed)
 
 
 class _Lines:
@@ -137,7 +152,7 @@ class _Lines:
         sys.stdout.write(line.removesuffix("\r\n") + "\n")
 
 
-def _loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(classifier, the options that are left), no option contradicting the model."""
     from featurize.parts import check_parts
 

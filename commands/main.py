@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -39,11 +40,19 @@ class _Lines(logging.Handler):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     # Here, because they import `pipeline`, which imports this as a program.
-    from commands import cache, compare, demo, distil, jobs
+    from commands import cache, compare, demo, distil, jobs, report
 
-    of_pictures = (demo.demo, jobs.features, jobs.train, compare.compare, jobs.evaluate, jobs.predict)
-    for command in (*of_pictures, cache.cache, distil.distil):
+    on_pictures = (jobs.features, jobs.train, compare.compare, jobs.evaluate, jobs.predict, report.report)
+    for command in (demo.demo, *on_pictures, cache.cache, distil.distil):
         cli.add_command(command)
+    run(cli, "python -m pipeline", arguments)
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command under its name, by default with this program's arguments, and exit with its status.
+
+    What the package logs, its errors and signals come out as they do in every command.
+    """
     log.addHandler(_Lines())
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -51,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names need not be UTF-8
     with Stop() as stop:
         try:
-            status = _status(sys.argv[1:] if arguments is None else arguments, stop)
+            status = _status(command, name, sys.argv[1:] if arguments is None else arguments, stop)
         except (Exception, KeyboardInterrupt) as error:  # a signal amidst an import may come out as anything
             if not stop.number:
                 raise
@@ -59,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _status(arguments: Sequence[str], stop: Stop) -> int:
+def _status(command: click.Command, name: str, arguments: Sequence[str], stop: Stop) -> int:
     try:
         # As click's own `main`, which turns every interruption into the same exception, without what it says.
-        with cli.make_context("python -m pipeline", list(arguments)) as context:
-            return cli.invoke(context) or 0
+        with command.make_context(name, list(arguments)) as context:
+            return command.invoke(context) or 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.exceptions.NoArgsIsHelpError as error:

@@ -6,7 +6,8 @@ The only decoder, for training and for prediction alike: open, turn into upright
 import ctypes
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from PIL import (
@@ -61,6 +62,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.", category=UserWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.", category=Image.DecompressionBombWarning)
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody handles
 
+Pixels = TypeVar("Pixels", np.ndarray, Image.Image)
+
 
 def decode(
     data: bytes,
@@ -99,21 +102,50 @@ def decode_views(
         recipe_of(view)
     if others and resize == "bilinear":
         raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
+    return _guarded(data, lambda file: _decode(file, size, resize, views, room))
+
+
+def decode_within(data: bytes, side: int, room: Room = enough) -> Image.Image:
+    """Decode the bytes of an image file for a person to look at: RGB, its shape kept, fitted into `side` x `side`.
+
+    The same picture, upright and opaque, that `decode_views` stretches for the network; never enlarged. Raises as
+    `decode_views`.
+    """
+    return _guarded(data, lambda file: _decode_within(file, side, room))
+
+
+def _guarded(data: bytes, decoder: Callable[[bytes], Pixels]) -> Pixels:
+    """`decoder(data)`, once more without its texts for a PNG; whatever Pillow raises becomes a DecodeError."""
     if not data:
         raise DecodeError("empty file")
     try:
-        return _decode(data, size, resize, views, room)
+        return decoder(data)
     except ImageError:
         raise
     except HOSTILE as error:
         if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
             raise DecodeError(_reason(data, error)) from error
     try:
-        return _decode(_without_text(data), size, resize, views, room)
+        return decoder(_without_text(data))
     except ImageError:
         raise
     except HOSTILE as error:
         raise DecodeError(_reason(data, error)) from error
+
+
+def _decode_within(data: bytes, side: int, room: Room) -> Image.Image:
+    before_opening(data, (side, side), room)
+    file = CountedReads(data)
+    with Image.open(file, formats=FORMATS) as picture:
+        file.header_ends()
+        refuse_unfit(picture)
+        full = picture.size
+        if isinstance(picture, JpegImagePlugin.JpegImageFile):
+            picture.draft(None, (side, side))
+        before_loading(picture, data, full, (side, side), room)
+        rgb = upright_rgb(picture)
+        scale = min(1.0, side / max(rgb.size))
+        return fit(rgb, (max(1, round(rgb.height * scale)), max(1, round(rgb.width * scale))), "antialias")
 
 
 def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room) -> np.ndarray:

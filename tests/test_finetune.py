@@ -262,21 +262,6 @@ def test_maps_of_another_layer_are_refused(nano: tuple[Extractor, np.ndarray, np
         FineTuneHead(extractor.tail(), **QUICK).fit(maps[:12], labels[:12])
 
 
-def test_tensorboard_gets_what_is_measured_or_is_asked_for(
-    nano: tuple[Extractor, np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    extractor, maps, labels = nano
-    head = FineTuneHead(extractor.tail(), tensorboard=str(tmp_path / "logs"), **QUICK)
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        with pytest.raises(UserError, match="pip install tensorboard"):
-            head.fit(maps, labels)
-    else:
-        head.fit(maps, labels)
-        assert [*(tmp_path / "logs").glob("*/events.*")]
-
-
 def test_progress_is_told_by_epoch(
     nano: tuple[Extractor, np.ndarray, np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:

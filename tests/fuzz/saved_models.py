@@ -30,6 +30,7 @@ from classify.finetune import FineTuneHead
 from classify.heads import make_head
 from classify.persist import load, save
 from classify.tuned import TunedHead
+from classify.unknowns import Known
 
 FILES = ("m.json", "m.npz", "m.joblib", "m.json.next")
 TRACE = Path("unpickled")
@@ -53,7 +54,8 @@ def seeds() -> list[bytes]:
     for name, params in (("logreg", {}), ("logreg", {"normalize": "standard"}), ("knn", {})):
         head = make_head(name, params).fit(rows.astype(np.float32), labels.astype(str))
         record = RECORD | {"head": name, "training_counts": [50, 50, 50]}
-        save("m.joblib", head, np.zeros((150, 32), np.uint8), record)
+        known = Known.of(rows.astype(np.float32), np.arange(150))
+        save("m.joblib", head, np.zeros((150, 32), np.uint8), record, known)
         inputs.append([Path(file).read_bytes() if Path(file).exists() else b"" for file in FILES])
     tuned = FineTuneHead()
     tuned.classes_ = head.classes_
@@ -87,6 +89,8 @@ def check(data: bytes) -> bool:
     else:
         rows = np.ones((2, saved.predictor.n_features_in_), np.float32)
         probabilities = saved.predictor.predict_proba(rows)
+        if saved.known is not None:
+            assert np.isfinite(saved.known.distances_of(rows)).all()
     assert probabilities.shape == (2, len(saved.record["classes"])), probabilities.shape
     finite = probabilities[np.isfinite(probabilities).all(axis=1)]  # huge numbers in the arrays make it NaN: no label
     assert np.allclose(finite.sum(axis=1), 1), probabilities

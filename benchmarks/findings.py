@@ -1,0 +1,130 @@
+"""Does the report find wrong labels and copies? Both are planted in photographs; a table, one row for each set.
+
+    python benchmarks/findings.py FOLDER --weights FILE
+
+FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. In turns, one for each seed: one label in thirty is
+replaced by another one, drawn at random, and looked for among twice as many suspects; and 50 pictures are written
+beside the others a second time, at half their size with JPEG quality 60. Columns: the planted labels that are found in
+each turn, with the number of suspects in all; the planted copies that are found, and the pairs beyond those that were
+found before or are copies of one of these.
+"""
+
+import argparse
+import datetime
+import io
+import os
+import shutil
+import tempfile
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from accuracy import SETS
+from PIL import Image, ImageOps
+
+import pipeline
+from classify.labels import LabelledImages, read_labels
+from featurize.extract import Extractor
+from report.copies import same_pictures
+from report.find import HONEST
+from report.held_out import out_of_fold, splits_of
+from report.suspects import suspects
+
+ONE_IN = 30
+COPIES = 50
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights")
+    parser.add_argument("--cache-dir", default=".features")
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    extractor = pipeline.open_extractor(given.cache_dir, backbone=given.backbone, weights=given.weights)
+    print(f"{given.backbone}, {datetime.date.today()}\n")
+    print("| set | photographs | planted labels found | of | suspects | planted copies found | of | pairs beyond |")
+    print("|---" * 8 + "|")
+    for name in given.sets.split(","):
+        data, pattern = os.path.join(given.folder, name), SETS[name].get("label_pattern")
+        found = read_labels(data, label_pattern=pattern)
+        labels = [planted_labels(found, extractor, seed) for seed in range(given.seeds)]
+        copies = [planted_copies(data, pattern, extractor, seed) for seed in range(given.seeds)]
+        cells = [
+            " ".join(str(hits) for hits, _ in labels),
+            str(len(found.paths) // ONE_IN),
+            " ".join(str(listed) for _, listed in labels),
+            " ".join(str(hits) for hits, _ in copies),
+            str(COPIES),
+            " ".join(str(beyond) for _, beyond in copies),
+        ]
+        print(f"| {name} | {len(found.paths)} | {' | '.join(cells)} |", flush=True)
+
+
+def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tuple[int, int]:
+    """(wrong labels found among twice as many suspects, suspects in all)."""
+    extraction, rows = extractor.features(found.paths)
+    random = np.random.default_rng(seed)
+    labels, classes = np.array(found.labels), found.classes
+    planted = random.choice(len(labels), len(labels) // ONE_IN, replace=False)
+    for i in planted:
+        labels[i] = random.choice([name for name in classes if name != labels[i]])
+    groups = same_pictures(found.paths, extraction.keys)
+    honest = out_of_fold(splits_of(labels, groups), rows, labels, classes, *HONEST)
+    listed = [suspect.picture for suspect in suspects(honest, labels, classes)]
+    return int(np.isin(listed[: 2 * len(planted)], planted).sum()), len(listed)
+
+
+def planted_copies(data: str, pattern: str | None, extractor: Extractor, seed: int) -> tuple[int, int]:
+    """(planted copies found, pairs that are neither planted nor were there before)."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "data"
+        shutil.copytree(os.path.abspath(data), folder, copy_function=os.symlink)
+        paths = read_labels(str(folder), label_pattern=pattern).paths
+        before = _groups(paths, extractor)
+        original = {path: path for path in paths}
+        for path in np.random.default_rng(seed).choice(paths, COPIES, replace=False).tolist():
+            copy = _half(Path(path), 10_000 + len(original))
+            original[str(copy)] = path
+        names = read_labels(str(folder), label_pattern=pattern).paths
+        if set(names) != set(original):
+            raise SystemExit(f"{data}: what is written beside the pictures is not found again")
+        after = _groups(names, extractor)
+        pairs = [pair for group in _members(after) for pair in combinations(group, 2)]
+        beyond = [(a, b) for a, b in pairs if before[original[a]] != before[original[b]]]
+        hits = sum(after[path] == after[of] for path, of in original.items() if path != of)
+        return hits, len(beyond)
+
+
+def _half(path: Path, number: int) -> Path:
+    """The picture a second time, in a file beside it whose name says the same label."""
+    with Image.open(path) as picture:
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    data = io.BytesIO()
+    sides = max(1, upright.width // 2), max(1, upright.height // 2)
+    upright.resize(sides, Image.Resampling.LANCZOS).save(data, "JPEG", quality=60)
+    copy = path.with_name(f"{path.name.split('.')[0]}.{number}.jpg")
+    copy.write_bytes(data.getvalue())
+    return copy
+
+
+def _groups(paths: list[str], extractor: Extractor) -> dict[str, int]:
+    """The number of the group of each path."""
+    extraction = extractor.run(paths)
+    if extraction.failures:
+        raise SystemExit(f"{extraction.failures[0].path}: {extraction.failures[0].reason}")
+    groups = same_pictures(paths, extraction.keys)
+    return dict(zip(paths, groups.tolist(), strict=True))
+
+
+def _members(groups: dict[str, int]) -> list[list[str]]:
+    members: dict[int, list[str]] = {}
+    for path, group in groups.items():
+        members.setdefault(group, []).append(path)
+    return list(members.values())
+
+
+if __name__ == "__main__":
+    main()

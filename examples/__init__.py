@@ -1,0 +1,1 @@
+"""Five tutorials' jobs, each one command: see README.md in this folder."""

@@ -1,0 +1,57 @@
+"""Would more photographs help? Accuracy after training on a share of them, and what that tells."""
+
+from typing import Any
+
+import numpy as np
+
+from classify.heads import fit_head, make_head
+from classify.numerics import Floats
+from classify.split import Indices, Split
+from report.findings import Count
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # each twice the one before
+LEAST = 2  # pictures of a class
+REPETITIONS = 3  # of each share, with other pictures
+WORTH = 0.005  # a gain in accuracy that is worth taking photographs for
+
+
+def accuracy_by_count(
+    rows: Floats, labels: np.ndarray, splits: list[Split], head: str, params: dict[str, Any]
+) -> list[Count]:
+    """Accuracies of `head` fitted on growing shares of the training pictures, as many of each class in proportion.
+
+    rows (n, d); labels (n,); splits: row indices (training, scored) pictures, used in turn where there are several.
+    """
+    random = np.random.default_rng(0)
+    counts: dict[int, list[float]] = {}
+    for share in SHARES:
+        for repetition in range(max(REPETITIONS, len(splits)) if share < 1 else len(splits)):
+            train, scored = splits[repetition % len(splits)]
+            drawn = _drawn(train, labels, share, random)
+            if share < 1 and len(drawn) == len(train):
+                continue
+            fitted = fit_head(make_head(head, params), rows[drawn], labels[drawn])
+            accuracy = float(np.mean(fitted.predict(rows[scored]) == labels[scored]))
+            counts.setdefault(len(drawn) if len(splits) == 1 else round(share * len(train)), []).append(accuracy)
+    return [Count(n, float(np.mean(found)), min(found), max(found)) for n, found in sorted(counts.items())]
+
+
+def advice(counts: list[Count]) -> str:
+    """One sentence: would more photographs help?"""
+    if len(counts) < 2:
+        return "There are too few photographs to tell whether more would help."
+    half, full = counts[-2:]
+    gain = full.accuracy - half.accuracy
+    seen = f"training on {full.pictures} instead of {half.pictures} changed the accuracy by {100 * gain:+.1f} points"
+    if gain > max(WORTH, (half.high - half.low) / 2):
+        return f"More photographs would probably help: {seen}."
+    return f"More photographs like these would probably help little: {seen}."
+
+
+def _drawn(train: Indices, labels: np.ndarray, share: float, random: np.random.Generator) -> Indices:
+    """A share of the rows `train`, of each class in proportion, but at least `LEAST`."""
+    chosen = []
+    for name in np.unique(labels[train]):
+        members = random.permutation(train[labels[train] == name])
+        chosen.append(members[: max(LEAST, round(share * len(members)))])
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,103 @@
+"""What a report says of a model and its pictures, as plain numbers and names: found by `find`, drawn by `page`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from classify.metrics import Scores
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A usable picture; its number is its place in `Findings.pictures`."""
+
+    path: str
+    label: str  # as given
+    part: str  # "train" (fitted on), "scored", "other" (neither)
+    answer: str | None  # the model's, or that of the folds; None where it was neither scored nor held out
+    top: list[tuple[str, float]]  # the three most probable labels (fewer classes: fewer), honest: never of a model
+    # that was trained on it
+    neighbours: list[tuple[int, float]]  # the three nearest training pictures (number, cosine), nearest first; never
+    # itself nor a copy of it
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of n pictures with its 95% Wilson interval."""
+
+    name: str
+    share: float
+    interval: tuple[float, float]
+    n: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Of the calibration curve: mean probability of the answer, share of right answers, pictures."""
+
+    confidence: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Pictures (numbers) that are one picture."""
+
+    kind: str  # "exact" or "near"
+    members: list[int]
+    straddles: bool  # lies in more than one of the given folders train/validation/test, or both fitted on and scored
+    labels_differ: bool
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A picture whose label is probably wrong."""
+
+    picture: int
+    suggested: str
+    probability: float  # of the suggested label, out of fold
+    given_probability: float  # of the label given
+
+
+@dataclass(frozen=True)
+class Count:
+    """Accuracy after training on so many pictures: mean, least and best of the repetitions."""
+
+    pictures: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the report shows."""
+
+    data: str
+    model: str
+    head: str
+    backbone: str
+    features: str  # one line that says layer, pooling, size, weights
+    date: str
+    scored: str  # how pictures were held out, in words ("one fifth of the pictures", "the folder test", "5 folds")
+    pictures: list[Picture]
+    failures: list[tuple[str, str]]  # (path, reason)
+    classes: list[str]
+    counts: dict[str, dict[str, int]]  # class -> part ("train", "scored", "other") -> pictures
+    scores: Scores  # of the scored pictures
+    baselines: list[Rate]  # "always the most frequent class", "the nearest training picture"
+    calibration: list[Bin]
+    calibration_error: float  # expected calibration error
+    epochs: dict[str, list[float]]  # history by epoch
+    epochs_of: str  # and of what ("the dense head of this model", "a dense head trained for this report")
+    by_count: list[Count]
+    advice: str  # one sentence: would more photographs help?
+    mistakes: list[int]  # scored pictures, most confident mistake first; at most 24
+    uncertain: list[int]  # scored pictures, least certain first; at most 24
+    map: np.ndarray  # (n, 2) float32 in [0, 1], of pictures
+    copies: list[Copies]
+    suspects: list[Suspect]  # most suspicious first, at most 100
+    unknowns: list[Rate]  # of `reject=0.95`: kept of the scored pictures, rejected of each class left out
+    forward_passes: int
+    seconds: dict[str, float]  # by stage

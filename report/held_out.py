@@ -1,0 +1,92 @@
+"""Which pictures the model was fitted on and which are scored, and what heads say that have not seen a picture."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from cache.joined import Store
+from cache.stored_rows import Rows
+from classify.evaluate import rows_to_score
+from classify.heads import fit_head, make_head
+from classify.numerics import Floats
+from classify.persist import Saved
+from classify.split import Indices, Split, folds, leaks
+from classify.train import Dataset
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How n pictures are held out.
+
+    parts: (n,) "train" (fitted on), "scored" or "other". splits: row indices (fitted on, scored); several where every
+    picture is scored by the fold that leaves it out. words: the same for readers.
+    """
+
+    parts: np.ndarray
+    splits: list[Split]
+    words: str
+
+    @property
+    def scored(self) -> Indices:
+        """Indices of the pictures that are scored."""
+        return np.flatnonzero(self.parts == "scored")
+
+    @property
+    def train(self) -> Indices:
+        """Indices of the pictures that something is fitted on."""
+        return np.unique(np.concatenate([train for train, _ in self.splits]))
+
+
+def held_out(saved: Saved, data: Dataset, store: Store, groups: Indices) -> HeldOut:
+    """The pictures that a saved model was not fitted on are scored, as `evaluate` does; without any, all are, in folds.
+
+    groups: (n,), equal numbers for copies of one picture. Raises UserError where neither can be done.
+    """
+    fitted = leaks(saved.trained_on, data.digests)
+    own = data.own_test_part() if data.has_own_split else None
+    if fitted[data.parts == own if own else slice(None)].all():
+        splits = splits_of(data.labels, groups)
+        if not splits:
+            raise UserError("the model was trained on every picture, and there are too few of a class to hold some out")
+        return HeldOut(np.full(len(fitted), "scored"), splits, f"{len(splits)} folds")
+    scored, _ = rows_to_score(saved, data, store)
+    parts = np.where(fitted, "train", "other").astype("<U6")
+    parts[scored] = "scored"
+    if own:
+        words = f"the folder {own}"
+    elif fitted.any():
+        words = f"{len(scored) / len(parts):.0%} of the pictures"
+    else:
+        words = "all pictures, the model being trained on others"
+    return HeldOut(parts, [(np.flatnonzero(fitted), scored)], words)
+
+
+def splits_of(labels: np.ndarray, groups: Indices) -> list[Split]:
+    """Five folds of the pictures, fewer of a small class, that never part copies; none where there cannot be two.
+
+    labels, groups: (n,). Copies with different labels have that of the first one here.
+    """
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    sizes = np.unique(labels[first], return_counts=True)[1]
+    count = min(FOLDS, *sizes.tolist()) if len(sizes) > 1 else 0
+    return folds(labels[first][inverse], groups, count, seed=0) if count > 1 else []
+
+
+def out_of_fold(
+    splits: list[Split], rows: Rows, labels: np.ndarray, classes: list[str], *heads: tuple[str, dict[str, Any]]
+) -> Floats:
+    """Probabilities of each picture by heads that were fitted on the other folds: their mean.
+
+    rows: (n, ...); labels: (n,); heads: names and parameters. Returns (n, k), columns in the order of `classes`.
+    """
+    result = np.zeros((len(labels), len(classes)))
+    for train, test in splits:
+        for head, params in heads:
+            fitted = fit_head(make_head(head, params), rows[train], labels[train])
+            columns = np.array([classes.index(str(name)) for name in fitted.classes_])
+            result[test[:, None], columns] += fitted.predict_proba(rows[test]) / len(heads)
+    return result

@@ -1,0 +1,54 @@
+"""A saved model and a folder of labelled pictures -> one HTML file."""
+
+import time
+from typing import TYPE_CHECKING
+
+from threadpoolctl import threadpool_limits
+
+from classify.classifier import Classifier
+from classify.dataset import dataset_of
+from classify.default_data import given_or_surfaces
+from classify.labels import announce_classes, read_labels
+from classify.options import LabelOptions
+from classify.view_counts import Views
+from featurize.images import Failure
+from report.find import find
+from report.findings import Findings
+
+if TYPE_CHECKING:
+    from featurize.hashing import Progress
+
+
+def run_report(
+    classifier: Classifier, data: str | None, output: str, progress: "Progress | None", label_source: LabelOptions
+) -> Findings:
+    """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
+
+    Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
+    """
+    from report.page import write_report
+
+    started = time.perf_counter()
+    extractor = classifier.extractor
+    data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
+    images = read_labels(data, **label_source, for_training=False)
+    announce_classes(images)
+    views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
+    head = "finetune" if extractor.spec.pooling == "none" else "logreg"  # what takes these rows, all in memory
+    started = time.perf_counter() - started
+    dataset, cost = dataset_of(extractor, images, views, head, started, progress)
+    # Here products are small: where anything else runs, threads that wait for each other take many times as long.
+    # (Of libraries that are loaded by now, therefore `report.layout` imports scikit-learn at once.)
+    with threadpool_limits(1):
+        findings = find(
+            classifier,
+            dataset,
+            [Failure(**failure) for failure in cost["failures"]],
+            data=data or str(label_source["labels"]),
+            forward_passes=cost["forward_passes"],
+            seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
+        )
+    started = time.perf_counter()
+    write_report(findings, output)
+    findings.seconds["page"] = time.perf_counter() - started
+    return findings
