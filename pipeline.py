@@ -207,15 +207,15 @@ def compare(
     """Cross-validate heads on the cached rows of labelled images, in the same folds; nothing passes a network.
 
     `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
-    name another backbone, layer, pooling or size; the others are named in the report. See `classify.compare` for the
-    report and for `search`. Raises UserError where nothing can be compared.
+    name another backbone, layer, pooling or size; the others are named in the report. Joined backbones, "a+b", are
+    compared with each of them alone. See `classify.compare` for the report and for `search`. Raises UserError where
+    nothing can be compared.
     """
     from classify.compare import compare_heads
 
     data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)
-    plan: Any = {"count": folds, "search": search, "seed": seed, "progress": progress}
-    return compare_heads(found, {**spec}, cache_dir, heads, **plan)
+    return compare_heads(found, spec, cache_dir, heads, count=folds, search=search, seed=seed, progress=progress)
 
 
 def report(

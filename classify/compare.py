@@ -26,6 +26,7 @@ from classify.view_counts import Views
 from featurize.cached import Cached, LeftOut, cached_specs, with_views
 from featurize.engine import Engine
 from featurize.hashing import Progress
+from featurize.options import SpecOptions
 from featurize.weights import BLANK
 
 log = logging.getLogger("bottleneck")
@@ -35,7 +36,7 @@ FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data
 
 def compare_heads(
     found: LabelledImages,
-    chosen: dict[str, Any],
+    chosen: SpecOptions,
     cache_dir: str,
     heads: Sequence[str] | None = None,
     *,
@@ -128,7 +129,7 @@ def _copies(
         try:
             found = copy_groups(keys, _labels(one, pictures), rows)
         except UserError:  # and its shard is set aside
-            left_out.append(LeftOut(one.extractor.spec.folder, "rows are damaged: `features` computes them again"))
+            left_out.append(LeftOut(one.features, "rows are damaged: `features` computes them again"))
             continue
         if len(found):
             whole.append(one)
@@ -181,8 +182,8 @@ def _lines(
             lines.append(_line(head, cached, pictures, plan, fold_done, told(progress, "search")))
         except FAILURES as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            log.warning("%s on %s: %s", head, cached.extractor.spec.folder, reason)
-            failed.append({"head": head, "features": cached.extractor.spec.folder, "reason": reason})
+            log.warning("%s on %s: %s", head, cached.features, reason)
+            failed.append({"head": head, "features": cached.features, "reason": reason})
     return sorted(lines, key=lambda line: (-line["accuracy"], line["log_loss"])), failed
 
 
@@ -205,7 +206,7 @@ def _line(
     record = extractor.record() | {"views": views.to_json()}
     found = held_out(data, head, plan, record, fold_done, search_told)
     spec = extractor.spec
-    about = {"head": head, "backbone": spec.backbone, "features": spec.folder, "spec": spec.to_json()}
+    about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
     return about | {"views": views.to_json()} | found.to_json()
 
 

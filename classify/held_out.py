@@ -13,7 +13,8 @@ from classify.heads import HEADS
 from classify.metrics import Scores, score
 from classify.persist import save
 from classify.split import Split
-from classify.train import Dataset, fit_on
+from classify.train import Dataset, fit_on, known_of
+from classify.unknowns import Known
 from featurize.engine import Engine
 
 
@@ -100,13 +101,13 @@ def held_out(
     return HeldOut(
         scores=score(data.labels, predicted, probabilities, classes, training_counts=counts),
         folds=done,
-        bytes=_saved_bytes(estimator, data.digests[train], about),
+        bytes=_saved_bytes(estimator, data.digests[train], about, known_of(data, train, folds.groups)),
         forward_passes=Engine.passes_of_all - passes,
     )
 
 
-def _saved_bytes(estimator: Any, trained_on: np.ndarray, record: dict[str, Any]) -> int:
+def _saved_bytes(estimator: Any, trained_on: np.ndarray, record: dict[str, Any], known: Known | None) -> int:
     """Bytes of what a model of this estimator is on disk: the model file and its arrays."""
     with tempfile.TemporaryDirectory() as folder:
-        save(os.path.join(folder, "model.joblib"), estimator, trained_on, record)
+        save(os.path.join(folder, "model.joblib"), estimator, trained_on, record, known)
         return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name in ("model.joblib", "model.npz"))

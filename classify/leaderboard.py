@@ -19,7 +19,7 @@ def check_suffix(output: str) -> None:
 
 def short_names(features: list[str]) -> dict[str, str]:
     """Names of folders of specs -> the same without the fingerprint at their end, where that tells them apart."""
-    short = {name: name.rpartition("-")[0] for name in features}
+    short = {name: " + ".join(one.rpartition("-")[0] for one in name.split(" + ")) for name in features}
     return {name: one if [*short.values()].count(one) == 1 else name for name, one in short.items()}
 
 

@@ -203,7 +203,7 @@ def train_head(
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         estimator, best, table = fit_on(data, train, groups, head, params, seed, search, told(progress, "search"))
-        known = _known(data, train, groups)
+        known = known_of(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
         scores = score_head(estimator, data, counts, test)
@@ -235,7 +235,7 @@ def train_head(
     if refit:
         with _timed(seconds, "refit"):
             training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
-            training.known = _known(data, everything, groups)
+            training.known = known_of(data, everything, groups)
         training.trained_on = data.digests
     return training
 
@@ -291,7 +291,7 @@ def fit_on(
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
 
 
-def _known(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
+def known_of(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
     """What tells pictures unlike those of `rows`; nothing does of maps."""
     return None if data.tail else Known.of(data.originals(rows), groups[rows])
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NoReturn
 
 from cache.errors import UserError
@@ -12,8 +13,11 @@ from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from featurize.backbones import BACKBONES
 from featurize.decode import DECODER
 from featurize.extraction import Extraction
-from featurize.extractor import RowsMissingError
+from featurize.extractor import Extractor, RowsMissingError
 from featurize.hashing import Progress
+from featurize.joined import JoinedExtractor
+from featurize.options import SpecOptions
+from featurize.parts import backbones_of, options_of_each, share_weights
 from featurize.read_only import ReadOnlyExtractor, open_table
 from featurize.resolve import Resolved, identity, parse_size
 from featurize.sources import Source
@@ -42,37 +46,44 @@ class Cached:
     weights: where those of its network are on this machine, `BLANK` where that is not known.
     """
 
-    extractor: CachedExtractor
+    extractor: Extractor
     extraction: Extraction
-    weights: Weights
+    weights: Weights = BLANK
+
+    @property
+    def features(self) -> str:
+        """The name of the folder that its rows are in, of joined ones the names of all."""
+        return " + ".join(part.folder for part in self.extractor.spec.parts)
 
 
 @dataclass(frozen=True)
 class LeftOut:
     """A spec of the cache that is not compared, and why."""
 
-    features: str  # the name of its folder
+    features: str
     reason: str
 
 
 def cached_specs(
-    cache_dir: str, sources: Sequence[Source], chosen: dict[str, Any], progress: Progress | None = None
+    cache_dir: str, sources: Sequence[Source], chosen: SpecOptions, progress: Progress | None = None
 ) -> tuple[list[Cached], list[LeftOut]]:
     """The specs in `cache_dir` that have the rows of all `sources` that can be decoded, and the others.
 
-    chosen: options of `featurize.resolve.resolve`; specs that have other values are left out, and `weights` is a place
-    where the weights may be, which nobody needs but who trains layers of the network. Raises UserError for options that
-    cached rows cannot have.
+    Specs that have other values than those `chosen` are left out. Where it names backbones that are joined ("a+b"),
+    these come last, after each of them alone. `weights` is a place where the weights may be, which nobody needs but who
+    trains layers of the network. Raises UserError for options that cached rows cannot have.
     """
-    for name in chosen.keys() - {*FIELDS, *ELSEWHERE}:
-        raise UserError(f"{name} {chosen[name]!r}: rows of the pictures themselves are compared; leave the option out")
+    asked = _asked(chosen)
     found: list[Cached] = []
     left_out: list[LeftOut] = []
     for store in stored_specs(cache_dir):
-        weights = _weights_here(store.spec, chosen, cache_dir)
+        weights = _weights_here(store.spec, asked, cache_dir)
         try:
-            if not (reason := _unfit(store.spec, weights, chosen)):
-                found.append(_cached(store.spec, cache_dir, sources, weights, progress))
+            reasons = [_unfit(store.spec, weights, one) for one in asked]
+            reason = "" if "" in reasons else reasons[0]
+            if not reason:
+                extractor = CachedExtractor(Resolved(store.spec, weights), cache_dir)
+                found.append(Cached(extractor, extractor.run(sources, progress), weights))
         except RowsMissingError as error:
             reason = str(error)
         if reason:
@@ -83,16 +94,15 @@ def cached_specs(
         if lacking := most - len(
             one.extraction.succeeded
         ):  # a picture whose row others have cannot be decoded any more
-            left_out.append(LeftOut(one.extractor.spec.folder, one.extractor.refusal(lacking, len(sources))))
+            left_out.append(LeftOut(one.features, f"{lacking} of {len(sources)} pictures have no row"))
         else:
             complete.append(one)
-    return complete, left_out
+    return [*complete, *_joined(complete, asked, sources)], left_out
 
 
 def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
     """The same spec with the rows of several views of each picture; None where the cache lacks some of them."""
-    resolved = Resolved(cached.extractor.spec, cached.weights, views=views)
-    extractor = CachedExtractor(resolved, cached.extractor.cache_dir)
+    extractor = CachedExtractor(Resolved(_spec(cached), cached.weights, views=views), cached.extractor.cache_dir)
     try:
         extraction = extractor.run(cached.extraction.sources)
     except RowsMissingError:
@@ -101,11 +111,39 @@ def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
     return Cached(extractor, extraction, cached.weights) if whole else None
 
 
-def _cached(
-    spec: FeatureSpec, cache_dir: str, sources: Sequence[Source], weights: Weights, progress: Progress | None
-) -> Cached:
-    extractor = CachedExtractor(Resolved(spec, weights), cache_dir)
-    return Cached(extractor, extractor.run(sources, progress), weights)
+def _asked(chosen: SpecOptions) -> list[dict[str, Any]]:
+    """The options of each backbone that is to be joined; of one, or none that is named, those that are chosen."""
+    for name, value in chosen.items():
+        if name not in (*FIELDS, *ELSEWHERE):
+            raise UserError(f"{name} {value!r}: rows of the pictures themselves are compared; leave the option out")
+    if "backbone" not in chosen:
+        return [dict(chosen)]
+    backbones = backbones_of(chosen)
+    if len(backbones) == 1:
+        return [dict(chosen)]
+    each = options_of_each(chosen, len(backbones))
+    places = share_weights(chosen.get("weights"), backbones)
+    return [
+        one | {"backbone": backbone, "weights": place}
+        for one, backbone, place in zip(each, backbones, places, strict=True)
+    ]
+
+
+def _joined(complete: list[Cached], asked: list[dict[str, Any]], sources: Sequence[Source]) -> Iterator[Cached]:
+    """Every way to join a spec of each backbone that is asked for, where several are."""
+    fitting = [[one for one in complete if not _unfit(_spec(one), one.weights, options)] for options in asked]
+    for parts in product(*fitting) if len(asked) > 1 else ():
+        specs = [_spec(part) for part in parts]
+        if len(set(specs)) == len(specs) and all(spec.pooling != "none" for spec in specs):
+            extractor = JoinedExtractor(
+                [CachedExtractor(Resolved(_spec(one), one.weights), one.extractor.cache_dir) for one in parts]
+            )
+            yield Cached(extractor, extractor.run(sources))
+
+
+def _spec(cached: Cached) -> FeatureSpec:
+    (spec,) = cached.extractor.spec.parts
+    return spec
 
 
 def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
@@ -133,10 +171,10 @@ def _own_model(chosen: dict[str, Any]) -> str | None:
     return backbone if backbone.endswith(".keras") else None
 
 
-def _weights_here(spec: FeatureSpec, chosen: dict[str, Any], cache_dir: str) -> Weights:
+def _weights_here(spec: FeatureSpec, asked: list[dict[str, Any]], cache_dir: str) -> Weights:
     """The weights of a spec as far as they are on this machine, else `BLANK`; nothing is downloaded."""
     table = open_table(cache_dir)
-    for weights in _places(spec, chosen):
+    for weights in (place for chosen in asked for place in _places(spec, chosen)):
         with contextlib.suppress(UserError):  # a file that cannot be read: these are not the weights
             if identity(weights, table) == spec.weights:
                 return weights

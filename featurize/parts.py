@@ -27,12 +27,12 @@ def resolve_parts(table: DigestTable, options: SpecOptions) -> list[Resolved]:
     pooling="avg+max", size="+160". Raises UserError as `resolve`, for another number of values than backbones, for maps
     and for the same rows twice.
     """
-    backbones = _pieces("backbone", os.fspath(options.get("backbone", DEFAULT_BACKBONE)), _is_backbone)
+    backbones = backbones_of(options)
     if len(backbones) == 1:
         return [resolve(table, **options)]
     joined = JOIN.join(backbones)
     weights = share_weights(options.get("weights"), backbones)
-    each = _each(options | {"backbone": joined, "weights": None}, len(backbones))
+    each = options_of_each(options | {"backbone": joined, "weights": None}, len(backbones))
     if any(asked.get("pooling") == "none" for asked in each):
         raise UserError(f"pooling none: the maps of {joined} cannot be joined, and finetune takes one backbone")
     parts = []
@@ -74,7 +74,7 @@ def check_parts(spec: Spec, model: str, options: dict[str, Any], table: DigestTa
         raise UserError(
             f"--backbone {given} contradicts the model {model}, which was trained with backbone {spec.backbone}"
         )
-    for part, asked, backbone in zip(spec.parts, _each(options, len(spec.parts)), backbones, strict=True):
+    for part, asked, backbone in zip(spec.parts, options_of_each(options, len(spec.parts)), backbones, strict=True):
         check_options(part, model, asked | {"backbone": backbone}, table)
     return None
 
@@ -100,8 +100,16 @@ def share_weights(weights: str | None, backbones: list[str]) -> list[str | None]
     return [next(given) if takes else None for takes in taking]
 
 
-def _each(options: Any, count: int) -> list[dict[str, Any]]:
-    """The options of each of `count` parts; what is left empty for one is left out."""
+def backbones_of(options: SpecOptions) -> list[str]:
+    """The backbones that `options` name, one or several. Raises UserError for a name that can be read in two ways."""
+    return _pieces("backbone", os.fspath(options.get("backbone", DEFAULT_BACKBONE)), _is_backbone)
+
+
+def options_of_each(options: Any, count: int) -> list[dict[str, Any]]:
+    """The options of each of `count` parts; what is left empty for one is left out.
+
+    Raises UserError for another number of values than parts.
+    """
     each: list[dict[str, Any]] = [{} for _ in range(count)]
     for name, value in options.items():
         several = name in OF_EACH_PART and isinstance(value, str) and JOIN in value

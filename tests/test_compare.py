@@ -109,6 +109,23 @@ def test_a_picture_that_cannot_be_decoded_is_a_failure_and_one_that_can_lacks_a_
         compare(photos, cache, "centroid")
 
 
+def test_joined_backbones_are_compared_with_each_of_them_alone(surfaces: Path, cache: Path, tmp_path: Path) -> None:
+    pipeline.features(str(surfaces), cache_dir=str(cache), backbone="nano", size=64)
+    both: dict[str, Any] = {"backbone": "nano+nano", "size": "96+64"}
+    report = compare(surfaces, cache, "ridge", folds=3, **both)
+    assert report["forward_passes"] == 0 and len(report["lines"]) == 3
+    (line,) = [line for line in report["lines"] if line["backbone"] == "nano+nano"]
+    assert [part["size"] for part in line["spec"]["parts"]] == [[96, 96], [64, 64]]
+    assert sorted(line["features"].split(" + ")) == sorted(
+        other["features"] for other in report["lines"] if other is not line
+    )
+    trained = pipeline.train(
+        str(surfaces), "ridge", cv=3, cache_dir=str(cache), model=str(tmp_path / "m.joblib"), **both
+    )
+    assert [fold["accuracy"] for fold in line["folds"]] == pytest.approx(trained["cv_scores"])
+    assert len(compare(surfaces, cache, "ridge")["lines"]) == 2
+
+
 def test_a_damaged_shard_costs_its_spec_alone(surfaces: Path, cache: Path) -> None:
     pipeline.features(str(surfaces), cache_dir=str(cache), pooling="max", **SPEC)
     (folder,) = cache.glob("nano-features-max-*")
