@@ -23,8 +23,9 @@ import numpy as np
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 from cache.stored_rows import StoredRows
+from classify.dataset import Dataset
 from classify.heads import HEADS, make_head
-from classify.train import Dataset, train_head
+from classify.train import train_head
 from featurize.quiet import import_keras
 
 SPEC = FeatureSpec(

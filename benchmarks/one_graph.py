@@ -44,7 +44,7 @@ def main() -> None:
         table = DigestTable(folder)
         plain = resolve(table, backbone=given.backbone, **weights)
         cut = resolve(table, backbone=given.backbone, layer=given.layer, pooling="none", **weights)
-        whole = random_model(Tail.of(cut.spec, cut.weights)).whole(cut)
+        whole = cut.tuned_by(random_model(Tail.of(cut.spec, cut.weights)))
         for name in given.engines.split(","):
             engines = [Engine(open_graph(replace(each, engine=name), folder)) for each in (plain, whole)]
             for count in sorted({1, engines[0].batch}):

@@ -9,10 +9,11 @@ from cache.errors import UserError
 from cache.joined import Store
 from cache.stored_rows import StoredRows
 from classify.copies import copy_groups
+from classify.dataset import Dataset
 from classify.metrics import Scores
 from classify.persist import Saved
 from classify.split import leaks
-from classify.train import Dataset, score_head
+from classify.train import score_head
 
 log = logging.getLogger("bottleneck")
 

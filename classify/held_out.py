@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from classify.dataset import Dataset
 from classify.heads import HEADS
 from classify.metrics import Scores, score
 from classify.persist import save
 from classify.split import Split
-from classify.train import Dataset, fit_on, known_of
+from classify.train import fit_on, known_of
 from classify.unknowns import Known
 from featurize.engine import Engine
 

@@ -13,87 +13,19 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.stored_rows import Rows, StoredRows
+from cache.stored_rows import Rows
 from classify.copies import announce_copies, copy_groups
+from classify.dataset import Dataset
 from classify.heads import fit_head, make_head, search_grid
 from classify.metrics import Scores, score
 from classify.pictures import first_views
 from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
 from classify.unknowns import Known
 from featurize.hashing import Progress
-from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
 
 SEARCH_FOLDS = 5
-OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Labelled pictures: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths.
-
-    views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
-    of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0. Rows may be
-    maps (h, w, c) instead of (d,); tail is then what lies above them in the network.
-    """
-
-    features: Rows
-    labels: np.ndarray
-    parts: np.ndarray
-    digests: np.ndarray
-    paths: list[str]
-    views: int = 1
-    predict_views: int = 1
-    tail: Tail | None = None
-
-    def fitted(self, chosen: np.ndarray | slice) -> Rows:
-        """The views that are fitted on, of m chosen pictures: (m, d), or (m, K, d)."""
-        return self._first(self.views, chosen)
-
-    def scored(self, chosen: np.ndarray | slice) -> Rows:
-        """The views that decide about m chosen pictures when these are scored: (m, d), or (m, M, d)."""
-        return self._first(self.predict_views, chosen)
-
-    def originals(self, chosen: np.ndarray | slice) -> Rows:
-        """The rows (m, d) of m chosen pictures as they are."""
-        return self._first(1, chosen)
-
-    def _first(self, views: int, chosen: np.ndarray | slice) -> Rows:
-        if not self.has_views:
-            return self.features[chosen]
-        most = max(self.views, self.predict_views)
-        if isinstance(self.features, StoredRows) or self.features.shape[1] != most:
-            raise ValueError(f"features {self.features.shape} are not of {most} views in memory")
-        return self.features[chosen, 0] if views == 1 else self.features[chosen, :views]
-
-    @property
-    def has_views(self) -> bool:
-        """Whether the features have an axis of views."""
-        return max(self.views, self.predict_views) > 1
-
-    @property
-    def has_own_split(self) -> bool:
-        """Whether the data's own folders say what to train on and what to score."""
-        return bool((self.parts != "all").any())
-
-    def part(self, name: str) -> np.ndarray:
-        """Indices of the rows of a part."""
-        return np.flatnonzero(self.parts == name)
-
-    def own_train_part(self) -> np.ndarray:
-        """Indices of the rows to fit on under the data's own split. Raises UserError where there is none."""
-        rows = self.part("train")
-        if not len(rows):
-            raise UserError("no picture of the train folder could be used: see the failed images")
-        return rows
-
-    def own_test_part(self) -> str:
-        """The part that is scored under the data's own split: test, else validation. Raises UserError without one."""
-        for part in OWN_PARTS:
-            if (self.parts == part).any():
-                return part
-        raise UserError("no picture of the test or validation folder could be used: see the failed images")
 
 
 @dataclass

@@ -32,7 +32,7 @@ class TunedClassifier(Classifier):
 
     def __init__(self, saved: Saved, cut: Resolved, cache_dir: str):
         self.head = _tuned_head(saved).at(Tail.of(cut.spec, cut.weights))
-        self.whole = open_extractor(self.head.tuned.whole(cut), cache_dir)
+        self.whole = open_extractor(cut.tuned_by(self.head.tuned), cache_dir)
         super().__init__(replace(saved, predictor=self.head), open_extractor(cut, cache_dir))
 
     def _predicted(self, sources: list[Source], use_cache: bool) -> tuple[Extraction, np.ndarray, Rows]:

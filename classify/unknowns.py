@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,10 @@ from cache.stored_rows import Rows, StoredRows
 from classify.numerics import BLOCK, Floats, unit_rows
 from classify.streaming import chunks
 
-if TYPE_CHECKING:
-    from classify.train import Dataset
-
 NEIGHBOURS = 5
 WIDEST = 2048  # numbers that are kept of a row
 LARGEST = 4 * 2**20  # bytes that all rows take together: of more pictures so many are drawn,
 MOST = 8192  # and never more than these
-MOST_CLASSES = 10  # that are left out in turn
 ARRAYS = ("known_rows", "known_distances")
 
 
@@ -116,41 +112,6 @@ class Known:
         if not np.isfinite(distances).all() or (np.diff(distances) < 0).any():
             raise ValueError("known_distances are no ascending numbers")
         return cls(rows, distances)
-
-
-def rates(
-    dataset: "Dataset", train_rows: NDArray[np.intp], scored_rows: NDArray[np.intp], keep: float = 0.95
-) -> list[tuple[str, int, int]]:
-    """What `reject=keep` does with pictures of `dataset`, measured: (name, how many, of how many) of each rate.
-
-    train_rows, scored_rows: indices. "known pictures kept" is about the scored pictures, copies of training pictures
-    left out. With 3 classes or more there is "pictures of CLASS rejected" for the 10 largest classes: about all
-    pictures of a class, by the training pictures of the others. Nothing of maps. Raises UserError as `Known.limit`.
-    """
-    from classify.copies import copy_groups  # SciPy is slow to import: predicting does without
-
-    if dataset.tail:
-        return []
-    rows = np.concatenate([train_rows, scored_rows])
-    features, labels = dataset.originals(rows), dataset.labels[rows]
-    groups = copy_groups(dataset.digests[rows], labels, features)
-    training = np.arange(len(rows)) < len(train_rows)
-
-    def known(chosen: NDArray[np.bool_]) -> Known:
-        return Known.of(features[np.flatnonzero(chosen)], groups[chosen])
-
-    def within(known: Known, chosen: NDArray[np.bool_]) -> int:
-        return int((known.distances_of(features[np.flatnonzero(chosen)]) <= known.limit(keep)).sum())
-
-    scored = ~training & ~np.isin(groups, groups[training])
-    found = [("known pictures kept", within(known(training), scored) if scored.any() else 0, int(scored.sum()))]
-    classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) > 2:
-        for name in classes[np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])]:
-            left_out = labels == name
-            kept = within(known(training & ~left_out), left_out)
-            found.append((f"pictures of {name} rejected", int(left_out.sum()) - kept, int(left_out.sum())))
-    return found
 
 
 def _blocks(count: int, numbers_per_row: int) -> list[slice]:

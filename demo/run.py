@@ -15,10 +15,11 @@ import numpy as np
 
 import pipeline
 from cache.spec import content_digest
+from classify.dataset import Dataset
 from classify.default_data import BACKBONE
 from classify.labels import LabelledImages, read_labels
 from classify.surfaces import surfaces_folder
-from classify.train import Dataset, train_head
+from classify.train import train_head
 from demo.gallery import save_gallery
 from featurize.decode import decode
 from featurize.sources import read

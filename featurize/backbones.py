@@ -139,3 +139,8 @@ def find_backbone(name: str) -> Backbone:
             "or the path of your own saved Keras model, ending in .keras"
         )
     return BACKBONES[name]
+
+
+def preprocess_names() -> list[str]:
+    """The modules of Keras Applications that have a `preprocess_input`, as the table of backbones names them."""
+    return sorted({row.module for row in BACKBONES.values() if not row.packaged})

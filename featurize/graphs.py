@@ -72,7 +72,7 @@ def _on_tensorflow(checked: Resolved) -> Graph:
 
 def _network(checked: Resolved) -> Any:
     from featurize.network import build_network
-    from featurize.tuned import build_tuned
+    from featurize.tuned_network import build_tuned
 
     if checked.tuned:
         return build_tuned(checked)

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from cache.errors import UserError
-from featurize.backbones import Backbone, find_backbone
+from featurize.backbones import Backbone, find_backbone, preprocess_names
 from featurize.nano import build_nano, load_nano
+from featurize.options import POOLINGS
 from featurize.quiet import import_keras
-from featurize.resolve import POOLINGS, preprocess_names
 from featurize.weights import SEED, Weights, pretrained, short_reason
 from featurize.weights_file import load_weights_file, nothing_skipped
 

@@ -6,6 +6,7 @@ DEFAULT_CACHE = ".features"
 DEFAULT_BACKBONE = "mobilenet_v2"
 DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
+POOLINGS = ("avg", "max", "flatten", "none")
 
 
 class SpecOptions(TypedDict, total=False):

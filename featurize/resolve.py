@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
-from featurize.backbones import BACKBONES, find_backbone
+from featurize.backbones import find_backbone, preprocess_names
 from featurize.decode import DECODER, RESIZES
-from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES
+from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
 from featurize.recipes import views_with_original
 from featurize.weights import Weights, locate, random_identity
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 NO_CONFIG = (
     OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-POOLINGS = ("avg", "max", "flatten", "none")
 LARGEST_CONFIG = 64 * 1024**2  # bytes of a saved model's config.json; that of NASNetLarge has 1
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
@@ -39,7 +38,7 @@ class Resolved:
 
     `views` names the views of each picture that have a row, `spec` being that of the picture itself. `isolate`:
     pictures are decoded in processes of their own; the network is the same. `tuned`: what the spec names by its digest,
-    see `featurize.tuned`.
+    see `featurize.tuned_network`.
     """
 
     spec: FeatureSpec
@@ -57,6 +56,10 @@ class Resolved:
     def network(self) -> str:
         """What `build_network` is asked for: a backbone's name, or the path of a saved model, its own weights."""
         return self.weights.path if self.spec.backbone == OWN_MODEL else self.spec.backbone
+
+    def tuned_by(self, tuned: "Tuned") -> "Resolved":
+        """From pixels to decisions; this is the computation of the maps that the tail in `tuned` was trained on."""
+        return replace(self, spec=replace(self.spec, tuned=tuned.digest, stored="float32"), tuned=tuned)
 
 
 def resolve(
@@ -181,11 +184,6 @@ def identity(weights: Weights, table: DigestTable) -> str:
         return "sha256:" + table.of_file(weights.path).hex()
     except OSError as error:
         raise UserError(f"weights {weights.path} cannot be read ({error.strerror}): {advice}") from None
-
-
-def preprocess_names() -> list[str]:
-    """The modules of Keras Applications that have a `preprocess_input`, as the table of backbones names them."""
-    return sorted({row.module for row in BACKBONES.values() if not row.packaged})
 
 
 def parse_size(size: int | str | tuple[int, int] | None) -> tuple[int, int] | None:

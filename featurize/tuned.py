@@ -1,7 +1,4 @@
-"""A fine-tuned network: a backbone up to a cut, then its tail and hyperplanes with weights of their own, as one graph.
-
-pixels -> lower part -> map at the cut -> tail -> pooled features -> rows of length 1 -> decisions
-"""
+"""What fine-tuning has learnt, as plain arrays: the weights of a backbone's tail, and hyperplanes after it."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -11,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from featurize.resolve import Resolved
 from featurize.tail import Tail, set_weights_vector
 from featurize.weights import BLANK
 
@@ -37,10 +33,6 @@ class Tuned:
             digest.update(np.ascontiguousarray(array, "<f4").data)
         return f"sha256:{digest.hexdigest()}"
 
-    def whole(self, cut: Resolved) -> Resolved:
-        """From pixels to decisions; `cut` is the computation of the maps that the tail was trained on."""
-        return replace(cut, spec=replace(cut.spec, tuned=self.digest, stored="float32"), tuned=self)
-
     def build_tail(self, place: Tail) -> Any:
         """The tail at that place with these weights: a frozen keras.Model, maps (n, h, w, c) -> features (n, d).
 
@@ -57,25 +49,3 @@ class Tuned:
                 f"a model for {len(self.kernel)} features, {place.network} has {tail.output_shape[-1]}: train it again"
             )
         return tail
-
-
-def build_tuned(whole: Resolved) -> Any:
-    """The network of `Tuned.whole`: a frozen keras.Model, pixels (n, height, width, 3) 0..255 -> decisions (n, k).
-
-    Raises UserError as `build_network` and `Tuned.build_tail`.
-    """
-    from featurize.network import build_network
-    from featurize.quiet import import_keras
-
-    spec, tuned = whole.spec, whole.tuned
-    assert tuned is not None
-    lower = build_network(
-        whole.network, whole.weights, spec.size, spec.layer or None, "none", spec.preprocess, spec.precision
-    )
-    keras = import_keras()
-    features = tuned.build_tail(Tail.of(spec, whole.weights))(lower.output, training=False)
-    planes = keras.layers.Dense(len(tuned.bias), name="decisions")
-    network = keras.Model(lower.input, planes(keras.layers.UnitNormalization()(features)), name="tuned")
-    planes.set_weights([tuned.kernel, tuned.bias])
-    network.trainable = False
-    return network

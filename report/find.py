@@ -16,13 +16,12 @@ from cache.errors import UserError
 from cache.joined import JoinedSpec
 from cache.spec import FeatureSpec
 from classify.classifier import Classifier
+from classify.dataset import Dataset
 from classify.heads import fit_head, make_head
 from classify.metrics import Scores, score, wilson_interval
 from classify.numerics import Floats, unit_rows
 from classify.persist import Saved
 from classify.split import Indices, Split
-from classify.train import Dataset
-from classify.unknowns import rates
 from featurize.images import Failure
 from featurize.tail import pooled_features
 from report.calibration import calibration
@@ -33,6 +32,7 @@ from report.held_out import HeldOut, held_out, out_of_fold, splits_of
 from report.layout import layout
 from report.neighbours import nearest
 from report.suspects import suspects
+from report.unknown_rates import rates
 
 log = logging.getLogger("bottleneck")
 

@@ -8,12 +8,12 @@ import numpy as np
 from cache.errors import UserError
 from cache.joined import Store
 from cache.stored_rows import Rows
+from classify.dataset import Dataset
 from classify.evaluate import rows_to_score
 from classify.heads import fit_head, make_head
 from classify.numerics import Floats
 from classify.persist import Saved
 from classify.split import Indices, Split, folds, leaks
-from classify.train import Dataset
 
 FOLDS = 5
 

@@ -20,10 +20,10 @@ import featurize.memory
 import pipeline
 from cache.errors import UserError
 from classify.copies import joined_groups
+from classify.dataset import Dataset
 from classify.heads import HEADS
 from classify.held_out import Folds, held_out
 from classify.split import folds
-from classify.train import Dataset
 from featurize.engine import Engine
 
 QUICK = ("logreg", "ridge", "knn", "centroid")

@@ -22,8 +22,9 @@ from cache.errors import UserError
 from cache.shard import open_shard
 from cache.store import FeatureStore
 from cache.stored_rows import PARTS, StoredRows
+from classify.dataset import Dataset
 from classify.heads import HEADS, make_head
-from classify.train import Dataset, train_head
+from classify.train import train_head
 
 STREAMING = [name for name, row in HEADS.items() if row.streams]
 OTHERS = [name for name, row in HEADS.items() if not row.streams and not row.maps]

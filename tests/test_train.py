@@ -16,9 +16,10 @@ from sklearn.model_selection import GridSearchCV
 import classify.train
 from cache.errors import UserError
 from classify.copies import copy_groups
+from classify.dataset import Dataset
 from classify.heads import make_head, search_grid
 from classify.split import GroupedFolds, duplicate_groups, folds, holdout
-from classify.train import Dataset, train_head
+from classify.train import train_head
 
 FAST = "centroid"  # a head that is fitted in a millisecond
 

@@ -34,7 +34,7 @@ def tuned(request: Any, surfaces: Path, tmp_path_factory: pytest.TempPathFactory
 def test_decisions_are_those_of_the_parts_one_after_the_other(tuned: FineTuned, tmp_path: Path, engine: str) -> None:
     head, extractor, paths, _ = tuned
     maps = extractor.features(paths)[1]
-    resolved = tuned.tuned.whole(replace(tuned.cut, engine=engine))
+    resolved = replace(tuned.cut, engine=engine).tuned_by(tuned.tuned)
     whole = open_extractor(resolved, str(tmp_path))
     extraction, decisions = whole.features(paths)
     assert extraction.forward_passes == 36
@@ -55,7 +55,7 @@ def nano(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
 def test_maps_in_float16_give_nearly_the_decisions_of_the_whole(nano: FineTuned, tmp_path: Path) -> None:
     head, extractor, paths, _ = nano
     expected = in_parts(nano.tuned, head.tail, extractor.features(paths)[1])
-    decisions = open_extractor(nano.tuned.whole(nano.cut), str(tmp_path)).features(paths)[1]
+    decisions = open_extractor(nano.cut.tuned_by(nano.tuned), str(tmp_path)).features(paths)[1]
     assert decisions.dtype == np.float32 and np.abs(decisions - expected).max() < 1e-2 * np.abs(expected).max()
 
 
@@ -66,7 +66,7 @@ def test_decisions_of_one_model_are_not_those_of_another(nano: FineTuned, tmp_pa
         changed = Tuned(
             **{each: arrays[each] * np.float32(1.01 if each == name else 1) for each in ("tail", "kernel", "bias")}
         )
-        extractor = open_extractor(changed.whole(nano.cut), str(tmp_path))
+        extractor = open_extractor(nano.cut.tuned_by(changed), str(tmp_path))
         extraction, rows[name] = extractor.features(nano.paths[:2])
         assert extraction.forward_passes == 2, name
     assert len({extractor.tobytes() for extractor in rows.values()}) == 4
@@ -87,8 +87,8 @@ def not_again() -> Any:
 def test_a_tuned_network_is_converted_once_and_kept_as_long_as_others(
     nano: FineTuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = nano.tuned.whole(nano.cut)
-    other = Tuned(nano.tuned.tail * 2, nano.tuned.kernel, nano.tuned.bias).whole(nano.cut)
+    whole = nano.cut.tuned_by(nano.tuned)
+    other = nano.cut.tuned_by(Tuned(nano.tuned.tail * 2, nano.tuned.kernel, nano.tuned.bias))
     open_graph(whole, str(tmp_path))
     kept_graph(whole, str(tmp_path), not_again)
     for different in (other, nano.cut):
@@ -127,13 +127,13 @@ def test_a_model_that_does_not_fit_the_backbone_is_refused(
     with pytest.raises(UserError, match=message):
         wrong.build_tail(head.tail)
     with pytest.raises(UserError, match=message):
-        open_extractor(wrong.whole(nano.cut), str(tmp_path)).features(paths[:1])
+        open_extractor(nano.cut.tuned_by(wrong), str(tmp_path)).features(paths[:1])
 
 
 def test_verifying_and_listing_a_cache_of_decisions(nano: FineTuned, tmp_path: Path) -> None:
     from cache.upkeep import listing, verify
 
-    open_extractor(nano.tuned.whole(nano.cut), str(tmp_path)).run(nano.paths)
+    open_extractor(nano.cut.tuned_by(nano.tuned), str(tmp_path)).run(nano.paths)
     (found,) = listing(str(tmp_path))["specs"]
     assert found["row_shape"] == [3] and "tuned" in found["folder"]
     assert verify(str(tmp_path)).rows == 36

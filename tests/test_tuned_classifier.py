@@ -16,11 +16,11 @@ from fine_tuned import FineTuned, fitted, in_parts, save_model, with_arrays
 import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
+from classify.dataset import Dataset
 from classify.evaluate import evaluate_head
 from classify.npz import read_arrays, write_arrays
 from classify.numerics import probabilities
 from classify.persist import load as load_saved
-from classify.train import Dataset
 from classify.tuned import TunedHead
 from classify.tuned_classifier import TunedClassifier
 from featurize.extractor import Extractor
@@ -226,7 +226,7 @@ def test_a_cache_that_cannot_be_written_serves(
 
     classifier = opened(model)
     first = classifier.predict_proba([others[0], trained.paths[0]])
-    classifier.whole = ReadOnlyExtractor(trained.tuned.whole(trained.cut), str(tmp_path / "cache"))
+    classifier.whole = ReadOnlyExtractor(trained.cut.tuned_by(trained.tuned), str(tmp_path / "cache"))
     before = len(classifier.whole.store.refresh())
     extraction, found = classifier.probabilities([others[0], trained.paths[0], others[1]])
     assert extraction.forward_passes == 1 and np.allclose(found[:2], first, atol=1e-6)

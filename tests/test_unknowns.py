@@ -13,10 +13,11 @@ import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.copies import copy_groups
+from classify.dataset import Dataset
 from classify.labels import read_labels
 from classify.split import holdout
-from classify.train import Dataset
-from classify.unknowns import LARGEST, NEIGHBOURS, WIDEST, Known, rates
+from classify.unknowns import LARGEST, NEIGHBOURS, WIDEST, Known
+from report.unknown_rates import rates
 
 
 def alone(rows: np.ndarray) -> np.ndarray:

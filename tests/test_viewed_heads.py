@@ -22,6 +22,7 @@ from sklearn.svm import LinearSVC
 import classify.train
 from cache.store import FeatureStore
 from classify.arrays import ArrayHead
+from classify.dataset import Dataset
 from classify.evaluate import evaluate_head
 from classify.heads import HEADS, make_head, search_grid
 from classify.metrics import score
@@ -29,7 +30,7 @@ from classify.paths import PathHead
 from classify.persist import load, save
 from classify.split import duplicate_groups, folds
 from classify.surfaces import PHOTOGRAPHS, draw_crop, photograph
-from classify.train import Dataset, search_head, train_head
+from classify.train import search_head, train_head
 from featurize.extract import NetworkExtractor
 from featurize.read_only import open_table
 from featurize.resolve import resolve

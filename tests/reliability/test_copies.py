@@ -20,9 +20,10 @@ from sklearn.model_selection import StratifiedKFold
 
 import pipeline
 from classify.copies import copy_groups
+from classify.dataset import Dataset
 from classify.numerics import unit_rows
 from classify.split import GroupedFolds, folds, holdout
-from classify.train import Dataset, train_head
+from classify.train import train_head
 from featurize.images import find_images
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
