@@ -1,7 +1,7 @@
 """A fine-tuned model as plain arrays: the weights of a backbone's tail, and hyperplanes after it.
 
-Decisions are what the whole network gives, see `featurize.tuned_network`; cached maps become decisions by the tail alone, which
-is the one thing here that needs Keras.
+Decisions are what the whole network gives, see `featurize.tuned_network`; cached maps become decisions by the tail
+alone, which is the one thing here that needs Keras.
 """
 
 from collections.abc import Mapping
