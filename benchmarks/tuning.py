@@ -24,12 +24,12 @@ from classify.labels import read_labels
 from classify.metrics import score
 from classify.split import duplicate_groups, enough_groups, folds, holdout
 
-VIEWS, FOLDS = 4, 3
+VIEWS, FOLDS = 8, 3
+AVERAGED = 1, 4, 8  # views in a prediction: all lines are scored with each
 LINES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "one view to train on": {"views": 1},
     "4 views to train on": {"views": 4},
-    "one view to predict with": {"predict_views": 1},
     "rate 3e-5": {"learning_rate": 3e-5},
     "rate 3e-4": {"learning_rate": 3e-4},
     "start from C=100": {"C": 100.0},
@@ -47,15 +47,16 @@ def main() -> None:
     parser.add_argument("--lines", nargs="+", type=int, default=list(range(len(LINES))), help="numbers, from 0")
     given = parser.parse_args()
     print(f"mobilenet_v2, {datetime.date.today()}: accuracy, log loss, both in {FOLDS} folds of training parts\n")
-    print(f"| cut | line | {' | '.join(given.sets)} | mean |\n{'|---' * (len(given.sets) + 3)}|")
+    print(f"| cut | line | averaged | {' | '.join(given.sets)} | mean |\n{'|---' * (len(given.sets) + 4)}|")
     with tempfile.TemporaryDirectory() as cache:
         for cut in given.cuts:
             data = [_training_part(given.folder, name, cut, given.weights, cache) for name in given.sets]
             for line in given.lines:
                 name, options = list(LINES.items())[line]
-                found = [_cross_validated(*part, **options) for part in data]
-                cells = [f"{accuracy:.4f}, {loss:.3f}" for accuracy, loss in [*found, np.mean(found, axis=0)]]
-                print(f"| {cut} | {name} | {' | '.join(cells)} |", flush=True)
+                found = np.array([_cross_validated(*part, **options) for part in data])  # (sets, AVERAGED, 2)
+                for averaged, scores in zip(AVERAGED, found.swapaxes(0, 1), strict=True):
+                    cells = [f"{accuracy:.4f}, {loss:.3f}" for accuracy, loss in [*scores, scores.mean(axis=0)]]
+                    print(f"| {cut} | {name} | {averaged} | {' | '.join(cells)} |", flush=True)
 
 
 def _training_part(
@@ -81,18 +82,19 @@ def _cross_validated(
     labels: np.ndarray,
     groups: np.ndarray,
     views: int = 2,
-    predict_views: int = 4,
     **params: Any,
-) -> tuple[float, float]:
-    """Mean accuracy and log loss over the folds."""
-    scores = []
+) -> np.ndarray:
+    """Mean accuracy and log loss over the folds, for each number of averaged views: (AVERAGED, 2)."""
+    scores = np.zeros((len(AVERAGED), 2))
     for train, test in folds(labels, groups, FOLDS, 0):
         head = FineTuneHead(tail, random_state=0, verbose=0, **params).fit(maps[train][:, :views], labels[train])
-        found = head.predict_proba(maps[test][:, :predict_views])
         counts = [int((labels[train] == name).sum()) for name in head.classes_]
-        predicted = head.classes_[found.argmax(axis=1)]
-        scores.append(score(labels[test], predicted, found, head.classes_, training_counts=counts))
-    return float(np.mean([each.accuracy for each in scores])), float(np.mean([each.log_loss for each in scores]))
+        for number, averaged in enumerate(AVERAGED):
+            found = head.predict_proba(maps[test][:, :averaged])
+            predicted = head.classes_[found.argmax(axis=1)]
+            each = score(labels[test], predicted, found, head.classes_, training_counts=counts)
+            scores[number] += each.accuracy / FOLDS, each.log_loss / FOLDS
+    return scores
 
 
 if __name__ == "__main__":
