@@ -5,6 +5,8 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,11 +75,11 @@ def photos(surfaces: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def warm_cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the rows of `surfaces` under `SPEC`; for reading, or for a copy."""
-    import pipeline
-
+    """A cache that holds the rows of `surfaces` under `SPEC`, and its converted graph; for reading, or for a copy."""
     folder = tmp_path_factory.mktemp("warm") / "cache"
-    pipeline.features(str(surfaces), cache_dir=str(folder), **SPEC)
+    # By a process of its own: in this one the network may be in memory, and would not be converted once more.
+    words = ["features", "--data", surfaces, "--backbone", SPEC["backbone"], "--cache-dir", folder]
+    subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=REPOSITORY, check=True, capture_output=True)
     return folder
 
 

@@ -29,11 +29,12 @@ Train = Callable[..., Classifier]
 @pytest.fixture
 def train(tmp_path: Path, warm_cache: Path) -> Train:
     """Train on a folder with the rows that are cached, and load the model."""
+    cache = str(shutil.copytree(warm_cache, tmp_path / "cache"))
 
     def trained(folder: Path, **options: Any) -> Classifier:
         model = str(tmp_path / "models" / "m.joblib")
-        pipeline.train(str(folder), model=model, cache_dir=str(warm_cache), **SPEC, **options)
-        return pipeline.load(model, cache_dir=str(warm_cache))
+        pipeline.train(str(folder), model=model, cache_dir=cache, **SPEC, **options)
+        return pipeline.load(model, cache_dir=cache)
 
     return trained
 
