@@ -203,6 +203,8 @@ def _line(
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
     extractor = cached.extractor
     data, _ = dataset_of(extractor, pictures, views, head, 0.0, None)
+    if not np.array_equal(data.digests, cached.extraction.keys):
+        raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}
     found = held_out(data, head, plan, record, fold_done, search_told)
     spec = extractor.spec

@@ -1,5 +1,6 @@
 """A trained head and its scores as files: the model, and tables beside it."""
 
+import contextlib
 import csv
 import io
 import json
@@ -34,6 +35,9 @@ def save_training(model: str, training: Training, report: dict[str, Any], origin
 def write_training(model: str, training: Training) -> None:
     """Write what a training has found beside the model: its tables, and of heads that have them curves and a search."""
     write_tables(model, training.scores)
+    for kind in ("history", "search"):  # those of a model that had this name before
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f"{os.path.splitext(model)[0]}.{kind}.csv")
     if training.history:
         write_curves(model, training.history)
     if training.search_table:

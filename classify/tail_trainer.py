@@ -33,7 +33,7 @@ class Trainer:
         import tensorflow as tf
 
         tail = place.build()
-        self._pretrained = tail.get_weights()
+        self._pretrained = [variable.numpy() for variable in tail.variables]  # with the states of dropout
         tail.trainable = True
         planes = [tf.Variable(tf.zeros((tail.output_shape[-1], classes))), tf.Variable(tf.zeros(classes))]
         learning = [*tail.trainable_variables, *planes]
@@ -64,7 +64,7 @@ class Trainer:
 
     def start(self, kernel: Floats, bias: Floats) -> None:
         """Forget what was learnt: pretrained weights, these hyperplanes (d, k) and (k,), a new optimizer's memory."""
-        self.tail.set_weights(self._pretrained)
+        self._forget()
         for variable, value in zip(self.planes, (kernel, bias), strict=True):
             variable.assign(np.asarray(value, np.float32))
         for variable in self._optimizer.variables:
@@ -72,8 +72,12 @@ class Trainer:
 
     def pretrained_features(self, maps: np.ndarray) -> np.ndarray:
         """Features (n, d) float32 of maps (n, h, w, c) before anything is learnt."""
-        self.tail.set_weights(self._pretrained)
+        self._forget()
         return pooled_features(self.tail, maps)
+
+    def _forget(self) -> None:
+        for variable, value in zip(self.tail.variables, self._pretrained, strict=True):
+            variable.assign(value)
 
     @property
     def variables(self) -> list[Any]:

@@ -167,7 +167,7 @@ def train_head(
     if refit:
         with _timed(seconds, "refit"):
             training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
-            training.known = known_of(data, everything, groups)
+            training.known = known_of(data, everything, copies)  # `groups` numbers parts each for itself
         training.trained_on = data.digests
     return training
 

@@ -10,6 +10,7 @@ import pipeline
 from examples.downloads import Archive
 from examples.pictures import draw_confusion, draw_curves, draw_predictions
 from examples.shared import Asked, example, show
+from featurize.images import find_images
 
 COMMIT = "a4e44fa2e156dcc551e3dba5fdecbcafb1ddc02c"  # of the book's repository
 PHOTOGRAPHS = Archive(
@@ -42,7 +43,8 @@ def arctic_wildlife(asked: Asked) -> None:
 def unseen(folder: str) -> list[str]:
     """Some photographs of samples/ or test/, of all classes."""
     samples = Path(folder, "samples")
-    found = sorted(str(path) for path in (samples if samples.is_dir() else Path(folder, "test")).rglob("*.jp*g"))
+    place = samples if samples.is_dir() else Path(folder, "test")
+    found = find_images(str(place)).images if place.is_dir() else []
     return found[:: max(1, len(found) // SHOWN)][:SHOWN]
 
 

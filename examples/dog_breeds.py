@@ -7,6 +7,7 @@ can be downloaded by anybody: the table is then made of their folders, and leave
 """
 
 import csv
+import importlib.util
 import io
 import os
 import re
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pipeline
 from cache.atomic import write_atomically
+from classify.tables import read_rows
 from examples.downloads import Archive
 from examples.pictures import draw_curves, draw_predictions
 from examples.shared import Asked, example, show
+from featurize.images import find_images
 
 PHOTOGRAPHS = Archive(
     "dog_breeds",
@@ -35,6 +38,9 @@ def dog_breeds(asked: Asked) -> None:
     if not os.path.exists(table):
         table = table_of_folders(asked.data, asked.place("labels.csv"))
     model, logs = asked.place("dense.joblib"), asked.place("tensorboard")
+    watched = importlib.util.find_spec("tensorboard") is not None
+    if not watched:
+        print("no curves for TensorBoard, which is not installed: .venv/bin/pip install tensorboard")
     report = pipeline.train(
         asked.data,
         "dense",
@@ -44,12 +50,13 @@ def dog_breeds(asked: Asked) -> None:
         views=4,
         recipe="tutorial-breeds",
         predict_views=1,
-        head_params={"tensorboard": logs},
+        head_params={"tensorboard": logs} if watched else {},
         model=model,
         **asked.features,
     )
     show(asked, [("four views of each", None, report)])
-    print(f"curves: tensorboard --logdir {logs}")
+    if watched:
+        print(f"curves: tensorboard --logdir {logs}")
     draw_curves(report["history"], asked.place("curves.png"))
     draw_predictions(model, unlisted(asked.data, table), asked.place("top3.png"), k=3)
 
@@ -69,9 +76,8 @@ def table_of_folders(folder: str, table: str) -> str:
 
 def unlisted(folder: str, table: str) -> list[str]:
     """Some photographs that the table does not list, from all over the folder."""
-    with open(table, newline="") as file:
-        listed = {row["id"] for row in csv.DictReader(file)}
-    unseen = sorted(str(path) for path in Path(folder).rglob("*.jpg") if path.stem not in listed)
+    listed = {Path(path).stem for path, _ in read_rows(table, "id", "breed")}
+    unseen = [path for path in find_images(folder).images if Path(path).stem not in listed]
     return unseen[:: max(1, len(unseen) // SHOWN)][:SHOWN]
 
 

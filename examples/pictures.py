@@ -51,6 +51,9 @@ def draw_confusion(report: pipeline.Report, path: str) -> None:
 
 def draw_predictions(model: str, paths: Sequence[str], path: str, k: int = 3, cache_dir: str | None = None) -> None:
     """Draw photographs with their k most probable labels, and print these: PATH: LABEL PROBABILITY, ..."""
+    if not paths:
+        print("there is no photograph that was neither trained on nor scored: none is shown")
+        return
     table = pipeline.top_k(list(paths), model, k, cache_dir=cache_dir)
     lines = -(-len(paths) // COLUMNS)
     figure, axes = _sheet(lines, COLUMNS, 2.6, 2.6 + 0.2 * k)

@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 import click
 
 import pipeline
+from cache.errors import UserError
 from commands.main import run
 from commands.options import CACHE
 from commands.progress import progress_reporter
+from commands.show import show_failures
 from commands.terminal import printable
 from examples.downloads import Archive, fetch
 
@@ -81,6 +83,10 @@ def show(asked: Asked, rows: list[tuple[str, float | None, pipeline.Report]]) ->
     The tutorials score a part of the pictures once, as we do; with few pictures the mean over folds, where it was
     asked for, says more.
     """
+    for _, _, report in rows:
+        if report["accuracy"] is None:
+            show_failures(report["failures"])
+            raise UserError(f"{report['failed']} of {report['images']} pictures are damaged: nothing was trained")
     print(f"{asked.name:36} {'tutorial':>8} {'ours':>7}   {'95% interval':16} {'scored':>6} {'folds':>7} {'passes':>7}")
     for way, tutorial, report in rows:
         low, high = report["accuracy_interval"]

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from cache.errors import UserError
 from cache.folders import stored_specs
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
-from featurize.backbones import BACKBONES
+from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER
 from featurize.extraction import Extraction
 from featurize.extractor import Extractor, RowsMissingError
@@ -84,16 +84,14 @@ def cached_specs(
             if not reason:
                 extractor = CachedExtractor(Resolved(store.spec, weights), cache_dir)
                 found.append(Cached(extractor, extractor.run(sources, progress), weights))
-        except RowsMissingError as error:
+        except UserError as error:  # rows are missing, or it takes the network to say so
             reason = str(error)
         if reason:
             left_out.append(LeftOut(store.spec.folder, reason))
-    most = max((len(one.extraction.succeeded) for one in found), default=0)
+    known = {picture for one in found for picture in one.extraction.succeeded}
     complete = []
     for one in found:
-        if lacking := most - len(
-            one.extraction.succeeded
-        ):  # a picture whose row others have cannot be decoded any more
+        if lacking := len(known - set(one.extraction.succeeded)):  # rows of pictures that cannot be decoded any more
             left_out.append(LeftOut(one.features, f"{lacking} of {len(sources)} pictures have no row"))
         else:
             complete.append(one)
@@ -116,17 +114,27 @@ def _asked(chosen: SpecOptions) -> list[dict[str, Any]]:
     for name, value in chosen.items():
         if name not in (*FIELDS, *ELSEWHERE):
             raise UserError(f"{name} {value!r}: rows of the pictures themselves are compared; leave the option out")
-    if "backbone" not in chosen:
-        return [dict(chosen)]
-    backbones = backbones_of(chosen)
-    if len(backbones) == 1:
-        return [dict(chosen)]
-    each = options_of_each(chosen, len(backbones))
-    places = share_weights(chosen.get("weights"), backbones)
-    return [
-        one | {"backbone": backbone, "weights": place}
-        for one, backbone, place in zip(each, backbones, places, strict=True)
-    ]
+    asked: list[dict[str, Any]] = [dict(chosen)]
+    if "backbone" in chosen and len(backbones := backbones_of(chosen)) > 1:
+        each = options_of_each(chosen, len(backbones))
+        places = share_weights(chosen.get("weights"), backbones)
+        asked = [
+            one | {"backbone": backbone, "weights": place}
+            for one, backbone, place in zip(each, backbones, places, strict=True)
+        ]
+    for one in asked:
+        if (own := _own_model(one)) is None and "backbone" in one:
+            find_backbone(str(one["backbone"]))
+        for path in (own, _weights_file(one)):
+            if path and not os.path.isfile(path):
+                raise UserError(f"there is no file {path}")
+    return asked
+
+
+def _weights_file(chosen: dict[str, Any]) -> str | None:
+    """The absolute path of the file of weights that is asked for; words such as "imagenet" are none."""
+    given = os.fspath(chosen.get("weights") or "")
+    return os.path.abspath(os.path.expanduser(given)) if given not in ("", "imagenet", "random") else None
 
 
 def _joined(complete: list[Cached], asked: list[dict[str, Any]], sources: Sequence[Source]) -> Iterator[Cached]:
@@ -155,7 +163,7 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
     if spec.decoder != DECODER:
         return f"decoder {spec.decoder}, this version has {DECODER}"
     own = _own_model(chosen)
-    if own and (spec.backbone != OWN_MODEL or weights is BLANK):
+    if own and (spec.backbone != OWN_MODEL or weights != Weights("file", own)):
         return f"backbone is not {own}"
     for name in FIELDS:
         asked = chosen.get(name)
@@ -167,8 +175,9 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
 
 
 def _own_model(chosen: dict[str, Any]) -> str | None:
+    """The absolute path of the model of one's own that is asked for."""
     backbone = os.fspath(chosen.get("backbone") or "")
-    return backbone if backbone.endswith(".keras") else None
+    return os.path.abspath(os.path.expanduser(backbone)) if backbone.endswith(".keras") else None
 
 
 def _weights_here(spec: FeatureSpec, asked: list[dict[str, Any]], cache_dir: str) -> Weights:
@@ -185,11 +194,11 @@ def _places(spec: FeatureSpec, chosen: dict[str, Any]) -> Iterator[Weights]:
     """Where the weights of a spec may be, without asking the network."""
     if spec.backbone == OWN_MODEL:
         if own := _own_model(chosen):
-            yield Weights("file", os.path.abspath(own))
+            yield Weights("file", own)
     elif (row := BACKBONES.get(spec.backbone)) and row.packaged:
         yield locate(row, spec.size or 0, None)
     elif row:
         yield Weights("random", "")
         yield Weights("imagenet", os.path.join(keras_folder(), row.weights_name(spec.size or 0)))
-        if given := chosen.get("weights"):
-            yield locate(row, spec.size or 0, given)
+        if given := _weights_file(chosen):
+            yield Weights("file", given)

@@ -87,7 +87,7 @@ def share_weights(weights: str | None, backbones: list[str]) -> list[str | None]
     """
     if not weights:
         return [None] * len(backbones)
-    places: list[str | None] = [place or None for place in _pieces("weights", weights, os.path.isfile)]
+    places: list[str | None] = [place or None for place in _pieces("weights", os.fspath(weights), os.path.isfile)]
     if len(places) == len(backbones):
         return places
     taking = [name in BACKBONES and not BACKBONES[name].packaged for name in backbones]

@@ -23,7 +23,7 @@ def accuracy_by_count(
     rows (n, d); labels (n,); splits: row indices (training, scored) pictures, used in turn where there are several.
     """
     random = np.random.default_rng(0)
-    counts: dict[int, list[float]] = {}
+    found: dict[float, list[tuple[int, float]]] = {}  # share -> (pictures drawn, accuracy) of each repetition
     for share in SHARES:
         for repetition in range(max(REPETITIONS, len(splits)) if share < 1 else len(splits)):
             train, scored = splits[repetition % len(splits)]
@@ -32,8 +32,12 @@ def accuracy_by_count(
                 continue
             fitted = fit_head(make_head(head, params), rows[drawn], labels[drawn])
             accuracy = float(np.mean(fitted.predict(rows[scored]) == labels[scored]))
-            counts.setdefault(len(drawn) if len(splits) == 1 else round(share * len(train)), []).append(accuracy)
-    return [Count(n, float(np.mean(found)), min(found), max(found)) for n, found in sorted(counts.items())]
+            found.setdefault(share, []).append((len(drawn), accuracy))
+    counts: dict[int, list[float]] = {}  # small shares may come to the same pictures
+    for repetitions in found.values():
+        drawn_each, accuracies = zip(*repetitions, strict=True)
+        counts.setdefault(round(np.mean(drawn_each)), []).extend(accuracies)
+    return [Count(n, float(np.mean(of)), min(of), max(of)) for n, of in sorted(counts.items())]
 
 
 def advice(counts: list[Count]) -> str:

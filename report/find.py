@@ -27,7 +27,7 @@ from featurize.tail import pooled_features
 from report.calibration import calibration
 from report.copies import copies_of, same_pictures
 from report.counts import accuracy_by_count, advice
-from report.findings import Findings, Picture, Rate
+from report.findings import Count, Findings, Picture, Rate
 from report.held_out import HeldOut, held_out, out_of_fold, splits_of
 from report.layout import layout
 from report.neighbours import nearest
@@ -100,8 +100,7 @@ def find(
     with stages.timed("epochs"):
         epochs, epochs_of = _epochs(saved, rows[held.train], labels[held.train])
     with stages.timed("counts"):
-        can_fit = len(set(labels[held.splits[0][0]])) > 1
-        by_count = accuracy_by_count(rows, labels, held.splits, *_quick(saved)) if can_fit else []
+        by_count = _by_count(rows, labels, held.splits, saved)
     with stages.timed("map"):
         places = layout(units)
     with stages.timed("unknowns"):
@@ -136,6 +135,7 @@ def find(
         pictures=pictures,
         failures=[(failure.path, failure.reason) for failure in failures],
         classes=classes,
+        trained_on=dict(zip(classes, saved.record["training_counts"], strict=True)),
         counts={name: _by_part(held.parts[labels == name]) for name in classes},
         scores=scores,
         baselines=_baselines(scores, labels, scored, numbers, cosines),
@@ -175,8 +175,11 @@ def _scored_probabilities(saved: Saved, data: Dataset, held: HeldOut, classes: l
     """Probabilities (m, k) of the scored pictures: the model's, or in folds those of heads like it."""
     if len(held.splits) == 1:
         return np.asarray(saved.predictor.predict_proba(data.scored(held.scored)))
-    params = saved.record.get("head_params", {}) | ({"tail": data.tail} if data.tail else {})
-    return out_of_fold(held.splits, data.originals(slice(None)), data.labels, classes, (saved.record["head"], params))
+    params = {name: value for name, value in saved.record.get("head_params", {}).items() if name != "tensorboard"}
+    if data.tail:
+        params |= {"tail": data.tail, "verbose": 0}
+    head = saved.record["head"], params
+    return out_of_fold(held.splits, data.originals(slice(None)), data.labels, classes, head)[held.scored]
 
 
 def _scores(truth: np.ndarray, known: Floats, saved: Saved) -> Scores:
@@ -196,6 +199,17 @@ def _epochs(saved: Saved, rows: Floats, labels: np.ndarray) -> tuple[dict[str, l
     return dense.history_, "a dense head trained for this report"
 
 
+def _by_count(rows: Floats, labels: np.ndarray, splits: list[Split], saved: Saved) -> list[Count]:
+    """Accuracy by number of training pictures; nothing where the head cannot be fitted on these few."""
+    if len(set(labels[splits[0][0]])) < 2:
+        return []
+    try:
+        return accuracy_by_count(rows, labels, splits, *_quick(saved))
+    except UserError as error:
+        log.warning("accuracy by number of pictures is not measured: %s", error)
+        return []
+
+
 def _quick(saved: Saved) -> tuple[str, dict[str, Any]]:
     """The model's head and its parameters; logistic regression for one that takes long to fit."""
     head = saved.record["head"]
@@ -204,15 +218,7 @@ def _quick(saved: Saved) -> tuple[str, dict[str, Any]]:
 
 def _unknowns(dataset: Dataset, split: Split) -> list[Rate]:
     """What `reject` would do, from the training pictures of a split; nothing without these."""
-    train, scored = split
-    if not len(train):
-        return []
-    try:
-        found = rates(dataset, train, scored)
-    except UserError as error:  # training pictures that are copies of one
-        log.warning("how well unknown pictures are told is not measured: %s", error)
-        return []
-    return [_rate(name, count, of) for name, count, of in found if of]
+    return [_rate(name, count, of) for name, count, of in rates(dataset, *split)] if len(split[0]) else []
 
 
 def _baselines(scores: Scores, labels: np.ndarray, scored: Indices, numbers: Indices, cosines: Floats) -> list[Rate]:

@@ -84,6 +84,7 @@ class Findings:
     pictures: list[Picture]
     failures: list[tuple[str, str]]  # (path, reason)
     classes: list[str]
+    trained_on: dict[str, int]  # class -> pictures that the model was fitted on before it was scored
     counts: dict[str, dict[str, int]]  # class -> part ("train", "scored", "other") -> pictures
     scores: Scores  # of the scored pictures
     baselines: list[Rate]  # "always the most frequent class", "the nearest training picture"

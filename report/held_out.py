@@ -52,7 +52,9 @@ def held_out(saved: Saved, data: Dataset, store: Store, groups: Indices) -> Held
         splits = splits_of(data.labels, groups)
         if not splits:
             raise UserError("the model was trained on every picture, and there are too few of a class to hold some out")
-        return HeldOut(np.full(len(fitted), "scored"), splits, f"{len(splits)} folds")
+        parts = np.full(len(fitted), "other", "<U6")
+        parts[np.concatenate([test for _, test in splits])] = "scored"
+        return HeldOut(parts, splits, f"{len(splits)} folds")
     scored, _ = rows_to_score(saved, data, store)
     parts = np.where(fitted, "train", "other").astype("<U6")
     parts[scored] = "scored"
@@ -66,14 +68,19 @@ def held_out(saved: Saved, data: Dataset, store: Store, groups: Indices) -> Held
 
 
 def splits_of(labels: np.ndarray, groups: Indices) -> list[Split]:
-    """Five folds of the pictures, fewer of a small class, that never part copies; none where there cannot be two.
+    """Five folds of the pictures, fewer of a small class, that never part copies.
 
-    labels, groups: (n,). Copies with different labels have that of the first one here.
+    labels, groups: (n,). Copies with different labels have that of the first one here. Classes with a single different
+    picture are left out; none where fewer than two classes are left.
     """
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    sizes = np.unique(labels[first], return_counts=True)[1]
-    count = min(FOLDS, *sizes.tolist()) if len(sizes) > 1 else 0
-    return folds(labels[first][inverse], groups, count, seed=0) if count > 1 else []
+    agreed = labels[first][inverse]
+    names, sizes = np.unique(labels[first], return_counts=True)
+    rows = np.flatnonzero(np.isin(agreed, names[sizes > 1]))
+    if (sizes > 1).sum() < 2:
+        return []
+    found = folds(agreed[rows], groups[rows], min(FOLDS, int(sizes[sizes > 1].min())), seed=0)
+    return [(rows[train], rows[test]) for train, test in found]
 
 
 def out_of_fold(

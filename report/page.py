@@ -117,6 +117,7 @@ def _arranged(findings: Findings) -> dict[str, Any]:
         "occurring": occurring(findings.scores) if large else [],
         "pairs": worst_pairs(findings.scores),
         "code": {label: number for number, label in enumerate(findings.classes)},
+        "unjudged": sum(picture.answer is None for picture in findings.pictures),
         "right": int(np.trace(findings.scores.confusion_matrix)),
     }
 

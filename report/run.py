@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
+from cache.errors import UserError
+from cache.stored_rows import StoredRows
 from classify.classifier import Classifier
 from classify.dataset import dataset_of
 from classify.default_data import given_or_surfaces
@@ -34,9 +36,11 @@ def run_report(
     images = read_labels(data, **label_source, for_training=False)
     announce_classes(images)
     views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
-    head = "finetune" if extractor.spec.pooling == "none" else "logreg"  # what takes these rows, all in memory
+    head = "finetune" if extractor.spec.pooling == "none" else None
     started = time.perf_counter() - started
     dataset, cost = dataset_of(extractor, images, views, head, started, progress)
+    if isinstance(dataset.features, StoredRows):
+        raise UserError(f"the rows of {len(dataset.labels)} pictures do not fit into memory: name fewer with --data")
     # Here products are small: where anything else runs, threads that wait for each other take many times as long.
     # (Of libraries that are loaded by now, therefore `report.layout` imports scikit-learn at once.)
     with threadpool_limits(1):

@@ -1,11 +1,16 @@
 """How well a model tells pictures that are unlike its training pictures, measured on pictures that it has."""
 
+import logging
+
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import UserError
 from classify.copies import copy_groups
 from classify.dataset import Dataset
 from classify.unknowns import Known
+
+log = logging.getLogger("bottleneck")
 
 MOST_CLASSES = 10  # that are left out in turn
 
@@ -17,7 +22,8 @@ def rates(
 
     train_rows, scored_rows: indices. "known pictures kept" is about the scored pictures, copies of training pictures
     left out. With 3 classes or more there is "pictures of CLASS rejected" for the 10 largest classes: about all
-    pictures of a class, by the training pictures of the others. Nothing of maps. Raises UserError as `Known.limit`.
+    pictures of a class, by the training pictures of the others. Nothing of maps, nor where the training pictures are
+    copies of one, as is announced.
     """
     if dataset.tail:
         return []
@@ -26,18 +32,23 @@ def rates(
     groups = copy_groups(dataset.digests[rows], labels, features)
     training = np.arange(len(rows)) < len(train_rows)
 
-    def known(chosen: NDArray[np.bool_]) -> Known:
-        return Known.of(features[np.flatnonzero(chosen)], groups[chosen])
+    found: list[tuple[str, int, int]] = []
 
-    def within(known: Known, chosen: NDArray[np.bool_]) -> int:
-        return int((known.distances_of(features[np.flatnonzero(chosen)]) <= known.limit(keep)).sum())
+    def measure(name: str, by: NDArray[np.bool_], about: NDArray[np.bool_], kept: bool) -> None:
+        if not by.any() or not about.any():
+            return
+        known = Known.of(features[np.flatnonzero(by)], groups[by])
+        try:
+            within = known.distances_of(features[np.flatnonzero(about)]) <= known.limit(keep)
+        except UserError as error:
+            log.warning("%s: not measured: %s", name, error)
+        else:
+            found.append((name, int((within == kept).sum()), len(within)))
 
-    scored = ~training & ~np.isin(groups, groups[training])
-    found = [("known pictures kept", within(known(training), scored) if scored.any() else 0, int(scored.sum()))]
+    measure("known pictures kept", training, ~training & ~np.isin(groups, groups[training]), True)
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) > 2:
         for name in classes[np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])]:
             left_out = labels == name
-            kept = within(known(training & ~left_out), left_out)
-            found.append((f"pictures of {name} rejected", int(left_out.sum()) - kept, int(left_out.sum())))
+            measure(f"pictures of {name} rejected", training & ~left_out, left_out, False)
     return found

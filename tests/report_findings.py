@@ -55,6 +55,7 @@ def findings_of(folder: str, paths: list[str], labels: list[str], rows: np.ndarr
         pictures=pictures,
         failures=[(f"{folder}/broken.jpg", "damaged JPEG: image file is truncated")],
         classes=classes,
+        trained_on={label: labels.count(label) for label in classes},
         counts=counts,
         scores=scores,
         baselines=[
@@ -103,6 +104,7 @@ def renamed(findings: Findings, names: dict[str, str]) -> Findings:
         classes=scores.classes,
         scores=scores,
         pictures=pictures,
+        trained_on={names[label]: count for label, count in findings.trained_on.items()},
         counts={names[label]: parts for label, parts in findings.counts.items()},
         suspects=[replace(s, suggested=names[s.suggested]) for s in findings.suspects],
     )

@@ -263,3 +263,35 @@ def test_the_command_prints_a_leaderboard_and_draws_it(
         assert drawn.format == "PNG" and min(drawn.size) > 300
     status, _, err = run(*words, "--output", tmp_path / "heads.pdf")
     assert status == 2 and "heads.pdf'" in err and ".svg or .png" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"backbone": "mobilnet_v2"}, "mobilnet_v2"),
+        ({"backbone": "nowhere.keras"}, r"there is no file .*nowhere\.keras"),
+        ({"weights": "nowhere.h5"}, r"there is no file .*nowhere\.h5"),
+    ],
+)
+def test_what_there_is_not_is_refused_by_name(
+    surfaces: Path, cache: Path, options: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        compare(surfaces, cache, **options)
+
+
+def test_a_picture_that_goes_meanwhile_costs_no_traceback(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import classify.compare as comparison
+
+    plan = comparison._plan
+
+    def then_gone(*arguments: Any) -> Any:
+        found = plan(*arguments)
+        (photos / "brick" / "brick.3.png").unlink()
+        return found
+
+    monkeypatch.setattr(comparison, "_plan", then_gone)
+    with pytest.raises(UserError, match="changed or gone"):
+        compare(photos, cache, "centroid")

@@ -1,5 +1,6 @@
 """What a report says, found on real photographs: who was scored and by whom, copies, wrong labels, curves, the map."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -220,3 +221,33 @@ def test_pictures_beyond_those_laid_out_lie_beside_the_nearest(
 def test_pictures_without_any_difference_have_places(count: int) -> None:
     places = layout(np.full((count, 64), 0.125, np.float32))
     assert places.shape == (count, 2) and np.isfinite(places).all()
+
+
+def test_counts_in_folds_of_different_sizes_are_one_point_each(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    rows, labels = digits
+    everything = np.arange(103)
+    splits = [(np.setdiff1d(everything, test), test) for test in np.array_split(everything, 5)]
+    counts = [count.pictures for count in accuracy_by_count(rows, labels.astype(str), splits, "centroid", {})]
+    assert counts == sorted(counts) and len(counts) <= 5 and counts[-1] == 82 and counts[-2] < 50
+
+
+def test_a_class_of_one_picture_spares_the_others_their_judgement(train: Train, photos: Path) -> None:
+    shutil.move(photos / "brick" / "brick.2.png", photos / "grass" / "brick.2.png")
+    classifier = train(photos, head="svm")
+    for picture in sorted((photos / "gravel").iterdir())[1:]:
+        picture.unlink()
+    findings = found_in(classifier, photos)
+    (wrong,) = numbers(findings, "brick.2.png")
+    assert findings.suspects[0].picture == wrong
+
+
+def test_training_pictures_of_one_class_alone_are_no_reason_to_fail(train: Train, photos: Path) -> None:
+    classifier = train(photos)
+    trained_on = {digest.tobytes() for digest in classifier.saved.trained_on}
+    for name in ("grass", "gravel"):
+        for picture in (photos / name).iterdir():
+            if hashlib.sha256(picture.read_bytes()).digest() in trained_on:
+                picture.unlink()
+    findings = found_in(classifier, photos)
+    assert "pictures of brick rejected" not in [rate.name for rate in findings.unknowns]
+    assert findings.trained_on == dict(zip(findings.classes, classifier.saved.record["training_counts"], strict=True))

@@ -309,3 +309,16 @@ def test_the_report_is_plain_json(split: Dataset) -> None:
     report = train_head(split, "ridge", {}, cv=3, search=True).report()
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert set(report["stage_seconds"]) == {"copies", "train", "score", "cross-validation"}
+
+
+def test_what_tells_unknowns_after_a_refit_does_not_depend_on_cross_validation(digits: Dataset) -> None:
+    parts = np.where(np.arange(300) % 3, "train", "test")
+    rows = digits.features.copy()
+    copied = np.flatnonzero(parts == "test")[:10]
+    rows[copied] = rows[np.flatnonzero(parts == "train")[:10]]
+    digests = digits.digests.copy()
+    digests[copied] = digests[np.flatnonzero(parts == "train")[:10]]
+    data = replace(digits, features=rows, parts=parts, digests=digests)
+    plain, checked = (train_head(data, FAST, {}, cv=cv, refit=True).known for cv in (0, 2))
+    assert plain is not None and checked is not None
+    np.testing.assert_array_equal(plain.distances, checked.distances)
