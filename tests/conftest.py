@@ -30,9 +30,11 @@ SPEC: dict[str, Any] = {"backbone": "nano"}
 
 
 def pytest_configure() -> None:
-    # A shell starts what it runs in the background with Ctrl-C ignored, which children inherit: they are tested on it.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts what it runs in the background with Ctrl-C ignored, nohup what it runs with SIGHUP ignored, which
+    # children inherit: they are tested on both.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
