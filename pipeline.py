@@ -260,19 +260,11 @@ def load(
     `classify.persist.load`. `predict_views`: average so many views of each picture, not as many as it was saved with.
     Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
-    from classify.load import load_classifier
+    from classify.load import open_classifier
+    from classify.persist import load as load_saved
 
-    return load_classifier(
-        model,
-        cache_dir=cache_dir,
-        weights=weights,
-        engine=engine,
-        isolate=isolate,
-        allow_other_versions=allow_other_versions,
-        sha256=sha256,
-        no_pickle=no_pickle,
-        predict_views=predict_views,
-    )
+    saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
+    return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
 
 
 def predict(

@@ -14,20 +14,15 @@ from featurize.parts import reopen_parts
 from featurize.read_only import open_table
 
 
-def load_classifier(
-    model: str,
-    *,
+def open_classifier(
+    saved: Saved,
     cache_dir: str | None = None,
     weights: str | None = None,
     engine: str = "auto",
     isolate: bool = False,
-    allow_other_versions: bool = False,
-    sha256: str | None = None,
-    no_pickle: bool = False,
     predict_views: int | None = None,
 ) -> Classifier:
-    """What `pipeline.load` promises."""
-    saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
+    """A loaded head with the computation of its features, the arguments as `pipeline.load` has them."""
     cache_dir = _cache_of(saved) if cache_dir is None else cache_dir
     names = Views.of_record(saved.record).names(predict_views)
     parts = reopen_parts(saved.record, open_table(cache_dir), weights, engine, isolate, names)
@@ -46,9 +41,9 @@ def warm(model: str | Classifier, cache_dir: str | None, weights: str | None) ->
         status = os.stat(path)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
     except OSError:
-        stamp = None  # `load_classifier` says what is wrong
+        stamp = None  # `load_saved` says what is wrong
     if key not in _loaded or _loaded[key][0] != stamp:
-        _loaded[key] = (stamp, load_classifier(os.fspath(model), cache_dir=cache_dir, weights=weights))
+        _loaded[key] = (stamp, open_classifier(load_saved(os.fspath(model)), cache_dir, weights))
     return _loaded[key][1]
 
 
