@@ -77,7 +77,7 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
     groups = same_pictures(found.paths, extraction.keys)
-    honest = out_of_fold(splits_of(labels, groups), rows, labels, classes, *HONEST)
+    honest = out_of_fold(splits_of(labels, groups), rows, labels, groups, classes, *HONEST)
     listed = [suspect.picture for suspect in suspects(honest, labels, classes)]
     return int(np.isin(listed[: 2 * len(planted)], planted).sum()), len(listed)
 

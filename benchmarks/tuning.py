@@ -87,7 +87,8 @@ def _cross_validated(
     """Mean accuracy and log loss over the folds, for each number of averaged views: (AVERAGED, 2)."""
     scores = np.zeros((len(AVERAGED), 2))
     for train, test in folds(labels, groups, FOLDS, 0):
-        head = FineTuneHead(tail, random_state=0, verbose=0, **params).fit(maps[train][:, :views], labels[train])
+        head = FineTuneHead(tail, random_state=0, verbose=0, **params)
+        head.fit(maps[train][:, :views], labels[train], groups[train])
         counts = [int((labels[train] == name).sum()) for name in head.classes_]
         for number, averaged in enumerate(AVERAGED):
             found = head.predict_proba(maps[test][:, :averaged])

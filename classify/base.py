@@ -21,6 +21,7 @@ from cache.errors import UserError
 from cache.stored_rows import Rows, StoredRows
 from classify.arrays import ArrayHead
 from classify.numerics import Floats, Layers, in_blocks, normalized
+from classify.split import Indices, copies_by_first
 from classify.streaming import mapped, moments
 from classify.tuned import TunedHead
 
@@ -91,8 +92,12 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
     classes_: NDArray[Any]
 
     @abstractmethod
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn from pictures X, axis 0, and labels y (n,)."""
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Learn from pictures X, axis 0, and labels y (n,).
+
+        groups: (n,), equal values for copies of one picture: what is held out inside the fit, to stop in time or to fit
+        probabilities on, is held out with its copies. By default no picture is a copy. They change nothing else.
+        """
 
     @abstractmethod
     def predict_proba(self, X: ArrayLike) -> Floats:
@@ -146,23 +151,25 @@ class FeatureHead(Head):
     normalize: str
 
     @abstractmethod
-    def _fit(self, pictures: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
         """Learn from normalised rows (n, d) or (n, K, d) float32 and labels (n,) that count the classes from 0.
 
-        Every picture counts once, however many views it has. A head that streams (`HEADS` says which do) takes
-        `StoredRows` as well.
+        Every picture counts once, however many views it has. groups: (n,) as of `copies_by_first`, of use where
+        pictures are held out. A head that streams (`HEADS` says which do) takes `StoredRows` as well.
         """
 
     @abstractmethod
     def _probabilities(self, rows: Floats) -> Floats:
         """Probabilities (n, k) for normalised rows (n, d) float64."""
 
-    def fit(self, X: ArrayLike | StoredRows, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike | StoredRows, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
 
         X may be an array (n, K, d), K views of each picture, which counts once: all views alike, it is the fit on one.
-        X may be stored rows (n, d) where the head streams. Raises UserError for an invalid parameter, fewer than two
-        classes, or a weight for an unknown class.
+        X may be stored rows (n, d) where the head streams. groups: (n,), equal values for copies of one picture: what
+        is held out inside the fit, to stop in time or to fit probabilities on, is held out with its copies. By default
+        no picture is a copy. Raises UserError for an invalid parameter, fewer than two classes, or a weight for an
+        unknown class, and ValueError for groups of another length.
         """
         self.check_parameters()
         rows: Rows
@@ -177,7 +184,7 @@ class FeatureHead(Head):
         labels = self._encoded(y)
         self._learn_scale(rows)
         prepared: Any = mapped(rows, self._normalized)
-        self._fit(prepared, labels)
+        self._fit(prepared, labels, copies_by_first(groups, len(labels)))
         return self
 
     def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:

@@ -25,6 +25,7 @@ from classify.base import (
     or_none,
     whole,
 )
+from classify.split import Indices
 from classify.streaming import mapped, mean_square
 
 
@@ -35,7 +36,7 @@ class DenseClassifier(LayeredHead):
     batch_norm: normalise the hidden layer's outputs, or without one the features, by batch. weight_decay: decoupled,
     as in AdamW. epochs: the most that are run. patience: epochs without a lower validation loss after which training
     stops; the weights of the best epoch are kept. validation_fraction: share of each class held out for that,
-    rounded; 0 trains on everything for all epochs. Exact duplicates may lie on both sides of that split.
+    rounded, copies of a picture together; 0 trains on everything for all epochs.
     class_weight: `balanced` or {class: weight}. random_state: with a number or a RandomState, two fits on one machine
     give the same weights; None draws new ones each time. No global generator is touched. verbose: 1 logs each epoch.
     tensorboard: a folder for its events, those of each fit in a folder of their own.
@@ -99,7 +100,7 @@ class DenseClassifier(LayeredHead):
         self.verbose = verbose
         self.tensorboard = tensorboard
 
-    def _fit(self, pictures: Rows, labels: Labels) -> None:
+    def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:
         # Only training needs Keras.
         from classify.dense_training import Plan, build_network, plain_layers, train_network
 
@@ -124,7 +125,7 @@ class DenseClassifier(LayeredHead):
         fraction = self.validation_fraction
         if isinstance(pictures, StoredRows):  # what is held out is held in memory
             fraction = min(fraction, pictures.rows_at_once / len(pictures))
-        held_out = held_out_rows(labels, fraction, random)
+        held_out = held_out_rows(labels, groups, fraction, random)
         network = build_network(plan, pictures.shape[-1], random)
         self.history_, self.best_epoch_ = train_network(
             network, plan, mapped(pictures, lambda block: block / np.float32(size)), labels, weights, held_out, random
@@ -139,10 +140,15 @@ class DenseClassifier(LayeredHead):
         return self._array_head(list(zip(self.coefs_, self.intercepts_, strict=True)))
 
 
-def held_out_rows(labels: Labels, fraction: float, random: np.random.RandomState) -> np.ndarray:
-    """Mask (n,) of the validation pictures: a share of each class, rounded, that leaves at least one to train on."""
-    mask = np.zeros(len(labels), bool)
+def held_out_rows(labels: Labels, groups: Indices, fraction: float, random: np.random.RandomState) -> np.ndarray:
+    """Mask (n,) of the validation pictures: a share of each class, rounded, that leaves at least one to train on.
+
+    groups: (n,) as of `copies_by_first`. Whole ones are held out, and count once. Copies with different labels are
+    trained on.
+    """
+    originals = np.setdiff1d(groups, groups[labels != labels[groups]])
+    held_out: list[np.intp] = []
     for label in range(labels.max() + 1):
-        members = random.permutation(np.flatnonzero(labels == label))
-        mask[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
-    return mask
+        members = random.permutation(originals[labels[originals] == label])
+        held_out += members[: max(0, min(round(fraction * len(members)), len(members) - 1))].tolist()
+    return np.isin(groups, held_out)

@@ -31,6 +31,7 @@ from classify.dense import held_out_rows
 from classify.finetune_training import History, Pictures, Plan, train_tail
 from classify.linear import LogRegHead
 from classify.numerics import Floats
+from classify.split import Indices, copies_by_first
 from classify.tail_trainer import Trainer, trainer
 from classify.tuned import TunedHead
 from featurize.tail import Tail
@@ -104,11 +105,12 @@ class FineTuneHead(Head):
         self.verbose = verbose
         self.tensorboard = tensorboard
 
-    def fit(self, X: ArrayLike, y: Any) -> Self:
+    def fit(self, X: ArrayLike, y: Any, groups: ArrayLike | None = None) -> Self:
         """Learn from maps X (n, h, w, c), or of several views (n, K, h, w, c), and labels y (n,).
 
-        Raises UserError for an invalid parameter, fewer than two classes, maps of another shape than those at the cut,
-        and where training diverges.
+        groups: (n,), equal values for copies of one picture, which are held out together. Raises UserError for an
+        invalid parameter, fewer than two classes, maps of another shape than those at the cut, and where training
+        diverges.
         """
         self.check_parameters()
         if self.tail is None:
@@ -116,10 +118,10 @@ class FineTuneHead(Head):
         y = column_or_1d(y)
         labels = self._encoded(y)
         with trainer(self.tail, len(self.classes_), self.batch_norm) as shared:
-            self._fit_with(shared, X, y, labels)
+            self._fit_with(shared, X, y, labels, copies_by_first(groups, len(labels)))
         return self
 
-    def _fit_with(self, shared: Trainer, X: ArrayLike, y: NDArray[Any], labels: Labels) -> None:
+    def _fit_with(self, shared: Trainer, X: ArrayLike, y: NDArray[Any], labels: Labels, groups: Indices) -> None:
         maps = with_views(np.asarray(X), shared.tail.input_shape[1:])
         self.map_shape_ = maps.shape[2:]
         features = shared.pretrained_features(maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
@@ -138,7 +140,7 @@ class FineTuneHead(Head):
             shared.start(*self._linear_start(features[training], y[training]))
             return train_tail(shared, plan, pictures.of(training), pictures.of(held_out), random)
 
-        held_out = held_out_rows(labels, self.validation_fraction, random)
+        held_out = held_out_rows(labels, groups, self.validation_fraction, random)
         self.history_, self.best_epoch_ = train(plan, ~held_out, held_out)
         self.n_iter_ = len(self.history_["loss"])
         if held_out.any():

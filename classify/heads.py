@@ -145,8 +145,10 @@ def check_layer(name: str, cut: str | None, layer: str | None, pooling: str | No
         raise UserError(f"cut {cut!r} contradicts layer {layer!r}: give one of them")
 
 
-def fit_head(estimator: "FeatureHead", features: "ArrayLike | Rows", labels: ArrayLike) -> "FeatureHead":
-    """Fit an estimator of `make_head` on features (n, d) and labels (n,), and return it.
+def fit_head(
+    estimator: "FeatureHead", features: "ArrayLike | Rows", labels: ArrayLike, groups: ArrayLike | None = None
+) -> "FeatureHead":
+    """Fit an estimator of `make_head` on features (n, d), labels and groups of copies (n,), and return it.
 
     A solver that stopped before it converged is announced in one line.
     """
@@ -154,7 +156,7 @@ def fit_head(estimator: "FeatureHead", features: "ArrayLike | Rows", labels: Arr
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        estimator.fit(features, labels)
+        estimator.fit(features, labels, groups)
     for warning in caught:
         if not issubclass(warning.category, ConvergenceWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -24,6 +24,7 @@ from classify.descent import Fit, precision
 from classify.losses import Loss, SoftmaxLoss, sides
 from classify.numerics import Floats
 from classify.paths import DescentHead, PathHead
+from classify.split import Indices
 
 
 class LogRegHead(DescentHead, LayeredHead):
@@ -57,7 +58,7 @@ class LogRegHead(DescentHead, LayeredHead):
         self.tol = tol
         self.normalize = normalize
 
-    def _fit(self, pictures: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
         _, _, fit = self._fit_planes(pictures, labels)
         self.n_iter_ = fit.n_iter
         if len(self.intercept_) > 1:  # only their differences count, and nothing else holds them
@@ -103,9 +104,9 @@ class RidgeHead(PathHead, LayeredHead):
         self.normalize = normalize
         self.random_state = random_state
 
-    def _fit(self, pictures: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
         points, weights, fit = self._fit_planes(pictures, labels)
-        self.temperature_ = self._temperature(points, labels, weights, fit, self.random_state)
+        self.temperature_ = self._temperature(points, labels, groups, weights, fit, self.random_state)
 
     def _coordinates(self, rows: Floats) -> Coordinates:
         # The normal equations square the spread of the features: float32 loses the fourth digit of decisions there.

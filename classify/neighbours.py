@@ -19,9 +19,10 @@ from classify.base import (
     or_none,
     whole,
 )
-from classify.calibrated import fit_temperature
+from classify.calibrated import fit_temperature, two_of_each
 from classify.numerics import Floats, unit_rows
 from classify.pictures import by_row
+from classify.split import Indices
 
 log = logging.getLogger("bottleneck")
 
@@ -60,7 +61,7 @@ class KNNHead(FeatureHead):
         self.class_weight = class_weight
         self.normalize = normalize
 
-    def _fit(self, pictures: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
         votes = self._row_weights(self.class_weight, labels)
         self.prior_ = np.bincount(labels, weights=votes) / len(labels)
         self.rows_, self.labels_, self.votes_ = by_row(unit_rows(pictures), labels, votes)
@@ -89,7 +90,7 @@ class CentroidHead(LayeredHead):
     """The class whose mean direction is nearest, by cosine; every class counts the same, whatever its size.
 
     temperature: probabilities are softmax(cosine / temperature); None fits it on decisions about each training
-    picture by class means that leave it out. Fitted: `centroids_` (k, d) of length 1, `temperature_`.
+    picture by class means that leave it and its copies out. Fitted: `centroids_` (k, d) of length 1, `temperature_`.
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {
@@ -101,7 +102,7 @@ class CentroidHead(LayeredHead):
         self.temperature = temperature
         self.normalize = normalize
 
-    def _fit(self, pictures: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
         rows = unit_rows(pictures)
         if rows.ndim == 3:  # the cosine with their mean is the mean of the views' cosines
             rows = rows.mean(axis=1)
@@ -117,11 +118,22 @@ class CentroidHead(LayeredHead):
                 "every class has a single picture, so no temperature can be fitted: "
                 "add pictures, or give one, such as temperature=0.1"
             )
-        cosines = rows[paired] @ self.centroids_.T
-        own = sums[labels[paired]] - rows[paired]
-        cosines[np.arange(len(own)), labels[paired]] = (rows[paired] * unit_rows(own)).sum(axis=1)
-        self.temperature_ = fit_temperature(cosines, labels[paired])
+        groups = two_of_each(self.classes_[labels], groups)[paired]
+        rows, labels = rows[paired], labels[paired]
+        cosines = rows @ self.centroids_.T
+        own = sums[labels] - rows
+        for copies in _several(groups, labels):
+            own[copies] = sums[labels[copies[0]]] - rows[copies].sum(axis=0, dtype=np.float64)
+        cosines[np.arange(len(own)), labels] = (rows * unit_rows(own)).sum(axis=1)
+        self.temperature_ = fit_temperature(cosines, labels, different=len(np.unique(groups)))
 
     def arrays(self) -> ArrayHead:
         layer = self.centroids_.T, np.zeros(len(self.centroids_))
         return self._array_head([layer], self.temperature_, cosine=True)
+
+
+def _several(groups: Indices, labels: Labels) -> list[Indices]:
+    """The numbers of the pictures of each group and label (n,) that are more than one."""
+    order = np.lexsort((labels, groups))
+    ends = np.flatnonzero((np.diff(groups[order]) != 0) | (np.diff(labels[order]) != 0)) + 1
+    return [members for members in np.split(order, ends) if len(members) > 1]

@@ -21,7 +21,7 @@ from classify.descent import Descent, Fit
 from classify.losses import Loss
 from classify.numerics import Floats, by_class, probabilities
 from classify.pictures import as_pictures, as_rows, by_row
-from classify.split import Split
+from classify.split import Indices, Split
 
 
 class PathHead(FeatureHead):
@@ -65,7 +65,9 @@ class PathHead(FeatureHead):
         self.coef_, self.intercept_ = points.hyperplanes(fit.planes)
         return points, weights, fit
 
-    def _temperature(self, points: Coordinates, labels: Labels, weights: Floats, fit: Fit, seed: Seed) -> float:
+    def _temperature(
+        self, points: Coordinates, labels: Labels, groups: Indices, weights: Floats, fit: Fit, seed: Seed
+    ) -> float:
         """The temperature of planes, from fits on parts of the same points that are looked for from these planes."""
         pictures = as_pictures(points.rows, len(labels))
 
@@ -74,7 +76,7 @@ class PathHead(FeatureHead):
             (inner,) = self._walk_of(points, *part, self._value(), fit.planes)
             return as_rows(pictures[held_out]) @ inner.planes
 
-        return out_of_fold_temperature(decide, labels, weights, seed)
+        return out_of_fold_temperature(decide, self.classes_[labels], groups, weights, seed)
 
     def _walk_of(
         self,

@@ -23,6 +23,7 @@ from classify.base import (
 )
 from classify.numerics import Floats, probabilities
 from classify.pictures import by_row
+from classify.split import Indices
 from classify.streaming import chunks, mapped, moments
 
 # Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
@@ -72,7 +73,7 @@ class SGDHead(LayeredHead):
         self.normalize = normalize
         self.random_state = random_state
 
-    def _fit(self, pictures: Rows, labels: Labels) -> None:
+    def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
         random = generator(self.random_state)
         weights = self._row_weights(self.class_weight, labels).astype(np.float32)
         mean, variance = moments(pictures)

@@ -31,6 +31,21 @@ def leaks(train_digests: NDArray[np.uint8], test_digests: NDArray[np.uint8]) -> 
     return np.isin(_as_strings(test_digests), _as_strings(train_digests))
 
 
+def copies_by_first(groups: ArrayLike | None, count: int) -> Indices:
+    """Of each of `count` pictures the number of the first one in its group: (n,). Its own where `groups` is None.
+
+    groups: (n,), equal values for copies of one picture. So pictures that are no copies are numbered in their order,
+    whatever the values. Raises ValueError for groups of another shape.
+    """
+    if groups is None:
+        return np.arange(count)
+    groups = np.asarray(groups)
+    if groups.shape != (count,):
+        raise ValueError(f"groups must have one value for each of {count} pictures, not the shape {groups.shape}")
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    return first[group]
+
+
 def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: int) -> Indices:
     """`groups`, but those of `exact` in classes so much alike that fewer than `needed` would be left.
 

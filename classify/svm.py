@@ -27,6 +27,7 @@ from classify.losses import Loss, SquaredHingeLoss, sides
 from classify.numerics import Floats, Layers, decisions, probabilities
 from classify.paths import DescentHead
 from classify.pictures import by_row
+from classify.split import Indices
 
 
 class SVMHead(DescentHead):
@@ -77,13 +78,13 @@ class SVMHead(DescentHead):
     def walked(self) -> str | None:  # type: ignore[override]
         return "C" if self.kernel == "linear" else None
 
-    def _fit(self, pictures: Floats, labels: Labels) -> None:
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
         if self.kernel == "rbf":
-            self._fit_rbf(pictures, labels)
+            self._fit_rbf(pictures, labels, groups)
             return
         points, weights, fit = self._fit_planes(pictures, labels)
         self.n_iter_ = fit.n_iter
-        self.temperature_ = self._temperature(points, labels, weights, fit, self.random_state)
+        self.temperature_ = self._temperature(points, labels, groups, weights, fit, self.random_state)
 
     def _coordinates(self, rows: Floats) -> Coordinates:
         return coordinates(rows, free_intercept=False, uncorrelated=True, dtype=precision(self.tol))
@@ -91,7 +92,7 @@ class SVMHead(DescentHead):
     def _loss(self, labels: Labels, weights: Floats) -> Loss:
         return SquaredHingeLoss(labels, weights)
 
-    def _fit_rbf(self, pictures: Floats, labels: Labels) -> None:
+    def _fit_rbf(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
         weights = self._row_weights(self.class_weight, labels)
         rows, row_labels, row_weights = by_row(pictures, labels, weights)
         numbers = np.arange(len(rows)).reshape(len(labels), -1)  # of the rows of each picture
@@ -108,7 +109,8 @@ class SVMHead(DescentHead):
             coef, intercept, _ = machines(members)
             return decisions(similarities[np.ix_(others, members)], [(coef.T, intercept)])
 
-        self.temperature_ = out_of_fold_temperature(decide, labels, weights, self.random_state)
+        y = self.classes_[labels]
+        self.temperature_ = out_of_fold_temperature(decide, y, groups, weights, self.random_state)
         self.coef_, self.intercept_, self.n_iter_ = machines(np.arange(len(rows)))
 
     def _similarities(self, rows: Floats) -> Floats:

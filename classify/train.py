@@ -101,7 +101,8 @@ def train_head(
     """Fit `head` on the training part of `data` and score it on the rest.
 
     The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, copies kept
-    together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split.
+    together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split. The
+    head gets the groups of copies as well, for what it holds out itself.
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
     the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
     `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is told the fits of
@@ -112,14 +113,13 @@ def train_head(
     seconds: dict[str, float] = {}
     everything = np.arange(len(data.labels))
     pool = data.own_train_part() if data.has_own_split else everything
-    inside = cv or search  # whether the pool is split as well
     with _timed(seconds, "copies"):
         copies, exact = _copies(data, slice(None))
-        # The folds of an own training part must not depend on what is scored.
-        of_pool = _copies(data, pool) if data.has_own_split and inside else (copies[pool], exact[pool])
+        # What is fitted on an own training part, and its folds, must not depend on what is scored.
+        of_pool = _copies(data, pool) if data.has_own_split else (copies[pool], exact[pool])
     announce_copies(copies, exact, data.paths)
     groups = copies.copy()
-    needed = 0 if data.has_own_split and not inside else groups_needed(test_size, cv, search)
+    needed = groups_needed(test_size, cv, search) if cv or search or not data.has_own_split else 0
     groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
     if data.has_own_split:
         train, test = pool, data.part(data.own_test_part())
@@ -166,8 +166,9 @@ def train_head(
                 )
     if refit:
         with _timed(seconds, "refit"):
-            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
-            training.known = known_of(data, everything, copies)  # `groups` numbers parts each for itself
+            # By `copies`: `groups` numbers parts each for itself.
+            training.estimator, _, _ = fit_on(data, everything, copies, head, training.head_params, seed, search=False)
+            training.known = known_of(data, everything, copies)
         training.trained_on = data.digests
     return training
 
@@ -211,8 +212,9 @@ def fit_on(
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Fit `head` on the pictures `rows` (m,) of `data`, by a search among these alone if `search`.
 
-    groups: (n,), of all pictures. Returns (fitted estimator, parameters that the search chose, one row for each
-    candidate of the search, as `search_head` has it). `tell` is called with the fits of the search, (done, total).
+    groups: (n,), of all pictures; neither the search nor the head itself parts copies. Returns (fitted estimator,
+    parameters that the search chose, one row for each candidate of the search, as `search_head` has it). `tell` is
+    called with the fits of the search, (done, total).
     """
     if data.tail:
         params = params | {"tail": data.tail}
@@ -220,7 +222,7 @@ def fit_on(
     if search:
         views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
         return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell)
-    return fit_head(make_head(head, params, seed), data.fitted(rows), labels), {}, []
+    return fit_head(make_head(head, params, seed), data.fitted(rows), labels, groups[rows]), {}, []
 
 
 def known_of(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
@@ -251,13 +253,13 @@ def search_head(
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
     splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
-    candidates, accuracies = _search(estimator, grid, features, labels, splits, views, predict_views, tell)
+    candidates, accuracies = _search(estimator, grid, features, labels, groups, splits, views, predict_views, tell)
     table = [
         {"params": chosen, "accuracy": float(scores.mean()), "std": float(scores.std()), "scores": scores.tolist()}
         for chosen, scores in zip(candidates, accuracies, strict=True)
     ]
     best = candidates[int(accuracies.mean(axis=1).argmax())]  # the first of equals
-    fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels)
+    fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels, groups)
     return fitted, best, table
 
 
@@ -266,6 +268,7 @@ def _search(
     grid: dict[str, list[Any]],
     features: Rows,
     labels: np.ndarray,
+    groups: np.ndarray,
     splits: list[Split],
     views: int | None,
     predict_views: int | None,
@@ -292,7 +295,7 @@ def _search(
         for fold, (train, held_out) in enumerate(splits):
             fitted_on, deciding = first_views(features[train], views), first_views(features[held_out], predict_views)
             for number, candidate in enumerate(candidates):
-                fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train])
+                fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train], groups[train])
                 accuracies[number, fold] = np.mean(fitted.predict(deciding) == labels[held_out])
                 tell(fold * len(candidates) + number + 1, accuracies.size)
     return candidates, accuracies

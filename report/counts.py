@@ -16,11 +16,12 @@ WORTH = 0.005  # a gain in accuracy that is worth taking photographs for
 
 
 def accuracy_by_count(
-    rows: Floats, labels: np.ndarray, splits: list[Split], head: str, params: dict[str, Any]
+    rows: Floats, labels: np.ndarray, groups: Indices, splits: list[Split], head: str, params: dict[str, Any]
 ) -> list[Count]:
     """Accuracies of `head` fitted on growing shares of the training pictures, as many of each class in proportion.
 
-    rows (n, d); labels (n,); splits: row indices (training, scored) pictures, used in turn where there are several.
+    rows (n, d); labels, groups of copies (n,); splits: row indices (training, scored) pictures, used in turn where
+    there are several.
     """
     random = np.random.default_rng(0)
     found: dict[float, list[tuple[int, float]]] = {}  # share -> (pictures drawn, accuracy) of each repetition
@@ -30,7 +31,7 @@ def accuracy_by_count(
             drawn = _drawn(train, labels, share, random)
             if share < 1 and len(drawn) == len(train):
                 continue
-            fitted = fit_head(make_head(head, params), rows[drawn], labels[drawn])
+            fitted = fit_head(make_head(head, params), rows[drawn], labels[drawn], groups[drawn])
             accuracy = float(np.mean(fitted.predict(rows[scored]) == labels[scored]))
             found.setdefault(share, []).append((len(drawn), accuracy))
     counts: dict[int, list[float]] = {}  # small shares may come to the same pictures

@@ -87,20 +87,20 @@ def find(
     with stages.timed("scores"):
         held = held_out(saved, dataset, classifier.extractor.store, groups)
         scored = held.scored
-        known = _scored_probabilities(saved, dataset, held, classes)
+        known = _scored_probabilities(saved, dataset, groups, held, classes)
         right = known.argmax(axis=1) == [classes.index(label) for label in labels[scored]]
         scores = _scores(labels[scored], known, saved)
         curve, calibration_error = calibration(known.max(axis=1), right)
     with stages.timed("folds"):
         splits = splits_of(labels, groups)
-        honest = out_of_fold(splits, rows, labels, classes, *HONEST)
+        honest = out_of_fold(splits, rows, labels, groups, classes, *HONEST)
         found_suspects = suspects(honest, labels, classes) if splits else []
     with stages.timed("neighbours"):
         numbers, cosines = nearest(units, groups, held.train, NEIGHBOURS)
     with stages.timed("epochs"):
-        epochs, epochs_of = _epochs(saved, rows[held.train], labels[held.train])
+        epochs, epochs_of = _epochs(saved, rows[held.train], labels[held.train], groups[held.train])
     with stages.timed("counts"):
-        by_count = _by_count(rows, labels, held.splits, saved)
+        by_count = _by_count(rows, labels, groups, held.splits, saved)
     with stages.timed("map"):
         places = layout(units)
     with stages.timed("unknowns"):
@@ -171,7 +171,7 @@ def _rows(data: Dataset) -> Floats:
     return rows.astype(np.float32, copy=False)
 
 
-def _scored_probabilities(saved: Saved, data: Dataset, held: HeldOut, classes: list[str]) -> Floats:
+def _scored_probabilities(saved: Saved, data: Dataset, groups: Indices, held: HeldOut, classes: list[str]) -> Floats:
     """Probabilities (m, k) of the scored pictures: the model's, or in folds those of heads like it."""
     if len(held.splits) == 1:
         return np.asarray(saved.predictor.predict_proba(data.scored(held.scored)))
@@ -179,7 +179,7 @@ def _scored_probabilities(saved: Saved, data: Dataset, held: HeldOut, classes: l
     if data.tail:
         params |= {"tail": data.tail, "verbose": 0}
     head = saved.record["head"], params
-    return out_of_fold(held.splits, data.originals(slice(None)), data.labels, classes, head)[held.scored]
+    return out_of_fold(held.splits, data.originals(slice(None)), data.labels, groups, classes, head)[held.scored]
 
 
 def _scores(truth: np.ndarray, known: Floats, saved: Saved) -> Scores:
@@ -188,23 +188,23 @@ def _scores(truth: np.ndarray, known: Floats, saved: Saved) -> Scores:
     return score(truth, answers, known, classes, training_counts=saved.record["training_counts"])
 
 
-def _epochs(saved: Saved, rows: Floats, labels: np.ndarray) -> tuple[dict[str, list[float]], str]:
+def _epochs(saved: Saved, rows: Floats, labels: np.ndarray, groups: Indices) -> tuple[dict[str, list[float]], str]:
     """What was measured after each epoch, and of which training; nothing where there is none to train on."""
     head = saved.record["head"]
     if history := saved.record.get("metrics", {}).get("history"):
         return history, f"the {head} head of this model"
     if len(set(labels)) < 2:
         return {}, ""
-    dense: Any = fit_head(make_head("dense"), rows, labels)
+    dense: Any = fit_head(make_head("dense"), rows, labels, groups)
     return dense.history_, "a dense head trained for this report"
 
 
-def _by_count(rows: Floats, labels: np.ndarray, splits: list[Split], saved: Saved) -> list[Count]:
+def _by_count(rows: Floats, labels: np.ndarray, groups: Indices, splits: list[Split], saved: Saved) -> list[Count]:
     """Accuracy by number of training pictures; nothing where the head cannot be fitted on these few."""
     if len(set(labels[splits[0][0]])) < 2:
         return []
     try:
-        return accuracy_by_count(rows, labels, splits, *_quick(saved))
+        return accuracy_by_count(rows, labels, groups, splits, *_quick(saved))
     except UserError as error:
         log.warning("accuracy by number of pictures is not measured: %s", error)
         return []

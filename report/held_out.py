@@ -84,16 +84,22 @@ def splits_of(labels: np.ndarray, groups: Indices) -> list[Split]:
 
 
 def out_of_fold(
-    splits: list[Split], rows: Rows, labels: np.ndarray, classes: list[str], *heads: tuple[str, dict[str, Any]]
+    splits: list[Split],
+    rows: Rows,
+    labels: np.ndarray,
+    groups: Indices,
+    classes: list[str],
+    *heads: tuple[str, dict[str, Any]],
 ) -> Floats:
     """Probabilities of each picture by heads that were fitted on the other folds: their mean.
 
-    rows: (n, ...); labels: (n,); heads: names and parameters. Returns (n, k), columns in the order of `classes`.
+    rows: (n, ...); labels, groups of copies: (n,); heads: names and parameters. Returns (n, k), columns in the order of
+    `classes`.
     """
     result = np.zeros((len(labels), len(classes)))
     for train, test in splits:
         for head, params in heads:
-            fitted = fit_head(make_head(head, params), rows[train], labels[train])
+            fitted = fit_head(make_head(head, params), rows[train], labels[train], groups[train])
             columns = np.array([classes.index(str(name)) for name in fitted.classes_])
             result[test[:, None], columns] += fitted.predict_proba(rows[test]) / len(heads)
     return result

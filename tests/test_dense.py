@@ -130,7 +130,7 @@ def test_early_stopping_restores_the_weights_of_the_best_epoch(digits: Data) -> 
     best = int(np.argmin(fitted.history_["val_loss"]))
     assert fitted.best_epoch_ == best + 1
     assert fitted.n_iter_ == len(fitted.history_["loss"]) == fitted.best_epoch_ + 4 < 100
-    held_out = held_out_rows(y, 0.3, np.random.RandomState(0))
+    held_out = held_out_rows(y, np.arange(600), 0.3, np.random.RandomState(0))
     chances = fitted.predict_proba(X[held_out])
     assert log_loss(y[held_out], chances) == pytest.approx(fitted.history_["val_loss"][best], rel=1e-4)
     assert log_loss(y[held_out], chances) < 0.99 * fitted.history_["val_loss"][-1]
@@ -153,10 +153,10 @@ def test_without_validation_all_epochs_are_run_on_all_rows(digits: Data) -> None
 
 def test_held_out_rows_are_a_share_of_each_class_and_leave_one_to_train_on() -> None:
     labels = np.repeat([0, 1, 2, 3], [40, 20, 2, 1])
-    mask = held_out_rows(labels, 0.9, np.random.RandomState(0))
+    mask = held_out_rows(labels, np.arange(63), 0.9, np.random.RandomState(0))
     assert [int(mask[labels == label].sum()) for label in range(4)] == [36, 18, 1, 0]
-    assert not held_out_rows(labels, 0, np.random.RandomState(0)).any()
-    assert not np.array_equal(mask, held_out_rows(labels, 0.9, np.random.RandomState(1)))
+    assert not held_out_rows(labels, np.arange(63), 0, np.random.RandomState(0)).any()
+    assert not np.array_equal(mask, held_out_rows(labels, np.arange(63), 0.9, np.random.RandomState(1)))
 
 
 def test_two_pictures_are_enough(digits: Data) -> None:

@@ -141,7 +141,7 @@ def test_labels_that_say_nothing_stop_early(nano: tuple[Extractor, np.ndarray, n
 
 def test_the_held_out_share_is_of_each_class(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:
     codes = np.unique(nano[2], return_inverse=True)[1]
-    mask = held_out_rows(codes, 0.25, np.random.RandomState(0))
+    mask = held_out_rows(codes, np.arange(36), 0.25, np.random.RandomState(0))
     assert np.bincount(codes[mask]).tolist() == [3, 3, 3]
 
 

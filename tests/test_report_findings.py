@@ -189,7 +189,7 @@ def test_the_calibration_curve_is_that_of_its_bins() -> None:
 def test_counts_grow_and_the_last_is_everything(digits: tuple[np.ndarray, np.ndarray]) -> None:
     rows, labels = digits
     splits = [(np.arange(400), np.arange(400, 600))]
-    counts = accuracy_by_count(rows, labels.astype(str), splits, "logreg", {})
+    counts = accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "logreg", {})
     sizes = [count.pictures for count in counts]
     assert sizes == sorted(sizes) and sizes[-1] == 400 and len(sizes) == 5
     assert all(count.low <= count.accuracy <= count.high for count in counts)
@@ -227,7 +227,10 @@ def test_counts_in_folds_of_different_sizes_are_one_point_each(digits: tuple[np.
     rows, labels = digits
     everything = np.arange(103)
     splits = [(np.setdiff1d(everything, test), test) for test in np.array_split(everything, 5)]
-    counts = [count.pictures for count in accuracy_by_count(rows, labels.astype(str), splits, "centroid", {})]
+    counts = [
+        count.pictures
+        for count in accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "centroid", {})
+    ]
     assert counts == sorted(counts) and len(counts) <= 5 and counts[-1] == 82 and counts[-2] < 50
 
 
