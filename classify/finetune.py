@@ -29,7 +29,7 @@ from classify.base import (
 )
 from classify.dense import held_out_rows
 from classify.finetune_training import History, Pictures, Plan, train_tail
-from classify.linear import LogRegHead
+from classify.linear_start import linear_start
 from classify.numerics import Floats
 from classify.split import Indices, copies_by_first
 from classify.tail_trainer import Trainer, trainer
@@ -46,23 +46,23 @@ class FineTuneHead(Head):
     It starts from the logistic regression of `logreg` on the pooled features, and goes on with Adam at a low rate that
     falls as a cosine. Each epoch shows each picture once, in one of its views.
 
-    tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; a larger one fits the
-    training pictures so well that little is left to learn. learning_rate: the highest. epochs: the most that are run.
-    patience: epochs without a lower loss on the pictures held out after which training stops; it is then done once more
-    on all pictures, for as many epochs as were best where it was stopped, else for all. validation_fraction: share of
-    each class held out for that, rounded; 0 trains once, on everything, for all epochs. batch_norm: whether batch
-    normalisation learns from batches, dropout being on then; else both stay in inference mode. class_weight: as that of
-    `logreg`. verbose: 1 logs each epoch. tensorboard: a folder for its events, those of each fit in a folder of their
-    own. random_state: as that of `dense`.
+    tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; None for the best of
+    those that a search of `logreg` tries, see `classify.linear_start`. learning_rate: the highest. epochs: the most
+    that are run. patience: epochs without a lower loss on the pictures held out after which training stops; it is then
+    done once more on all pictures, for as many epochs as were best where it was stopped, else for all.
+    validation_fraction: share of each class held out for that, rounded, copies of a picture together; 0 trains once, on
+    everything, for all epochs. batch_norm: whether batch normalisation learns from batches, dropout being on then; else
+    both stay in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder
+    for its events, those of each fit in a folder of their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
-    `best_epoch_` (0: nothing was better than the start).
+    `best_epoch_` (0: nothing was better than the start), `C_` (of the start).
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {
         "tail": or_none(TAIL),
-        "C": number(0, open_end=True),
+        "C": or_none(number(0, open_end=True)),
         "learning_rate": number(0, open_end=True),
         "epochs": whole(1),
         "batch_size": whole(1),
@@ -80,11 +80,11 @@ class FineTuneHead(Head):
     def __init__(
         self,
         tail: Tail | None = None,
-        C: float = 10.0,
+        C: float | None = None,
         learning_rate: float = 1e-4,
-        epochs: int = 12,
+        epochs: int = 24,
         batch_size: int = 32,
-        patience: int = 6,
+        patience: int = 12,
         validation_fraction: float = 0.1,
         batch_norm: bool = False,
         class_weight: ClassWeight = None,
@@ -137,7 +137,9 @@ class FineTuneHead(Head):
         )
 
         def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
-            shared.start(*self._linear_start(features[training], y[training]))
+            of_training = features[training], y[training], groups[training]
+            kernel, bias, self.C_ = linear_start(*of_training, self.C, self.class_weight)
+            shared.start(kernel, bias)
             return train_tail(shared, plan, pictures.of(training), pictures.of(held_out), random)
 
         held_out = held_out_rows(labels, groups, self.validation_fraction, random)
@@ -164,13 +166,6 @@ class FineTuneHead(Head):
     def arrays(self) -> TunedHead:
         """What predicts the same without scikit-learn."""
         return TunedHead(self.classes_, Tuned(self.tail_, self.kernel_, self.bias_), self.tail)
-
-    def _linear_start(self, features: Floats, y: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Kernel (d, k) and bias (k,) of a logistic regression on pooled features (n, K, d)."""
-        ((kernel, bias),) = LogRegHead(C=self.C, class_weight=self.class_weight).fit(features, y).arrays().layers
-        if kernel.shape[1] == 1:  # of two classes the second
-            kernel, bias = np.column_stack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
-        return kernel, bias
 
 
 def with_views(maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

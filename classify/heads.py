@@ -101,10 +101,10 @@ HEADS: dict[str, Head] = {
         "classify.finetune",
         "FineTuneHead",
         "the backbone's upper layers, trained from cached maps",
-        {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [6, 12]},
+        {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [12, 24]},
         copies=4,
         maps=True,
-        views=(2, 8),
+        views=(8, 8),
     ),
 }
 
