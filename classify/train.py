@@ -101,8 +101,9 @@ def train_head(
     """Fit `head` on the training part of `data` and score it on the rest.
 
     The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, copies kept
-    together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split. The
-    head gets the groups of copies as well, for what it holds out itself.
+    together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split. What
+    the head itself holds out is held out with its copies, too.
+
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
     the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
     `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is told the fits of
