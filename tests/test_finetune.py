@@ -77,7 +77,7 @@ def test_it_starts_from_the_logistic_regression_on_the_pooled_features(
     extractor, maps, labels = nano
     tuned = FineTuneHead(extractor.tail(), learning_rate=1e-9, validation_fraction=0, **QUICK).fit(maps[:, 0], labels)
     pooled = pipeline.open_extractor(str(tmp_path), **SPEC).features(paths)[1]
-    frozen = LogRegHead().fit(pooled, labels)
+    frozen = LogRegHead(C=tuned.C_).fit(pooled, labels)
     np.testing.assert_allclose(tuned.predict_proba(maps[:, 0]), frozen.predict_proba(pooled), atol=2e-3)
 
 
