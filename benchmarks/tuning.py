@@ -28,8 +28,9 @@ VIEWS, FOLDS = 8, 3
 AVERAGED = 1, 4, 8  # views in a prediction: all lines are scored with each
 LINES: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "one view to train on": {"views": 1},
-    "4 views to train on": {"views": 4},
+    "2 views to train on, 12 epochs": {"views": 2, "epochs": 12, "patience": 6},
+    "12 epochs": {"epochs": 12, "patience": 6},
+    "40 epochs": {"epochs": 40, "patience": 20},
     "rate 3e-5": {"learning_rate": 3e-5},
     "rate 3e-4": {"learning_rate": 3e-4},
     "start from C=100": {"C": 100.0},
@@ -81,7 +82,7 @@ def _cross_validated(
     maps: np.ndarray,
     labels: np.ndarray,
     groups: np.ndarray,
-    views: int = 2,
+    views: int = VIEWS,
     **params: Any,
 ) -> np.ndarray:
     """Mean accuracy and log loss over the folds, for each number of averaged views: (AVERAGED, 2)."""

@@ -4,6 +4,7 @@ The rows are the maps at a cut; see `featurize.tail` for what lies above it, and
 is trained. A fitted head holds arrays and no Keras object.
 """
 
+import logging
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -36,6 +37,8 @@ from classify.tail_trainer import Trainer, trainer
 from classify.tuned import TunedHead
 from featurize.tail import Tail
 from featurize.tuned import Tuned
+
+log = logging.getLogger("bottleneck")
 
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: what lies above the cut")
 
@@ -139,6 +142,8 @@ class FineTuneHead(Head):
         def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
             of_training = features[training], y[training], groups[training]
             kernel, bias, self.C_ = linear_start(*of_training, self.C, self.class_weight)
+            if self.verbose:
+                log.info("start: logistic regression with C=%g", self.C_)
             shared.start(kernel, bias)
             return train_tail(shared, plan, pictures.of(training), pictures.of(held_out), random)
 
