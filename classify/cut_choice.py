@@ -10,6 +10,7 @@ import featurize.memory
 from cache.errors import UserError
 from classify.finetune import FineTuneHead
 from classify.labels import LabelledImages
+from classify.linear_start import USUAL_C
 from classify.split import holdout
 from featurize.cuts import Cut, candidate_cuts
 from featurize.disk import free_bytes, readable
@@ -117,7 +118,13 @@ def _trial(
     labels = labels[extraction.succeeded]
     train, test = holdout(labels, np.arange(len(labels)), 1 / 3, seed)
     head = FineTuneHead(
-        Tail.of(spec, resolved.weights), epochs=EPOCHS, validation_fraction=0, random_state=seed, verbose=0
+        # One start for all cuts, which are compared.
+        Tail.of(spec, resolved.weights),
+        C=USUAL_C,
+        epochs=EPOCHS,
+        validation_fraction=0,
+        random_state=seed,
+        verbose=0,
     )
     found = head.fit(maps[train], labels[train]).predict_proba(maps[test])
     true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]

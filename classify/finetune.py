@@ -30,7 +30,7 @@ from classify.base import (
 )
 from classify.dense import held_out_rows
 from classify.finetune_training import History, Pictures, Plan, train_tail
-from classify.linear_start import linear_start
+from classify.linear_start import best_C, linear_start
 from classify.numerics import Floats
 from classify.split import Indices, copies_by_first
 from classify.tail_trainer import Trainer, trainer
@@ -46,17 +46,18 @@ TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.tail.Tail: wh
 class FineTuneHead(Head):
     """The layers above a cut and a linear head, trained together on cached maps, from the pretrained weights on.
 
-    It starts from the logistic regression of `logreg` on the pooled features, and goes on with Adam at a low rate that
+    It starts from a logistic regression on the pooled features, and goes on with Adam at a low rate that
     falls as a cosine. Each epoch shows each picture once, in one of its views.
 
     tail: what lies above the cut, see `featurize.tail.Tail.of`. C: of the logistic regression; None for the best of
     those that a search of `logreg` tries, see `classify.linear_start`. learning_rate: the highest. epochs: the most
-    that are run. patience: epochs without a lower loss on the pictures held out after which training stops; it is then
-    done once more on all pictures, for as many epochs as were best where it was stopped, else for all.
-    validation_fraction: share of each class held out for that, rounded, copies of a picture together; 0 trains once, on
-    everything, for all epochs. batch_norm: whether batch normalisation learns from batches, dropout being on then; else
-    both stay in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each epoch. tensorboard: a folder
-    for its events, those of each fit in a folder of their own. random_state: as that of `dense`.
+    that are run. patience: epochs without a lower loss on the pictures held out after which training stops, None for
+    half of `epochs`. It is then done once more on all pictures, for twice as many epochs as were best where it was
+    stopped, else for all. validation_fraction: share of each class held out for that, rounded, copies of a picture
+    together; 0 trains once, on everything, for all epochs. batch_norm: whether batch normalisation learns from batches,
+    dropout being on then; else both stay in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each
+    epoch. tensorboard: a folder for its events, those of each fit in a folder of their own. random_state: as that of
+    `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
@@ -69,7 +70,7 @@ class FineTuneHead(Head):
         "learning_rate": number(0, open_end=True),
         "epochs": whole(1),
         "batch_size": whole(1),
-        "patience": whole(1),
+        "patience": or_none(whole(1)),
         "validation_fraction": number(0, below=1),
         "batch_norm": FLAG,
         "class_weight": CLASS_WEIGHT,
@@ -87,7 +88,7 @@ class FineTuneHead(Head):
         learning_rate: float = 1e-4,
         epochs: int = 24,
         batch_size: int = 32,
-        patience: int = 12,
+        patience: int | None = None,
         validation_fraction: float = 0.1,
         batch_norm: bool = False,
         class_weight: ClassWeight = None,
@@ -113,7 +114,7 @@ class FineTuneHead(Head):
 
         groups: (n,), equal values for copies of one picture, which are held out together. Raises UserError for an
         invalid parameter, fewer than two classes, maps of another shape than those at the cut, and where training
-        diverges.
+        diverges, and ValueError for groups of another length.
         """
         self.check_parameters()
         if self.tail is None:
@@ -134,26 +135,26 @@ class FineTuneHead(Head):
             learning_rate=self.learning_rate,
             epochs=self.epochs,
             batch_size=self.batch_size,
-            patience=self.patience,
+            patience=self.patience or -(-self.epochs // 2),
             verbose=self.verbose,
             tensorboard=self.tensorboard,
         )
 
         def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
-            of_training = features[training], y[training], groups[training]
-            kernel, bias, self.C_ = linear_start(*of_training, self.C, self.class_weight)
-            if self.verbose:
-                log.info("start: logistic regression with C=%g", self.C_)
-            shared.start(kernel, bias)
+            shared.start(*linear_start(features[training], y[training], self.C_, self.class_weight))
             return train_tail(shared, plan, pictures.of(training), pictures.of(held_out), random)
 
         held_out = held_out_rows(labels, groups, self.validation_fraction, random)
-        self.history_, self.best_epoch_ = train(plan, ~held_out, held_out)
+        kept, everything = ~held_out, np.ones(len(labels), bool)
+        self.C_ = best_C(features[kept, 0], y[kept], groups[kept], self.class_weight) if self.C is None else self.C
+        if self.verbose:
+            log.info("start: logistic regression with C=%g", self.C_)
+        self.history_, self.best_epoch_ = train(plan, kept, held_out)
         self.n_iter_ = len(self.history_["loss"])
         if held_out.any():
-            everything = np.ones(len(labels), bool)
-            stopped = self.n_iter_ < self.epochs
-            train(replace(plan, epochs=self.best_epoch_ if stopped else self.epochs), everything, ~everything)
+            # A run whose rate falls to 0 goes in two epochs as far as one that was stopped near its highest in one.
+            epochs = self.epochs if self.n_iter_ == self.epochs else min(2 * self.best_epoch_, self.epochs)
+            train(replace(plan, epochs=epochs), everything, ~everything)
         self.tail_, self.kernel_, self.bias_ = shared.learnt()
         self._predictor = None
 
