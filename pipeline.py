@@ -111,8 +111,9 @@ def train(
     `model` is where to save, by default models/HEAD.joblib. A `val/`, `validation/` or `test/` folder makes the
     data's own split; else a stratified share `test_size` is held out. See `classify.train.train_head` for `cv`,
     `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
-    each picture; `predict_views`, by default as many up to 4, are averaged in its scores and predictions. `cut` (or
-    `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see `classify.cut_choice`.
+    each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are averaged in its scores and
+    predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see
+    `classify.cut_choice`.
     `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,

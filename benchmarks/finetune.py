@@ -25,6 +25,7 @@ from featurize.quiet import import_keras
 
 BATCH, RATE, FIRST_RATE, SIDE = 32, 1e-4, 1e-3, 224
 FIRST_EPOCHS = 2  # of the new layer alone, end to end
+EPOCHS = 12  # from the cache
 
 
 class EndToEnd:
@@ -104,7 +105,8 @@ class FromCache:
         kept = extraction.succeeded
         labels, parts = np.array(found.labels)[kept], np.array(found.parts)[kept]
         start = time.perf_counter()
-        head = FineTuneHead(extractor.tail(), learning_rate=RATE, validation_fraction=0, random_state=0, verbose=0)
+        plan = {"learning_rate": RATE, "epochs": EPOCHS, "validation_fraction": 0}
+        head = FineTuneHead(extractor.tail(), random_state=0, verbose=0, **plan)
         head.fit(maps[parts == "train"], labels[parts == "train"])
         self.fit = time.perf_counter() - start
         self.epoch_seconds = head.history_["seconds"][1:]  # not the one in which TensorFlow traces

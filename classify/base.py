@@ -91,12 +91,14 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
     allowed: ClassVar[dict[str, Allowed]] = {}
     classes_: NDArray[Any]
 
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}  # with scikit-learn's metadata routing
+
     @abstractmethod
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Learn from pictures X, axis 0, and labels y (n,).
 
         groups: (n,), equal values for copies of one picture: what is held out inside the fit, to stop in time or to fit
-        probabilities on, is held out with its copies. By default no picture is a copy. They change nothing else.
+        probabilities on, is held out with its copies. By default no picture is a copy.
         """
 
     @abstractmethod

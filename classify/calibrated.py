@@ -56,7 +56,7 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
 
 
 def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:
-    """`groups`, but each picture alone in classes so much alike that fewer than two groups are left.
+    """`groups`, but each picture alone in classes of which fewer than two groups are left.
 
     y, groups: (n,), groups as of `copies_by_first`. Where the copies in a group have different labels, the first one
     counts. Such classes are announced: a set of much the same pictures is no reason not to train.
@@ -67,8 +67,8 @@ def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:
     if not alike.any():
         return groups
     log.warning(
-        "the training pictures of %s are so much alike that fewer than 2 count as different: their probabilities are "
-        "fitted as if none were a copy, and may be too sure",
+        "the training pictures of %s are so much alike, or copies of others with another label, that fewer than 2 "
+        "count as different: their probabilities are fitted as if none were a copy, and may be too sure",
         ", ".join(repr(str(name)) for name in classes[alike]),
     )
     return np.where(alike[labels], np.arange(len(groups)), groups)

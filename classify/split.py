@@ -6,6 +6,7 @@ which picture goes where depends on the pictures, their labels and the seed, not
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +36,22 @@ def copies_by_first(groups: ArrayLike | None, count: int) -> Indices:
     """Of each of `count` pictures the number of the first one in its group: (n,). Its own where `groups` is None.
 
     groups: (n,), equal values for copies of one picture. So pictures that are no copies are numbered in their order,
-    whatever the values. Raises ValueError for groups of another shape.
+    whatever the values. Raises ValueError for groups of another shape, and where one is missing (None, not a number).
     """
     if groups is None:
         return np.arange(count)
     groups = np.asarray(groups)
     if groups.shape != (count,):
         raise ValueError(f"groups must have one value for each of {count} pictures, not the shape {groups.shape}")
+    missing = [number for number, value in enumerate(groups.tolist()) if value is None or _is_nan(value)]
+    if missing:
+        raise ValueError(f"the picture number {missing[0]} has no group: give each that is no copy a value of its own")
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     return first[group]
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: int) -> Indices:

@@ -167,8 +167,9 @@ def train_head(
                 )
     if refit:
         with _timed(seconds, "refit"):
-            # By `copies`: `groups` numbers parts each for itself.
-            training.estimator, _, _ = fit_on(data, everything, copies, head, training.head_params, seed, search=False)
+            if data.has_own_split:  # whose `groups` number each part for itself
+                groups = copies
+            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
             training.known = known_of(data, everything, copies)
         training.trained_on = data.digests
     return training

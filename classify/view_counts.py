@@ -6,7 +6,7 @@ from typing import Any
 from cache.errors import UserError
 from classify.heads import HEADS
 from featurize.options import DEFAULT_RECIPE
-from featurize.recipes import canonical, views_with_original
+from featurize.recipes import canonical, most_views, views_with_original
 
 PREDICTING = 4  # views that a prediction averages at most unless told otherwise: each is a forward pass
 
@@ -32,13 +32,17 @@ class Views:
 
     @classmethod
     def of_training(cls, head: str, recipe: str | None, train: int | None, predict: int | None) -> "Views":
-        """What a caller asks for, None being what is not given: with nothing given, what suits the head.
+        """What a caller asks for, None being what is not given: then it is what suits the head and the recipe.
 
         Raises as `asked`.
         """
-        if recipe is train is predict is None:
-            return cls(DEFAULT_RECIPE, *HEADS[head].views)
-        return cls.asked(recipe or DEFAULT_RECIPE, HEADS[head].views[0] if train is None else train, predict)
+        fitted, averaged = HEADS[head].views
+        recipe = recipe or DEFAULT_RECIPE
+        if train is None:
+            train = min(fitted, most_views(recipe))
+        if predict is None:
+            predict = min(train, max(averaged, PREDICTING))
+        return cls.asked(recipe, train, predict)
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> "Views":

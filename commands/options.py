@@ -35,7 +35,9 @@ SPEC = [
 ]
 VIEWS = [
     click.option(
-        "--views", type=click.IntRange(1, MOST_VIEWS), help="Rows of a picture: of itself, and of renderings. [1]"
+        "--views",
+        type=click.IntRange(1, MOST_VIEWS),
+        help="Rows of a picture: of itself, and of renderings. [1, to train finetune 8]",
     ),
     click.option(
         "--recipe",
@@ -47,7 +49,7 @@ PREDICT_VIEWS = [
     click.option(
         "--predict-views",
         type=click.IntRange(1, MOST_VIEWS),
-        help="Views whose probabilities are averaged. [as trained; in training as --views, up to 4]",
+        help="Views whose probabilities are averaged. [as trained; in training as --views, up to 4, with finetune 8]",
     )
 ]
 LABELS = [

@@ -71,6 +71,11 @@ def views_of(recipe: str, count: int) -> list[str]:
     return [f"{recipe}-{number}" for number in range(1, count + 1)]
 
 
+def most_views(recipe: str) -> int:
+    """How many views of a picture a recipe makes at most, the picture itself among them."""
+    return 2 if recipe == "flip" else MOST_VIEWS
+
+
 def views_with_original(recipe: str, count: int) -> tuple[str, ...]:
     """The names of `count` views of a picture, the first being the picture itself. Raises UserError as `views_of`."""
     if type(count) is not int or not 1 <= count <= MOST_VIEWS:

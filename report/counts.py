@@ -28,7 +28,7 @@ def accuracy_by_count(
     for share in SHARES:
         for repetition in range(max(REPETITIONS, len(splits)) if share < 1 else len(splits)):
             train, scored = splits[repetition % len(splits)]
-            drawn = _drawn(train, labels, share, random)
+            drawn = _drawn(train, labels, groups, share, random)
             if share < 1 and len(drawn) == len(train):
                 continue
             fitted = fit_head(make_head(head, params), rows[drawn], labels[drawn], groups[drawn])
@@ -53,10 +53,12 @@ def advice(counts: list[Count]) -> str:
     return f"More photographs like these would probably help little: {seen}."
 
 
-def _drawn(train: Indices, labels: np.ndarray, share: float, random: np.random.Generator) -> Indices:
-    """A share of the rows `train`, of each class in proportion, but at least `LEAST`."""
+def _drawn(train: Indices, labels: np.ndarray, groups: Indices, share: float, random: np.random.Generator) -> Indices:
+    """A share of the rows `train`, of each class in proportion, but at least `LEAST`; copies come together."""
     chosen = []
     for name in np.unique(labels[train]):
-        members = random.permutation(train[labels[train] == name])
-        chosen.append(members[: max(LEAST, round(share * len(members)))])
+        members = train[labels[train] == name]
+        different = random.permutation(np.unique(groups[members]))
+        drawn = different[: max(LEAST, round(share * len(different)))]
+        chosen.append(members[np.isin(groups[members], drawn)])
     return np.sort(np.concatenate(chosen))
