@@ -53,7 +53,7 @@ def test_every_view_passes_the_lower_part_once_over_all_folds(surfaces: Path, tm
     } | SPEC  # fmt: skip
     report = pipeline.train(str(surfaces), **options)
     assert (report["images"], report["forward_passes"]) == (36, 36 * 8)
-    assert (report["views"], report["predict_views"], report["recipe"]) == (2, 8, "mirror-crops")
+    assert (report["views"], report["predict_views"], report["recipe"]) == (8, 8, "mirror-crops")
     assert report["accuracy"] > 0.8 and len(report["cv_scores"]) == 3
     again = pipeline.train(str(surfaces), **(options | {"cv": 0, "views": 3, "predict_views": 3}))
     assert again["forward_passes"] == 0
