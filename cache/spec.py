@@ -17,7 +17,7 @@ import numpy as np
 DIGEST_BYTES = 32  # SHA-256
 OWN_MODEL = "own_model"
 ORIGINAL_VIEW = "original"
-STORED = ("float32", "float16")
+STORED = ("float32", "float16")  # types of features; signatures of pictures are uint8
 PRECISIONS = ("float32", "bf16", "mixed_bfloat16")
 # field -> what it was before there was such a field: caches stay valid
 ADDED_LATER = {"stored": "float32", "tuned": ""}
@@ -42,7 +42,7 @@ class FeatureSpec:
     view        which rendering of the picture; "original" is the picture itself
     precision   of the forward pass: float32; bf16 as OpenVINO computes in it; mixed_bfloat16 as Keras does. Rows of
                 these two differ by more than rounding
-    stored      type of the numbers in the cache, float32 or float16 (half the disk, three digits)
+    stored      type of the numbers in the cache, float32 or float16 (half the disk, three digits); uint8 of signatures
     tuned       `sha256:<hex>` of what replaces the network above `layer`, "" where nothing does: rows are then the
                 decisions (k,) of a fine-tuned model; `weights` stays the digest of the backbone's own
     """
@@ -78,7 +78,7 @@ class FeatureSpec:
         for name, kind in expected.items():
             if name != "size" and type(fields[name]) is not kind:
                 raise ValueError(f"not a value for {name} in a feature spec: {fields[name]!r:.200}")
-        if fields["stored"] not in STORED:
+        if fields["stored"] not in (*STORED, "uint8"):
             raise ValueError(f"not a type of rows in a feature spec: {fields['stored']!r:.200}")
         return cls(**(fields | {"size": tuple(size) if size else None}))
 
@@ -91,7 +91,7 @@ class FeatureSpec:
 
     @cached_property
     def row_dtype(self) -> np.dtype:
-        """Type of the stored numbers: little-endian float32 or float16."""
+        """Type of the stored numbers, little-endian."""
         return np.dtype(self.stored).newbyteorder("<")
 
     @property

@@ -7,7 +7,7 @@ import ctypes
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import (
@@ -25,6 +25,7 @@ from featurize.images import ImageError
 from featurize.recipes import recipe_of
 from featurize.rgb import HOSTILE, DecodeError, in_one_line, refuse_unfit, upright_rgb
 from featurize.room import Room, enough
+from featurize.signature import signature_of
 from featurize.views import FINER, fit, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py or featurize/views.py,
@@ -62,7 +63,15 @@ warnings.filterwarnings("ignore", module=r"PIL\.", category=UserWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.", category=Image.DecompressionBombWarning)
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody handles
 
-Pixels = TypeVar("Pixels", np.ndarray, Image.Image)
+
+class Decoded(NamedTuple):
+    """A picture as pixels (views, height, width, 3), and its signature (see `featurize.signature`)."""
+
+    pixels: np.ndarray
+    signature: np.ndarray
+
+
+Result = TypeVar("Result", Decoded, Image.Image)
 
 
 def decode(
@@ -72,8 +81,8 @@ def decode(
     view: str = ORIGINAL_VIEW,
     room: Room = enough,
 ) -> np.ndarray:
-    """`decode_views` of one view: (height, width, 3); the array may be read-only."""
-    return decode_views(data, size, resize, (view,), room)[0]
+    """The pixels that `decode_views` gives of one view: (height, width, 3); the array may be read-only."""
+    return decode_views(data, size, resize, (view,), room).pixels[0]
 
 
 def decode_views(
@@ -82,8 +91,8 @@ def decode_views(
     resize: str = "antialias",
     views: Sequence[str] = (ORIGINAL_VIEW,),
     room: Room = enough,
-) -> np.ndarray:
-    """Decode the bytes of an image file once: RGB of shape (views, height, width, 3), each stretched to `size`.
+) -> Decoded:
+    """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
     `views` names renderings of the picture, see `featurize.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
@@ -114,7 +123,7 @@ def decode_within(data: bytes, side: int, room: Room = enough) -> Image.Image:
     return _guarded(data, lambda file: _decode_within(file, side, room))
 
 
-def _guarded(data: bytes, decoder: Callable[[bytes], Pixels]) -> Pixels:
+def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
     """`decoder(data)`, once more without its texts for a PNG; whatever Pillow raises becomes a DecodeError."""
     if not data:
         raise DecodeError("empty file")
@@ -148,7 +157,7 @@ def _decode_within(data: bytes, side: int, room: Room) -> Image.Image:
         return fit(rgb, (max(1, round(rgb.height * scale)), max(1, round(rgb.width * scale))), "antialias")
 
 
-def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room) -> np.ndarray:
+def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room) -> Decoded:
     original_alone = tuple(views) == (ORIGINAL_VIEW,)
     if not original_alone:
         room = _with_room_for(views, size, room)
@@ -163,14 +172,15 @@ def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str
             picture.draft(None, (REDUCED_TO * max(size),) * 2)
         before_loading(picture, data, full, size, room)
         rgb = upright_rgb(picture)
+        signature = signature_of(rgb)
         if resize == "bilinear":
-            return _bilinear(np.asarray(rgb), *size)[None]
+            return Decoded(_bilinear(np.asarray(rgb), *size)[None], signature)
         if original_alone:
-            return np.asarray(fit(rgb, size, resize))[None]
+            return Decoded(np.asarray(fit(rgb, size, resize))[None], signature)
         pixels = np.stack(render(rgb, views, content_digest(data), size, resize))
     if may_be_reduced and ORIGINAL_VIEW in views and min(full) >= 2 * REDUCED_TO * max(size):
-        pixels[list(views).index(ORIGINAL_VIEW)] = _decode(data, size, resize, (ORIGINAL_VIEW,), enough)[0]
-    return pixels
+        pixels[list(views).index(ORIGINAL_VIEW)] = _decode(data, size, resize, (ORIGINAL_VIEW,), enough).pixels[0]
+    return Decoded(pixels, signature)
 
 
 def _with_room_for(views: Sequence[str], size: tuple[int, int], room: Room) -> Room:

@@ -3,7 +3,8 @@
 request  REQUEST, the name of resize, those of the views on a line each, the bytes of an image file
 answer   ANSWER with READY, once; then for each request
          MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little);
-         PIXELS and how many bytes, and these; or REASON and how many bytes, and these, in UTF-8
+         PIXELS and how many bytes, and these, the signature behind the pixels; or REASON and how many bytes, and
+         these, in UTF-8
 """
 
 import os
@@ -62,12 +63,12 @@ def main() -> None:
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
             views_asked = names[resize:].split("\n")
-            pixels = np.ascontiguousarray(decode_views(data, (height, width), names[:resize], views_asked, room))
+            found = decode_views(data, (height, width), names[:resize], views_asked, room)
         except ImageError as error:
             return REASON, str(error).encode()
         finally:
             signal.alarm(0)
-        return PIXELS, pixels.reshape(-1).view(np.uint8).data
+        return PIXELS, b"".join(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in found)
 
     answer(READY, 0)
     while header := requests.read(REQUEST.size):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.spec import content_digest
-from featurize.decode import decode_views
+from featurize.decode import Decoded, decode_views
 from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
@@ -19,7 +19,7 @@ from featurize.room import Room, SharedMemory, Shares
 from featurize.sources import Source, bytes_of
 
 # `featurize.decode.decode_views`, or its like
-Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room], np.ndarray]
+Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room], Decoded]
 
 # One more than there are cores: there is always one that waits, for the interpreter or for the network's turn. With
 # MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
@@ -53,24 +53,25 @@ class Pace:
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image: the digest of the very bytes that were decoded, and `pixels` or the reason why not.
-
-    `pixels` are those of its views: (views, height, width, 3).
-    """
+    """One decoded image: the digest of the very bytes that were decoded, and what they give or the reason why not."""
 
     position: int
     digest: bytes
-    pixels: np.ndarray | None
+    decoded: Decoded | None
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none."""
+    """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none.
+
+    signature: that of the image, None where it could not be decoded.
+    """
 
     position: int
     digest: bytes
     features: np.ndarray | None
+    signature: np.ndarray | None
     reason: str = ""
 
 
@@ -105,7 +106,7 @@ def forward(
 
     for first in range(len(sources)):
         picture = look(first)
-        if picture.pixels is not None:
+        if picture.decoded is not None:
             break
         rows.append(_failure(picture))
         yield
@@ -121,18 +122,19 @@ def forward(
 
 
 def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
-    good = [picture for picture in pictures if picture.pixels is not None]
-    yield from (_failure(picture) for picture in pictures if picture.pixels is None)
+    good = [(picture, picture.decoded) for picture in pictures if picture.decoded is not None]
+    yield from (_failure(picture) for picture in pictures if picture.decoded is None)
     if good:
-        pixels = [picture.pixels for picture in good if picture.pixels is not None]
+        pixels = [decoded.pixels for _, decoded in good]
         ends = np.cumsum([len(views) for views in pixels])
         features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
-        for picture, rows in zip(good, features, strict=True):
+        for (picture, decoded), rows in zip(good, features, strict=True):
             if np.isfinite(rows).all():
-                yield Row(picture.position, picture.digest, rows)
+                yield Row(picture.position, picture.digest, rows, decoded.signature)
             else:
-                yield Row(picture.position, picture.digest, None, "its features are not finite numbers")
+                reason = "its features are not finite numbers"
+                yield Row(picture.position, picture.digest, None, decoded.signature, reason)
 
 
 def _failure(picture: Picture) -> Row:
-    return Row(picture.position, picture.digest, None, picture.reason)
+    return Row(picture.position, picture.digest, None, None, picture.reason)

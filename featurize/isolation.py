@@ -18,7 +18,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from cache.errors import UserError
+from cache.signatures import no_signatures
 from cache.spec import ORIGINAL_VIEW
+from featurize.decode import Decoded
 from featurize.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
 from featurize.images import ImageError
 from featurize.room import MOST, Room, enough
@@ -54,7 +56,7 @@ class IsolatedDecoder:
         resize: str = "antialias",
         views: Sequence[str] = (ORIGINAL_VIEW,),
         room: Room = enough,
-    ) -> np.ndarray:
+    ) -> Decoded:
         """Pixels as from `decode_views`; raises ImageError also for what ends the process or takes over `SECONDS`."""
         try:
             worker = self._idle.pop()
@@ -107,8 +109,8 @@ class _Worker:
 
     def decode(
         self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room
-    ) -> np.ndarray | str:
-        """The pixels, or the reason why there are none. After an ImageError the process is of no more use."""
+    ) -> Decoded | str:
+        """The picture, or the reason why there are none. After an ImageError the process is of no more use."""
         height, width = size
         names = resize.encode(), "\n".join(views).encode()
         self._send(REQUEST.pack(len(data), height, width, *map(len, names)) + b"".join(names))
@@ -122,9 +124,10 @@ class _Worker:
             text = self._take(np.empty(count, np.uint8)).tobytes().decode(errors="replace")
             return "".join(c if c.isprintable() else "?" for c in text)
         pixels = np.empty((len(views), height, width, 3), np.float32 if resize == "bilinear" else np.uint8)
-        if kind != PIXELS or count != pixels.nbytes:
+        (signature,) = no_signatures(1)
+        if kind != PIXELS or count != pixels.nbytes + signature.nbytes:
             raise ImageError(f"the decoder answered {kind!r}, {count}")
-        return self._take(pixels)
+        return Decoded(self._take(pixels), self._take(signature))
 
     def end(self) -> None:
         """End the process, whatever it does."""

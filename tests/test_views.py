@@ -93,7 +93,7 @@ from pathlib import Path
 from featurize.decode import decode_views
 path, views = sys.argv[1], json.loads(sys.argv[2])
 for resize in ("antialias", "nearest"):
-    for pixels in decode_views(Path(path).read_bytes(), (64, 48), resize, views):
+    for pixels in decode_views(Path(path).read_bytes(), (64, 48), resize, views).pixels:
         print(hashlib.sha256(pixels.tobytes()).hexdigest())
 """
 
@@ -112,7 +112,7 @@ def test_another_process_sees_the_same() -> None:
 @pytest.mark.parametrize("resize", ["antialias", "nearest"])
 def test_together_or_one_by_one_they_are_the_same(resize: str) -> None:
     views = ["original", *views_up_to(2)]
-    together = decode_views(COFFEE, (48, 64), resize, views)
+    together = decode_views(COFFEE, (48, 64), resize, views).pixels
     assert together.shape == (len(views), 48, 64, 3) and together.dtype == np.uint8
     for view, pixels in zip(views, together, strict=True):
         assert np.array_equal(decode(COFFEE, (48, 64), resize, view), pixels), view
@@ -123,7 +123,7 @@ def test_a_large_jpeg_is_reduced_for_the_original_alone() -> None:
         file = io.BytesIO()
         picture.convert("RGB").resize((1800, 1200)).save(file, "JPEG")
     data, views = file.getvalue(), views_with_original("mirror-crops", 3)
-    together = decode_views(data, (64, 64), views=views)
+    together = decode_views(data, (64, 64), views=views).pixels
     for view, pixels in zip(views, together, strict=True):
         assert np.array_equal(decode(data, (64, 64), view=view), pixels)
     difference = np.abs(together[0].astype(int) - together[1][:, ::-1]).max()
@@ -132,7 +132,7 @@ def test_a_large_jpeg_is_reduced_for_the_original_alone() -> None:
 
 @pytest.mark.parametrize("resize", ["antialias", "nearest"])
 def test_the_first_views_of_two_recipes_are_the_mirror_image(resize: str) -> None:
-    original, flipped, first = decode_views(COFFEE, (64, 48), resize, ["original", "flip-1", "mirror-crops-1"])
+    original, flipped, first = decode_views(COFFEE, (64, 48), resize, ["original", "flip-1", "mirror-crops-1"]).pixels
     assert np.array_equal(flipped, original[:, ::-1]) and np.array_equal(first, flipped)
 
 
@@ -141,7 +141,8 @@ def test_mirror_crops_show_parts_odd_ones_mirrored_in_their_own_colours() -> Non
     ramp[..., 0] = np.arange(120) * 2  # brighter to the right
     ramp[..., 1] = np.arange(90)[:, None] * 2
     ramp[..., 2] = 99
-    for number, pixels in enumerate(decode_views(png(ramp), (32, 32), views=views_of("mirror-crops", 30)), start=1):
+    shown = decode_views(png(ramp), (32, 32), views=views_of("mirror-crops", 30)).pixels
+    for number, pixels in enumerate(shown, start=1):
         red, green = pixels[..., 0].astype(int), pixels[..., 1].astype(int)
         rising = red[:, -1] - red[:, 0]
         assert (rising < 0).all() if number % 2 else (rising > 0).all()
@@ -167,7 +168,8 @@ def test_a_snapped_crop_lies_within_the_picture_exactly(
 def test_small_and_thin_pictures_have_all_views(size: tuple[int, int]) -> None:
     data = png(np.full((*size, 3), 77, np.uint8))
     for resize in ("antialias", "nearest"):
-        shown = decode_views(data, (20, 30), resize, [v for v in views_up_to(4) if not v.startswith(("crops", OWN))])
+        views = [view for view in views_up_to(4) if not view.startswith(("crops", OWN))]
+        shown = decode_views(data, (20, 30), resize, views).pixels
         assert (shown == 77).all()  # an even picture stays even, to its edges
 
 

@@ -1,0 +1,35 @@
+"""Signatures of pictures in the cache: one small row for each content, whatever the spec of its features.
+
+They lie in a folder of their own, in shards like those of features: found by the digest, checked, safe against crashes.
+"""
+
+import numpy as np
+
+from cache.spec import FeatureSpec
+from cache.store import FeatureStore
+
+SIDE = 24  # pixels
+BACKBONE = "signature"  # what the spec says in place of a network's name
+
+# Raise `decoder` whenever `featurize.signature.signature_of` gives other pixels.
+SPEC = FeatureSpec(
+    backbone=BACKBONE,
+    weights="",
+    layer="",
+    pooling="none",
+    size=(SIDE, SIDE),
+    resize="antialias",
+    preprocess="none",
+    decoder=1,
+    stored="uint8",
+)
+
+
+def signature_store(cache_dir: str) -> FeatureStore:
+    """The signatures (SIDE, SIDE, 3) uint8 of the contents that a cache knows."""
+    return FeatureStore(cache_dir, SPEC)
+
+
+def no_signatures(count: int) -> np.ndarray:
+    """Signatures of pictures of which nothing is known: (count, SIDE, SIDE, 3) uint8, without any contrast."""
+    return np.zeros((count, SIDE, SIDE, 3), np.uint8)
