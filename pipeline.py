@@ -117,7 +117,8 @@ def train(
     `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
-    classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
+    classes, confusion_matrix, per_class, leaked, leaked_files, without_leaked (scores without those that are
+    near-duplicates of training pictures), validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
     more than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
     from classify.cut_choice import spec_at_cut
@@ -163,11 +164,13 @@ def evaluate(
     progress: "Progress | None" = None,
     **label_source: Unpack[LabelOptions],
 ) -> Report:
-    """Score a saved model on labelled images, leaving out those that it was trained on.
+    """Score a saved model on labelled images.
 
     Without `data` and labels: on the photographs of `classify.surfaces`. `model` is by default models/logreg.joblib.
-    Under the data's own split the test part is scored, else the validation part. Returns the report of `train`,
-    as far as it applies. Raises UserError where nothing is left to score.
+    Under the data's own split all of the test part is scored, else of the validation part; without one, all pictures
+    but those that the model was trained on (`left_out`). Where near-duplicates of training pictures are among them
+    (`leaked`), `without_leaked` has the scores without these. Returns the report of `train`, as far as it applies.
+    Raises UserError where nothing is left to score.
     """
     from classify.dataset import dataset_of
     from classify.default_data import given_or_surfaces
@@ -187,8 +190,8 @@ def evaluate(
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     classifier.saved.check_width(dataset.features.shape[-1])
-    scores, excluded = evaluate_head(classifier.saved, dataset, classifier.extractor.store)
-    report |= scores.to_json() | {"leaked": len(excluded), "leaked_files": excluded}
+    scores, leaked, left_out = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
+    report |= scores.to_json() | leaked.to_json() | {"left_out": len(left_out), "left_out_files": left_out}
     report |= {"cv_accuracy": None, "cv_std": None, "model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, report)
     return report

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from cache.folders import stored_specs
+from cache.signatures import SPEC as SIGNATURES
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 
@@ -21,7 +22,7 @@ def explain(
     if _has_row(FeatureStore(cache_dir, spec), digest):
         return True, [f"{path}: cached in {os.path.join(cache_dir, spec.folder)}"]
     lines = [f"{path}: not cached in {os.path.join(cache_dir, spec.folder)}"]
-    others = list(stored_specs(cache_dir))
+    others = [store for store in stored_specs(cache_dir) if store.spec != SIGNATURES]
     for store in others:
         if _has_row(store, digest):
             lines.append(f"its content is cached in {store.folder}, where")

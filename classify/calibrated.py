@@ -67,8 +67,8 @@ def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:
     if not alike.any():
         return groups
     log.warning(
-        "the training pictures of %s are so much alike, or copies of others with another label, that fewer than 2 "
-        "count as different: their probabilities are fitted as if none were a copy, and may be too sure",
+        "the training pictures of %s are near-duplicates, of each other or of others with another label: fewer than 2 "
+        "count as different, so their probabilities are fitted as if all did, and may be too sure",
         ", ".join(repr(str(name)) for name in classes[alike]),
     )
     return np.where(alike[labels], np.arange(len(groups)), groups)

@@ -1,6 +1,7 @@
 """Every head on every cached spec of the same pictures, in the same folds: which of them is worth its time and size?
 
-labelled images -> specs whose rows are all cached -> copies, folds -> each head fitted and scored in each fold -> lines
+labelled images -> specs whose rows are all cached -> groups of near-duplicates, folds
+    -> each head fitted and scored in each fold -> lines
 """
 
 import logging
@@ -12,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-import featurize.memory
 from cache.errors import UserError
-from cache.stored_rows import StoredRows
-from classify.copies import announce_copies, copy_groups, joined_groups
 from classify.dataset import dataset_of
+from classify.duplicates import announce_duplicates, near_duplicates
 from classify.heads import HEADS, make_head
 from classify.held_out import Folds, held_out
 from classify.labels import LabelledImages
@@ -27,6 +26,7 @@ from featurize.cached import Cached, LeftOut, cached_specs, with_views
 from featurize.engine import Engine
 from featurize.hashing import Progress
 from featurize.options import SpecOptions
+from featurize.signatures import signatures_of
 from featurize.weights import BLANK
 
 log = logging.getLogger("bottleneck")
@@ -63,14 +63,13 @@ def compare_heads(
         make_head(head)  # refuses names that there are not
     pictures = _to_compare(found)
     specs, left_out = cached_specs(cache_dir, pictures.paths, chosen, progress)
-    specs, groups = _copies(specs, pictures, left_out)
     _announce(left_out)
     if not specs:
         raise UserError(
             f"no spec in {cache_dir} has the rows of these {len(pictures.paths)} pictures: `features` computes them, "
             "--cache-dir names another cache"
         )
-    plan = _plan(specs[0], groups, pictures, count, search, seed)
+    plan = _plan(specs[0], pictures, cache_dir, count, search, seed, progress)
     pairs = [(head, cached) for cached in specs for head in asked if HEADS[head].maps == _has_maps(cached)]
     lines, failed = _lines(pairs, pictures, plan, progress)
     not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
@@ -115,39 +114,22 @@ def _labels(cached: Cached, pictures: LabelledImages) -> np.ndarray:
     return np.array(pictures.labels, dtype=object)[cached.extraction.succeeded].astype(str)
 
 
-def _copies(
-    specs: list[Cached], pictures: LabelledImages, left_out: list[LeftOut]
-) -> tuple[list[Cached], list[np.ndarray]]:
-    """The specs with pictures whose rows are whole, and the groups (n,) of copies by each of them.
-
-    The others go to `left_out`.
-    """
-    whole, groups = [], []
-    for one in specs:
-        keys = one.extraction.keys
-        rows = StoredRows(one.extractor.store, keys, featurize.memory.free_memory())
-        try:
-            found = copy_groups(keys, _labels(one, pictures), rows)
-        except UserError:  # and its shard is set aside
-            left_out.append(LeftOut(one.features, "rows are damaged: `features` computes them again"))
-            continue
-        if len(found):
-            whole.append(one)
-            groups.append(found)
-    return whole, groups
-
-
 def _plan(
-    cached: Cached, groups_of_each: list[np.ndarray], pictures: LabelledImages, count: int, search: bool, seed: int
+    cached: Cached,
+    pictures: LabelledImages,
+    cache_dir: str,
+    count: int,
+    search: bool,
+    seed: int,
+    progress: Progress | None,
 ) -> Folds:
-    """The same folds for all specs: what the rows of any of them show to be copies stays together."""
-    exact, copies, labels = (
-        duplicate_groups(cached.extraction.keys),
-        joined_groups(groups_of_each),
-        _labels(cached, pictures),
-    )
-    announce_copies(copies, exact, [pictures.paths[i] for i in cached.extraction.succeeded])
-    groups = enough_groups(labels, copies, exact, groups_needed(1 / max(count, 2), count, search))
+    """The same folds for all specs, which part no near-duplicates."""
+    digests, labels = cached.extraction.keys, _labels(cached, pictures)
+    paths = [pictures.paths[i] for i in cached.extraction.succeeded]
+    exact = duplicate_groups(digests)
+    duplicates = near_duplicates(digests, signatures_of(cache_dir, paths, digests, progress))
+    announce_duplicates(duplicates, exact, paths)
+    groups = enough_groups(labels, duplicates, exact, groups_needed(1 / max(count, 2), count, search))
     return Folds(groups, folds(labels, groups, count, seed), search, seed)
 
 

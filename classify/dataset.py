@@ -8,12 +8,15 @@ import numpy as np
 from cache.errors import UserError
 from cache.stored_rows import Rows, StoredRows
 from classify.beyond_memory import features_for
+from classify.duplicates import near_duplicates
 from classify.heads import HEADS
 from classify.labels import LabelledImages
+from classify.split import Indices, duplicate_groups
 from classify.view_counts import Views
 from featurize.extractor import Extractor
 from featurize.hashing import Progress
 from featurize.report import report_of
+from featurize.signatures import signatures_of
 from featurize.tail import Tail
 
 OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
@@ -23,6 +26,7 @@ OWN_PARTS = ("test", "validation")  # in the order in which one of them is score
 class Dataset:
     """Labelled pictures: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths.
 
+    signatures: (n, SIDE, SIDE, 3) uint8, by which near-duplicates are told; None where nothing is known of them.
     views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
     of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0. Rows may be
     maps (h, w, c) instead of (d,); tail is then what lies above them in the network.
@@ -33,6 +37,7 @@ class Dataset:
     parts: np.ndarray
     digests: np.ndarray
     paths: list[str]
+    signatures: np.ndarray | None = None
     views: int = 1
     predict_views: int = 1
     tail: Tail | None = None
@@ -56,6 +61,12 @@ class Dataset:
         if isinstance(self.features, StoredRows) or self.features.shape[1] != most:
             raise ValueError(f"features {self.features.shape} are not of {most} views in memory")
         return self.features[chosen, 0] if views == 1 else self.features[chosen, :views]
+
+    def duplicates(self, chosen: np.ndarray | slice = slice(None)) -> tuple[Indices, Indices]:
+        """Groups of the near-duplicates among m chosen pictures, and of the byte-identical ones alone: (m,) each."""
+        digests = self.digests[chosen]
+        signatures = None if self.signatures is None else self.signatures[chosen]
+        return near_duplicates(digests, signatures), duplicate_groups(digests)
 
     @property
     def has_views(self) -> bool:
@@ -101,12 +112,14 @@ def dataset_of(
     """
     extraction, rows = features_for(head, extractor, found.paths, progress)
     kept = extraction.succeeded
+    paths = [found.paths[i] for i in kept]
     dataset = Dataset(
         features=rows,
         labels=np.array(found.labels, dtype=object)[kept].astype(str),
         parts=np.array(found.parts)[kept],
         digests=extraction.keys,
-        paths=[found.paths[i] for i in kept],
+        paths=paths,
+        signatures=signatures_of(extractor.cache_dir, paths, extraction.keys, progress),
         views=views.train,
         predict_views=views.predict,
         tail=extractor.tail() if head and HEADS[head].maps else None,

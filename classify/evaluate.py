@@ -1,81 +1,91 @@
-"""Score a saved head on labelled images, never on those that it was trained on."""
+"""Score a saved head on labelled images: which of them are scored, and which of these it knows from its training."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 
-import featurize.memory
 from cache.errors import UserError
-from cache.joined import Store
-from cache.stored_rows import StoredRows
-from classify.copies import copy_groups
 from classify.dataset import Dataset
-from classify.metrics import Scores
+from classify.duplicates import near_duplicates
+from classify.metrics import Leaked, Scores
 from classify.persist import Saved
-from classify.split import leaks
-from classify.train import score_head
+from classify.split import Indices, leaks
+from classify.train import score_part
+from featurize.signatures import stored_signatures
 
 log = logging.getLogger("bottleneck")
 
 
-def evaluate_head(saved: Saved, data: Dataset, store: Store) -> tuple[Scores, list[str]]:
-    """Scores of what `rows_to_score` chooses, and the paths of the pictures left out as trained on.
+@dataclass(frozen=True)
+class Scored:
+    """Pictures that are scored: rows (m,), indices. The rule is the same in `train`, `evaluate` and the report.
+
+    All pictures of the data's own test part (else validation part) are; without such parts, all but those that the
+    model was trained on, byte by byte, which are `left_out`. leaking: (m,) bool, which are near-duplicates of training
+    pictures: what the others give stands beside the scores.
+    """
+
+    rows: Indices
+    leaking: np.ndarray
+    left_out: Indices
+
+
+def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, Leaked, list[str]]:
+    """Scores of the pictures that `scored_of` chooses, without the leaking ones too, and the paths of those left out.
 
     The majority-class baseline is that of the scored pictures' training classes as the record counts them. Raises as
-    `rows_to_score`.
+    `scored_of`.
     """
-    rows, left_out = rows_to_score(saved, data, store)
-    scores = score_head(saved.predictor, data, saved.record["training_counts"], rows)
-    return scores, [data.paths[i] for i in left_out]
+    chosen = scored_of(saved, data, cache_dir)
+    if len(chosen.left_out):
+        first = data.paths[chosen.left_out[0]]
+        log.warning("%d pictures were trained on and are left out, the first is %s", len(chosen.left_out), first)
+    scores, leaked = score_part(saved.predictor, data, saved.record["training_counts"], chosen.rows, chosen.leaking)
+    return scores, leaked, [data.paths[i] for i in chosen.left_out]
 
 
-def rows_to_score(saved: Saved, data: Dataset, store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the test part (else validation, else all) of `data`, and of the pictures left out as trained on.
+def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
+    """Which pictures of `data` are scored. Near-duplicates are told as far as `cache_dir` has the training pictures.
 
-    Re-encoded copies of pictures that it was trained on are left out as well, as far as the rows of these are in
-    `store`, unless nothing else is left. Raises UserError where no picture is left, or where one has a label that the
-    model does not know.
+    Raises UserError where the model was trained on every picture that could be scored, and where one has a label that
+    the model does not know.
     """
-    rows = data.part(data.own_test_part()) if data.has_own_split else np.arange(len(data.labels))
+    rows, left_out = np.arange(len(data.labels)), np.empty(0, np.intp)
     if data.has_own_split:
+        rows = data.part(data.own_test_part())
         log.info("scoring the %s folder: %d pictures", data.own_test_part(), len(rows))
-    excluded = leaks(saved.trained_on, data.digests[rows])
-    if excluded.all():
+    trained = leaks(saved.trained_on, data.digests[rows])
+    if trained.all():
         raise UserError("nothing to score: the model was trained on every one of these pictures")
-    alike = _of_training_pictures(saved, store, data, rows)
-    if alike.all():
-        log.warning("all pictures are re-encoded copies of those that were trained on, or much like them")
-    else:
-        excluded |= alike
-    left_out, rows = rows[excluded], rows[~excluded]
-    if len(left_out):
-        log.warning(
-            "%d pictures were trained on, as they are or re-encoded, and are left out, the first is %s",
-            len(left_out),
-            data.paths[left_out[0]],
-        )
+    if not data.has_own_split:
+        rows, left_out, trained = rows[~trained], rows[trained], trained[~trained]
     unknown = sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"]))
     if unknown:
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
         )
-    return rows, left_out
+    return Scored(rows, trained | _near_training_pictures(saved, data, rows, cache_dir), left_out)
 
 
-def _of_training_pictures(saved: Saved, store: Store, data: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Mask (m,) of the `rows` (m,) of `data` that show a picture of the training part whose features are in `store`."""
-    trained_on = saved.trained_on
-    known = trained_on[store.contains(trained_on)]
-    if len(known) < len(trained_on):
+def _near_training_pictures(saved: Saved, data: Dataset, rows: Indices, cache_dir: str) -> np.ndarray:
+    """Mask (m,) of the `rows` (m,) of `data` that are near-duplicates of training pictures known to the cache."""
+    digests = saved.trained_on
+    signatures, known = stored_signatures(cache_dir, digests)
+    if data.signatures is not None:  # those of this very data are there, whatever cache they lie in
+        ours = leaks(data.digests, digests) & ~known
+        places = {digest.tobytes(): place for place, digest in enumerate(data.digests)}
+        signatures[ours] = data.signatures[[places[digest.tobytes()] for digest in digests[ours]]]
+        known |= ours
+    if not known.all():
         log.info(
-            "re-encoded copies of %d pictures that it was trained on are not told: their features are not in %s",
-            len(trained_on) - len(known),
-            store.folder,
+            "near-duplicates of %d training pictures are not told: their signatures are not in %s",
+            int((~known).sum()),
+            cache_dir,
         )
-    if not len(known):
+    if data.signatures is None:
         return np.zeros(len(rows), bool)
-    trained = StoredRows(store, known, featurize.memory.free_memory())
-    # The labels of these pictures are not recorded: the model says them as it learnt them.
-    labels = np.concatenate([saved.predictor.predict(trained), data.labels[rows]])
-    groups = copy_groups(np.concatenate([known, data.digests[rows]]), labels, trained, data.originals(rows))
-    return np.isin(groups[len(known) :], groups[: len(known)])
+    groups = near_duplicates(
+        np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
+    )
+    return np.isin(groups[len(digests) :], groups[: len(digests)])

@@ -1,7 +1,7 @@
 """Scores of predictions: how good, how sure, and against which baseline."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,24 @@ class Scores:
         """The confusion matrix with its class names, for a CSV file: rows truth, columns predicted."""
         rows = zip(self.classes, self.confusion_matrix.tolist(), strict=True)
         return [["truth / predicted", *self.classes], *([name, *counts] for name, counts in rows)]
+
+
+@dataclass(frozen=True)
+class Leaked:
+    """Scored pictures that are near-duplicates of training pictures; the scores without them, None where all are."""
+
+    paths: list[str] = field(default_factory=list)
+    without: Scores | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """leaked (how many), leaked_files, without_leaked (n, accuracy, accuracy_interval, log_loss) or None."""
+        names = ("n", "accuracy", "accuracy_interval", "log_loss")
+        scores = self.without.to_json() if self.without else None
+        return {
+            "leaked": len(self.paths),
+            "leaked_files": self.paths,
+            "without_leaked": scores and {name: scores[name] for name in names},
+        }
 
 
 def score(

@@ -1,8 +1,8 @@
-"""Split pictures into training and test parts so that copies of one picture never part.
+"""Split pictures into training and test parts so that near-duplicates never part.
 
-Everything works on groups, one for each distinct picture: files of equal bytes (`duplicate_groups`) and re-encoded
-copies (`classify.copies`). Group numbers follow the order of the digests and the draw is made over sorted groups, so
-which picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
+Everything works on groups, one for each distinct picture: files of equal bytes (`duplicate_groups`) and near-duplicates
+(`classify.duplicates`). Group numbers follow the order of the digests and the draw is made over sorted groups, so which
+picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
 """
 
 import logging
@@ -66,8 +66,8 @@ def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: in
     if not alike:
         return groups
     log.warning(
-        "the pictures of %s are so much alike that fewer than %d would count as different: "
-        "only byte-identical ones are taken for copies there",
+        "the pictures of %s are near-duplicates of so few that fewer than %d would count as different: only "
+        "byte-identical ones are kept together there, and near-duplicates that are scored are counted as leaked",
         ", ".join(repr(str(name)) for name in alike),
         needed,
     )
@@ -146,7 +146,7 @@ class _Groups:
     def announce_contradictions(self) -> None:
         if self.contradicting_rows:
             log.warning(
-                "pictures that are copies of one with another label: %d; one of the two labels is wrong",
+                "near-duplicates of a picture with another label: %d; one of the two labels is wrong",
                 self.contradicting_rows,
             )
 
@@ -158,8 +158,8 @@ class _Groups:
         smallest = int(np.argmin(sizes))
         if sizes[smallest] < count:
             raise UserError(
-                f"class {str(self.classes[smallest])!r} has too few different pictures: {sizes[smallest]} (copies "
-                f"count once); {purpose} needs {count} of every class: add pictures or leave it out"
+                f"class {str(self.classes[smallest])!r} has too few different pictures: {sizes[smallest]} "
+                f"(near-duplicates count once); {purpose} needs {count} of every class: add pictures or leave it out"
             )
 
     def shuffled_by_class(self, seed: int) -> tuple[Indices, Indices]:

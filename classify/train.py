@@ -14,12 +14,12 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.stored_rows import Rows
-from classify.copies import announce_copies, copy_groups
 from classify.dataset import Dataset
+from classify.duplicates import announce_duplicates
 from classify.heads import fit_head, make_head, search_grid
-from classify.metrics import Scores, score
+from classify.metrics import Leaked, Scores, score
 from classify.pictures import first_views
-from classify.split import GroupedFolds, Split, duplicate_groups, enough_groups, folds, holdout
+from classify.split import GroupedFolds, Split, enough_groups, folds, holdout
 from classify.unknowns import Known
 from featurize.hashing import Progress
 
@@ -37,7 +37,7 @@ class Training:
     head_params: dict[str, Any]
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
-    leaked: list[str]  # scored pictures that are in the training part too, byte by byte or re-encoded
+    leaked: Leaked  # scored pictures that are in the training part too, or near-duplicates of some there
     known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
@@ -48,19 +48,21 @@ class Training:
 
     def report(self) -> dict[str, Any]:
         """Scores and circumstances as JSON types."""
-        return self.scores.to_json() | {
-            "head_params": self.head_params,
-            "leaked": len(self.leaked),
-            "leaked_files": self.leaked,
-            "validation_accuracy": self.validation_accuracy,
-            "cv_accuracy": self.cv_accuracy,
-            "cv_std": self.cv_std,
-            "cv_scores": self.cv_scores,
-            "search": self.search_table,
-            "cv_search": self.cv_search,
-            "history": self.history,
-            "stage_seconds": self.seconds,
-        }
+        return (
+            self.scores.to_json()
+            | self.leaked.to_json()
+            | {
+                "head_params": self.head_params,
+                "validation_accuracy": self.validation_accuracy,
+                "cv_accuracy": self.cv_accuracy,
+                "cv_std": self.cv_std,
+                "cv_scores": self.cv_scores,
+                "search": self.search_table,
+                "cv_search": self.cv_search,
+                "history": self.history,
+                "stage_seconds": self.seconds,
+            }
+        )
 
     @property
     def cv_accuracy(self) -> float | None:
@@ -100,9 +102,9 @@ def train_head(
 ) -> Training:
     """Fit `head` on the training part of `data` and score it on the rest.
 
-    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, copies kept
-    together: re-encoded ones too (see `classify.copies`), but in classes that would then be too small to be split. What
-    the head itself holds out is held out with its copies, too.
+    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, near-duplicates kept
+    together (see `classify.duplicates`), but in classes that would then be too small to be split. What the head itself
+    holds out is held out with its near-duplicates, too.
 
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
     the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
@@ -114,39 +116,33 @@ def train_head(
     seconds: dict[str, float] = {}
     everything = np.arange(len(data.labels))
     pool = data.own_train_part() if data.has_own_split else everything
-    with _timed(seconds, "copies"):
-        copies, exact = _copies(data, slice(None))
+    with _timed(seconds, "near-duplicates"):
+        duplicates, exact = data.duplicates()
         # What is fitted on an own training part, and its folds, must not depend on what is scored.
-        of_pool = _copies(data, pool) if data.has_own_split else (copies[pool], exact[pool])
-    announce_copies(copies, exact, data.paths)
-    groups = copies.copy()
+        of_pool = data.duplicates(pool) if data.has_own_split else (duplicates[pool], exact[pool])
+    announce_duplicates(duplicates, exact, data.paths)
+    groups = duplicates.copy()
     needed = groups_needed(test_size, cv, search) if cv or search or not data.has_own_split else 0
     groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
     if data.has_own_split:
         train, test = pool, data.part(data.own_test_part())
     else:
         train, test = holdout(data.labels, groups, test_size, seed)
-    leaked = test[np.isin(copies[test], copies[train])]
-    if len(leaked):
-        log.warning(
-            "pictures that are scored and, as they are or re-encoded, trained on as well: %d, the first is %s",
-            len(leaked),
-            data.paths[leaked[0]],
-        )
+    leaking = np.isin(duplicates[test], duplicates[train])
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         estimator, best, table = fit_on(data, train, groups, head, params, seed, search, told(progress, "search"))
         known = known_of(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
-        scores = score_head(estimator, data, counts, test)
+        scores, leaked = score_part(estimator, data, counts, test, leaking)
     training = Training(
         estimator=estimator,
         scores=scores,
         head_params=params | best,
         training_counts=counts,
         trained_on=data.digests[train],
-        leaked=[data.paths[i] for i in leaked],
+        leaked=leaked,
         known=known,
         search_table=table,
         history=getattr(estimator, "history_", None),
@@ -168,17 +164,11 @@ def train_head(
     if refit:
         with _timed(seconds, "refit"):
             if data.has_own_split:  # whose `groups` number each part for itself
-                groups = copies
+                groups = duplicates
             training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
-            training.known = known_of(data, everything, copies)
+            training.known = known_of(data, everything, duplicates)
         training.trained_on = data.digests
     return training
-
-
-def _copies(data: Dataset, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-    """Groups of the copies among `rows`, m of them, and of the byte-identical ones alone: (m,) each."""
-    digests = data.digests[rows]
-    return copy_groups(digests, data.labels[rows], data.originals(rows)), duplicate_groups(digests)
 
 
 def groups_needed(test_size: float, cv: int, search: bool) -> int:
@@ -187,6 +177,24 @@ def groups_needed(test_size: float, cv: int, search: bool) -> int:
         return max(2, cv)
     kept = 1 - max(test_size, 1 / cv if cv else 0)  # of the pictures, when the search begins
     return max(2, cv, math.ceil((SEARCH_FOLDS + 1) / max(kept, 0.01)))
+
+
+def score_part(
+    estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray, leaking: np.ndarray
+) -> tuple[Scores, Leaked]:
+    """Scores of a fitted head on all pictures `rows` (m,), and beside them what it gives without the leaking ones.
+
+    leaking: (m,) bool, whether one is trained on as it is or has a near-duplicate that is; announced.
+    """
+    scores = score_head(estimator, data, training_counts, rows)
+    if not leaking.any():
+        return scores, Leaked()
+    paths = [data.paths[i] for i in rows[leaking]]
+    log.warning(
+        "scored pictures that are near-duplicates of training pictures: %d, the first is %s", len(paths), paths[0]
+    )
+    without = None if leaking.all() else score_head(estimator, data, training_counts, rows[~leaking])
+    return scores, Leaked(paths, without)
 
 
 def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray) -> Scores:

@@ -80,7 +80,9 @@ class Known:
                 f"reject {share!r}: give the share of known pictures to keep, between 0 and 1, such as 0.95"
             )
         if not len(self.distances):
-            raise UserError(f"reject {share:g}: the training pictures are copies of one: nothing tells unknown ones")
+            raise UserError(
+                f"reject {share:g}: the training pictures are near-duplicates of one: nothing tells unknown ones"
+            )
         rank = math.ceil((len(self.distances) + 1) * share)
         return float(self.distances[min(rank, len(self.distances)) - 1])
 

@@ -10,6 +10,7 @@ from cache.atomic import require_writable
 from commands.jobs import loaded
 from commands.options import CACHE, DATA, HEAD, LABELS, MODEL, PREDICT_VIEWS, SPEC, examples, given, options
 from commands.progress import progress_reporter
+from commands.show import show_leaked
 from commands.terminal import printable
 
 
@@ -28,7 +29,9 @@ def report(output: str, **chosen: Any) -> None:
     low, high = findings.scores.accuracy_interval
     print(f"pictures {len(findings.pictures)}, failed {len(findings.failures)}; scored: {printable(findings.scored)}")
     print(f"accuracy  {findings.scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f})")
-    print(f"suspects {len(findings.suspects)}, groups of copies {len(findings.copies)}")
+    if findings.leaked.paths:
+        show_leaked(findings.leaked.to_json())
+    print(f"suspects {len(findings.suspects)}, groups of near-duplicates {len(findings.copies)}")
     print(f"forward passes {findings.forward_passes}")
     print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in findings.seconds.items()))
     print(f"report  {printable(output)}  ({os.path.getsize(output) / 1e6:.1f} MB)")

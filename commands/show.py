@@ -54,7 +54,17 @@ def _show_scores(report: dict[str, Any]) -> None:
         accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
         print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
-        first = printable(report["leaked_files"][0])
-        print(
-            f"leaked: {report['leaked']} pictures are trained on too, as they are or re-encoded, the first is {first}"
-        )
+        show_leaked(report)
+    if report.get("left_out"):
+        first = printable(report["left_out_files"][0])
+        print(f"left out: {report['left_out']} pictures that were trained on, the first is {first}")
+
+
+def show_leaked(report: dict[str, Any]) -> None:
+    """Print how many scored pictures are near-duplicates of training pictures, and the accuracy without these."""
+    first = printable(report["leaked_files"][0])
+    print(f"leaked: {report['leaked']} scored pictures are near-duplicates of training pictures, the first is {first}")
+    if without := report["without_leaked"]:
+        low, high = without["accuracy_interval"]
+        interval = f"95% interval {low:.4f} to {high:.4f}, {without['n']} pictures"
+        print(f"without them: accuracy  {without['accuracy']:.4f}  ({interval})")

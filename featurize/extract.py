@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cache.digests import DigestTable
 from cache.errors import UserError
+from cache.signatures import signature_store
 from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.decode import decode_views
@@ -156,7 +157,7 @@ class NetworkExtractor(Extractor):
 
         done = 0
         left: list[int] = []
-        rows = [_Rows() for _ in self.stores]
+        rows = _Waiting([_Rows() for _ in self.stores], _Rows())
         computed: deque[Row] = deque()
         sources = [extraction.sources[position] for position in missing.first]
         try:
@@ -165,7 +166,7 @@ class NetworkExtractor(Extractor):
                     done += (count := len(computed))  # more may come at any moment
                     for _ in range(count):
                         self._take(computed.popleft(), rows, extraction, missing, left)
-                        if any(rows) and max(map(len, rows)) == self._pace.commit:
+                        if len(rows.signatures) == self._pace.commit:
                             self._commit(rows, extraction)
                     progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
@@ -174,7 +175,7 @@ class NetworkExtractor(Extractor):
             self._commit(rows, extraction)
         return np.array(sorted(left), np.int64)
 
-    def _take(self, row: Row, rows: "list[_Rows]", extraction: Extraction, missing: Missing, left: list[int]) -> None:
+    def _take(self, row: Row, rows: "_Waiting", extraction: Extraction, missing: Missing, left: list[int]) -> None:
         position = int(missing.first[row.position])
         copies = missing.copies.get(position, [])
         if extraction.digests[position] != row.digest:  # the file has changed since it was hashed
@@ -185,8 +186,10 @@ class NetworkExtractor(Extractor):
                 extraction.fail(failed, row.reason)
             return
         extraction.digests[position] = row.digest
+        most = self._pictures_at_once(self._rows_per_shard)
+        rows.signatures.add(position, row.signature, most)
         for view, features in zip(np.flatnonzero(missing.lacking[row.position]), row.features, strict=True):
-            rows[view].add(position, features, self._pictures_at_once(self._rows_per_shard))
+            rows.of_views[view].add(position, features, most)
 
     @property
     def _rows_per_shard(self) -> int:
@@ -220,11 +223,16 @@ class NetworkExtractor(Extractor):
         with isolated_decoder() if self._resolved.isolate else nullcontext(decode_views) as decoder:
             yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder)
 
-    def _commit(self, rows: "list[_Rows]", extraction: Extraction) -> None:
-        for view, (store, of_view) in enumerate(zip(self.stores, rows, strict=True)):
+    def _commit(self, rows: "_Waiting", extraction: Extraction) -> None:
+        if not len(rows.signatures):
+            return
+        provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        signed = rows.signatures  # first: whoever finds a row finds its signature
+        signature_store(self.cache_dir).commit(signed.values, extraction.digests.keys(signed.positions), provenance)
+        signed.positions.clear()
+        for view, (store, of_view) in enumerate(zip(self.stores, rows.of_views, strict=True)):
             if len(of_view):
-                provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-                store.commit(of_view.features, extraction.digests.keys(of_view.positions), provenance)
+                store.commit(of_view.values, extraction.digests.keys(of_view.positions), provenance)
                 extraction.new[of_view.positions, view] = True
                 of_view.positions.clear()
 
@@ -252,16 +260,23 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def add(self, position: int, features: np.ndarray, most: int) -> None:
-        """Take `features` (d,) in, among `most` rows."""
+    def add(self, position: int, values: np.ndarray, most: int) -> None:
+        """Take the row `values` (...) in, among `most` rows."""
         if not len(self._place):
-            self._place = np.empty((most, *features.shape), features.dtype)
-        self._place[len(self.positions)] = features
+            self._place = np.empty((most, *values.shape), values.dtype)
+        self._place[len(self.positions)] = values
         self.positions.append(position)
 
     @property
-    def features(self) -> np.ndarray:
+    def values(self) -> np.ndarray:
         return self._place[: len(self.positions)]
+
+
+class _Waiting(NamedTuple):
+    """What is computed and not yet committed: rows of each view, and the signatures of their pictures."""
+
+    of_views: list[_Rows]
+    signatures: _Rows
 
 
 _building = threading.Lock()

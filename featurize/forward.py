@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cache.signatures import no_signatures
 from cache.spec import content_digest
 from featurize.decode import Decoded, decode_views
 from featurize.engine import Engine
@@ -65,13 +66,13 @@ class Picture:
 class Row:
     """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none.
 
-    signature: that of the image, None where it could not be decoded.
+    signature: that of the image, without contrast where it could not be decoded.
     """
 
     position: int
     digest: bytes
     features: np.ndarray | None
-    signature: np.ndarray | None
+    signature: np.ndarray
     reason: str = ""
 
 
@@ -137,4 +138,4 @@ def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
 
 
 def _failure(picture: Picture) -> Row:
-    return Row(picture.position, picture.digest, None, None, picture.reason)
+    return Row(picture.position, picture.digest, None, no_signatures(1)[0], picture.reason)

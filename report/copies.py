@@ -1,47 +1,9 @@
-"""Which pictures of a folder are one picture: byte-identical files, and files that look all but the same.
-
-Rows of features do not tell: half the size and JPEG quality 60 may leave a cosine of 0.65. Pixels do: at 24 x 24 such a
-copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls different
-by 0.42 or more (all pictures of four sets of photographs). `ALIKE` lies between. Whether planted copies are found, and
-no others: `python benchmarks/findings.py FOLDER --weights FILE`, which also prints these differences.
-"""
-
-import logging
-from collections.abc import Sequence
+"""Groups of near-duplicates as a report lists them."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from classify.numerics import Floats
 from classify.split import Indices, duplicate_groups
-from featurize.decode import decode
-from featurize.images import ImageError
-from featurize.parallel import THREADS, in_order
-from featurize.room import SharedMemory
-from featurize.sources import Source, bytes_of
 from report.findings import Copies
-
-log = logging.getLogger("bottleneck")
-
-SIDE = 24  # pixels, to which all are stretched
-COARSE = 8  # pixels, which are means of the others: their difference is never the larger one
-ALIKE = 0.3  # root mean square of the difference of two pixels, as a share of the contrast
-LEAST_CONTRAST = 4.0  # steps of 255: below it what differs is how JPEG rounds
-BLOCK = 1024  # pictures on each side of a block of products
-
-
-def same_pictures(paths: Sequence[str], digests: np.ndarray) -> Indices:
-    """Number the pictures: (n,), equal numbers for copies of one picture.
-
-    digests (n, 32) uint8. Every picture is decoded once, small. One that can no longer be read is announced, and is a
-    copy of byte-identical ones alone.
-    """
-    exact = duplicate_groups(digests)
-    first = np.unique(exact, return_index=True)[1]
-    one, other = _alike(small_pixels([paths[i] for i in first]))
-    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(first), len(first)))
-    return connected_components(links, directed=False)[1].astype(np.intp)[exact]
 
 
 def copies_of(
@@ -65,54 +27,3 @@ def copies_of(
         if len(some) > 1
     ]
     return sorted(found, key=lambda copies: copies.members[0])
-
-
-def _alike(pixels: Floats) -> tuple[Indices, Indices]:
-    """Numbers (p,), (p,) of the pictures, of `pixels` (n, SIDE, SIDE, 3), that look the same."""
-    n, block, most = len(pixels), SIDE // COARSE, ALIKE * _contrast(pixels)
-    coarse = pixels.reshape(n, COARSE, block, COARSE, block, 3).mean(axis=(2, 4)).reshape(n, -1) - 128
-    squares = np.square(coarse).mean(axis=1)
-    found = [np.empty((2, 0), np.intp)]
-    for start in range(0, n, BLOCK):
-        rows = slice(start, start + BLOCK)
-        for begin in range(start, n, BLOCK):
-            columns = slice(begin, begin + BLOCK)
-            distances = (
-                squares[rows, None] + squares[columns] - coarse[rows] @ coarse[columns].T * (2 / coarse.shape[1])
-            )
-            near = distances <= np.square(np.minimum(most[rows, None], most[columns])) * 1.01  # for rounding
-            one, other = np.nonzero(near)
-            pairs = np.stack([one + start, other + begin])[:, one + start < other + begin]
-            found += np.array_split(pairs, range(BLOCK, pairs.shape[1], BLOCK), axis=1)
-    one, other = np.concatenate([some[:, differences(pixels, *some) <= ALIKE] for some in found], axis=1)
-    return one, other
-
-
-def differences(pixels: Floats, one: Indices, other: Indices) -> Floats:
-    """How far pictures (p,) and (p,) of `pixels` (n, SIDE, SIDE, 3) differ, as shares of the lower contrast: (p,)."""
-    distances = np.sqrt(np.square(pixels[one] - pixels[other]).mean(axis=(1, 2, 3)))
-    return distances / np.minimum(_contrast(pixels[one]), _contrast(pixels[other]))
-
-
-def _contrast(pixels: Floats) -> Floats:
-    return np.maximum(pixels.std(axis=(1, 2)).mean(axis=1), LEAST_CONTRAST)
-
-
-def small_pixels(sources: Sequence[Source]) -> Floats:
-    """The pictures `sources` (n,), small: (n, SIDE, SIDE, 3) float32, NaN where one cannot be read."""
-    memory = SharedMemory(THREADS)
-
-    def small(source: Source) -> Floats | None:
-        try:
-            with memory.picture() as room:
-                pixels = decode(bytes_of(source, room.file), (SIDE, SIDE), room=room.picture)
-        except ImageError as error:
-            log.warning("not compared with other pictures: %s: %s", source, error)
-            return None
-        return pixels.astype(np.float32)
-
-    result = np.full((len(sources), SIDE, SIDE, 3), np.nan, np.float32)
-    for number, pixels in enumerate(in_order(small, sources, ahead=4 * THREADS)):
-        if pixels is not None:
-            result[number] = pixels
-    return result

@@ -18,14 +18,14 @@ from cache.spec import FeatureSpec
 from classify.classifier import Classifier
 from classify.dataset import Dataset
 from classify.heads import fit_head, make_head
-from classify.metrics import Scores, score, wilson_interval
+from classify.metrics import Leaked, Scores, score, wilson_interval
 from classify.numerics import Floats, unit_rows
 from classify.persist import Saved
 from classify.split import Indices, Split
 from featurize.images import Failure
 from featurize.tail import pooled_features
 from report.calibration import calibration
-from report.copies import copies_of, same_pictures
+from report.copies import copies_of
 from report.counts import accuracy_by_count, advice
 from report.findings import Count, Findings, Picture, Rate
 from report.held_out import HeldOut, held_out, out_of_fold, splits_of
@@ -82,14 +82,17 @@ def find(
     _require_known(labels, classes)
     rows = _rows(dataset)
     units = unit_rows(rows)
-    with stages.timed("copies"):
-        groups = same_pictures(dataset.paths, dataset.digests)
+    with stages.timed("near-duplicates"):
+        groups, _ = dataset.duplicates()
     with stages.timed("scores"):
-        held = held_out(saved, dataset, classifier.extractor.store, groups)
+        held = held_out(saved, dataset, classifier.extractor.cache_dir, groups)
         scored = held.scored
         known = _scored_probabilities(saved, dataset, groups, held, classes)
         right = known.argmax(axis=1) == [classes.index(label) for label in labels[scored]]
         scores = _scores(labels[scored], known, saved)
+        clean = ~held.leaking
+        without = None if clean.all() or not clean.any() else _scores(labels[scored[clean]], known[clean], saved)
+        leaked = Leaked([dataset.paths[i] for i in scored[held.leaking]], without)
         curve, calibration_error = calibration(known.max(axis=1), right)
     with stages.timed("folds"):
         splits = splits_of(labels, groups)
@@ -138,6 +141,7 @@ def find(
         trained_on=dict(zip(classes, saved.record["training_counts"], strict=True)),
         counts={name: _by_part(held.parts[labels == name]) for name in classes},
         scores=scores,
+        leaked=leaked,
         baselines=_baselines(scores, labels, scored, numbers, cosines),
         calibration=curve,
         calibration_error=calibration_error,

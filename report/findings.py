@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classify.metrics import Scores
+from classify.metrics import Leaked, Scores
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class Findings:
     trained_on: dict[str, int]  # class -> pictures that the model was fitted on before it was scored
     counts: dict[str, dict[str, int]]  # class -> part ("train", "scored", "other") -> pictures
     scores: Scores  # of the scored pictures
+    leaked: Leaked  # those of them that are near-duplicates of training pictures, and the scores of the others
     baselines: list[Rate]  # "always the most frequent class", "the nearest training picture"
     calibration: list[Bin]
     calibration_error: float  # expected calibration error

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.joined import Store
 from cache.stored_rows import Rows
 from classify.dataset import Dataset
-from classify.evaluate import rows_to_score
+from classify.evaluate import scored_of
 from classify.heads import fit_head, make_head
 from classify.numerics import Floats
 from classify.persist import Saved
@@ -23,11 +22,13 @@ class HeldOut:
     """How n pictures are held out.
 
     parts: (n,) "train" (fitted on), "scored" or "other". splits: row indices (fitted on, scored); several where every
-    picture is scored by the fold that leaves it out. words: the same for readers.
+    picture is scored by the fold that leaves it out. leaking: (m,) bool, which of the m scored pictures are
+    near-duplicates of training pictures. words: the same for readers.
     """
 
     parts: np.ndarray
     splits: list[Split]
+    leaking: np.ndarray
     words: str
 
     @property
@@ -41,7 +42,7 @@ class HeldOut:
         return np.unique(np.concatenate([train for train, _ in self.splits]))
 
 
-def held_out(saved: Saved, data: Dataset, store: Store, groups: Indices) -> HeldOut:
+def held_out(saved: Saved, data: Dataset, cache_dir: str, groups: Indices) -> HeldOut:
     """The pictures that a saved model was not fitted on are scored, as `evaluate` does; without any, all are, in folds.
 
     groups: (n,), equal numbers for copies of one picture. Raises UserError where neither can be done.
@@ -54,8 +55,9 @@ def held_out(saved: Saved, data: Dataset, store: Store, groups: Indices) -> Held
             raise UserError("the model was trained on every picture, and there are too few of a class to hold some out")
         parts = np.full(len(fitted), "other", "<U6")
         parts[np.concatenate([test for _, test in splits])] = "scored"
-        return HeldOut(parts, splits, f"{len(splits)} folds")
-    scored, _ = rows_to_score(saved, data, store)
+        return HeldOut(parts, splits, np.zeros(int((parts == "scored").sum()), bool), f"{len(splits)} folds")
+    chosen = scored_of(saved, data, cache_dir)
+    scored = chosen.rows
     parts = np.where(fitted, "train", "other").astype("<U6")
     parts[scored] = "scored"
     if own:
@@ -64,7 +66,7 @@ def held_out(saved: Saved, data: Dataset, store: Store, groups: Indices) -> Held
         words = f"{len(scored) / len(parts):.0%} of the pictures"
     else:
         words = "all pictures, the model being trained on others"
-    return HeldOut(parts, [(np.flatnonzero(fitted), scored)], words)
+    return HeldOut(parts, [(np.flatnonzero(parts == "train"), scored)], chosen.leaking, words)
 
 
 def splits_of(labels: np.ndarray, groups: Indices) -> list[Split]:

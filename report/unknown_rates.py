@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from classify.copies import copy_groups
 from classify.dataset import Dataset
 from classify.unknowns import Known
 
@@ -29,7 +28,7 @@ def rates(
         return []
     rows = np.concatenate([train_rows, scored_rows])
     features, labels = dataset.originals(rows), dataset.labels[rows]
-    groups = copy_groups(dataset.digests[rows], labels, features)
+    groups, _ = dataset.duplicates(rows)
     training = np.arange(len(rows)) < len(train_rows)
 
     found: list[tuple[str, int, int]] = []

@@ -19,7 +19,6 @@ from sklearn.datasets import load_digits
 import featurize.memory
 import pipeline
 from cache.errors import UserError
-from classify.copies import joined_groups
 from classify.dataset import Dataset
 from classify.heads import HEADS
 from classify.held_out import Folds, held_out
@@ -232,13 +231,6 @@ def test_each_fold_is_tuned_without_the_pictures_that_it_is_scored_on(digits: Da
         assert other.params == plain.folds[number].params and other.accuracy < plain.folds[number].accuracy
         scores, expected = ([row["scores"] for row in fold.search] for fold in (other, plain.folds[number]))
         assert np.allclose(scores, expected, atol=1e-12)
-
-
-def test_copies_by_any_grouping_are_together() -> None:
-    one, other = np.array([0, 0, 2, 3, 4, 5]), np.array([0, 1, 1, 3, 4, 4])
-    assert joined_groups([one]).tolist() == one.tolist()
-    assert joined_groups([one, other]).tolist() == joined_groups([other, one]).tolist() == [0, 0, 0, 3, 4, 4]
-    assert joined_groups([one, other, np.array([0, 1, 2, 3, 4, 3])]).tolist() == [0, 0, 0, 3, 3, 3]
 
 
 def test_the_command_prints_a_leaderboard_and_draws_it(

@@ -22,8 +22,8 @@ import classify.paths
 import classify.svm
 import classify.train
 import pipeline
+from cache.signatures import SIDE
 from classify.calibrated import out_of_fold_temperature
-from classify.copies import copy_groups
 from classify.dataset import Dataset
 from classify.dense import held_out_rows
 from classify.heads import HEADS, make_head
@@ -152,7 +152,7 @@ def test_a_class_of_copies_of_one_picture_is_announced_and_trained_on(
     fitted = make_head(name, params).fit(X, y, groups=groups)
     assert fitted.score(X, y) > 0.8
     (message,) = caplog.messages
-    assert message.startswith("the training pictures of '7' are so much alike") and "\n" not in message
+    assert message.startswith("the training pictures of '7' are near-duplicates") and "\n" not in message
 
 
 # ---- every head
@@ -243,15 +243,19 @@ def test_a_search_hands_its_groups_to_every_fit(
 
 
 def test_what_is_fitted_on_an_own_training_part_does_not_depend_on_what_is_scored(digits: Data) -> None:
-    """A scored picture that lies between two of them does not make these copies of one."""
+    """A scored picture that lies between two of them does not make these near-duplicates."""
     rows, labels = digits[0][:200], np.array([f"digit {number}" for number in digits[1][:200]])
     noise = np.random.default_rng(0).standard_normal(rows.shape).astype(np.float32) * rows.std(axis=0)
     parts = np.repeat(["train", "train", "test"], 200)
+    random = np.random.default_rng(0)
+    seen, turned = (random.normal(128, spread, (200, SIDE, SIDE, 3)) for spread in (25, 6))
     fitted, bridged = [], []
     for between in (0.5, -40.0):
         X = np.concatenate([rows + share * 0.4 * noise for share in (0.0, 1.0, between)])
-        data = replace(dataset(X, np.tile(labels, 3).tolist()), parts=parts)
-        groups = copy_groups(data.digests, data.labels, data.features)[:400]
+        shown = [seen + share * 1.9 * (turned - 128) for share in (0.0, 1.0, between)]
+        signatures = np.clip(np.concatenate(shown), 0, 255).astype(np.uint8)
+        data = replace(dataset(X, np.tile(labels, 3).tolist()), parts=parts, signatures=signatures)
+        groups = data.duplicates()[0][:400]
         bridged.append(int((groups[:200] == groups[200:]).sum()))
         fitted.append(train_head(data, "svm", {}).estimator.temperature_)
     assert bridged[0] > bridged[1] + 20

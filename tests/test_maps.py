@@ -1,7 +1,6 @@
 """Maps in their own shape: cached, looked up, exported and recomputed like rows; halved in float16."""
 
 import logging
-import shutil
 from pathlib import Path
 
 import h5py
@@ -15,7 +14,6 @@ import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.beyond_memory import features_for
-from classify.copies import copy_groups
 from featurize.extractor import Extractor
 from featurize.recompute import SAME_COSINE, largest_difference
 from featurize.reopen import check_options, reopen
@@ -115,19 +113,6 @@ def test_maps_that_stay_on_the_disk_are_read_in_chunks(cache: Path, paths: list[
     on_disk = StoredRows(extractor.store, extraction.keys, memory=8 * 5 * 4 * int(np.prod(SHAPE)))
     assert on_disk.shape == (36, *SHAPE) and on_disk.rows_at_once == 5
     assert (on_disk.apply(lambda chunk: chunk.mean(axis=(1, 2))) == maps.astype(np.float32).mean(axis=(1, 2))).all()
-
-
-def test_re_encoded_copies_are_told_by_maps(surfaces: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
-    shutil.copytree(surfaces / "grass", tmp_path / "grass")
-    for number in range(3):
-        with Image.open(tmp_path / "grass" / f"grass.{number}.png") as picture:
-            picture.save(tmp_path / "grass" / f"grass.{number}.jpg", quality=95)
-    paths = sorted(str(path) for path in tmp_path.glob("*/*.*"))
-    extraction, maps = extractor_in(tmp_path / "cache").features(paths)
-    groups = copy_groups(extraction.keys, np.array(["grass"] * len(paths)), maps)
-    assert len(np.unique(groups)) == 12
 
 
 def test_heads_of_rows_refuse_maps_before_any_work(surfaces: Path, tmp_path: Path) -> None:

@@ -185,14 +185,22 @@ def test_the_datas_own_split_is_kept_and_leaks_are_counted(photos: Path, cache: 
     assert np.sum(report["confusion_matrix"]) == 10 and report["forward_passes"] == 0
     assert report["leaked"] == 1 and report["leaked_files"][0].endswith("copy.png")
     again = pipeline.evaluate(str(photos), model)
-    assert np.sum(again["confusion_matrix"]) == 9 and again["leaked"] == 1
+    assert np.sum(again["confusion_matrix"]) == 10 and again["leaked"] == 1
+    scores = "accuracy", "accuracy_interval", "log_loss", "leaked_files", "without_leaked"
+    assert {name: again[name] for name in scores} == {name: report[name] for name in scores}
+    assert report["without_leaked"]["n"] == 9
+    findings = pipeline.report(str(photos), model, str(tmp_path / "report.html"))
+    assert findings.scores.accuracy == report["accuracy"] and findings.scores.n == 10
+    assert findings.leaked.without is not None and findings.leaked.without.n == 9
+    assert findings.leaked.without.accuracy == report["without_leaked"]["accuracy"]
 
 
 def test_evaluate_scores_the_held_out_pictures_again(surfaces: Path, cache: str, tmp_path: Path) -> None:
     model = str(tmp_path / "m.joblib")
     trained = pipeline.train(str(surfaces), model=model, cache_dir=cache, **SPEC)
     evaluated = pipeline.evaluate(str(surfaces), model)
-    assert evaluated["accuracy"] == trained["accuracy"] and evaluated["leaked"] == 29
+    assert evaluated["accuracy"] == trained["accuracy"]
+    assert evaluated["leaked"] == 0 and evaluated["left_out"] == 29
     assert evaluated["confusion_matrix"] == trained["confusion_matrix"]
 
 

@@ -13,9 +13,10 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
+import classify.dataset
 import classify.train
 from cache.errors import UserError
-from classify.copies import copy_groups
+from cache.signatures import SIDE
 from classify.dataset import Dataset
 from classify.heads import make_head, search_grid
 from classify.split import GroupedFolds, duplicate_groups, folds, holdout
@@ -37,18 +38,11 @@ def dataset(features: np.ndarray, labels: list[str]) -> Dataset:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    """300 digits from 0 to 4, all different, and none that counts as a copy of another."""
+    """300 digits from 0 to 4, all different."""
     pixels, numbers = load_digits(n_class=5, return_X_y=True)
     chosen = np.unique(pixels.astype(np.float32), axis=0, return_index=True)[1]
-    chosen = np.random.default_rng(0).permutation(chosen)
-    chosen, spare = chosen[:300], chosen[300:]
-    while True:
-        data = dataset(pixels[chosen].astype(np.float32), [f"digit {number}" for number in numbers[chosen]])
-        originals = np.unique(copy_groups(data.digests, data.labels, data.features), return_index=True)[1]
-        if len(originals) == 300:
-            return data
-        copies = 300 - len(originals)
-        chosen, spare = np.concatenate([chosen[np.sort(originals)], spare[:copies]]), spare[copies:]
+    chosen = np.random.default_rng(0).permutation(chosen)[:300]
+    return dataset(pixels[chosen].astype(np.float32), [f"digit {number}" for number in numbers[chosen]])
 
 
 @pytest.fixture
@@ -168,13 +162,6 @@ def test_inside_a_cross_validation_every_fold_is_searched_anew(digits: Dataset) 
     assert training.cv_scores == pytest.approx(expected)
 
 
-@pytest.fixture
-def by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies are told by their bytes alone: which rows are spoiled must not move a picture to another fold."""
-    monkeypatch.setattr(classify.train, "copy_groups", lambda digests, *_: duplicate_groups(digests))
-
-
-@pytest.mark.usefixtures("by_bytes")
 @pytest.mark.parametrize("head", ["ridge", "knn"])
 def test_no_candidate_of_a_search_sees_the_pictures_of_the_reported_accuracy(digits: Dataset, head: str) -> None:
     scored = holdout(digits.labels, duplicate_groups(digits.digests), 0.2, 0)[1]
@@ -184,7 +171,6 @@ def test_no_candidate_of_a_search_sees_the_pictures_of_the_reported_accuracy(dig
     assert other.scores.accuracy < 0.3 and plain.scores.accuracy > 0.9
 
 
-@pytest.mark.usefixtures("by_bytes")
 @pytest.mark.parametrize("head", ["ridge", "knn"])
 def test_the_search_in_a_fold_does_not_see_the_pictures_of_that_fold(digits: Dataset, head: str) -> None:
     plain = train_head(digits, head, {}, search=True, cv=3)
@@ -232,18 +218,20 @@ def test_a_seed_decides_everything(digits: Dataset, head: str) -> None:
     assert rows_of(digits, first.trained_on) != rows_of(digits, other.trained_on)
 
 
-@pytest.mark.parametrize("copied", ["bytes", "rows"])
-def test_copies_never_part_so_random_labels_score_at_chance(
+@pytest.mark.parametrize("copied", ["bytes", "pixels"])
+def test_duplicates_never_part_so_random_labels_score_at_chance(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, copied: str
 ) -> None:
     labels = np.random.default_rng(0).choice(["heads", "tails"], 300).tolist()
     doubled = dataset(np.concatenate([digits.features] * 2), labels * 2)
-    if copied == "rows":
-        doubled = replace(doubled, digests=np.random.default_rng(0).integers(0, 256, (600, 32), dtype=np.uint8))
+    if copied == "pixels":
+        signatures = np.random.default_rng(1).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
+        digests = np.random.default_rng(0).integers(0, 256, (600, 32), np.uint8)
+        doubled = replace(doubled, digests=digests, signatures=np.concatenate([signatures] * 2))
     nearest: dict[str, Any] = {"n_neighbors": 1}
     grouped = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
-    for of_copies in ("copy_groups", "duplicate_groups"):
-        monkeypatch.setattr(classify.train, of_copies, lambda digests, *_: np.arange(len(digests)))
+    for name in ("near_duplicates", "duplicate_groups"):
+        monkeypatch.setattr(classify.dataset, name, lambda digests, *_: np.arange(len(digests)))
     parted = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
     assert 0.35 < grouped.scores.accuracy < 0.65 and 0.4 < (grouped.cv_accuracy or 0) < 0.6
     assert parted.scores.accuracy > 0.75 and (parted.cv_accuracy or 0) > 0.75
@@ -308,7 +296,7 @@ def test_a_head_that_did_not_converge_is_announced_in_one_line_for_each_fit(
 def test_the_report_is_plain_json(split: Dataset) -> None:
     report = train_head(split, "ridge", {}, cv=3, search=True).report()
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert set(report["stage_seconds"]) == {"copies", "train", "score", "cross-validation"}
+    assert set(report["stage_seconds"]) == {"near-duplicates", "train", "score", "cross-validation"}
 
 
 def test_what_tells_unknowns_after_a_refit_does_not_depend_on_cross_validation(digits: Dataset) -> None:

@@ -188,7 +188,7 @@ def test_evaluation_goes_by_the_maps(model: str, trained: FineTuned, others: lis
     extraction, maps = classifier.extractor.features(paths)
     labels = np.array([Path(path).parent.name for path in paths])
     data = Dataset(maps, labels, np.full(len(paths), "all"), extraction.keys, paths)
-    scores, left_out = evaluate_head(classifier.saved, data, classifier.extractor.store)
+    scores, _, left_out = evaluate_head(classifier.saved, data, classifier.extractor.cache_dir)
     assert scores.accuracy > 0.8 and len(left_out) >= 24
     photos = tmp_path / "photos"
     for path in others:

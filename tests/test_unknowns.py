@@ -12,11 +12,12 @@ import classify.unknowns
 import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
-from classify.copies import copy_groups
 from classify.dataset import Dataset
+from classify.duplicates import near_duplicates
 from classify.labels import read_labels
 from classify.split import holdout
 from classify.unknowns import LARGEST, NEIGHBOURS, WIDEST, Known
+from featurize.signatures import signatures_of
 from report.unknown_rates import rates
 
 
@@ -201,7 +202,7 @@ def test_a_model_of_cats_and_dogs_knows_no_arctic_animals(shared: Path, tmp_path
     labels = np.array(pets.labels)[extraction.succeeded]
     animals = (shared / "images" / "arctic_wildlife" / "test").glob("*/*")
     strangers = extractor.features(sorted(str(path) for path in animals))[1]
-    groups = copy_groups(extraction.keys, labels, rows)
+    groups = near_duplicates(extraction.keys, signatures_of(str(tmp_path), pets.paths, extraction.keys))
     kept, rejected = [], []
     for seed in range(5):
         train, test = holdout(labels, groups, 0.2, seed)

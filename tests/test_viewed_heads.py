@@ -19,8 +19,6 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_sco
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
-import classify.train
-from cache.store import FeatureStore
 from classify.arrays import ArrayHead
 from classify.dataset import Dataset
 from classify.evaluate import evaluate_head
@@ -272,7 +270,7 @@ def test_training_fits_on_some_views_and_scores_pictures_on_some(
 
 
 def copies_of(data: Dataset) -> np.ndarray:
-    return classify.train.copy_groups(data.digests, data.labels, data.originals(slice(None)))
+    return data.duplicates()[0]
 
 
 def test_views_under_the_datas_own_split_decide_about_validation_pictures_too(viewed: Dataset) -> None:
@@ -284,20 +282,6 @@ def test_views_under_the_datas_own_split_decide_about_validation_pictures_too(vi
         assert found == fitted.score(viewed.features[parts == part], viewed.labels[parts == part])
     everything = make_head("ridge").fit(viewed.features[:, :2], viewed.labels)
     np.testing.assert_allclose(training.estimator.coef_, everything.coef_)
-
-
-def test_copies_are_told_from_the_pictures_themselves(viewed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-    copy_groups = classify.train.copy_groups
-
-    def watched(digests: np.ndarray, labels: np.ndarray, *rows: np.ndarray) -> np.ndarray:
-        compared.append(rows)
-        return copy_groups(digests, labels, *rows)
-
-    monkeypatch.setattr(classify.train, "copy_groups", watched)
-    train_head(viewed, "centroid", {})
-    ((rows,),) = compared
-    np.testing.assert_array_equal(rows, viewed.features[:, 0])
 
 
 def test_random_labels_score_at_chance_whatever_the_views(viewed: Dataset) -> None:
@@ -372,7 +356,6 @@ def test_a_saved_head_is_scored_on_the_views_of_pictures_that_it_was_not_trained
     training = train_head(viewed, "logreg", {}, test_size=0.5)
     model = str(tmp_path / "m.joblib")
     save(model, training.estimator, training.trained_on, RECORD | {"training_counts": training.training_counts})
-    store = FeatureStore(cache_dir, resolve(open_table(cache_dir), **SPEC).spec)
-    scores, left_out = evaluate_head(load(model), replace(viewed, views=1), store)
+    scores, _, left_out = evaluate_head(load(model), replace(viewed, views=1), cache_dir)
     assert scores.n == training.scores.n == len(viewed.labels) - len(left_out)
     assert (scores.accuracy, scores.log_loss) == pytest.approx((training.scores.accuracy, training.scores.log_loss))

@@ -18,10 +18,10 @@ from collections.abc import Callable
 
 import numpy as np
 from accuracy import SETS
+from classify.copies import copy_groups
 from PIL import Image, ImageOps
 
 import pipeline
-from classify.copies import copy_groups
 from classify.labels import read_labels
 from classify.split import duplicate_groups
 from classify.surfaces import surfaces_folder
