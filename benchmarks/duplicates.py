@@ -1,12 +1,16 @@
-"""Are re-encoded copies found, different pictures left alone? A Markdown table, one row for each set of photographs.
+"""Are near-duplicates found, different pictures left alone? A Markdown table, one row for each set of photographs.
 
-    python benchmarks/copies.py FOLDER --weights FILE
+    python benchmarks/duplicates.py FOLDER
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`; the photographs that come with scikit-image
 (`classify.surfaces`) are a fifth set. 150 pictures drawn from each set are encoded in each of the ways below. Columns:
 the share of all different pictures that is grouped with another one, the pictures in the largest such group, and of
 each way the share of copies that is grouped with its original, where these are the only copies in the set; under `all`
 where all are there at once.
+
+    python benchmarks/duplicates.py --many 100000
+
+Seconds for so many signatures, made from noise of several scales, a tenth of them blank.
 """
 
 import argparse
@@ -14,36 +18,35 @@ import datetime
 import io
 import os
 import tempfile
+import time
 from collections.abc import Callable
 
 import numpy as np
 from accuracy import SETS
-from classify.copies import copy_groups
 from PIL import Image, ImageOps
 
-import pipeline
+from cache.signatures import SIDE
+from cache.spec import content_digest
+from classify.duplicates import near_duplicates
 from classify.labels import read_labels
 from classify.split import duplicate_groups
 from classify.surfaces import surfaces_folder
-from featurize.extractor import Extractor
-from featurize.sources import Source
+from featurize.decode import decode_views
+from featurize.sources import read
 
 DRAWN = 150
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder")
-    parser.add_argument("--backbone", default="mobilenet_v2")
-    parser.add_argument("--pooling", default="avg")
-    parser.add_argument("--weights")
-    parser.add_argument("--cache-dir", default=".features")
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--many", type=int, help="signatures to be compared; no folder is needed")
     parser.add_argument("--sets", default=",".join([*SETS, "surfaces"]), help="names of sets, parted by commas")
     given = parser.parse_args()
-    extractor = pipeline.open_extractor(
-        given.cache_dir, backbone=given.backbone, pooling=given.pooling, weights=given.weights
-    )
-    print(f"{given.backbone}, {given.pooling}, {datetime.date.today()}\n")
+    if given.many:
+        among_many(given.many)
+        return
+    print(f"{datetime.date.today()}\n")
     headings = ["set", "photographs", "grouped", "most", *ENCODINGS, "all"]
     print(f"| {' | '.join(headings)} |")
     print("|---" * len(headings) + "|")
@@ -52,23 +55,21 @@ def main() -> None:
             data = surfaces_folder(folder) if name == "surfaces" else os.path.join(given.folder, name)
             pattern = SETS.get(name, {}).get("label_pattern")
             found = read_labels(data, label_pattern=str(pattern) if pattern else None, for_training=True)
-            cells = compare(found.paths, np.array(found.labels), extractor)
+            cells = compare(found.paths)
         print(f"| {name} | {len(found.paths)} | {' | '.join(cells)} |", flush=True)
 
 
-def compare(paths: list[str], labels: np.ndarray, extractor: Extractor) -> list[str]:
+def compare(paths: list[str]) -> list[str]:
     """The cells of one set's row."""
     drawn = np.sort(np.random.default_rng(0).choice(len(paths), min(DRAWN, len(paths)), replace=False))
     ways = np.repeat([*ENCODINGS], len(drawn))
     of = np.tile(drawn, len(ENCODINGS))
-    sources: list[Source] = [*paths, *(encoded(paths[i], way) for way, i in zip(ways, of, strict=True))]
-    extraction, rows = extractor.features(sources)
-    if extraction.failures:
-        raise SystemExit(f"{extraction.failures[0].path}: {extraction.failures[0].reason}")
-    digests, labels = extraction.keys, np.concatenate([labels, labels[of]])
+    files = [*(read(path) for path in paths), *(encoded(paths[i], way) for way, i in zip(ways, of, strict=True))]
+    digests = np.array([list(content_digest(data)) for data in files], np.uint8)
+    signatures = np.stack([decode_views(data, (SIDE, SIDE)).signature for data in files])
 
     def groups(chosen: np.ndarray) -> np.ndarray:
-        return copy_groups(digests[chosen], labels[chosen], rows[chosen])
+        return near_duplicates(digests[chosen], signatures[chosen])
 
     alone = np.arange(len(paths))
     exact = duplicate_groups(digests[alone])
@@ -79,6 +80,23 @@ def compare(paths: list[str], labels: np.ndarray, extractor: Extractor) -> list[
         found = groups(np.concatenate([alone, len(paths) + np.flatnonzero(chosen)]))
         cells.append(f"{np.mean(found[len(paths) :] == found[of[chosen]]):.3f}")
     return cells
+
+
+def among_many(count: int) -> None:
+    """Print how long it takes to compare `count` signatures: pictures of noise at several scales, a tenth blank."""
+    random = np.random.default_rng(0)
+    pixels = np.full((count, SIDE, SIDE, 3), 128.0, np.float32)
+    for scale, spread in ((1, 12), (4, 20), (8, 25), (24, 35)):
+        coarse = random.normal(0, spread, (count, SIDE // scale, SIDE // scale, 3)).astype(np.float32)
+        pixels += coarse.repeat(scale, axis=1).repeat(scale, axis=2)
+    blank = random.permutation(count)[: count // 10]
+    pixels[blank] = 200 + random.normal(0, 1, (len(blank), SIDE, SIDE, 3))
+    digests = random.integers(0, 256, (count, 32), np.uint8)
+    signatures = np.clip(pixels, 0, 255).astype(np.uint8)
+    del pixels
+    started = time.perf_counter()
+    found = len(np.unique(near_duplicates(digests, signatures)))
+    print(f"{count} signatures, {found} different: {time.perf_counter() - started:.1f} s, {datetime.date.today()}")
 
 
 def encoded(path: str, way: str) -> bytes:

@@ -8,7 +8,7 @@ beside the others a second time, at half their size with JPEG quality 60. Column
 each turn, with the number of suspects in all; the planted copies that are found, and the pairs beyond those that were
 found before or are copies of one of these. The last two are about the pixels of all pictures: the largest difference of
 such a copy from its original, and the smallest one of two pictures that are not taken for copies, as shares of the
-contrast; the line is drawn at `report.copies.ALIKE`.
+contrast; the line is drawn at `classify.duplicates.ALIKE`.
 """
 
 import argparse
@@ -25,9 +25,13 @@ from accuracy import SETS
 from PIL import Image, ImageOps
 
 import pipeline
+from cache.signatures import SIDE
+from classify.duplicates import ALIKE, differences, near_duplicates
 from classify.labels import LabelledImages, read_labels
+from featurize.decode import decode_views
 from featurize.extract import Extractor
-from report.copies import ALIKE, differences, same_pictures, small_pixels
+from featurize.signatures import signatures_of
+from featurize.sources import bytes_of
 from report.find import HONEST
 from report.held_out import out_of_fold, splits_of
 from report.suspects import suspects
@@ -76,7 +80,7 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     planted = random.choice(len(labels), len(labels) // ONE_IN, replace=False)
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
-    groups = same_pictures(found.paths, extraction.keys)
+    groups = _numbers(found.paths, extraction.keys, extractor)
     honest = out_of_fold(splits_of(labels, groups), rows, labels, groups, classes, *HONEST)
     listed = [suspect.picture for suspect in suspects(honest, labels, classes)]
     return int(np.isin(listed[: 2 * len(planted)], planted).sum()), len(listed)
@@ -106,7 +110,8 @@ def planted_copies(data: str, pattern: str | None, extractor: Extractor, seed: i
 
 def margins(paths: list[str]) -> tuple[float, float]:
     """(the largest difference of a half-size copy from its original, the smallest of others that is above the line)."""
-    pixels = small_pixels([*paths, *map(halved, paths)])
+    files = [*map(bytes_of, paths), *map(halved, paths)]
+    pixels = np.stack([decode_views(data, (SIDE, SIDE)).signature for data in files])
     n = len(paths)
     every = np.arange(n)
     others = np.concatenate([differences(pixels, every[i + 1 :] * 0 + i, every[i + 1 :]) for i in range(n - 1)])
@@ -128,8 +133,12 @@ def _groups(paths: list[str], extractor: Extractor) -> dict[str, int]:
     extraction = extractor.run(paths)
     if extraction.failures:
         raise SystemExit(f"{extraction.failures[0].path}: {extraction.failures[0].reason}")
-    groups = same_pictures(paths, extraction.keys)
+    groups = _numbers(paths, extraction.keys, extractor)
     return dict(zip(paths, groups.tolist(), strict=True))
+
+
+def _numbers(paths: list[str], digests: np.ndarray, extractor: Extractor) -> np.ndarray:
+    return near_duplicates(digests, signatures_of(extractor.cache_dir, paths, digests))
 
 
 def _members(groups: dict[str, int]) -> list[list[str]]:

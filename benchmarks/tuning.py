@@ -18,11 +18,12 @@ import numpy as np
 from accuracy import SETS
 
 import pipeline
-from classify.copies import copy_groups
+from classify.duplicates import near_duplicates
 from classify.finetune import FineTuneHead
 from classify.labels import read_labels
 from classify.metrics import score
 from classify.split import duplicate_groups, enough_groups, folds, holdout
+from featurize.signatures import signatures_of
 
 VIEWS, FOLDS = 8, 3
 AVERAGED = 1, 4, 8  # views in a prediction: all lines are scored with each
@@ -72,7 +73,8 @@ def _training_part(
     kept = extraction.succeeded
     labels, parts = np.array(found.labels)[kept], np.array(found.parts)[kept]
     exact = duplicate_groups(extraction.keys)
-    groups = enough_groups(labels, copy_groups(extraction.keys, labels, maps[:, 0]), exact, FOLDS + 1)
+    signatures = signatures_of(cache, [found.paths[i] for i in kept], extraction.keys)
+    groups = enough_groups(labels, near_duplicates(extraction.keys, signatures), exact, FOLDS + 1)
     rows = np.flatnonzero(parts == "train") if "train" in parts else holdout(labels, groups, 0.2, 0)[0]
     return extractor.tail(), maps[rows], labels[rows], groups[rows]
 

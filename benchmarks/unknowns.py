@@ -21,13 +21,14 @@ import numpy as np
 from accuracy import SETS
 
 import pipeline
-from classify.copies import copy_groups
+from classify.duplicates import near_duplicates
 from classify.heads import make_head
 from classify.labels import read_labels
 from classify.numerics import unit_rows
 from classify.split import GroupedFolds, holdout
 from classify.unknowns import Known
 from featurize.extract import Extractor
+from featurize.signatures import signatures_of
 
 KEEP = 0.95
 
@@ -85,7 +86,9 @@ def read(folder: str, name: str, extractor: Extractor) -> Data:
     found = read_labels(folder, **{key: value for key, value in SETS[name].items() if key != "cv"})
     extraction, rows = extractor.features(found.paths)
     labels = np.array(found.labels)[extraction.succeeded]
-    return Data(rows, labels, copy_groups(extraction.keys, labels, rows))
+    paths = [found.paths[i] for i in extraction.succeeded]
+    signatures = signatures_of(extractor.cache_dir, paths, extraction.keys)
+    return Data(rows, labels, near_duplicates(extraction.keys, signatures))
 
 
 def measured(way: Way, name: str, sets: dict[str, Data], splits: int) -> tuple[float, dict[str, float], float | None]:

@@ -71,7 +71,8 @@ def test_a_share_is_held_out_of_every_class_and_scored(digits: Dataset) -> None:
         sum(digits.labels[row] == name for row in rows_of(digits, training.trained_on))
         for name in training.scores.classes
     ]
-    assert (training.leaked, training.cv_accuracy, training.cv_std, training.validation_accuracy) == ([], *[None] * 3)
+    assert not training.leaked.paths and training.leaked.without is None
+    assert (training.cv_accuracy, training.cv_std, training.validation_accuracy) == (None, None, None)
 
 
 def test_the_datas_own_split_is_kept(split: Dataset) -> None:
@@ -93,7 +94,8 @@ def test_pictures_in_both_train_and_test_are_kept_and_named(split: Dataset) -> N
     digests = split.digests.copy()
     digests[[210, 290]] = digests[[3, 4]]
     training = train_head(replace(split, digests=digests), FAST, {})
-    assert training.leaked == [split.paths[210], split.paths[290]] and training.scores.n == 100
+    assert training.leaked.paths == [split.paths[210], split.paths[290]] and training.scores.n == 100
+    assert training.leaked.without is not None and training.leaked.without.n == 98
     report = training.report()
     assert (report["leaked"], report["leaked_files"]) == (2, training.leaked)
 
