@@ -8,16 +8,18 @@ import numpy as np
 
 import featurize.memory
 from cache.errors import UserError
+from classify.duplicates import near_duplicates
 from classify.finetune import FineTuneHead
 from classify.labels import LabelledImages
 from classify.linear_start import USUAL_C
-from classify.split import holdout
+from classify.split import enough_groups, holdout
 from featurize.cuts import Cut, candidate_cuts
 from featurize.disk import free_bytes, readable
 from featurize.hashing import Progress
 from featurize.options import SpecOptions
 from featurize.read_only import open_extractor, open_table
 from featurize.resolve import Resolved, resolve
+from featurize.signatures import signatures_of
 from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
@@ -115,8 +117,10 @@ def _trial(
     spec = replace(resolved.spec, layer=cut.layer, pooling="none", stored="float16")
     extractor = open_extractor(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
     extraction, maps = extractor.features(pictures, progress)
-    labels = labels[extraction.succeeded]
-    train, test = holdout(labels, np.arange(len(labels)), 1 / 3, seed)
+    labels, kept = labels[extraction.succeeded], [pictures[i] for i in extraction.succeeded]
+    duplicates = near_duplicates(extraction.keys, signatures_of(cache_dir, kept, extraction.keys, progress))
+    groups = enough_groups(labels, duplicates, np.arange(len(labels)), 2)
+    train, test = holdout(labels, groups, 1 / 3, seed)
     head = FineTuneHead(
         # One start for all cuts, which are compared.
         Tail.of(spec, resolved.weights),
@@ -126,6 +130,6 @@ def _trial(
         random_state=seed,
         verbose=0,
     )
-    found = head.fit(maps[train], labels[train]).predict_proba(maps[test])
+    found = head.fit(maps[train], labels[train], groups[train]).predict_proba(maps[test])
     true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]
     return float(-np.log(np.maximum(true, 1e-12)).mean())
