@@ -114,7 +114,8 @@ def train(
     each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are averaged in its scores and
     predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see
     `classify.cut_choice`.
-    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`.
+    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`. A model of other
+    data or classes that has this name is announced, and kept as NAME.previous.joblib.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
@@ -124,6 +125,7 @@ def train(
     from classify.dataset import dataset_of
     from classify.heads import HEADS, check_layer, make_head
     from classify.persist import check_place
+    from classify.previous import announce_replacing, source_of
     from classify.results import save_training
     from classify.tensorboard import with_curves
     from classify.train import check_split, train_head
@@ -146,10 +148,12 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
+    origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
+    announce_replacing(model, origin["data"], dataset)
     plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)
     report |= training.report() | {"model": model}
-    save_training(model, training, report, {"head": head, "views": views.to_json(), **extractor.record()})
+    save_training(model, training, report, origin, dataset)
     return report
 
 
