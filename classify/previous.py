@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,12 @@ from cache.atomic import replacing, sync_file
 from cache.errors import UserError
 from cache.spec import DIGEST_BYTES
 from classify.dataset import Dataset
+from classify.model_files import EVALUATION, MODEL_FILES, TABLES, files_of, previous_of
 from classify.npz import read_arrays
 from classify.persist import arrays_of, arrays_path, check_place, put
 from classify.record import NEXT, own_digest, read_record, read_regular, record_path, sealed, shown
 
 log = logging.getLogger("bottleneck")
-
-INFIX = ".previous"
-MODEL_FILES = (".joblib", ".json", ".npz")
-TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "history", "search"))
-EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv")
 
 SAME = 0.5  # share of a model's training pictures that the same data still has
 SHOWN_CLASSES = 5
@@ -36,18 +32,6 @@ SHOWN_CLASSES = 5
 NO_MODEL = (ValueError, KeyError)  # what reading files raises that are none
 
 Source = dict[str, Any]
-
-
-def files_of(model: str, suffixes: Sequence[str] = (*MODEL_FILES, *TABLES, *EVALUATION)) -> list[str]:
-    """The paths of a model's files, whether they are there or not."""
-    stem = os.path.splitext(model)[0]
-    return [stem + suffix for suffix in suffixes]
-
-
-def previous_of(model: str) -> str:
-    """Where the model that `model` replaces is kept."""
-    stem, suffix = os.path.splitext(model)
-    return stem + INFIX + suffix
 
 
 def source_of(data: Any, options: Mapping[str, Any]) -> Source:
@@ -164,7 +148,7 @@ def _renamed(record: dict[str, Any], kept: str) -> bytes:
 
 
 def _described(source: Any, classes: list[str]) -> str:
-    """Where pictures come from and their classes, in a few words. `source` may be anything: records are from outside."""
+    """Where pictures come from and their classes, in a few words. `source` is from outside: it may be anything."""
     named = source if isinstance(source, dict) else {}
     places = [shown(named[name]) for name in ("table", "folder") if named.get(name)]
     column = named.get("label_column")
