@@ -114,7 +114,8 @@ def train(
     each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are averaged in its scores and
     predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see
     `classify.cut_choice`.
-    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`.
+    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`. A model of other
+    data or classes that has this name is announced, and kept as NAME.previous.joblib.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, leaked_files, without_leaked (scores without those that are
@@ -124,17 +125,21 @@ def train(
     from classify.cut_choice import spec_at_cut
     from classify.dataset import dataset_of
     from classify.heads import HEADS, check_layer, make_head
+    from classify.model_files import written_by_training
     from classify.persist import check_place
+    from classify.previous import announce_replacing, source_of
     from classify.results import save_training
     from classify.tensorboard import with_curves
     from classify.train import check_split, train_head
     from classify.view_counts import Views
+    from featurize.outputs import check_outputs, inputs_of
 
     started = time.perf_counter()
     head_params = with_curves(head, head_params, tensorboard)
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
     check_layer(head, cut, options.get("layer"), options.get("pooling"))
     check_place(model := os.fspath(model or default_model(head)))
+    check_outputs(written_by_training(model, tensorboard), inputs_of(options), cache_dir=cache_dir)
     data, spec, label_source = _asked(data, options)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
@@ -147,10 +152,12 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
+    origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
+    announce_replacing(model, origin["data"], dataset)
     plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)
     report |= training.report() | {"model": model}
-    save_training(model, training, report, {"head": head, "views": views.to_json(), **extractor.record()})
+    save_training(model, training, report, origin, dataset)
     return report
 
 
@@ -175,11 +182,14 @@ def evaluate(
     from classify.dataset import dataset_of
     from classify.default_data import given_or_surfaces
     from classify.evaluate import evaluate_head
+    from classify.model_files import EVALUATION, files_of
     from classify.results import write_evaluation
     from classify.view_counts import Views
+    from featurize.outputs import check_outputs, inputs_of, named
 
     started = time.perf_counter()
     classifier = _warm(model or default_model("logreg"), cache_dir, weights)
+    check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
     found = _labelled(data, label_source, for_training=False)
     started = time.perf_counter() - started
@@ -234,7 +244,8 @@ def report(
 ) -> "Findings":
     """Write one HTML file on a saved model and labelled images, and return what is in it, see `report.find`.
 
-    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out.
+    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out, and for an `output` that would
+    overwrite what is read, or a file that is no such report.
     """
     from report.run import run_report
 
@@ -323,11 +334,14 @@ def export(
 
     With labels, labelled images only; where none has a label, all images and no labels. Missing features are computed.
     Rows are those of the pictures themselves, not of other views.
-    `data` None is as in `features`. Returns (rows written, images that failed).
+    `data` None is as in `features`. Returns (rows written, images that failed). Raises UserError for an `output` that
+    would overwrite what is read.
     """
     from classify.labels import find_labelled
     from featurize.export import export_images
+    from featurize.outputs import check_outputs, inputs_of, named
 
+    check_outputs(named("--output", output), inputs_of(options), data=data, cache_dir=cache_dir)
     data, spec, label_source = _asked(data, options)
     spec.pop("views", None)
     found = find_labelled(data, **label_source)

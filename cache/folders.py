@@ -42,11 +42,16 @@ def spec_folders(cache_dir: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     paths = [entry.path for entry in entries if os.path.isdir(entry)]
-    claims = [path for path in paths if _is_ours(path) or os.path.lexists(os.path.join(path, SPEC_FILE))]
+    claims = [path for path in paths if is_spec_folder(path)]
     links = [path for path in claims if os.path.islink(path)]
     for path in links:
         log.warning("passed over %s: it is a link to another folder", path)
     return [path for path in claims if path not in links]
+
+
+def is_spec_folder(path: str) -> bool:
+    """Whether a path in a cache is, or claims to be, the folder of a spec, by its name or by what is in it."""
+    return _is_ours(path) or os.path.lexists(os.path.join(path, SPEC_FILE))
 
 
 def _is_ours(folder: str) -> bool:

@@ -10,13 +10,14 @@ Both also hold what the record says of their identity, and the arrays the digest
 digest of one of the two files has pinned everything that decides predictions, whoever rewrites the record.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pickle import UnpicklingError
@@ -102,18 +103,12 @@ def check_place(model: str) -> None:
 def save(
     model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any], known: Known | None = None
 ) -> None:
-    """Write the model file, its arrays and its record: whenever the process dies, the old model loads, or the new one.
-
-    The new record and arrays are first put beside the old ones (`NAME.json.next`, `NAME.npz.next`). The model file is
-    replaced in one step, which makes them those that fit; what is left is to give them their names. Of two processes
-    that save under one name, the second waits for the first (where there are locks). Raises `OSError` where the files
-    cannot be written.
-    """
+    """Write the model file, its arrays and its record, as `put` does."""
     from importlib.metadata import version
 
     import joblib
 
-    path, arrays = record_path(model), arrays_path(model)
+    record_path(model)  # refuses other names
     record = {
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -129,11 +124,29 @@ def save(
     record["payload"] = _identity(data)
     plain = _plain_arrays(estimator, trained_on, about | {"payload": record["payload"]}, held)
     if plain is not None:
-        record["arrays"] = {"file": os.path.basename(arrays), **_identity(plain)}
-    text = sealed(record)
+        record["arrays"] = {"file": os.path.basename(arrays_path(model)), **_identity(plain)}
+    put(model, data, plain, sealed(record))
+
+
+@contextlib.contextmanager
+def locked(model: str) -> Iterator[None]:
+    """Hold the lock of whoever saves as `model`, in a folder made if need be; in one thread it may be taken twice."""
     folder, name = os.path.split(os.path.abspath(model))
     make_folder(folder)
     with holding(os.path.join(folder, f".{name}.lock")):
+        yield
+
+
+def put(model: str, data: bytes | memoryview, plain: bytes | memoryview | None, text: bytes) -> None:
+    """Write the bytes of a model file, its arrays and its record: the old model loads, or the new one, at any moment.
+
+    The new record and arrays are first put beside the old ones (`NAME.json.next`, `NAME.npz.next`). The model file is
+    replaced in one step, which makes them those that fit; what is left is to give them their names. Of two processes
+    that save under one name, the second waits for the first (where there are locks). Raises `OSError` where the files
+    cannot be written.
+    """
+    path, arrays = record_path(model), arrays_path(model)
+    with locked(model):
         write_atomically(path + NEXT, text)
         if plain is not None:
             write_atomically(arrays + NEXT, plain)
@@ -145,7 +158,7 @@ def save(
             for older in (arrays, arrays + NEXT):
                 if os.path.lexists(older):
                     os.unlink(older)
-        sync_folder(folder)
+        sync_folder(os.path.dirname(os.path.abspath(model)))
 
 
 def load(
@@ -182,7 +195,7 @@ def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
         raise UserError(f"model {model}: {_reason(error)}; `train` writes one, --model says where") from None
     digest = hashlib.sha256(data).hexdigest()
     record = find_record(model, digest, allowed)
-    plain = _arrays_of(model, record)
+    plain = arrays_of(model, record)
     if pin not in (None, digest, plain and hashlib.sha256(plain).hexdigest()):
         arrays = f", its arrays {hashlib.sha256(plain).hexdigest()}" if plain else ""
         raise UserError(
@@ -222,7 +235,7 @@ def _plain_arrays(
     return write_arrays({"about": text, "trained_on": trained_on, **known, **head.to_arrays()})
 
 
-def _arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
+def arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
     """The bytes of the arrays that the record names, or of those that are there; None where there are none.
 
     Arrays that the record names and that are not there are an error: with the model file instead of them, who damages

@@ -9,8 +9,10 @@ import os
 from typing import Any
 
 from cache.atomic import write_atomically
+from classify.dataset import Dataset
 from classify.metrics import Scores
-from classify.persist import save
+from classify.persist import locked, save
+from classify.previous import forget_evaluation, keep_previous, replaced
 from classify.train import Training
 
 log = logging.getLogger("bottleneck")
@@ -18,18 +20,27 @@ log = logging.getLogger("bottleneck")
 NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
 
 
-def save_training(model: str, training: Training, report: dict[str, Any], origin: dict[str, Any]) -> None:
-    """Save what was trained as `model`, with its tables and learning curves.
+def save_training(
+    model: str, training: Training, report: dict[str, Any], origin: dict[str, Any], dataset: Dataset
+) -> None:
+    """Save what was trained on `dataset` as `model`, with its tables and learning curves.
 
-    `origin` is what its record says besides of where it comes from: head, views and `Extractor.record`.
+    `origin` is what its record says besides of where it comes from: head, data (`source_of`), views and
+    `Extractor.record`. A model of other data or classes that has this name is kept, see `classify.previous`.
     """
     record = origin | {
         "head_params": training.head_params,
         "training_counts": training.training_counts,
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
-    save(model, training.estimator, training.trained_on, record, training.known)
-    write_training(model, training)
+    with locked(model):
+        other = replaced(model, origin["data"], dataset) is not None  # once more: others may have saved meanwhile
+        if other:
+            keep_previous(model)
+        save(model, training.estimator, training.trained_on, record, training.known)
+        write_training(model, training)
+        if other:
+            forget_evaluation(model)
 
 
 def write_training(model: str, training: Training) -> None:

@@ -2,9 +2,10 @@
 
 A head spreads its probability over the classes that it knows, whatever it is shown, and is often sure of what it has
 never seen. So the features decide: the distance of a picture is 1 - its mean cosine with the 5 nearest training
-pictures, and it is unknown where that is larger than for a given share of known pictures. How large it is for known
-pictures is told from the training pictures themselves, each compared with the others, a copy of it not among them: the
-leave-one-out form of conformal anomaly detection, Laxhammar and Falkman, "Conformal prediction for distribution-
+pictures (all but one, of fewer), and it is unknown where that is larger than for a given share of known pictures. How
+large it is for known pictures is told from the training pictures themselves, each compared with the others. Of
+near-duplicates one counts: a new known picture has none either. This is the leave-one-out form of conformal anomaly
+detection, Laxhammar and Falkman, "Conformal prediction for distribution-
 independent anomaly detection in streaming vessel data", StreamKDD 2010, with the distances of Angiulli and Pizzuti,
 "Fast outlier detection in high dimensional spaces", PKDD 2002. What else was tried:
 `python benchmarks/unknowns.py FOLDER --weights FILE`.
@@ -13,6 +14,7 @@ independent anomaly detection in streaming vessel data", StreamKDD 2010, with th
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
@@ -35,8 +37,9 @@ ARRAYS = ("known_rows", "known_distances")
 class Known:
     """What is kept of the training pictures, or of some of them, to tell others from them.
 
-    rows: (m, w) int8, the directions of their rows; w is the number of features, at most 2048. distances: (c,) float32
-    ascending, that of each from the others; c is m less the pictures that have no others.
+    rows: (m, w) int8, the directions of their rows; w is the number of features, at most 2048. distances: (m,) float32
+    ascending, that of each from the others; none of one picture. (Models of earlier versions hold near-duplicates too,
+    and the distances of those that have others.)
     """
 
     rows: NDArray[np.int8]
@@ -44,22 +47,25 @@ class Known:
 
     @classmethod
     def of(cls, rows: Rows, groups: NDArray[np.intp]) -> Self:
-        """From rows (n, d) of training pictures. groups (n,): equal numbers for copies of one picture.
+        """From rows (n, d) of training pictures. groups (n,): equal numbers for near-duplicates.
 
-        Of more pictures than 4 MiB hold (3,276 with 1,280 features), some are drawn, always the same ones.
+        The first of each group counts. Of more than 4 MiB hold (3,276 with 1,280 features) some are drawn, always the
+        same ones.
         """
         width = min(rows.shape[1], WIDEST)
-        drawn = np.sort(np.random.RandomState(0).permutation(len(rows))[: min(MOST, LARGEST // width)])
+        different = np.sort(np.unique(groups, return_index=True)[1])
+        drawn = np.random.RandomState(0).permutation(len(different))[: min(MOST, LARGEST // width)]
+        drawn = different[np.sort(drawn)]
         kept = np.empty((len(drawn), width), np.int8)
         for members, chunk in chunks(rows[drawn]):
             directions = _directions(chunk)
             largest = np.abs(directions).max(axis=1, keepdims=True)
             kept[members] = np.rint(directions * (127 / np.where(largest > 0, largest, 1)))
-        known, own = cls(kept, np.empty(0, np.float32)), groups[drawn]
-        distances = np.concatenate(
-            [known._from(known._units[block], own[block, None] != own) for block in _blocks(len(own), len(own))]
-        )
-        return cls(kept, np.sort(distances[np.isfinite(distances)]))
+        known, each = cls(kept, np.empty(0, np.float32)), np.arange(len(kept))
+        if len(kept) == 1:
+            return known
+        distances = [known._from(known._units[block], each[block]) for block in _blocks(len(kept), len(kept))]
+        return cls(kept, np.sort(np.concatenate(distances)))
 
     def distances_of(self, rows: Rows) -> Floats:
         """How far each of some pictures is: (n,) float32, from 0 to 2. rows: (n, d), or (n, M, d)."""
@@ -71,30 +77,31 @@ class Known:
     def limit(self, share: float) -> float:
         """The distance within which a share of known pictures is.
 
-        Of n pictures the one numbered ceil((n + 1) share) by distance, at most the last, so that a new known picture
-        is within it with at least this probability. Raises UserError for what is no share, and where no two training
-        pictures are different.
+        Of n pictures the one numbered ceil((n + 1) share) by distance, so that a new known picture is within it with at
+        least this probability. (It is compared with all n, each of these with one fewer: it is nearer if anything.)
+        Raises UserError for what is no share, and where n is below that number: no limit then promises the share.
         """
         if isinstance(share, bool) or not isinstance(share, int | float | np.floating) or not 0 < share < 1:
             raise UserError(
                 f"reject {share!r}: give the share of known pictures to keep, between 0 and 1, such as 0.95"
             )
-        if not len(self.distances):
+        count, exact = len(self.distances), Fraction(str(share))  # as it was written: 0.95 is a little more in binary
+        if (rank := math.ceil((count + 1) * exact)) > count:
+            needed, most = math.ceil(exact / (1 - exact)), math.floor(1000 * count / (count + 1)) / 1000
             raise UserError(
-                f"reject {share:g}: the training pictures are near-duplicates of one: nothing tells unknown ones"
+                f"reject {share:g}: this share takes {needed} different training pictures, the model has {count or 1}: "
+                f"train it with more" + (f", or give a share of {most:g} or less" if count else "")
             )
-        rank = math.ceil((len(self.distances) + 1) * share)
-        return float(self.distances[min(rank, len(self.distances)) - 1])
+        return float(self.distances[rank - 1])
 
-    def _from(self, directions: Floats, others: NDArray[np.bool_] | None = None) -> Floats:
-        """Distances (n,) of directions (n, w), NaN without a neighbour; others (n, m): what may be one, else all."""
+    def _from(self, directions: Floats, own: NDArray[np.intp] | None = None) -> Floats:
+        """Distances (n,) of directions (n, w); own (n,): the index of the one that is no neighbour of each."""
+        neighbours = max(1, min(NEIGHBOURS, len(self.rows) - 1))  # as many as each training picture has
         cosines = directions @ self._units.T
-        if others is not None:
-            cosines[~others] = -np.inf
-        nearest = np.partition(cosines, max(0, len(self.rows) - NEIGHBOURS), axis=1)[:, -NEIGHBOURS:]
-        found = np.isfinite(nearest)
-        with np.errstate(invalid="ignore"):
-            return 1 - np.where(found, nearest, 0).sum(axis=1) / found.sum(axis=1).astype(np.float32)
+        if own is not None:
+            cosines[np.arange(len(own)), own] = -np.inf
+        nearest = np.partition(cosines, len(self.rows) - neighbours, axis=1)[:, -neighbours:]
+        return 1 - nearest.mean(axis=1)
 
     @cached_property
     def _units(self) -> Floats:

@@ -1,16 +1,20 @@
 """compare: a leaderboard of heads and cached backbones."""
 
 import json
+import os
 from typing import Any
 
 import click
 
 import pipeline
-from cache.atomic import require_writable, write_atomically
+from cache.atomic import write_atomically
+from classify.options import LabelOptions
 from commands.options import CACHE, DATA, LABELS, examples, given, options
+from commands.outputs import check_places
 from commands.progress import progress_reporter
 from commands.show import show_failures
 from commands.tables import show_comparison
+from featurize.outputs import named
 
 ONLY = [
     click.option("--backbone", metavar="NAME", help="Compare on the features of this backbone alone."),
@@ -44,13 +48,15 @@ def compare(
     Every backbone takes part that has the rows of all these pictures in the cache, unless an option such as --backbone
     names another one; nothing is computed. Without --data and --labels: photographs that come with scikit-image.
     """
+    from classify.labels import find_labelled
     from classify.leaderboard import check_suffix, draw_leaderboard
 
     if output:
         check_suffix(output)
-    for path in (output, json_file):  # before what may take hours
-        if path:
-            require_writable(path)
+    listed = []
+    if output and chosen["labels"] and os.path.exists(output):  # a table may list pictures anywhere
+        listed = find_labelled(**{name: chosen[name] for name in ("data", *LabelOptions.__annotations__)}).all_images
+    check_places(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
     names = [name for word in (*heads, *more_heads) for name in word.replace(",", " ").split()]
     with progress_reporter() as progress:
         report = pipeline.compare(heads=names or None, progress=progress, **given(chosen))

@@ -4,9 +4,11 @@ import json
 
 import click
 
-from cache.atomic import require_writable, write_atomically
+from cache.atomic import write_atomically
 from commands.options import CACHE, examples, options
+from commands.outputs import check_places
 from commands.progress import progress_reporter
+from featurize.outputs import named
 from pipeline import DEFAULT_CACHE
 
 
@@ -19,10 +21,12 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
     Needs no network and no data: writes crops of photographs that come with scikit-image to surfaces/, and compares
     raw pixels, the backbone nano with random weights, and nano as features of one and the same classifier.
     """
-    from demo.run import run_demo
+    from classify.model_files import written_by_training
+    from classify.surfaces import FOLDER
+    from demo.run import MODEL, PICTURE, run_demo
 
-    if json_file:
-        require_writable(json_file)
+    written = written_by_training(MODEL) + named("the picture", PICTURE)
+    check_places(named("--json", json_file), {"data": FOLDER, "cache_dir": cache_dir}, writes=written)
     with progress_reporter() as progress:
         report = run_demo(cache_dir or DEFAULT_CACHE, progress)
     if json_file:  # first: printing may end early, in `| head`

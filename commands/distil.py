@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
-from cache.atomic import require_writable, write_atomically
+from cache.atomic import write_atomically
 from commands.options import CACHE, TEACHER, examples, given, options
+from commands.outputs import check_places
 from commands.progress import progress_reporter
+from featurize.outputs import named
 from pipeline import DEFAULT_CACHE
 
 
@@ -31,10 +33,13 @@ def distil(json_file: str | None, cache_dir: str | None, **chosen: Any) -> None:
     Takes hours on a laptop. What is interrupted goes on from there when the same command is given again.
     """
     from distil.run import distil as run
+    from distil.run import written_beside
 
-    for path in (chosen["output"], json_file):
-        if path:
-            require_writable(path)
+    check_places(
+        named("--output", chosen["output"]) + named("--json", json_file),
+        chosen | {"cache_dir": cache_dir},
+        writes=named("its work folder", *written_beside(chosen["output"])),
+    )
     with progress_reporter() as progress:
         report = run(cache_dir=cache_dir or DEFAULT_CACHE, progress=progress, **given(chosen))
     if json_file:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import pipeline
-from cache.atomic import require_writable, write_atomically
+from cache.atomic import write_atomically
 from cache.errors import UserError
 from commands.options import (
     CACHE,
@@ -26,9 +26,11 @@ from commands.options import (
     given,
     options,
 )
+from commands.outputs import check_places
 from commands.progress import progress_reporter
 from commands.show import show_report
 from featurize.options import SpecOptions
+from featurize.outputs import named
 
 log = logging.getLogger("bottleneck")
 
@@ -47,7 +49,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """
-    _check(json_file)
+    check_places(named("--json", json_file), chosen)
     with progress_reporter() as progress:
         report = pipeline.features(progress=progress, **given(chosen))
     _finish(report, json_file, max_failed)
@@ -76,8 +78,11 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
     Without --data and --labels: on photographs that come with scikit-image, with the backbone nano.
     """
     from classify.heads import parse_params
+    from classify.model_files import written_by_training
 
-    _check(json_file)
+    model = chosen["model"] or pipeline.default_model(chosen["head"] or "logreg")
+    written = written_by_training(model, chosen["tensorboard"])
+    check_places(named("--json", json_file), chosen, writes=written)
     with progress_reporter() as progress:
         report = pipeline.train(
             progress=progress, max_failed=max_failed, head_params=parse_params(head_params), **given(chosen)
@@ -92,8 +97,12 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
     Without --data and --labels: on the test part of the photographs that come with scikit-image.
     """
-    _check(json_file)
+    from classify.model_files import EVALUATION, files_of, read_with_model
+
     classifier, rest = loaded(given(chosen))
+    model = classifier.saved.path
+    used = read_with_model(model, classifier.extractor.record())
+    check_places(named("--json", json_file), chosen, used, named("--model", *files_of(model, EVALUATION)))
     with progress_reporter() as progress:
         report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
     _finish(report, json_file, max_failed)
@@ -175,11 +184,6 @@ def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         raise UserError(f"--head {head} contradicts the model {path}, which has head {trained}")
     check_parts(classifier.extractor.spec, path, spec, classifier.extractor.table)
     return classifier, options
-
-
-def _check(json_file: str | None) -> None:
-    if json_file:  # before what may take hours
-        require_writable(json_file)
 
 
 def _finish(report: dict[str, Any], json_file: str | None, max_failed: float) -> None:

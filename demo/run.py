@@ -18,7 +18,7 @@ from cache.spec import content_digest
 from classify.dataset import Dataset
 from classify.default_data import BACKBONE
 from classify.labels import LabelledImages, read_labels
-from classify.surfaces import surfaces_folder
+from classify.surfaces import FOLDER, surfaces_folder
 from classify.train import train_head
 from demo.gallery import save_gallery
 from featurize.decode import decode
@@ -31,6 +31,7 @@ log = logging.getLogger("bottleneck")
 
 HEAD = "logreg"
 MODEL = os.path.join("models", "demo.joblib")
+PICTURE = f"{FOLDER}-right-and-wrong.png"  # beside the folder: every picture in it is data
 PIXELS = (32, 32)  # what crops are reduced to for the row of raw pixels
 PREDICTED = 3  # crops whose predictions are shown
 
@@ -63,16 +64,15 @@ def run_demo(cache_dir: str = pipeline.DEFAULT_CACHE, progress: "Progress | None
         ]
 
     model = pipeline.load(MODEL, cache_dir=cache_dir)
-    picture = f"{folder}-right-and-wrong.png"  # beside the folder: every picture in it is data
     return {
         "train": len(found.paths) - len(paths),
         "test": len(paths),
         "classes": found.classes,
         "rows": rows,
         "predictions": [_prediction(model, paths[i], labels[i]) for i in _spread(len(paths))],
-        "right": save_gallery(picture, paths, labels, list(model.predict(paths))),
+        "right": save_gallery(PICTURE, paths, labels, list(model.predict(paths))),
         "model": MODEL,
-        "picture": picture,
+        "picture": PICTURE,
         "seconds": time.perf_counter() - started,
     }
 

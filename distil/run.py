@@ -12,6 +12,7 @@ from cache.errors import UserError
 from featurize.hashing import Progress
 from featurize.images import find_images
 from featurize.options import SpecOptions
+from featurize.outputs import is_below
 from featurize.resolve import resolve
 
 log = logging.getLogger("bottleneck")
@@ -42,6 +43,9 @@ def distil(
     """
     if not output.endswith(".keras"):
         raise UserError(f"output {output!r}: give a name that ends in .keras")
+    folder = output.removesuffix(".keras")
+    if is_below(os.path.join(data, "any"), folder):  # which may be deleted after
+        raise UserError(f"output {output}: its work folder would be {folder}, where the photographs are: name another")
     listing = find_images(data)
     _check_enough(data, len(listing.images))
     resolved = resolve(DigestTable(cache_dir), **teacher)
@@ -52,9 +56,8 @@ def distil(
     target = pooling_teacher(resolved)
     rows = crops_with_rows(listing.images, resolved, "crops", crops, cache_dir, progress)
     _check_enough(data, len(rows.paths))  # again: some may be damaged, or copies of others
-    folder = output.removesuffix(".keras")
     training = Training(prepare(rows, side, *target, folder, progress), Plan(samples, side))
-    training.run(os.path.join(folder, "checkpoint.npz"), os.path.join(folder, "curve.csv"), progress)
+    training.run(*written_beside(output), progress)
     student = training.plain()
     with tempfile.TemporaryDirectory() as elsewhere:
         student.save(saved := os.path.join(elsewhere, "student.keras"))
@@ -69,6 +72,12 @@ def distil(
         "model": output,
         "failures": [vars(failure) for failure in [*listing.failures, *rows.failures]],
     }
+
+
+def written_beside(output: str) -> tuple[str, str]:
+    """The checkpoint and the learning curve of the training of `output`, in its work folder."""
+    folder = output.removesuffix(".keras")
+    return os.path.join(folder, "checkpoint.npz"), os.path.join(folder, "curve.csv")
 
 
 def _check_enough(data: str, photographs: int) -> None:

@@ -15,6 +15,7 @@ from commands.progress import progress_reporter
 from commands.show import show_failures
 from commands.terminal import printable
 from examples.downloads import Archive, fetch
+from featurize.outputs import check_outputs, named
 
 RESULTS = "example-results"
 
@@ -70,6 +71,8 @@ def example(
                 features["size"] = asked_size
             features |= {option: given[option] for option in ("weights", "cache_dir") if given[option]}
             output = given["output"] or os.path.join(RESULTS, name)
+            drawn = named("--output", os.path.join(output, "curves.png"))
+            check_outputs(drawn, data=data, cache_dir=given["cache_dir"] or pipeline.DEFAULT_CACHE)
             job(Asked(name, data, features, backbone, output))
 
     for option in reversed([*OPTIONS, *CACHE]):

@@ -31,7 +31,7 @@ class Graph(Protocol):
 
 
 class Engine:
-    """Forward passes of `graph`, rows given as `dtype`. Several threads may call it at once.
+    """Forward passes of `graph`, rows in float32; `dtype` is what they are stored as. Threads may call it at once.
 
     `forward_passes` counts the pictures that went through the network, padding excluded; `startup_seconds` is the time
     that went into the first batch of each shape, which is compiled then. `passes_of_all` counts those of every engine
@@ -48,7 +48,7 @@ class Engine:
         self.forward_passes = 0
         self.startup_seconds = 0.0
         self._graph = graph
-        self._dtype = dtype
+        self.dtype = np.dtype(dtype)
         self._compiled: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
 
@@ -59,7 +59,7 @@ class Engine:
             self.forward_passes += len(pixels)
         with _counting:
             Engine.passes_of_all += len(pixels)
-        return np.concatenate(rows) if rows else np.empty((0, *self.row_shape), self._dtype)
+        return np.concatenate(rows) if rows else np.empty((0, *self.row_shape), np.float32)
 
     def _batch(self, pixels: np.ndarray) -> np.ndarray:
         count = len(pixels)
@@ -69,7 +69,7 @@ class Engine:
             pixels = np.concatenate([pixels, padding])
         if (shape, pixels.dtype.name) not in self._compiled:
             self._compile(pixels)
-        return self._graph.run(pixels)[:count].astype(self._dtype, copy=False)
+        return self._graph.run(pixels)[:count].astype(np.float32, copy=False)
 
     def _compile(self, pixels: np.ndarray) -> None:
         with self._lock:

@@ -26,6 +26,8 @@ Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room], Decoded]
 # MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
 WORKERS = THREADS + 1
 
+LOST = 1e-3  # share of a row's length: rounding to float16 alone changes it by half of this at most
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -130,11 +132,30 @@ def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
         ends = np.cumsum([len(views) for views in pixels])
         features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
         for (picture, decoded), rows in zip(good, features, strict=True):
-            if np.isfinite(rows).all():
-                yield Row(picture.position, picture.digest, rows, decoded.signature)
-            else:
-                reason = "its features are not finite numbers"
-                yield Row(picture.position, picture.digest, None, decoded.signature, reason)
+            stored, reason = as_stored(rows, engine.dtype)
+            yield Row(picture.position, picture.digest, stored, decoded.signature, reason)
+
+
+def as_stored(rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray | None, str]:
+    """The rows (views, ...) float32 of a picture as `dtype`; None and the reason where that type cannot hold them.
+
+    In float16 numbers above 65504 are infinite, and below 6e-5 digits are lost: a row that would change by more than
+    `LOST` of its length is not stored.
+    """
+    if not np.isfinite(rows).all():
+        return None, "its features are not finite numbers: the network gives NaN or infinity"
+    with np.errstate(over="ignore", under="ignore"):
+        stored = rows.astype(dtype, copy=False)
+    largest = np.abs(rows).max(initial=0)
+    advice = f"{dtype} does not hold them: store float32 (--stored float32)"
+    if not np.isfinite(stored).all():
+        return None, f"its features reach {largest:.6g}, beyond {np.finfo(dtype).max:g}: {advice}"
+    if stored.dtype != rows.dtype:
+        exact = rows.reshape(len(rows), -1).astype(np.float64)
+        changed = np.linalg.norm(stored.reshape(exact.shape) - exact, axis=1)
+        if (changed > LOST * np.linalg.norm(exact, axis=1)).any():
+            return None, f"its features are {largest:.3g} at most, too small: {advice}"
+    return stored, ""
 
 
 def _failure(picture: Picture) -> Row:

@@ -57,6 +57,7 @@ IN_PARAMETERS = {
         horizontal_flip=True,
     ),
 }  # fmt: skip
+FORMER_VIEWS = {"mirror-crops-1": "flip-1"}  # names that the same pixels had besides
 RECIPES = ("mirror-crops", "flip", "crops", *IN_PARAMETERS)
 
 
@@ -68,6 +69,8 @@ def views_of(recipe: str, count: int) -> list[str]:
     recipe = canonical(recipe)
     if recipe == "flip" and count > 1:
         raise UserError(f"recipe flip has one view, the mirror image: it makes 2 views of a picture, not {count + 1}")
+    if recipe == "flip":
+        recipe = "mirror-crops"  # whose first view it is
     return [f"{recipe}-{number}" for number in range(1, count + 1)]
 
 

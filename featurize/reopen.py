@@ -9,6 +9,7 @@ from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones import find_backbone
 from featurize.decode import DECODER
+from featurize.own_model import default_layer
 from featurize.resolve import Resolved, check_views, identity, parse_size
 from featurize.weights import Weights, locate
 
@@ -78,5 +79,7 @@ def check_options(spec: FeatureSpec, model: str, options: dict[str, Any], table:
         else:
             trained = getattr(spec, name)
             same = given == trained
+            if name == "layer" and spec.backbone == OWN_MODEL and not trained and options.get("backbone"):
+                same = default_layer(options["backbone"]) == given
         if not same:
             raise UserError(f"--{name} {given} contradicts the model {model}, which was trained with {name} {trained}")

@@ -4,11 +4,9 @@
 computation have the same fingerprint however they were worded.
 """
 
-import json
+import logging
 import os
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,17 +16,15 @@ from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec
 from featurize.backbones import find_backbone, preprocess_names
 from featurize.decode import DECODER, RESIZES
 from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
-from featurize.recipes import views_with_original
+from featurize.own_model import default_layer, native_size
+from featurize.recipes import FORMER_VIEWS, views_with_original
 from featurize.weights import Weights, locate, random_identity
 
 if TYPE_CHECKING:
     from featurize.tuned import Tuned
 
-# What zipfile and json raise for a file that is none.
-NO_CONFIG = (
-    OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-LARGEST_CONFIG = 64 * 1024**2  # bytes of a saved model's config.json; that of NASNetLarge has 1
+log = logging.getLogger("bottleneck")
+
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
@@ -101,6 +97,9 @@ def resolve(
     if backbone.endswith(".keras"):
         own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
         spec = replace(own.spec, precision=precision, stored=stored)
+        if layer and not spec.layer:
+            _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")
+        _say_former_views(table, spec, names)
         return replace(own, spec=spec, engine=engine, isolate=isolate, views=names)
     row = find_backbone(backbone)
     sides = sides or (row.size, row.size)
@@ -120,6 +119,7 @@ def resolve(
         precision=precision,
         stored=stored,
     )
+    _say_former_views(table, spec, names)
     return Resolved(spec, found, engine, isolate, names)
 
 
@@ -144,9 +144,9 @@ def _own_model(
     spec = FeatureSpec(
         backbone=OWN_MODEL,
         weights=identity(found, table),
-        layer=layer or "",
+        layer="" if not layer or layer == default_layer(path) else layer,
         pooling=pooling,
-        size=size or _native_size(path),
+        size=size or native_size(path),
         resize=resize,
         preprocess=preprocess or "none",
         decoder=DECODER,
@@ -154,17 +154,17 @@ def _own_model(
     return Resolved(spec, found)
 
 
-def _native_size(path: str) -> tuple[int, int] | None:
-    """(height, width) in pixels that the input of a saved model is fixed to, None where it is not."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
-                return None
-            first = json.loads(archive.read("config.json"))["config"]["layers"][0]
-        _, height, width, _ = first["config"]["batch_shape"]
-    except NO_CONFIG:
-        return None  # no model as Keras saves it: to build the network will tell more
-    return (height, width) if height and width else None
+def _say_former_views(table: DigestTable, spec: FeatureSpec, views: tuple[str, ...]) -> None:
+    former = [replace(spec, view=FORMER_VIEWS[view]) for view in views if view in FORMER_VIEWS]
+    _say_former(table, former, "the mirror image, by recipe flip")
+
+
+def _say_former(table: DigestTable, former: list[FeatureSpec], what: str) -> None:
+    """Announce rows of the same thing that an earlier version has put under a key of its own."""
+    for spec in former:
+        folder = os.path.join(os.path.dirname(table.path), spec.folder)
+        if os.path.isdir(folder):
+            log.info("rows of %s are in %s under a former key: they are computed again, once", what, folder)
 
 
 def identity(weights: Weights, table: DigestTable) -> str:

@@ -6,6 +6,7 @@ script are allowed by their digests, so that nothing else in the page could run 
 
 import base64
 import hashlib
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cache.atomic import write_atomically
+from cache.errors import UserError
 from report import plots
 from report.confusions import TABLE_CLASSES, cells, occurring, worst_pairs
 from report.findings import Findings
@@ -22,6 +24,8 @@ from report.thumbnails import album_of
 from report.wording import below, count, percent, printable
 
 FOLDER = Path(__file__).parent
+TITLE = b"<title>What the classifier learnt of "  # of every report, in its first bytes
+STARTS_WITHIN = 4096
 SAMPLES = 48  # pictures that show what the classes look like, over all classes; at least one of each
 FEW = 3  # classes that have a row of large samples each
 MOST_SAMPLES = 6  # of one class; the page shows a row of them
@@ -29,6 +33,16 @@ GROUPS, MEMBERS = 60, 6  # of copies: groups with pictures, pictures of a group
 LISTED = 1000  # lines of a list of names: failures, further copies
 MAP_POINTS = 5000  # beyond that a map is slow to draw on a phone
 COLOURS = 8  # classes that colours can tell apart
+
+
+def check_replaceable(output: str) -> None:
+    """Raise UserError where `output` is a file that is no report: somebody else's work."""
+    if not os.path.isfile(output):
+        return
+    with open(output, "rb") as file:
+        start = file.read(STARTS_WITHIN)
+    if start and TITLE not in start:
+        raise UserError(f"{output} is there and is no report of a model: name another file with --output, or delete it")
 
 
 def write_report(findings: Findings, output: str) -> None:

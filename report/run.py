@@ -11,9 +11,11 @@ from classify.classifier import Classifier
 from classify.dataset import dataset_of
 from classify.default_data import given_or_surfaces
 from classify.labels import announce_classes, read_labels
+from classify.model_files import read_with_model
 from classify.options import LabelOptions
 from classify.view_counts import Views
 from featurize.images import Failure
+from featurize.outputs import check_outputs, inputs_of, named
 from report.find import find
 from report.findings import Findings
 
@@ -28,10 +30,13 @@ def run_report(
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
-    from report.page import write_report
+    from report.page import check_replaceable, write_report
 
     started = time.perf_counter()
     extractor = classifier.extractor
+    reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
+    check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
+    check_replaceable(output)
     data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
     images = read_labels(data, **label_source, for_training=False)
     announce_classes(images)

@@ -21,8 +21,8 @@ def rates(
 
     train_rows, scored_rows: indices. "known pictures kept" is about the scored pictures, copies of training pictures
     left out. With 3 classes or more there is "pictures of CLASS rejected" for the 10 largest classes: about all
-    pictures of a class, by the training pictures of the others. Nothing of maps, nor where the training pictures are
-    copies of one, as is announced.
+    pictures of a class, by the training pictures of the others. Nothing of maps, nor where too few
+    different training pictures are left to promise this share, as is announced.
     """
     if dataset.tail:
         return []
@@ -32,6 +32,7 @@ def rates(
     training = np.arange(len(rows)) < len(train_rows)
 
     found: list[tuple[str, int, int]] = []
+    refused: list[str] = []
 
     def measure(name: str, by: NDArray[np.bool_], about: NDArray[np.bool_], kept: bool) -> None:
         if not by.any() or not about.any():
@@ -40,7 +41,7 @@ def rates(
         try:
             within = known.distances_of(features[np.flatnonzero(about)]) <= known.limit(keep)
         except UserError as error:
-            log.warning("%s: not measured: %s", name, error)
+            refused.append(f"{name}: {error}")
         else:
             found.append((name, int((within == kept).sum()), len(within)))
 
@@ -50,4 +51,6 @@ def rates(
         for name in classes[np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])]:
             left_out = labels == name
             measure(f"pictures of {name} rejected", training & ~left_out, left_out, False)
+    if refused:
+        log.warning("rates of rejection that cannot be measured: %d, the first is %s", len(refused), refused[0])
     return found

@@ -106,7 +106,7 @@ def digits() -> real_features.Data:
 @pytest.fixture
 def no_hang() -> Iterator[None]:
     """HDF5 that loops for ever heeds no signal: end the whole run then, with a traceback."""
-    faulthandler.dump_traceback_later(120, exit=True)
+    faulthandler.dump_traceback_later(1200, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 

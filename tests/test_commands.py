@@ -300,7 +300,7 @@ def test_ctrl_c_keeps_what_is_committed_and_the_next_run_goes_on(tmp_path: Path,
     while not list(tmp_path.glob("c/*/*.h5")) and job.poll() is None:
         time.sleep(0.01)
     job.send_signal(signal.SIGINT)
-    _, err = job.communicate(timeout=120)
+    _, err = job.communicate(timeout=600)
     assert "Traceback" not in err
     kept = sum(int(line.split()[0]) for line in _listing(tmp_path / "c"))
     if job.returncode == 0:

@@ -49,7 +49,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             while self.path == "/endless":
                 self.wfile.write(b"x" * 2**20)
             if self.path == "/silent":
-                self.server.released.wait(30)  # type: ignore[attr-defined]
+                self.server.released.wait(600)  # type: ignore[attr-defined]
         else:
             super().do_GET()
 
@@ -217,7 +217,7 @@ run(click.Command("fetch", callback=lambda: fetch(Archive("photos", address, Non
         assert process.poll() is None
         time.sleep(0.02)
     process.terminate()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 143, said
     assert "interrupted by SIGTERM" in said
     assert os.listdir(tmp_path / "data") == []

@@ -391,7 +391,7 @@ def test_with_more_than_a_batch_the_second_process_waits_and_computes_nothing(
 
     extractor = extractor_in(tmp_path)
     extraction = extractor.run(paths, at("features", 1, start_the_second))
-    second[0].communicate(timeout=120)
+    second[0].communicate(timeout=600)
     report = json.loads((tmp_path / "r.json").read_text())
     assert second[0].returncode == 0 and extraction.computed == 36 == stored(extractor)
     assert (report["computed"], report["cached"], report["forward_passes"]) == (0, 36, 0)

@@ -1,12 +1,17 @@
 """Maps in their own shape: cached, looked up, exported and recomputed like rows; halved in float16."""
 
 import logging
+import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from conftest import SPEC
+from PIL import Image
 
 import featurize.extract
 import featurize.memory
@@ -37,7 +42,7 @@ def cache(paths: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def extractor_in(cache: Path, **options: str) -> Extractor:
+def extractor_in(cache: Path, **options: Any) -> Extractor:
     return pipeline.open_extractor(str(cache), **(MAPS | options))
 
 
@@ -72,6 +77,45 @@ def test_float16_takes_half_the_disk_and_keeps_three_digits(cache: Path, paths: 
     assert maps.dtype == np.float16 and np.allclose(maps, expected, rtol=1e-3, atol=1e-3)
     sizes = [sum(path.stat().st_size for path in Path(each.store.folder).glob("*.h5")) for each in (full, half)]
     assert 1.9 < sizes[0] / sizes[1] < 2
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], str]:
+    """A saved network whose map is the picture times a factor."""
+    from featurize.quiet import import_keras
+
+    keras = import_keras()
+
+    def save(factor: float) -> str:
+        images = keras.Input((8, 8, 3))
+        scale = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(factor))
+        path = str(tmp_path_factory.mktemp("scaled") / "own.keras")
+        keras.Model(images, scale(images)).save(path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("pooling", ["none", "avg"])
+@pytest.mark.parametrize(
+    ("factor", "reason"), [(1000, r"reach \d.*beyond 65504: .*float32"), (1e-8, "too small: .*float32"), (200, None)]
+)
+def test_what_float16_cannot_hold_is_a_failure_that_says_so(
+    factor: float, reason: str | None, pooling: str, scaled: Callable[[float], str], paths: list[str], tmp_path: Path
+) -> None:
+    black = str(tmp_path / "black.png")
+    Image.new("RGB", (8, 8)).save(black)
+    own: dict[str, Any] = {"backbone": scaled(factor), "pooling": pooling, "size": None, "layer": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "overflow")  # numpy's
+        extraction, rows = extractor_in(tmp_path / "c", stored="float16", **own).features([paths[0], black])
+    assert rows.dtype == np.float16 and np.isfinite(rows).all() and not rows[-1].any()  # of zeros nothing is lost
+    if reason is None:
+        assert not extraction.failures
+        return
+    (failure,) = extraction.failures
+    assert failure.path == paths[0] and re.search(reason, failure.reason) and "not finite" not in failure.reason
+    assert not extractor_in(tmp_path / "c", **own).features([paths[0], black])[0].failures
 
 
 @pytest.mark.parametrize(("stored", "expected"), [("float32", "1.99 MB"), ("float16", "996 KB")])

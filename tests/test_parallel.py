@@ -20,7 +20,7 @@ def test_a_slow_item_does_not_lose_its_place() -> None:
 
     def work(number: int) -> int:
         if number == 0:
-            assert first_may_end.wait(timeout=60)
+            assert first_may_end.wait(timeout=600)
         elif number == THREADS + 2:
             first_may_end.set()
         return number
@@ -55,7 +55,7 @@ def test_who_leaves_early_does_not_wait_for_what_has_not_begun() -> None:
     def work(number: int) -> int:
         begun.append(number)
         if number:
-            assert may_end.wait(timeout=60)
+            assert may_end.wait(timeout=600)
         return number
 
     results = in_order(work, range(1000), ahead=500)

@@ -12,7 +12,8 @@ import pytest
 import cache.digests
 from cache.digests import DigestTable
 from cache.errors import UserError
-from featurize.resolve import LARGEST_CONFIG, Resolved, parse_size, resolve
+from featurize.own_model import LARGEST_CONFIG
+from featurize.resolve import Resolved, parse_size, resolve
 from featurize.weights import keras_folder
 
 

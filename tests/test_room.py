@@ -69,7 +69,7 @@ def test_threads_never_take_more_than_there_is_and_all_come_to_an_end(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert done == 6
     assert 500 < most <= 1000
     assert memory._left == 1000
@@ -90,5 +90,5 @@ def test_a_large_file_waits_before_it_is_read() -> None:
         thread.start()
         time.sleep(0.1)
         assert not read.is_set()
-    thread.join(60)
+    thread.join(600)
     assert read.is_set()

@@ -56,7 +56,7 @@ def test_a_signal_stores_what_is_computed_and_says_so_in_one_line(
 ) -> None:
     job = started()
     job.send_signal(number)
-    _, errors = job.communicate(timeout=120)
+    _, errors = job.communicate(timeout=600)
     kept = listing(str(tmp_path / "c"))["rows"]
     assert job.returncode == 128 + number and 0 < kept < 720
     (said,) = [line for line in errors.splitlines() if "interrupted" in line]
@@ -74,7 +74,7 @@ def test_more_of_them_make_no_mess(started: Callable[[], subprocess.Popen[str]],
     for _ in range(times):
         job.send_signal(signal.SIGINT)
         time.sleep(0.002)
-    _, errors = job.communicate(timeout=120)
+    _, errors = job.communicate(timeout=600)
     assert job.returncode == 130 and "Traceback" not in errors
     assert errors.count("interrupted by SIGINT") == 1
     found = verify(str(tmp_path / "c"))
@@ -91,7 +91,7 @@ def test_a_terminal_that_goes_away_is_one_of_them(words: list[str], tmp_path: Pa
     while not list(tmp_path.glob("c/*/*.h5")) and job.poll() is None:
         os.read(parent, 4096)  # the progress bar
     os.close(parent)
-    assert job.wait(timeout=120) == 129
+    assert job.wait(timeout=600) == 129
     assert verify(str(tmp_path / "c")).rows > 0 and not list(tmp_path.rglob("*.tmp"))
 
 
@@ -99,7 +99,7 @@ def test_with_nohup_the_run_goes_on(started: Callable[[], subprocess.Popen[str]]
     words[:0] = ["nohup"]
     job = started()
     job.send_signal(signal.SIGHUP)
-    output, errors = job.communicate(timeout=120)
+    output, errors = job.communicate(timeout=600)
     assert job.returncode == 0 and "failed 0" in output and "interrupted" not in errors
 
 

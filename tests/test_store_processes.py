@@ -43,7 +43,7 @@ def test_the_lock_is_taken_again_by_its_holder_but_by_nobody_else(tmp_path: Path
             other.join(0.2)
         assert done == []
     for other in others:
-        other.join(30)
+        other.join(600)
     assert sorted(done) == ["commit", "compact"]
     assert (store.read(keys(8)) == rows(8)).all()
 
@@ -102,7 +102,7 @@ def writers(folder: Path, count: int) -> Iterator[list[subprocess.Popen[str]]]:
         yield running
     finally:
         for process in running:
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
 
 
 def test_two_processes_that_commit_the_same_rows_store_each_once(tmp_path: Path) -> None:

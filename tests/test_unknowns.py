@@ -44,13 +44,36 @@ def test_of_training_pictures_it_is_that_from_the_others(digits: real_features.D
     np.testing.assert_allclose(Known.of(rows, alone(rows)).distances, np.sort(left_out), atol=0.002)
 
 
-def test_copies_of_a_picture_are_not_its_neighbours(digits: real_features.Data) -> None:
+def test_of_near_duplicates_one_counts(digits: real_features.Data) -> None:
     rows = digits[0][:100]
     once = Known.of(rows, alone(rows))
     tripled = Known.of(np.tile(rows, (3, 1)), np.tile(alone(rows), 3))
-    assert len(tripled.distances) == 300 and tripled.distances[0] > once.distances[0] / 2
+    np.testing.assert_array_equal(tripled.rows, once.rows)
+    np.testing.assert_array_equal(tripled.distances, once.distances)
     as_different = Known.of(np.tile(rows, (3, 1)), np.arange(300))
     assert as_different.limit(0.95) < tripled.limit(0.95)
+
+
+@pytest.mark.parametrize("burst", [False, True])
+@pytest.mark.parametrize(
+    ("count", "share"), [(2, 0.6), (3, 0.7), (4, 0.8), (5, 0.8), (6, 0.85), (19, 0.95), (25, 0.95), (40, 0.5)]
+)
+def test_the_promised_share_is_kept_however_few_pictures_there_are(
+    count: int, share: float, burst: bool, digits: real_features.Data
+) -> None:
+    """Over many draws of training pictures and of one new one: the mean is the promise, less what chance explains."""
+    rows, random = digits[0], np.random.default_rng(count)
+    kept = []
+    for _ in range(100):
+        order = random.permutation(600)
+        training, new = order[:count], order[count : count + 25]
+        times = np.ones(count, int)
+        times[0] = 40 if burst else 1  # pictures that are nearly the same
+        shown = np.repeat(training, times)
+        noisy = rows[shown] + random.normal(0, 0.05, (len(shown), 64)).astype(np.float32)
+        known = Known.of(noisy, np.repeat(np.arange(count), times))
+        kept.append((known.distances_of(rows[new]) <= known.limit(share)).mean())
+    assert np.mean(kept) > share - 3 * np.std(kept) / np.sqrt(len(kept))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
@@ -64,10 +87,23 @@ def test_the_share_is_that_of_known_pictures_which_are_kept(share: float, digits
     assert abs(np.median(kept) - share) < 0.04
 
 
-def test_any_share_has_its_limit(digits: real_features.Data) -> None:
+def test_a_share_has_its_limit_where_there_are_pictures_enough(digits: real_features.Data) -> None:
     rows = digits[0][:99]
     known = Known.of(rows, alone(rows))
-    assert [known.limit(share) for share in (0.01, 0.5, 0.99, 0.999)] == known.distances[[0, 49, 98, 98]].tolist()
+    assert [known.limit(share) for share in (0.01, 0.5, 0.99)] == known.distances[[0, 49, 98]].tolist()
+    with pytest.raises(UserError, match=r"0.991.* takes 111 different .* has 99: .* a share of 0.99 or less"):
+        known.limit(0.991)
+
+
+@pytest.mark.parametrize(("share", "needed"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99), (0.999, 999)])
+def test_so_many_pictures_as_the_refusal_names_are_enough(share: float, needed: int) -> None:
+    def known(count: int) -> Known:
+        return Known(np.ones((count, 4), np.int8), np.arange(count, dtype=np.float32))
+
+    assert known(needed).limit(share) == known(needed).limit(np.float32(share)) == needed - 1  # the furthest
+    for count in {needed - 1, 0}:
+        with pytest.raises(UserError, match=f"takes {needed} different training pictures, the model has "):
+            known(count).limit(share)
 
 
 @pytest.mark.parametrize("share", [0, 1, 1.5, -0.1, float("nan"), True, "0.95", None])
@@ -80,14 +116,17 @@ def test_what_is_no_share_is_refused(share: object, digits: real_features.Data) 
 def test_one_picture_and_its_copies_tell_nothing(digits: real_features.Data) -> None:
     known = Known.of(np.tile(digits[0][:1], (7, 1)), np.zeros(7, int))
     assert len(known.distances) == 0
-    with pytest.raises(UserError, match="copies of one"):
+    with pytest.raises(UserError, match=r"takes 19 different training pictures, the model has 1: train it with more$"):
         known.limit(0.95)
 
 
-def test_fewer_pictures_than_neighbours_are_all_compared(digits: real_features.Data) -> None:
+def test_of_fewer_pictures_than_neighbours_all_but_one_are_compared(digits: real_features.Data) -> None:
+    """As many as each of the training pictures is compared with."""
     rows = digits[0]
     known = Known.of(rows[:3], np.arange(3))
-    np.testing.assert_allclose(known.distances_of(rows[3:50]), plainly(rows[3:50], rows[:3]), atol=0.002)
+    units = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (rows[3:50], rows[:3])]
+    nearest = np.sort(units[0] @ units[1].T, axis=1)[:, 1:]
+    np.testing.assert_allclose(known.distances_of(rows[3:50]), 1 - nearest.mean(axis=1), atol=0.002)
     assert len(known.distances) == 3 and np.isfinite(known.distances).all()
 
 

@@ -156,7 +156,7 @@ def test_garbage_collection_spares_the_file_that_a_writer_is_writing(
     monkeypatch.setattr(os, "replace", slow_rename)
     store = FeatureStore(str(tmp_path), SPEC)
     assert store.commit(rows(7)[3:], keys(7)[3:], PROVENANCE) == 4
-    collector.join(30)
+    collector.join(600)
     assert collected.is_set()
     assert (store.read(keys(7)[3:]) == rows(7)[3:]).all()
 

@@ -209,5 +209,5 @@ def beside(what: str, folder: Path, number: int, total: int) -> Iterator[list[st
         yield printed
     finally:
         for process in processes:
-            printed.append(process.communicate(timeout=120)[0])
+            printed.append(process.communicate(timeout=600)[0])
             assert process.returncode == 0

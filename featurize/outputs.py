@@ -1,0 +1,91 @@
+"""Outputs of a command that would destroy one of its inputs, another output or the cache: refused before any work."""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cache.digests import FILE_NAME
+from cache.errors import UserError
+from cache.folders import is_spec_folder
+from featurize.images import SUFFIXES
+from featurize.kept_graphs import FOLDER, LOCK
+
+Named = tuple[str, str]  # what a path is called, such as "--json", and the path
+
+
+def named(name: str, *paths: Any) -> list[Named]:
+    """The paths with their name, those left out that are None or no path, such as a table in memory."""
+    return [(name, os.fspath(path)) for path in paths if isinstance(path, str | os.PathLike) and path != ""]
+
+
+def inputs_of(options: Mapping[str, Any]) -> list[Named]:
+    """The files that a request reads: its table of labels, weights and backbones, several of which a "+" may join."""
+    found = named("--labels", options.get("labels"))
+    for option in ("weights", "backbone"):
+        for _, text in named(option, options.get(option)):
+            pieces = {text, *text.split("+")}
+            found += [(f"--{option}", piece) for piece in sorted(pieces) if os.path.isfile(os.path.expanduser(piece))]
+    return [(name, os.path.expanduser(path)) for name, path in found]
+
+
+def check_outputs(
+    outputs: Iterable[Named], inputs: Iterable[Named] = (), *, data: Any = None, cache_dir: Any = None
+) -> None:
+    """Refuse an output that is an input, another output, a file of the cache, or would become a picture of `data`.
+
+    However paths are spelt: through links, as a hard link, in other case where the file system does not mind. What
+    has one name does not disturb itself. `data`: a folder of pictures. Raises UserError, one line that names both.
+    """
+    outputs, inputs = list(outputs), list(inputs)
+    for number, (name, path) in enumerate(outputs):
+        others = [(other, taken) for other, taken in outputs[:number] if other != name]
+        read = [(other, taken) for other, taken in inputs if other != name]
+        for other, taken in [*read, *others]:
+            if _is_same(path, taken):
+                raise UserError(f"{name} {path} would overwrite {other} {taken}: name another file")
+        for other, taken in others:
+            if is_below(path, taken) or is_below(taken, path):
+                raise UserError(f"{name} {path} and {other} {taken}: a file is no folder: name another file")
+        if cache_dir is not None and _is_of_cache(path, os.fspath(cache_dir)):
+            raise UserError(f"{name} {path} is a place of the cache {cache_dir}: name another file")
+        if data is not None and os.path.splitext(path)[1].lower() in SUFFIXES and is_below(path, os.fspath(data)):
+            raise UserError(f"{name} {path} would be taken for a picture of the data {data}: write it elsewhere")
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths are, or will be, one file."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one is not there yet
+        return not _spellings(one).isdisjoint(_spellings(other))
+
+
+def _spellings(path: str) -> set[str]:
+    """The path with links resolved, and with those of its folder alone: a link itself is replaced, not its target.
+
+    Without differences of case and Unicode form: some file systems know none.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    places = (os.path.realpath(path), os.path.join(os.path.realpath(folder), name))
+    return {unicodedata.normalize("NFC", place).casefold() for place in places}
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether the file `path` lies below `folder`, whether they are there or not."""
+    return _below(path, folder).split(os.sep)[0] != os.pardir
+
+
+def _below(path: str, folder: str) -> str:
+    """The folder of `path` as seen from `folder`: "." in it, ".." or more elsewhere."""
+    return os.path.relpath(os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.realpath(folder))
+
+
+def _is_of_cache(path: str, cache_dir: str) -> bool:
+    """Whether a path is that of the cache, of a folder around it, or of a file that the cache holds or may come to."""
+    if _is_same(path, cache_dir) or is_below(cache_dir, path):
+        return True
+    if not is_below(path, cache_dir):
+        return False
+    first = os.path.normpath(os.path.join(_below(path, cache_dir), os.path.basename(path))).split(os.sep)[0]
+    return first.startswith(FILE_NAME) or first in (FOLDER, LOCK) or is_spec_folder(os.path.join(cache_dir, first))
