@@ -12,6 +12,7 @@ from classify.dataset import dataset_of
 from classify.default_data import given_or_surfaces
 from classify.labels import announce_classes, read_labels
 from classify.options import LabelOptions
+from classify.tables import table_name
 from classify.view_counts import Views
 from featurize.images import Failure
 from report.find import find
@@ -33,7 +34,7 @@ def run_report(
     started = time.perf_counter()
     extractor = classifier.extractor
     data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
-    images = read_labels(data, **label_source, for_training=False)
+    images = read_labels(data, **label_source, for_training=False).named_as(classifier.classes_)
     announce_classes(images)
     views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
     head = "finetune" if extractor.spec.pooling == "none" else None
@@ -48,7 +49,7 @@ def run_report(
             classifier,
             dataset,
             [Failure(**failure) for failure in cost["failures"]],
-            data=data or str(label_source["labels"]),
+            data=data or table_name(label_source["labels"] or ""),
             forward_passes=cost["forward_passes"],
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )
