@@ -83,6 +83,7 @@ class _Pictures:
         self._table = table.name
         self._names_in = cache(names_in)
         self._by_path: dict[str, str] = {}
+        self._by_form: defaultdict[str, list[str]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
         self._indexed = False
@@ -95,7 +96,9 @@ class _Pictures:
         for text in spellings:
             for folder in self.folders:
                 path = os.path.join(folder, text)
-                if listed := self._by_path.get(_key(path)):
+                if listed := self._by_path.get(os.path.abspath(path)) or self._only(
+                    value, self._by_form.get(_key(path), [])
+                ):
                     return listed
                 path = on_disk(path, self._names_in)
                 if _has_image_suffix(text) and os.path.isfile(path):
@@ -152,7 +155,8 @@ class _Pictures:
         for path in [*listing.images, *self.broken]:
             key = _key(path)
             stem = key.rpartition(".")[0]
-            self._by_path[key] = path
+            self._by_path[os.path.abspath(path)] = path
+            self._by_form[key].append(path)
             self._by_stem[stem].append(path)
             self._by_name[stem.rpartition("/")[2]].append(path)
 
