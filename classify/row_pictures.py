@@ -96,9 +96,9 @@ class _Pictures:
         for text in spellings:
             for folder in self.folders:
                 path = os.path.join(folder, text)
-                if listed := self._by_path.get(os.path.abspath(path)) or self._only(
-                    value, self._by_form.get(_key(path), [])
-                ):
+                if listed := self._by_path.get(os.path.abspath(path)):
+                    return listed
+                if listed := self._only(value, self._by_form.get(_key(path), [])):
                     return listed
                 path = on_disk(path, self._names_in)
                 if _has_image_suffix(text) and os.path.isfile(path):

@@ -49,7 +49,7 @@ class Table:
     splits: dict[str, list[str]] = field(default_factory=dict)  # column -> its n values
 
 
-def table_name(table: AnyTable) -> str:
+def table_name(table: AnyTable | None) -> str:
     """A table as messages call it."""
     return "the DataFrame" if _is_frame(table) else os.fspath(table)  # type: ignore[arg-type]
 

@@ -49,7 +49,7 @@ def run_report(
             classifier,
             dataset,
             [Failure(**failure) for failure in cost["failures"]],
-            data=data or table_name(label_source["labels"] or ""),
+            data=data if data is not None else table_name(label_source["labels"]),
             forward_passes=cost["forward_passes"],
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )

