@@ -44,7 +44,7 @@ def dialects(draw):
     writer = {
         "delimiter": draw(st.sampled_from(",;\t|" if told else ",;\t")),
         "quoting": draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])),
-        "lineterminator": draw(st.sampled_from(["\n", "\r\n", "\r"])),
+        "lineterminator": draw(st.sampled_from(["\n", "\r\n"])),
     }
     return draw(st.sampled_from([*ENCODINGS])), writer, told
 
@@ -58,7 +58,7 @@ def encoded(rows: list[list[str]], encoding: str, writer: dict[str, object], tol
     return marked.encode("utf-8" if encoding == "doubled" else encoding)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS | st.just(""), st.text("ab ,;")), min_size=1),
     header=st.permutations(["path", "label", "note"]),
@@ -76,7 +76,7 @@ def test_rows_come_back_whatever_the_dialect(tmp_path_factory, rows, header, spe
     assert (table.name, table.folder, table.splits) == (str(path), str(path.parent), {})
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1))
 def test_csv_parquet_and_dataframe_give_the_same_rows(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("same")
@@ -107,7 +107,7 @@ def test_any_bytes_are_a_table_or_one_line(tmp_path_factory, data):
     "first", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "sep=;;;\n", "\ufeffsep=;\n", "\ufeff\ufeffsep=;\n"]
 )
 def test_the_first_line_of_excel_names_the_delimiter(tmp_path, first):
-    (tmp_path / "t.csv").write_text(first + "path;label\na,b.jpg;x\n")
+    (tmp_path / "t.csv").write_text(first + "path;label\ra,b.jpg;x\r")
     table = read_table(tmp_path / "t.csv")
     assert (table.paths, table.labels) == (["a,b.jpg"], ["x"])
 
@@ -138,7 +138,7 @@ def test_a_column_of_the_very_name_comes_first(tmp_path):
 def test_another_encoding_is_named_as_the_reason(tmp_path, encoding):
     text = {"cp1252": "größer", "cp1251": "ключ", "shift-jis": "犬"}[encoding]
     (tmp_path / "t.csv").write_bytes(f"path,label\na.jpg,{text}\n".encode(encoding))
-    with pytest.raises(UserError, match="is not UTF-8 text .* at byte .*: save it as CSV in UTF-8"):
+    with pytest.raises(UserError, match=r"is not UTF-8 text .* at byte .*: save it as CSV in UTF-8"):
         read_table(tmp_path / "t.csv")
 
 
