@@ -51,7 +51,7 @@ class LabelledImages:
 
     def named_as(self, classes: Sequence[str]) -> "LabelledImages":
         """The same with each label as the class of a model that looks the same, which may be spelled otherwise."""
-        spelled = {label_of(name): name for name in classes if name not in self.labels}
+        spelled = {label_of(name): name for name in classes} | {name: name for name in classes}
         return replace(self, labels=[spelled.get(label, label) for label in self.labels])
 
 

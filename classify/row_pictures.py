@@ -103,7 +103,8 @@ class _Pictures:
                 path = on_disk(path, self._names_in)
                 if _has_image_suffix(text) and os.path.isfile(path):
                     return path
-        self._index(find_images(self.folders[0]))
+        if not self._indexed:
+            self._index(find_images(self.folders[0]))
         for text in spellings:
             path = os.path.join(self.folders[0], text)
             if not _has_image_suffix(text):
@@ -148,8 +149,6 @@ class _Pictures:
         return fitting[0] if len(fitting) == 1 else None
 
     def _index(self, listing: Listing) -> None:
-        if self._indexed:
-            return
         self._indexed = True
         self.broken = {failure.path: failure for failure in listing.failures}
         for path in [*listing.images, *self.broken]:

@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from filled_folders import by_name, fill
 
+import classify.label_sources
+import classify.row_pictures
 import pipeline
 from cache.errors import UserError
 from classify.labels import find_labelled, read_labels
+from featurize.images import find_images
 
 NAMES = ("daisy/a.png", "daisy/b.png", "rose/a.png", "rose/c.png")
 
@@ -52,6 +55,17 @@ def test_paths_of_windows_are_found(tmp_path, caplog, place, with_data):
     labelled = read_labels(data if with_data else None, labels=where)
     assert by_name(labelled, data) == {name: str(Path(name).parent) for name in NAMES}
     assert ("which is not here: 4 of them" in caplog.text) == (place not in ("{}", r".\{}"))
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_the_folder_is_listed_once_however_many_rows_are_not_there(tmp_path, monkeypatch, with_data):
+    data = flowers(tmp_path)
+    where = table(tmp_path / "t.csv", [f"C:\\photos\\{name}".replace("/", "\\") for name in NAMES])
+    listed = []
+    for module in (classify.label_sources, classify.row_pictures):
+        monkeypatch.setattr(module, "find_images", lambda folder: listed.append(folder) or find_images(folder))
+    assert len(read_labels(data if with_data else None, labels=where).paths) == 4
+    assert len(listed) == 1
 
 
 def test_they_are_found_by_the_longest_end_that_fits_one_picture(tmp_path):
