@@ -6,10 +6,12 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
-export HEADS OUTPUT TENSORBOARD REJECT
+export HEADS OUTPUT TENSORBOARD REJECT LABEL_FROM TRAIN VALIDATION TEST
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
-ON_DATA = $${DATA:+--data "$$DATA"} $(SPEC)
+LABELLED = $${LABEL_FROM:+--label-from "$$LABEL_FROM"} $${TRAIN:+--train "$$TRAIN"} \
+	$${VALIDATION:+--validation "$$VALIDATION"} $${TEST:+--test "$$TEST"}
+ON_DATA = $${DATA:+--data "$$DATA"} $(LABELLED) $(SPEC)
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
@@ -22,7 +24,7 @@ help: ## Print this list
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT,"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT LABEL_FROM TRAIN VALIDATION TEST,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date

@@ -60,8 +60,8 @@ def features(
     """Compute and cache the features of all images in a folder (or table) that are not cached yet.
 
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, stored, engine, isolate, views,
-    recipe, as in `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
-    `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is
+    recipe, as in `featurize.resolve.resolve`, and those of `classify.options.LabelOptions`, such as labels or
+    label_pattern (here they only serve to list a table's images and to count classes). `progress` is
     called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
     with the backbone nano unless another one is named.
 
@@ -108,12 +108,12 @@ def train(
 ) -> Report:
     """Train a head on the features of labelled images (computing those that are missing), score it, save it.
 
-    `model` is where to save, by default models/HEAD.joblib. A `val/`, `validation/` or `test/` folder makes the
-    data's own split; else a stratified share `test_size` is held out. See `classify.train.train_head` for `cv`,
-    `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
-    each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are averaged in its scores and
-    predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see
-    `classify.cut_choice`.
+    `model` is where to save, by default models/HEAD.joblib. Folders such as `train/` with `val/` or `test/` are the
+    data's own split (see `classify.labels.read_labels`); else a stratified share `test_size` is held out. See
+    `classify.train.train_head` for `cv`, `search` and `refit`, and `features` for the other arguments. With `views` the
+    head is fitted on so many views of each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are
+    averaged in its scores and predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer,
+    or "auto", see `classify.cut_choice`.
     `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`. A model of other
     data or classes that has this name is announced, and kept as NAME.previous.joblib.
 
@@ -191,7 +191,7 @@ def evaluate(
     classifier = _warm(model or default_model("logreg"), cache_dir, weights)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
-    found = _labelled(data, label_source, for_training=False)
+    found = _labelled(data, label_source, for_training=False).named_as(classifier.classes_)
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)
     views = Views(trained.recipe, predict=len(classifier.extractor.stores))
@@ -345,6 +345,8 @@ def export(
     data, spec, label_source = _asked(data, options)
     spec.pop("views", None)
     found = find_labelled(data, **label_source)
+    if found.doubt:
+        raise UserError(found.doubt)
     extractor = open_extractor(cache_dir, **spec)
     extraction = export_images(extractor, found.paths or found.all_images, found.labels or None, output)
     return len(extraction.succeeded), len(extraction.failures) + len(found.failures)

@@ -3,18 +3,25 @@
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cache.errors import UserError
-from classify.tables import match_rows, printable, read_rows
+from classify.layout import LABEL_FROM, doubt
+from classify.names import announce_one_class, label_of
+from classify.options import AnyTable
+from classify.own_split import Named, Parts, find_parts, folders_below, part_and_rest, parts_of_values
+from classify.row_pictures import match_rows
+from classify.tables import Table, read_table
 from featurize.images import Failure, Listing, find_images
+from featurize.spelling import nfc
 
 log = logging.getLogger("bottleneck")
 
-PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
+
+SHOWN_VALUES = 5
 
 
 @dataclass
@@ -26,27 +33,37 @@ class Source:
     failures: list[Failure]
     passed_over: Counter[str]
     label_of: dict[str, str]  # path -> label
-    part_of: dict[str, str]  # first folder below root -> part; empty without an own split
+    part_of: dict[str, str] | None = None  # path -> part of the own split; None without one
+    beside: str = ""  # what pictures that are left out lie beside
+    doubt: str | None = None  # why the labels may be wrong, in one line
 
 
-def from_table(data: str | None, table: str, path_column: str, label_column: str) -> Source:
+def from_table(
+    data: str | None, labels: AnyTable, path_column: str, label_column: str, named: Named, max_missing: float
+) -> Source:
     """Labels listed in a table; without `data` its own folder is the root, and only listed pictures count."""
-    root = data if data is not None else os.path.dirname(table) or "."
+    table = read_table(labels, path_column, label_column)
+    root = data if data is not None else table.folder
     found = find_images(data) if data is not None else None
-    matched = match_rows(read_rows(table, path_column, label_column), table, root, found)
+    parts = _parts_of_rows(table, named)
+    matched = match_rows(table, parts, root, found, max_missing)
     found = found or Listing([], [], Counter())
     images = {*found.images, *matched.labels, *matched.unlabelled}
     # A listed file that the folder shows to be broken is in both lists.
     broken = {failure.path: failure for failure in [*matched.failures, *found.failures]}
     failures = sorted(broken.values(), key=lambda failure: os.fsencode(failure.path))
-    part_of = _own_split({first_folder(path, root) for path in matched.labels})
-    return Source(root, images, failures, found.passed_over, matched.labels, part_of)
+    source = Source(root, images, failures, found.passed_over, matched.labels)
+    if parts is None:
+        return _with_parts(source, find_parts(_below(matched.labels, root).values(), named, root))
+    source.part_of = dict.fromkeys(images - matched.labels.keys(), "train") | matched.parts  # the first have no label
+    source.beside = f"the parts that {table.name!r} names"
+    return source
 
 
-def from_names(data: str, label_pattern: str) -> Source:
+def from_names(data: str, label_pattern: str, named: Named) -> Source:
     """Labels that a regular expression finds in the names of the files."""
     try:
-        pattern = re.compile(label_pattern)
+        pattern = re.compile(nfc(label_pattern))
     except (re.error, OverflowError, RecursionError) as error:  # the last two of numbers and brackets without end
         raise UserError(
             f"--label-pattern {label_pattern!r:.200} is no regular expression: {error}; example: {PATTERN_EXAMPLE}"
@@ -54,60 +71,104 @@ def from_names(data: str, label_pattern: str) -> Source:
     if "label" not in pattern.groupindex:
         raise UserError(f"--label-pattern {label_pattern!r:.200} has no group named label; example: {PATTERN_EXAMPLE}")
     found = find_images(data)
-    label_of = {}
+    spelled = {}
     for path in found.images:
-        match = pattern.search(os.path.basename(path))
+        match = pattern.search(nfc(os.path.basename(path)))
         if match and match["label"]:
-            label_of[path] = printable(match["label"])
-    part_of = _own_split({first_folder(path, data) for path in label_of})
-    return Source(data, found.images, found.failures, found.passed_over, label_of, part_of)
+            spelled[path] = match["label"]
+    labels = _labels(spelled, "the names of files")
+    source = Source(data, found.images, found.failures, found.passed_over, labels)
+    return _with_parts(source, find_parts(_below(labels, data).values(), named, data))
 
 
-def from_folders(data: str) -> Source:
-    """Labels that are the first folder below `data`, or below its parts."""
+def from_folders(data: str, label_from: str | None, named: Named) -> Source:
+    """Labels that are folders below `data`, or below its parts: the outermost ones, unless `label_from` is innermost.
+
+    Where nothing is said of `label_from` and either may be meant, the source's `doubt` says so.
+    """
+    if label_from not in (None, *LABEL_FROM):
+        raise UserError(f"--label-from {label_from!r}: give {' or '.join(LABEL_FROM)}")
     found = find_images(data)
-    start = len(os.path.join(data, ""))
-    folders = {folder for folder, slash, _ in (path[start:].partition("/") for path in found.images) if slash}
-    part_of = _own_split(folders)
-    part_names = sorted(folder for folder in folders if folder.lower() in PARTS)
-    if part_of or len(part_names) == len(folders):
-        depth = 1
-    else:
-        depth = 0
-        if part_names:
-            log.warning(
-                "the folder %r is taken for a class; an own split needs train and val, validation or test",
-                part_names[0],
-            )
-    label_of = {}
-    text_of: dict[str, str] = {}
-    for path in found.images:
-        parts = path[start:].split("/", depth + 1)
-        if len(parts) > depth + 1:
-            name = parts[depth]
-            if name not in text_of:
-                text_of[name] = printable(name)
-            label_of[path] = text_of[name]
-    return Source(data, found.images, found.failures, found.passed_over, label_of, part_of)
+    below = _below(found.images, data)
+    parts = find_parts(below.values(), named, data)
+    spelled, rest = {}, []
+    for path, relative in below.items():
+        base = parts.base_of(relative)
+        folders = [] if base is None else relative[len(os.path.join(base, "")) :].split("/")[:-1]
+        if folders:
+            spelled[path] = folders[-1 if label_from == "innermost" else 0]
+            rest.append((spelled[path], "/".join([*folders[1:], ""])))
+    labels = _labels(spelled, "the folders")
+    source = Source(data, found.images, found.failures, found.passed_over, labels)
+    if label_from is None:
+        source.doubt = parts.doubt or doubt(rest)
+    if not source.doubt and parts.bases == {"": "all"}:
+        _announce_part_as_class(folders_below(below.values(), ""))
+    return _with_parts(source, parts)
 
 
 def first_folder(path: str, root: str) -> str:
     """The first folder of `path` below `root`; "" for a file directly in it."""
-    folder, slash, _ = _below(path, root).partition("/")
+    folder, slash, _ = _below([path], root)[path].partition("/")
     return folder if slash else ""
 
 
-def _below(path: str, root: str) -> str:
+def _below(paths: Iterable[str], root: str) -> dict[str, str]:
+    """path -> path relative to `root`."""
     prefix = os.path.join(root, "")
     # A table may list pictures elsewhere: "../elsewhere/a.jpg".
-    return path[len(prefix) :] if path.startswith(prefix) else os.path.relpath(path, root)
+    return {path: path[len(prefix) :] if path.startswith(prefix) else os.path.relpath(path, root) for path in paths}
 
 
-def _own_split(folders: set[str]) -> dict[str, str]:
-    """The part of every folder that is one; empty where the folders are no split."""
-    part_of = {folder: PARTS[folder.lower()] for folder in folders if folder.lower() in PARTS}
-    parts = set(part_of.values())
-    # val and test without train are parts too, unless there are other folders: then all are classes.
-    if len(parts) > 1 and ("train" in parts or len(part_of) == len(folders - {""})):
-        return part_of
-    return {}
+def _labels(spelled: dict[str, str], of: str) -> dict[str, str]:
+    """path -> label, for paths whose label is spelled so; says which spellings become one label."""
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    for name in set(spelled.values()):
+        spellings[label_of(name)].add(name)
+    announce_one_class(spellings, of)
+    return {path: label for path, name in spelled.items() if (label := label_of(name))}
+
+
+def _with_parts(source: Source, parts: Parts) -> Source:
+    """`source` with the parts of its pictures, where folders are the data's own split."""
+    if parts.own_split:
+        bases = {path: parts.base_of(relative) for path, relative in _below(source.images, source.root).items()}
+        source.part_of = {path: parts.bases[base] for path, base in bases.items() if base is not None}
+        source.beside = f"the folders {', '.join(map(repr, sorted(parts.bases)))}"
+        for part in sorted(set(parts.bases.values()) - {"all"}):
+            folders = sorted(folder for folder in parts.bases if parts.bases[folder] == part)
+            if folders != [part]:
+                log.info("the data's own split: %s is %s", part, ", ".join(map(repr, folders)))
+    elif parts.doubt and not source.doubt:
+        log.warning("no split of the data's own is used: %s", parts.doubt)
+    return source
+
+
+def _announce_part_as_class(folders: set[str]) -> None:
+    part_names = sorted(folder for folder in folders if part_and_rest(folder)[0])
+    if part_names:
+        log.warning(
+            "the folder %r is taken for a class; an own split needs train and val, validation or test", part_names[0]
+        )
+
+
+def _parts_of_rows(table: Table, named: Named) -> list[str | None] | None:
+    """The part of each row, None for rows of no part, by the first column that names parts; None without such.
+
+    Folders that the user names count more than a column.
+    """
+    for column, values in table.splits.items():
+        part_of = {} if any(named.values()) else parts_of_values(values)
+        if part_of:
+            parts = [part_of.get(value) for value in values]
+            shown = ", ".join(f"{part} {count}" for part, count in sorted(Counter(filter(None, parts)).items()))
+            log.info("the column %r of %r is the data's own split: %s", column, table.name, shown)
+            return parts
+        shown = ", ".join(f"{value!r:.40}" for value in sorted(set(values))[:SHOWN_VALUES])
+        log.warning(
+            "the column %r of %r is ignored: %s",
+            column,
+            table.name,
+            "the parts are named" if any(named.values()) else f"its values, {shown}, do not tell train from test",
+        )
+    return None

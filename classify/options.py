@@ -1,12 +1,34 @@
 """What a caller may choose of where labels come from. Imports nothing heavy."""
 
-from typing import TypedDict
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, TypedDict, Union
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AnyTable = Union[str, PathLike[str], "pd.DataFrame"]
 
 
 class LabelOptions(TypedDict, total=False):
-    """Where labels come from, if not from folders: keyword arguments of `classify.labels.read_labels`."""
+    """Where labels come from, if not from folders: keyword arguments of `classify.labels.read_labels`.
 
-    labels: str | None
+    labels: CSV or Parquet file, or a DataFrame (see `classify.tables`), with the columns path_column ("path") and
+    label_column ("label"). Paths are relative to the folder of pictures, to the table's own or to the current one. At
+    most a share max_missing (0.1) of its rows may have no picture. A column such as "split" may name the parts.
+    label_pattern: regular expression searched in every file name, with a group named `label`.
+    label_from: which folders are the classes where there are folders in folders, "outermost" (the default, refused
+    where several hold the same folders) or "innermost".
+    train_folder, validation_folder, test_folder: folders, relative to that of the pictures, that are the data's own
+    split, where their names do not say so.
+    """
+
+    labels: AnyTable | None
     path_column: str
     label_column: str
+    max_missing: float
     label_pattern: str | None
+    label_from: str | None
+    train_folder: str | Sequence[str]
+    validation_folder: str | Sequence[str]
+    test_folder: str | Sequence[str]

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,18 +35,25 @@ Source = dict[str, Any]
 
 
 def source_of(data: Any, options: Mapping[str, Any]) -> Source:
-    """Where labelled pictures come from, for a model's record: folder, table, its columns, pattern; None where unused.
+    """Where labelled pictures come from, for a model's record: folder, table and what else decides their labels.
 
-    Paths are absolute, links resolved. A table in memory is named by its type.
+    None where unused. Paths are absolute, links resolved. A table in memory is named by its type.
     """
     table = options.get("labels")
+    named = table if table is None else type(table).__name__
     columns = {name: options.get(name, name[: -len("_column")]) for name in ("path_column", "label_column")}
     return {
         "folder": None if data is None else os.path.realpath(data),
-        "table": os.path.realpath(table) if isinstance(table, str | os.PathLike) else table and type(table).__name__,
+        "table": os.path.realpath(table) if isinstance(table, str | os.PathLike) else named,
         **{name: None if table is None else column for name, column in columns.items()},
         "label_pattern": options.get("label_pattern"),
+        "label_from": options.get("label_from"),
+        **{name: _listed(options.get(name)) for name in ("train_folder", "validation_folder", "test_folder")},
     }
+
+
+def _listed(folders: str | Sequence[str] | None) -> list[str] | None:
+    return [folders] if isinstance(folders, str) else folders and [*folders]
 
 
 def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:

@@ -1,165 +1,145 @@
-"""Labels from a CSV or Parquet table: read its rows, and find the picture that each row means."""
+"""Labels from a table (CSV, Parquet, a DataFrame of pandas): the text of its rows."""
 
+import codecs
 import csv
+import io
 import os
-from collections import Counter, defaultdict
+import re
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from cache.errors import UserError
-from featurize.images import SUFFIXES, Failure, Listing, find_images
+from classify.names import label_of
+from classify.options import AnyTable
+from classify.own_split import COLUMNS, FILLERS
+from featurize.spelling import on_disk
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARQUET_SUFFIXES = {".parquet", ".pq"}
 DELIMITERS = ",;\t"
 SHOWN_COLUMNS = 20
 MOST_ROWS = 2**24  # of a Parquet table: a few bytes can claim any number of them
 
-Rows = list[tuple[str, str]]
+# Excel's "Unicode text" is UTF-16. UTF-32 first: its mark begins with that of UTF-16.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+SEPARATOR = re.compile(r"""["']?sep=(.)["']?[,;\t]*(?:\r\n|\r|\n|$)""")  # a first line that tells Excel the delimiter
+
+Columns = tuple[list[str], list[str], dict[str, list[str]]]  # paths, labels, what may be a split by its name
 
 
 @dataclass
-class TableLabels:
-    """What a table says about the pictures."""
+class Table:
+    """The rows of a table of n rows, as text: paths, labels ("" where there is none) and columns like "split"."""
 
-    labels: dict[str, str]  # path of a picture that is there -> its label
-    unlabelled: list[str]  # pictures that are there, in rows with an empty label
-    failures: list[Failure]  # listed with a label, but not there
+    name: str  # as messages call it
+    folder: str  # where it lies; the current folder for a DataFrame
+    paths: list[str]
+    labels: list[str]
+    splits: dict[str, list[str]] = field(default_factory=dict)  # column -> its n values
 
 
-def read_rows(table: str, path_column: str, label_column: str) -> Rows:
-    """(path, label) of every row, as text whatever it looks like ("1", "NA"); label "" where there is none.
+def table_name(table: AnyTable | None) -> str:
+    """A table as messages call it."""
+    return "the DataFrame" if _is_frame(table) else os.fspath(table)  # type: ignore[arg-type]
 
-    A suffix of Parquet means Parquet and needs pyarrow; anything else is CSV: UTF-8, a header line, delimiter
-    `,`, `;` or tab. Raises UserError for a table that cannot be read, or lacks one of the columns or a path.
+
+def read_table(table: AnyTable, path_column: str = "path", label_column: str = "label") -> Table:
+    """Read the rows of a table; every value is text, whatever it looks like ("1", "NA").
+
+    table: a pandas DataFrame, or a file. A suffix of Parquet means Parquet and needs pyarrow; anything else is CSV with
+    a header line, in UTF-8 (or UTF-16 with a byte order mark), its delimiter `,`, `;` or tab, or as its first line
+    `sep=` says. Names of columns are found in any case. White space and quotes around a value are no part of it.
+
+    Raises UserError for a table that cannot be read, or lacks one of the columns or a path.
     """
-    if not Path(table).is_file():
-        raise UserError(f"there is no table of labels {table!r}")
-    if Path(table).suffix.lower() in PARQUET_SUFFIXES:
-        rows = _parquet_rows(table, path_column, label_column)
+    name, folder = table_name(table), "."
+    if _is_frame(table):
+        columns = _frame_columns(table, path_column, label_column, name)
     else:
-        rows = _csv_rows(table, path_column, label_column)
-    without_path = sum(not path for path, _ in rows)
-    if without_path:
-        raise UserError(f"{table!r} has rows with nothing in the column {path_column!r}: {without_path}")
-    if strange := next((label for _, label in rows if "\0" in label), None):  # numpy drops NUL at the end of a text
-        raise UserError(f"{table!r} has a label with a NUL character in it, {strange!r:.80}: take it out")
-    return [(path, printable(label.strip())) for path, label in rows]
+        name = on_disk(name)
+        folder = os.path.dirname(name) or "."
+        if not Path(name).is_file():
+            raise UserError(f"there is no table of labels {name!r}")
+        read = _parquet_columns if Path(name).suffix.lower() in PARQUET_SUFFIXES else _csv_columns
+        columns = read(name, path_column, label_column)
+    paths, labels, splits = columns
+    if without_path := sum(not bare(path) for path in paths):
+        raise UserError(f"{name!r} has rows with nothing in the column {path_column!r}: {without_path}")
+    if strange := next((label for label in labels if "\0" in label), None):  # numpy drops NUL at the end of a text
+        raise UserError(f"{name!r} has a label with a NUL character in it, {strange!r:.80}: take it out")
+    labels = [label_of(bare(label)) for label in labels]
+    texts = {column: [bare(cell) for cell in cells] for column, cells in splits.items()}
+    return Table(name, folder, paths, labels, texts)
 
 
-def printable(name: str) -> str:
-    """A name that is no UTF-8 as text that can be printed and saved."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+def bare(cell: str) -> str:
+    """A cell without white space, byte order marks and quotes around it."""
+    cell = cell.strip().strip("\ufeff").strip()
+    quoted = len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'"
+    return cell[1:-1].strip() if quoted else cell
 
 
-def match_rows(rows: Rows, table: str, folder: str, listing: Listing | None) -> TableLabels:
-    """Find the picture of every row.
-
-    rows: (path, label). A path is absolute or relative to `folder`; one without an image suffix is the stem
-    of a picture in `folder`: of its relative path, else of its name alone. listing: the pictures of
-    `folder`; None searches the folder only if a row without suffix asks for it.
-
-    Raises UserError where a stem fits several pictures, and where one picture has two labels.
-    """
-    if listing is None:
-        search = not all(_has_image_suffix(path) for path, _ in rows)
-        listing = find_images(folder) if search else Listing([], [], Counter())
-    pictures = _Pictures(folder, listing)
-    labels: dict[str, str] = {}
-    empty: list[str] = []
-    for value, label in rows:
-        paths = pictures.named(value)
-        if len(paths) > 1:
-            raise UserError(
-                f"{value!r:.300} in {table!r} fits {len(paths)} pictures, {paths[0]!r} and {paths[1]!r}: "
-                "give the relative path with its suffix"
-            )
-        path = paths[0]
-        if not label:
-            empty.append(path)
-        elif labels.setdefault(path, label) != label:
-            raise UserError(
-                f"{table!r} gives {path!r:.300} two labels, {labels[path]!r:.80} and {label!r:.80}: keep one"
-            )
-    found, broken = set(listing.images), {failure.path: failure for failure in listing.failures}
-    there = {path for path in {*labels, *empty} if path in found or Path(path).is_file()}
-    reason = f"listed in {table} but there is no such file"
-    return TableLabels(
-        labels={path: label for path, label in labels.items() if path in there},
-        unlabelled=[path for path in empty if path in there and path not in labels],
-        failures=[broken.get(path, Failure(path, reason)) for path in labels if path not in there],
-    )
-
-
-class _Pictures:
-    """The pictures of a folder, by every way in which a table may name them."""
-
-    def __init__(self, folder: str, listing: Listing) -> None:
-        self._folder = folder
-        self._by_path: dict[str, str] = {}
-        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
-        for path in [*listing.images, *(failure.path for failure in listing.failures)]:
-            key = os.path.abspath(path)
-            stem = key.rpartition(".")[0]
-            self._by_path[key] = path
-            self._by_stem[stem].append(path)
-            self._by_name[stem.rpartition("/")[2]].append(path)
-
-    def named(self, value: str) -> list[str]:
-        """The paths that `value` may mean: as listed, or joined to the folder where the listing has none."""
-        path = os.path.join(self._folder, value)
-        key = os.path.abspath(path)
-        if key in self._by_path:
-            return [self._by_path[key]]
-        if not _has_image_suffix(value):
-            return self._by_stem.get(key) or self._by_name.get(value) or [path]
-        return [path]
-
-
-def _has_image_suffix(path: str) -> bool:
-    return path[path.rfind(".") :].lower() in SUFFIXES
-
-
-def _csv_rows(table: str, path_column: str, label_column: str) -> Rows:
+def _csv_columns(table: str, path_column: str, label_column: str) -> Columns:
+    text = _csv_text(table)
+    told = SEPARATOR.match(text)
+    if told:
+        text = text[told.end() :]
+    delimiters = told[1] if told else DELIMITERS
     try:
         # At most one delimiter makes a header with both columns; else the widest header is worth showing.
-        wanted = {path_column, label_column}
-        headers = {d: [name.strip() for name in _csv_header(table, d)] for d in DELIMITERS}
-        delimiter = max(DELIMITERS, key=lambda d: (wanted <= set(headers[d]), len(headers[d])))
-        header = headers[delimiter]
-        at_path, at_label = (_position(column, header, table) for column in (path_column, label_column))
-        rows = []
-        for number, cells in islice(_csv_lines(table, delimiter, strict=True), 1, None):
+        headers = {d: next((cells for _, cells in _csv_lines(text, d, strict=False)), []) for d in delimiters}
+        wanted = {_folded(path_column), _folded(label_column)}
+        delimiter = max(delimiters, key=lambda d: (wanted <= {*map(_folded, headers[d])}, len(headers[d])))
+        header = [*map(bare, headers[delimiter])]
+        places = _places(header, path_column, label_column, table)
+        columns: list[list[str]] = [[] for _ in places]
+        for number, cells in islice(_csv_lines(text, delimiter, strict=True), 1, None):
             if any(cells[len(header) :]):
                 raise UserError(
-                    f"line {number} of {table!r} has {len(cells)} fields and the header {len(header)}: "
+                    f"line {number + bool(told)} of {table!r} has {len(cells)} fields and the header {len(header)}: "
                     "quote values that hold the delimiter"
                 )
-            filled = cells + [""] * (len(header) - len(cells))
-            rows.append((filled[at_path], filled[at_label]))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table!r} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8") from None
+            for column, place in zip(columns, places, strict=True):
+                column.append(cells[place] if place < len(cells) else "")
     except csv.Error as error:
         raise UserError(f"{table!r} cannot be read as CSV: {error}") from None
-    return rows
+    return _named(columns, places, header)
 
 
-def _csv_header(table: str, delimiter: str) -> list[str]:
-    return next((cells for _, cells in _csv_lines(table, delimiter, strict=False)), [])
+def _csv_text(table: str) -> str:
+    """The text of a CSV file, without byte order marks."""
+    data = Path(table).read_bytes()
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    if data.startswith(b"PK\x03\x04"):
+        raise UserError(f"{table!r} is a workbook or another archive: save it as CSV in UTF-8")
+    if encoding == "utf-8" and b"\0" in data[:4]:
+        raise UserError(f"{table!r} looks like UTF-16 without a byte order mark: save it as CSV in UTF-8")
+    try:
+        return data.decode(encoding).lstrip("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{table!r} is not {encoding.upper()} text ({error.reason} at byte {error.start}): save it as CSV in UTF-8"
+        ) from None
 
 
-def _csv_lines(table: str, delimiter: str, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
+def _csv_lines(text: str, delimiter: str, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of the lines that hold anything; strict: an open quote is an error."""
-    # "utf-8-sig" is UTF-8 with or without a byte order mark.
-    with Path(table).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=strict)
-        yield from ((reader.line_num, cells) for cells in reader if any(cells))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
+    yield from ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
 
 
-def _parquet_rows(table: str, path_column: str, label_column: str) -> Rows:
+def _parquet_columns(table: str, path_column: str, label_column: str) -> Columns:
     try:
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
@@ -169,34 +149,70 @@ def _parquet_rows(table: str, path_column: str, label_column: str) -> Rows:
         ) from None
     try:
         with parquet.ParquetFile(table) as file:
-            names = file.schema_arrow.names
-            for column in (path_column, label_column):
-                _position(column, names, table)
+            header = file.schema_arrow.names
+            places = _places(header, path_column, label_column, table)
             if file.metadata.num_rows > MOST_ROWS:
                 raise UserError(f"{table!r} claims to have {file.metadata.num_rows} rows, more than {MOST_ROWS}")
-            columns = file.read(columns=[path_column, label_column])
-        paths, labels = (columns.column(name).to_pylist() for name in (path_column, label_column))
+            read = file.read(columns=[header[place] for place in places])
+        columns = [read.column(header[place]).to_pylist() for place in places]
     except UserError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         # ValueError and OverflowError: text that is no UTF-8, dates that Python does not have
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{table!r} cannot be read as Parquet: {reason}") from None
-    return [(_text(path), _text(label)) for path, label in zip(paths, labels, strict=True)]
+    # NaN is the only value that differs from itself.
+    texts = [["" if value is None or value != value else _text(value) for value in column] for column in columns]  # noqa: PLR0124
+    return _named(texts, places, header)
+
+
+def _frame_columns(frame: "pd.DataFrame", path_column: str, label_column: str, name: str) -> Columns:
+    header = [str(column) for column in frame.columns]
+    places = _places(header, path_column, label_column, name)
+    columns = [frame.iloc[:, place] for place in places]
+    cells = [zip(column.tolist(), column.isna().tolist(), strict=True) for column in columns]
+    texts = [["" if missing else _text(value) for value, missing in column] for column in cells]
+    return _named(texts, places, header)
+
+
+def _is_frame(table: Any) -> "TypeGuard[pd.DataFrame]":
+    pandas = sys.modules.get("pandas")  # who passes a DataFrame has imported it
+    return pandas is not None and isinstance(table, pandas.DataFrame)
 
 
 def _text(value: Any) -> str:
-    """A Parquet cell as text: bytes as the file name they are, null and NaN as nothing."""
-    if isinstance(value, bytes):
-        return os.fsdecode(value)
-    # NaN is the only value that differs from itself.
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124
+    """A cell of Parquet or pandas as text: bytes as the file name they are."""
+    return os.fsdecode(value) if isinstance(value, bytes | os.PathLike) else str(value)
+
+
+def _folded(name: str) -> str:
+    return label_of(bare(name)).casefold()
+
+
+def _places(header: list[str], path_column: str, label_column: str, table: str) -> list[int]:
+    """Where in the header the column of paths is, that of labels, and those that may be a split."""
+    at_path, at_label = (_position(column, header, table) for column in (path_column, label_column))
+    splits = [place for place, name in enumerate(header) if place not in (at_path, at_label) and _may_split(name)]
+    return [at_path, at_label, *(place for place in splits if header.count(header[place]) == 1)]
+
+
+def _may_split(name: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", _folded(name))
+    return any(word in COLUMNS for word in words) and all(word in (*COLUMNS, *FILLERS) for word in words)
+
+
+def _named(columns: list[list[str]], places: list[int], header: list[str]) -> Columns:
+    paths, labels, *splits = columns
+    return paths, labels, {header[place]: cells for place, cells in zip(places[2:], splits, strict=True)}
 
 
 def _position(column: str, header: list[str], table: str) -> int:
-    if header.count(column) == 1:
-        return header.index(column)
+    """The place of a column: of this very name, or of the only one that differs in case or white space alone."""
+    places = [place for place, name in enumerate(header) if name == column]
+    places = places or [place for place, name in enumerate(header) if _folded(name) == _folded(column)]
+    if len(places) == 1:
+        return places[0]
     shown = ", ".join(f"{name!r:.80}" for name in header[:SHOWN_COLUMNS]) or "none"
     more = f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else ""
-    what = f"has the column {column!r:.80} twice" if column in header else f"has no column {column!r:.80}"
+    what = f"has the column {column!r:.80} twice" if places else f"has no column {column!r:.80}"
     raise UserError(f"{table!r} {what}; its columns are {shown}{more}: choose with --path-column and --label-column")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from classify.heads import HEADS
+from classify.layout import LABEL_FROM
 from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES
 from featurize.recipes import MOST_VIEWS, RECIPES
 from pipeline import DEFAULT_CACHE
@@ -56,7 +57,14 @@ LABELS = [
     click.option("--labels", metavar="FILE", help="CSV or Parquet table of labels."),
     click.option("--path-column", default="path", show_default=True, help="Its column of paths."),
     click.option("--label-column", default="label", show_default=True, help="Its column of labels."),
+    click.option(
+        "--max-missing", type=click.FloatRange(0, 1), metavar="SHARE", help="Share of its rows without picture. [0.1]"
+    ),
     click.option("--label-pattern", metavar="REGEX", help="Label in the file name: '(?P<label>cat|dog)'."),
+    click.option("--label-from", type=click.Choice(LABEL_FROM), help="Which folders are the classes. [outermost]"),
+    click.option("--train", "train_folder", metavar="NAME", multiple=True, help="Folder to train on; repeatable."),
+    click.option("--validation", "validation_folder", metavar="NAME", multiple=True, help="Folder to validate on."),
+    click.option("--test", "test_folder", metavar="NAME", multiple=True, help="Folder to score on."),
 ]
 CACHE = [click.option("--cache-dir", metavar="FOLDER", help=f"Where features are kept. [{DEFAULT_CACHE}]")]
 SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]

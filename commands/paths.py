@@ -5,6 +5,7 @@ import os
 import shlex
 
 from cache.errors import UserError
+from featurize.spelling import on_disk
 
 
 def existing_paths(words: list[str]) -> list[str]:
@@ -16,8 +17,8 @@ def existing_paths(words: list[str]) -> list[str]:
 
 
 def _meant(word: str) -> list[str]:
-    if os.path.lexists(word):
-        return [word]
+    if os.path.lexists(path := on_disk(word)):
+        return [path]
     if matches := sorted(glob.glob(word, recursive=True), key=os.fsencode):
         return matches
     try:

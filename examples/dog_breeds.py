@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pipeline
 from cache.atomic import write_atomically
-from classify.tables import read_rows
+from classify.tables import read_table
 from examples.downloads import Archive
 from examples.pictures import draw_curves, draw_predictions
 from examples.shared import Asked, example, show
@@ -76,7 +76,7 @@ def table_of_folders(folder: str, table: str) -> str:
 
 def unlisted(folder: str, table: str) -> list[str]:
     """Some photographs that the table does not list, from all over the folder."""
-    listed = {Path(path).stem for path, _ in read_rows(table, "id", "breed")}
+    listed = {Path(path).stem for path in read_table(table, "id", "breed").paths}
     unseen = [path for path in find_images(folder).images if Path(path).stem not in listed]
     return unseen[:: max(1, len(unseen) // SHOWN)][:SHOWN]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cache.errors import UserError
 from featurize.images import ImageError, find_images
 from featurize.room import Room, enough
+from featurize.spelling import on_disk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ def expand(images: Any) -> list[str | bytes]:
     Raises UserError for a folder that cannot be read and for any other type, naming it and its place.
     """
     if isinstance(images, str | os.PathLike):
-        path = os.fsdecode(images)
+        path = on_disk(os.fsdecode(images))
         return _below(path) if os.path.isdir(path) else [path]
     if isinstance(images, list | tuple) or _is_pandas_column(images):
         return _items(images)
@@ -167,7 +168,7 @@ def _items(images: Iterable[Any]) -> list[str | bytes]:
 
 
 def _item(image: Any) -> str | bytes:
-    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else as_bytes(image)
+    return on_disk(os.fsdecode(image)) if isinstance(image, str | os.PathLike) else as_bytes(image)
 
 
 def _array(image: Any) -> "np.ndarray":

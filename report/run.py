@@ -13,6 +13,7 @@ from classify.default_data import given_or_surfaces
 from classify.labels import announce_classes, read_labels
 from classify.model_files import read_with_model
 from classify.options import LabelOptions
+from classify.tables import table_name
 from classify.view_counts import Views
 from featurize.images import Failure
 from featurize.outputs import check_outputs, inputs_of, named
@@ -38,7 +39,7 @@ def run_report(
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
     check_replaceable(output)
     data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
-    images = read_labels(data, **label_source, for_training=False)
+    images = read_labels(data, **label_source, for_training=False).named_as(classifier.classes_)
     announce_classes(images)
     views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
     head = "finetune" if extractor.spec.pooling == "none" else None
@@ -53,7 +54,7 @@ def run_report(
             classifier,
             dataset,
             [Failure(**failure) for failure in cost["failures"]],
-            data=data or str(label_source["labels"]),
+            data=data if data is not None else table_name(label_source["labels"]),
             forward_passes=cost["forward_passes"],
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )

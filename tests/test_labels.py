@@ -7,32 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import skimage
+from filled_folders import PICTURE, by_name, fill, parts_by_name
 
 from cache.errors import UserError
-from classify.labels import LabelledImages, read_labels
+from classify.labels import read_labels
 
-PICTURE = Path(skimage.__file__).parent / "data" / "chessboard_GRAY.png"
 DOGS_PATTERN = r"(?P<label>cat|dog)\.\d+\.jpg"
-
-
-def fill(folder: Path, *names: str) -> str:
-    """Put a real picture under each of the names; returns the folder as read_labels takes it."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PICTURE, path)
-    return str(folder)
-
-
-def by_name(labelled: LabelledImages, folder: str) -> dict[str, str]:
-    """Relative path -> label."""
-    assert len(labelled.paths) == len(labelled.labels) == len(labelled.parts)
-    return {os.path.relpath(p, folder): label for p, label in zip(labelled.paths, labelled.labels, strict=True)}
-
-
-def parts_by_name(labelled: LabelledImages, folder: str) -> dict[str, str]:
-    return {os.path.relpath(p, folder): part for p, part in zip(labelled.paths, labelled.parts, strict=True)}
 
 
 class TestFolders:
@@ -142,7 +122,7 @@ class TestFolders:
 
     def test_a_tested_class_that_train_lacks_is_named(self, tmp_path):
         data = fill(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "val/new one/4.png")
-        with pytest.raises(UserError, match="validation folder has classes that train lacks: 'new one'"):
+        with pytest.raises(UserError, match="validation part has classes that train lacks: 'new one'"):
             read_labels(data)
         assert len(read_labels(data, for_training=False).paths) == 4
 

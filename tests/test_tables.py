@@ -1,36 +1,17 @@
 """Labels from CSV and Parquet tables."""
 
 import builtins
-import os
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
-import skimage
+from filled_folders import by_name, fill
 from pyarrow import parquet
 
 from cache.errors import UserError
-from classify.labels import LabelledImages, read_labels
+from classify.labels import read_labels
 from classify.tables import MOST_ROWS
-
-PICTURE = Path(skimage.__file__).parent / "data" / "chessboard_GRAY.png"
-
-
-def fill(folder: Path, *names: str) -> str:
-    """Put a real picture under each of the names; returns the folder as read_labels takes it."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PICTURE, path)
-    return str(folder)
-
-
-def by_name(labelled: LabelledImages, folder: str) -> dict[str, str]:
-    """Relative path -> label."""
-    assert len(labelled.paths) == len(labelled.labels) == len(labelled.parts)
-    return {os.path.relpath(p, folder): label for p, label in zip(labelled.paths, labelled.labels, strict=True)}
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> str:
@@ -115,7 +96,7 @@ def test_listed_files_that_are_missing_or_broken_are_failures_once(tmp_path):
     (tmp_path / "broken.png").symlink_to("nowhere")
     rows = "path,label\n1.png,a\n2.png,b\ngone.png,a\ngone.png,a\nbroken.png,b\nstem,b\n"
     table = write(tmp_path / "t.csv", rows)
-    labelled = read_labels(data, labels=table)
+    labelled = read_labels(data, labels=table, max_missing=1)
     reasons = {Path(failure.path).name: failure.reason for failure in labelled.failures}
     assert len(labelled.failures) == 3
     assert reasons["gone.png"] == reasons["stem"] == f"listed in {table} but there is no such file"
@@ -161,12 +142,17 @@ def test_a_missing_column_lists_those_that_are_there(tmp_path):
         (b"", "no column 'path'; its columns are none"),
         (b"path,label,label\n1.png,a,b\n", "column 'label' twice"),
         (b"path,label\n1.png,caf\xe9\n", "not UTF-8"),
-        ("path,label\n1.png,a\n".encode("utf-16"), "not UTF-8"),
+        ("path,label\n1.png,a\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (b"\xff\xfea", "not UTF-16"),
+        (b"PK\x03\x04...", "is a workbook"),
         (b"path,label\n1.png,cat, black\n", "line 2 .* 3 fields and the header 2"),
         (b'path,label\n1.png,"cat\n2.png,dog\n', "cannot be read as CSV"),
         (b"path,label\n,cat\n", "nothing in the column 'path': 1"),
         (b"path,label\n", "no picture a label"),
-        (b"path,label\ngone.png,cat\n", r"no picture a label.*files that failed: 1.*gone\.png"),
+        (
+            b"path,label\ngone.png,cat\n",
+            r"picture is not there: 1 of 1, the first is 'gone\.png' .*--max-missing",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_line(tmp_path, content, message):
