@@ -53,7 +53,9 @@ def source_of(data: Any, options: Mapping[str, Any]) -> Source:
 
 
 def _listed(folders: str | Sequence[str] | None) -> list[str] | None:
-    return [folders] if isinstance(folders, str) else folders and [*folders]
+    if folders is None:
+        return None
+    return [folders] if isinstance(folders, str) else [*folders]
 
 
 def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:
