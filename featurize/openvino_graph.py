@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from featurize.parallel import THREADS
+from featurize.silent_openvino import import_openvino
 
 BATCH = {"float32": 1, "bf16": 4}
 
@@ -21,9 +22,7 @@ class OpenVinoGraph:
     libraries: tuple[str, ...] = ("openvino",)
 
     def __init__(self, model: Any, precision: str = "float32"):
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = import_openvino().Core()
         self._precision = precision
         self.batch = BATCH[precision]
         self._model = model
@@ -51,8 +50,7 @@ class OpenVinoGraph:
         return rows
 
     def _compile(self, count: int, dtype: str) -> Any:
-        import openvino
-
+        openvino = import_openvino()
         model = self._model.clone()
         model.reshape([count, *self.size, 3])
         steps = openvino.preprocess.PrePostProcessor(model)
@@ -70,6 +68,4 @@ class OpenVinoGraph:
 
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
