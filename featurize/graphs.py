@@ -3,12 +3,13 @@
 import glob
 import importlib.util
 import logging
+import threading
 from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
 from featurize.engine import Graph
-from featurize.forks import at_work, check_openvino
+from featurize.forks import at_work, check_openvino, check_tensorflow
 from featurize.once import Once
 from featurize.resolve import Resolved
 
@@ -92,13 +93,16 @@ def _network(checked: Resolved) -> Any:
     from featurize.network import build_network
     from featurize.tuned_network import build_tuned
 
-    if checked.tuned:
-        return build_tuned(checked)
-    spec = checked.spec
-    layer = spec.layer or None
-    return build_network(
-        checked.network, checked.weights, spec.size, layer, spec.pooling, spec.preprocess, spec.precision
-    )
+    check_tensorflow()  # before the lock, which a forked process may have inherited locked
+    with _building:
+        if checked.tuned:
+            return build_tuned(checked)
+        spec = checked.spec
+        layer = spec.layer or None
+        return build_network(
+            checked.network, checked.weights, spec.size, layer, spec.pooling, spec.preprocess, spec.precision
+        )
 
 
 _graphs: Once[tuple[object, ...], Graph] = Once(MOST_GRAPHS)
+_building = threading.Lock()  # Keras has one precision and one source of random numbers for all threads

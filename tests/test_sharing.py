@@ -1,4 +1,4 @@
-"""Extractors share what is compiled: once for each graph and shape, also from several threads, each run counted alone."""
+"""Extractors share what is compiled: once a graph and shape, also from several threads; each run counts its own."""
 
 import threading
 from collections import Counter
