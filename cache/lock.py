@@ -26,6 +26,7 @@ class _Mine(threading.local):
 
 
 _mine = _Mine()
+_files: set[int] = set()  # open lock files of all threads of this process
 _told: set[str] = set()  # folders
 
 
@@ -33,11 +34,12 @@ _told: set[str] = set()  # folders
 def holding(path: str, waiting: str = "") -> Iterator[bool]:
     """Hold the lock file `path`, made if need be, for the body; gives False where the file system has no locks.
 
-    Who holds it may take it again in the same thread; other threads and processes wait. `waiting` is said (as
-    information) before that. Raises `OSError` where the file cannot be opened.
+    Who holds it may take it again in the same thread; other threads and processes wait, forked ones too. `waiting` is
+    said (as information) before that. Raises `OSError` where the file cannot be opened.
     """
     flags = os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead out of the folder, a pipe would wait for ever
     file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    _files.add(file)
     try:
         status = os.fstat(file)
         key = (status.st_dev, status.st_ino)
@@ -48,9 +50,12 @@ def holding(path: str, waiting: str = "") -> Iterator[bool]:
         try:
             yield _mine.locks[key]
         finally:
-            del _mine.locks[key]
+            if _mine.locks.pop(key, False) and file in _files:
+                fcntl.flock(file, fcntl.LOCK_UN)  # also for a process that was forked before it noted the file
     finally:
-        os.close(file)
+        if file in _files:  # else a forked process has closed it, and the number may be another file's
+            _files.remove(file)
+            os.close(file)
 
 
 def _lock(file: int, path: str, waiting: str) -> bool:
@@ -78,3 +83,14 @@ def _tell(folder: str, error: OSError) -> None:
             folder,
             error.strerror,
         )
+
+
+def _let_go_in_child() -> None:
+    """The locks are the parent's, which would keep them as long as a forked process has their files open."""
+    for file in _files:
+        os.close(file)
+    _files.clear()
+    _mine.locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

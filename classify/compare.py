@@ -23,8 +23,8 @@ from classify.split import duplicate_groups, enough_groups, folds
 from classify.train import groups_needed, told
 from classify.view_counts import Views
 from featurize.cached import Cached, LeftOut, cached_specs, with_views
-from featurize.engine import Engine
 from featurize.hashing import Progress
+from featurize.meter import Meter, metering
 from featurize.options import SpecOptions
 from featurize.signatures import signatures_of
 from featurize.weights import BLANK
@@ -54,10 +54,26 @@ def compare_heads(
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy; lines (see
     `classify.held_out.HeldOut.to_json`; head, backbone, features, spec, views), the best first; not_compared (head,
     features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
-    forward_passes, those of everything in this process meanwhile, and seconds. Raises UserError where no spec has all
+    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all
     rows, where the pictures cannot be cut into the folds, and where no head gives a line.
     """
-    started, passes = time.perf_counter(), Engine.passes_of_all
+    started = time.perf_counter()
+    with metering(Meter()) as meter:
+        report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress)
+    return report | {"forward_passes": meter.forward_passes, "seconds": time.perf_counter() - started}
+
+
+def _compared(
+    found: LabelledImages,
+    chosen: SpecOptions,
+    cache_dir: str,
+    heads: Sequence[str] | None,
+    count: int,
+    search: bool,
+    seed: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """The report without its cost."""
     asked = [*dict.fromkeys(heads or HEADS)]
     for head in asked:
         make_head(head)  # refuses names that there are not
@@ -89,8 +105,6 @@ def compare_heads(
         "lines": lines,
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
-        "forward_passes": Engine.passes_of_all - passes,
-        "seconds": time.perf_counter() - started,
     }
 
 

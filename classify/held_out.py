@@ -16,7 +16,7 @@ from classify.persist import save
 from classify.split import Split
 from classify.train import fit_on, known_of
 from classify.unknowns import Known
-from featurize.engine import Engine
+from featurize.meter import Meter, metering
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,25 @@ def held_out(
     record: what a model's record says of its features, for its size. `fold_done` is called with the number of folds
     that are done, `search_told` with the fits of a search, (done, total). Raises what the head raises.
     """
-    passes = Engine.passes_of_all
     classes, counts = np.unique(data.labels, return_counts=True)
     probabilities = np.empty((len(data.labels), len(classes)))
     done: list[Fold] = []
     quiet = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
-    for train, test in folds.splits:
-        start = time.perf_counter()
-        estimator, params, table = fit_on(data, train, folds.groups, head, quiet, folds.seed, folds.search, search_told)
-        train_seconds = time.perf_counter() - start
-        rows = data.scored(test)
-        estimator.predict_proba(rows[:1])
-        start = time.perf_counter()
-        probabilities[test] = estimator.predict_proba(rows)
-        predict_seconds = (time.perf_counter() - start) / len(test)
-        right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
-        done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
-        fold_done(len(done))
+    with metering(Meter()) as meter:
+        for train, test in folds.splits:
+            start = time.perf_counter()
+            estimator, params, table = fit_on(
+                data, train, folds.groups, head, quiet, folds.seed, folds.search, search_told
+            )
+            train_seconds = time.perf_counter() - start
+            rows = data.scored(test)
+            estimator.predict_proba(rows[:1])
+            start = time.perf_counter()
+            probabilities[test] = estimator.predict_proba(rows)
+            predict_seconds = (time.perf_counter() - start) / len(test)
+            right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
+            done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
+            fold_done(len(done))
     predicted = classes[probabilities.argmax(axis=1)]
     counted = [int((data.labels[train] == name).sum()) for name in classes]
     about = {"head": head, "head_params": params, "training_counts": counted, "metrics": {}, **record}
@@ -103,7 +105,7 @@ def held_out(
         scores=score(data.labels, predicted, probabilities, classes, training_counts=counts),
         folds=done,
         bytes=_saved_bytes(estimator, data.digests[train], about, known_of(data, train, folds.groups)),
-        forward_passes=Engine.passes_of_all - passes,
+        forward_passes=meter.forward_passes,
     )
 
 

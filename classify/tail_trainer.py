@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from classify.numerics import Floats
+from featurize.forks import check_tensorflow
 from featurize.quiet import import_keras
 from featurize.tail import Tail, pooled_features, weights_vector
 
@@ -92,6 +93,7 @@ class Trainer:
 @contextmanager
 def trainer(place: Tail, classes: int, batch_norm: bool) -> Iterator[Trainer]:
     """The trainer for a tail and so many classes, for one fit at a time: others wait. Raises as `Tail.build`."""
+    check_tensorflow()  # before the lock, which a forked process may have inherited locked
     with _lock:
         yield _made(place, classes, batch_norm, _stamp(place.weights.path))
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache.stored_rows import StoredRows
 from classify.numerics import Floats, probabilities, unit_rows
+from featurize.forks import check_tensorflow
 from featurize.tail import Tail, pooled_features
 from featurize.tuned import Tuned
 
@@ -30,6 +31,10 @@ class TunedHead:
     classes_: NDArray[Any]
     tuned: Tuned
     place: Tail | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tail that was built, which is no part of the arrays."""
+        return {name: value for name, value in self.__dict__.items() if name != "_tail"}
 
     def at(self, place: Tail) -> "TunedHead":
         """This head, its maps being those below `place`."""
@@ -62,6 +67,7 @@ class TunedHead:
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def _features(self, maps: Floats) -> Floats:
+        check_tensorflow()
         tail = self._tail
         if maps.shape[1:] != (expected := tail.input_shape[1:]):
             raise ValueError(f"give maps of shape {expected}; these are {maps.shape[1:]}")

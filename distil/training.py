@@ -20,6 +20,7 @@ from distil.checkpoint import load_checkpoint, save_checkpoint
 from distil.samples import RUN, Batch, Samples
 from distil.student import build_student, keras, plain_student, tf
 from featurize.hashing import Progress
+from featurize.network import seeded
 
 log = logging.getLogger("bottleneck")
 
@@ -52,12 +53,12 @@ class Training:
     """A student on its way: its weights, their running average, the optimizer, and how far it has come."""
 
     def __init__(self, samples: Samples, plan: Plan):
-        keras.utils.set_random_seed(plan.seed)
         channels, local_channels = samples.features.shape[-1], samples.map_shape[-1]
         self.plan = plan
         self.samples = samples
-        self.student = build_student(channels, local_channels)
-        self.averaged = build_student(channels, local_channels)
+        with seeded(plan.seed):
+            self.student = build_student(channels, local_channels)
+            self.averaged = build_student(channels, local_channels)
         self.averaged.set_weights(self.student.get_weights())
         self.optimizer = keras.optimizers.AdamW(
             plan.learning_rate, beta_2=0.99, weight_decay=plan.weight_decay, clipnorm=1.0

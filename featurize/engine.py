@@ -5,20 +5,22 @@ came with it, but for the rounding between these two.
 """
 
 import math
+import os
 import threading
-import time
-from functools import cached_property
-from typing import ClassVar, Protocol
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
+
+from featurize.meter import count_passes
 
 
 class Graph(Protocol):
     """A network that one engine has made its own. `size` is (height, width) in pixels, `row_shape` that of a row.
 
     `run` takes pixels (n, height, width, 3) RGB 0..255, uint8 or float32, n being 1 or `batch`, and gives (n,
-    *row_shape) float32; several threads may call it at once, once a shape has been run. `batch` is the number of
-    pictures that it computes fastest; `libraries` are those whose versions may change rows by rounding.
+    *row_shape) float32; several threads may call it at once, and the first of each shape compiles it. `batch` is the
+    number of pictures that it computes fastest; `libraries` are those whose versions may change rows by rounding.
     """
 
     name: str
@@ -33,12 +35,9 @@ class Graph(Protocol):
 class Engine:
     """Forward passes of `graph`, rows in float32; `dtype` is what they are stored as. Threads may call it at once.
 
-    `forward_passes` counts the pictures that went through the network, padding excluded; `startup_seconds` is the time
-    that went into the first batch of each shape, which is compiled then. `passes_of_all` counts those of every engine
-    of this process.
+    `forward_passes` counts the pictures that went through the network, padding excluded; those of one run are counted
+    by its own meter, see `featurize.meter`.
     """
-
-    passes_of_all: ClassVar[int] = 0
 
     def __init__(self, graph: Graph, dtype: np.dtype | type = np.float32):
         self.size = graph.size
@@ -46,19 +45,22 @@ class Engine:
         self.dimension = math.prod(graph.row_shape)  # numbers of a row
         self.batch = graph.batch
         self.forward_passes = 0
-        self.startup_seconds = 0.0
         self._graph = graph
         self.dtype = np.dtype(dtype)
-        self._compiled: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether a parent process made it: what it needs of threads has ended with the fork."""
+        return self._process != os.getpid()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Features (n, *row_shape) of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255."""
         rows = [self._batch(pixels[start : start + self.batch]) for start in range(0, len(pixels), self.batch)]
         with self._lock:
             self.forward_passes += len(pixels)
-        with _counting:
-            Engine.passes_of_all += len(pixels)
+        count_passes(len(pixels))
         return np.concatenate(rows) if rows else np.empty((0, *self.row_shape), np.float32)
 
     def _batch(self, pixels: np.ndarray) -> np.ndarray:
@@ -67,25 +69,16 @@ class Engine:
         if count < shape:
             padding = np.zeros((shape - count, *pixels.shape[1:]), pixels.dtype)
             pixels = np.concatenate([pixels, padding])
-        if (shape, pixels.dtype.name) not in self._compiled:
-            self._compile(pixels)
         return self._graph.run(pixels)[:count].astype(np.float32, copy=False)
 
-    def _compile(self, pixels: np.ndarray) -> None:
-        with self._lock:
-            if (key := (len(pixels), pixels.dtype.name)) not in self._compiled:
-                start = time.perf_counter()
-                self._graph.run(np.zeros_like(pixels))
-                self.startup_seconds += time.perf_counter() - start
-                self._compiled.add(key)
-
-    @cached_property
+    @property
     def provenance(self) -> dict[str, str]:
         """What may change features by rounding: the engine and the versions of the libraries."""
-        from importlib.metadata import version  # slow to import
-
-        libraries = (*self._graph.libraries, "numpy", "pillow", "cykooz-resizer")
-        return {"engine": self._graph.name} | {library: version(library) for library in libraries}
+        return {"engine": self._graph.name} | _versions(*self._graph.libraries, "numpy", "pillow", "cykooz-resizer")
 
 
-_counting = threading.Lock()
+@lru_cache
+def _versions(*libraries: str) -> dict[str, str]:
+    from importlib.metadata import version  # slow to import
+
+    return {library: version(library) for library in libraries}

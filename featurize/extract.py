@@ -5,7 +5,6 @@ digests of all images -> those that lack a row -> decoded once, computed in thre
 
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -22,13 +21,14 @@ from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.decode import decode_views
 from featurize.disk import require_room
-from featurize.engine import Engine, Graph
+from featurize.engine import Engine
 from featurize.extraction import Digests, Extraction, Missing
-from featurize.extractor import Extractor, silent
+from featurize.extractor import Extractor, metered, silent
 from featurize.forward import Pace, Row, forward
-from featurize.graphs import open_graph
+from featurize.graphs import shared_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.isolation import isolated_decoder
+from featurize.meter import Meter, starting
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 from featurize.sources import Source
@@ -60,6 +60,14 @@ class NetworkExtractor(Extractor):
         self._resolved = resolved
         self._shard_rows = shard_rows
         self._engine: Engine | None = None
+        self.meter = Meter()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without engine and meter: a copy has its own, whether a picture has needed them here or not."""
+        return self.__dict__ | {"_engine": None, "meter": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"meter": Meter()}
 
     @property
     def folders(self) -> list[str]:
@@ -79,10 +87,10 @@ class NetworkExtractor(Extractor):
         """As `Extractor.tail`, where the rows are maps."""
         return Tail.of(self.spec, self._resolved.weights)
 
+    @metered
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
         """As `Extractor.run`."""
         progress = progress or silent
-        before = self._meters()
         extraction = self._extraction(sources, progress)
         missing = self._missing(extraction, extraction.digests.known)
         try:
@@ -93,11 +101,11 @@ class NetworkExtractor(Extractor):
         except KeyboardInterrupt as interruption:
             interruption.add_note(f"{extraction.new.sum()} new rows are kept, the next run goes on from there")
             raise
-        return self._metered(extraction, before)
+        return extraction
 
+    @metered
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
         """As `Extractor.without_cache`."""
-        before = self._meters()
         extraction = Extraction(sources, Digests(len(sources)), views=len(self.stores))
         computed: deque[Row] = deque()
         all_views = np.ones((len(sources), len(self.stores)), bool)
@@ -113,25 +121,27 @@ class NetworkExtractor(Extractor):
         known = extraction.digests.known
         extraction.new[Missing.of(known, extraction.digests.keys(known), all_views[known]).first] = True
         features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
-        return self._metered(extraction, before), features
+        return extraction, features
 
     @property
     def engine(self) -> Engine:
-        """The compiled network."""
-        with _building:
-            if self._engine is None:
-                start = time.perf_counter()
+        """The compiled network, which extractors share; a forked process has its own.
+
+        Raises UserError in a forked process where it would hang, see `featurize.forks`.
+        """
+        engine = self._engine
+        if engine is None or engine.is_inherited:
+            with starting():
                 checked = check_weights(self._resolved, self.table)
                 plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
                 one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
-                self._engine = Engine(_graph(one_view, self.cache_dir), self.spec.row_dtype)
-                self._engine.startup_seconds += time.perf_counter() - start
-            return self._engine
+                self._engine = engine = Engine(shared_graph(one_view, self.cache_dir), self.spec.row_dtype)
+        return engine
 
     @property
     def forward_passes(self) -> int:
         """Views of pictures that have gone through the engine so far."""
-        return self._engine.forward_passes if self._engine else 0
+        return self.meter.forward_passes
 
     def _extraction(self, sources: Sequence[Source], progress: Progress) -> Extraction:
         return Extraction(sources, *digest_sources(sources, self.table, progress), views=len(self.stores))
@@ -236,19 +246,6 @@ class NetworkExtractor(Extractor):
                 extraction.new[of_view.positions, view] = True
                 of_view.positions.clear()
 
-    def _meters(self) -> tuple[float, float, int]:
-        """What runs on: time, seconds that went into the start of the engine, forward passes."""
-        startup = self._engine.startup_seconds if self._engine else 0.0
-        return time.perf_counter(), startup, self.forward_passes
-
-    def _metered(self, extraction: Extraction, before: tuple[float, float, int]) -> Extraction:
-        """`extraction` with what the meters counted since they stood at `before`."""
-        (time_before, startup_before, passes_before), (now, startup, passes) = before, self._meters()
-        extraction.startup_seconds = startup - startup_before
-        extraction.seconds = now - time_before - extraction.startup_seconds
-        extraction.forward_passes = passes - passes_before
-        return extraction
-
 
 class _Rows:
     """Rows of a view that wait until they are a shard, in one place for all shards of a run: memory stays as it is."""
@@ -277,18 +274,3 @@ class _Waiting(NamedTuple):
 
     of_views: list[_Rows]
     signatures: _Rows
-
-
-_building = threading.Lock()
-
-
-_graphs: dict[Resolved, Graph] = {}  # training, predicting and transforming in one process need it once
-MOST_GRAPHS = 4
-
-
-def _graph(checked: Resolved, cache_dir: str) -> Graph:
-    if checked not in _graphs:
-        if len(_graphs) == MOST_GRAPHS:
-            del _graphs[next(iter(_graphs))]
-        _graphs[checked] = open_graph(checked, cache_dir)
-    return _graphs[checked]

@@ -1,9 +1,11 @@
 """What every extractor offers: images in, feature rows out, the cache consulted first."""
 
+import functools
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,10 +15,15 @@ from cache.joined import Spec, Store
 from cache.shard import DamagedShardError
 from featurize.extraction import Extraction
 from featurize.hashing import Progress
+from featurize.meter import Meter, metering
 from featurize.sources import Source
 from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
+
+Metered = TypeVar("Metered", bound="HasMeter")
+Asked = ParamSpec("Asked")
+Result = TypeVar("Result", Extraction, tuple[Extraction, np.ndarray])
 
 
 class Extractor(ABC):
@@ -126,3 +133,25 @@ class RowsMissingError(UserError):
 
 def silent(stage: str, done: int, total: int) -> None:
     """The progress of what nobody watches."""
+
+
+class HasMeter(Protocol):
+    """What counts its own passes over all runs, in `meter`."""
+
+    meter: Meter
+
+
+def metered(run: Callable[Concatenate[Metered, Asked], Result]) -> Callable[Concatenate[Metered, Asked], Result]:
+    """`run`, a method, with its cost noted in the extraction that it gives."""
+
+    @functools.wraps(run)
+    def noting(self: Metered, *args: Asked.args, **options: Asked.kwargs) -> Result:
+        start = time.perf_counter()
+        with metering(self.meter), metering(Meter()) as meter:
+            result = run(self, *args, **options)
+        extraction = result if isinstance(result, Extraction) else result[0]
+        extraction.forward_passes, extraction.startup_seconds = meter.forward_passes, meter.startup_seconds
+        extraction.seconds = time.perf_counter() - start - meter.startup_seconds
+        return result
+
+    return noting

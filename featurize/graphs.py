@@ -3,23 +3,41 @@
 import glob
 import importlib.util
 import logging
+import threading
 from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
 from featurize.engine import Graph
+from featurize.forks import at_work, check_openvino, check_tensorflow
+from featurize.once import Once
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
 
+MOST_GRAPHS = 4
 ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the engine that has it
+
+
+def shared_graph(checked: Resolved, cache_dir: str) -> Graph:
+    """`open_graph`, once for all that need it: training, predicting and transforming in one process.
+
+    Threads that ask for one that is being built wait for it, those that ask for others do not. `MOST_GRAPHS` are kept.
+    """
+    return _graphs((*checked.network_fields, checked.engine), lambda: open_graph(checked, cache_dir))
 
 
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
     """The network of a checked spec, ready to run on the engine that it asks for, which is announced.
 
-    Raises UserError where OpenVINO is asked for and not installed, and for networks that cannot be built.
+    Raises UserError where OpenVINO is asked for and not installed, for networks that cannot be built, and in forked
+    processes where an engine would hang, see `featurize.forks`.
     """
+    with at_work():
+        return _open_graph(checked, cache_dir)
+
+
+def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
     if checked.weights.kind == "random":
         log.warning("%s has random weights: features to try things with, not to classify with", checked.network)
     installed = importlib.util.find_spec("openvino") is not None
@@ -35,6 +53,7 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
     if asked == "tensorflow" or not installed:
         log.info("engine: tensorflow")
         return _on_tensorflow(checked)
+    check_openvino()
     from featurize.kept_graphs import ConversionError, kept_graph
     from featurize.openvino_graph import OpenVinoGraph, has_bf16
 
@@ -74,10 +93,16 @@ def _network(checked: Resolved) -> Any:
     from featurize.network import build_network
     from featurize.tuned_network import build_tuned
 
-    if checked.tuned:
-        return build_tuned(checked)
-    spec = checked.spec
-    layer = spec.layer or None
-    return build_network(
-        checked.network, checked.weights, spec.size, layer, spec.pooling, spec.preprocess, spec.precision
-    )
+    check_tensorflow()  # before the lock, which a forked process may have inherited locked
+    with _building:
+        if checked.tuned:
+            return build_tuned(checked)
+        spec = checked.spec
+        layer = spec.layer or None
+        return build_network(
+            checked.network, checked.weights, spec.size, layer, spec.pooling, spec.preprocess, spec.precision
+        )
+
+
+_graphs: Once[tuple[object, ...], Graph] = Once(MOST_GRAPHS)
+_building = threading.Lock()  # Keras has one precision and one source of random numbers for all threads

@@ -20,6 +20,7 @@ from cache.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, sync_folder, 
 from cache.lock import holding
 from cache.plain import open_plain
 from featurize.resolve import Resolved
+from featurize.silent_openvino import import_openvino, silent_converter
 
 log = logging.getLogger("bottleneck")
 
@@ -42,8 +43,6 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> A
     the digests that were noted when it was written. One that cannot be kept, on a full disk or in a cache that may only
     be read, is announced. Raises ConversionError for networks that OpenVINO cannot take.
     """
-    import openvino
-
     identity = _identity(checked)
     folder = os.path.join(cache_dir, FOLDER, _name(identity))
     if not _is_whole(folder, identity):
@@ -63,7 +62,7 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> A
                     reason = error.strerror if isinstance(error, OSError) else f"OpenVINO says {error}; a full disk?"
                     log.warning("the converted graph is not kept, the next run converts again: %s: %s", reason, folder)
                     return model
-    return openvino.Core().read_model(os.path.join(folder, FILES[0]))
+    return import_openvino().Core().read_model(os.path.join(folder, FILES[0]))
 
 
 def delete_damaged_graphs(cache_dir: str) -> list[str]:
@@ -103,12 +102,10 @@ def _name(identity: str) -> str:
 
 
 def _converted(network: Any) -> Any:
-    import openvino
-    from openvino import frontend
-
+    frontend = import_openvino().frontend
     _, height, width, _ = network.input_shape
     try:
-        with warnings.catch_warnings(), _same_logging():
+        with warnings.catch_warnings(), _same_logging(), silent_converter() as openvino:
             warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
             return openvino.convert_model(network, input=[-1, height, width, 3])
     except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
@@ -129,13 +126,11 @@ def _same_logging() -> Iterator[None]:
 
 def _keep(model: Any, folder: str, identity: str) -> None:
     """Write the three files of a graph to `folder`, all of them or none."""
-    import openvino
-
     make_folder(os.path.dirname(folder))
     fresh = f"{folder}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     try:
         os.mkdir(fresh)  # for whoever may read the cache, which a folder of `tempfile` is not
-        openvino.save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
+        import_openvino().save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
         for name in FILES:
             sync_file(os.path.join(fresh, name))
         digests = {name: _digest(os.path.join(fresh, name)) for name in FILES}

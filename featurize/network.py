@@ -6,6 +6,7 @@ pixels -> preprocess_input -> backbone up to the layer, in inference mode -> poo
 import difflib
 import logging
 import os
+import random
 import re
 import zipfile
 import zlib
@@ -155,8 +156,11 @@ def _headless(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]
     """The network without its top, up to its last feature map."""
     if weights.kind == "imagenet":
         return pretrained(row, size)
-    if weights.kind == "random":
-        keras.utils.set_random_seed(SEED)
+    with seeded(SEED):  # also where others replace what Keras draws first
+        return _built(keras, row, weights, size)
+
+
+def _built(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
     if row.packaged:
         network = build_nano(keras, size)
         if weights.kind == "packaged":
@@ -167,6 +171,20 @@ def _headless(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]
     if weights.kind == "file":
         load_weights_file(network, row, weights.path)
     return network
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Weights that Keras draws in the body follow from `seed`; the caller's random numbers go on as if it were nothing.
+
+    Keras takes the seeds of its initializers from Python's `random` (`keras/src/random/seed_generator.py`).
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 @contextmanager

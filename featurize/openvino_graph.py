@@ -4,7 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from featurize.forks import at_work
+from featurize.meter import starting
+from featurize.once import Once
 from featurize.parallel import THREADS
+from featurize.silent_openvino import import_openvino
 
 BATCH = {"float32": 1, "bf16": 4}
 
@@ -21,9 +25,7 @@ class OpenVinoGraph:
     libraries: tuple[str, ...] = ("openvino",)
 
     def __init__(self, model: Any, precision: str = "float32"):
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = import_openvino().Core()
         self._precision = precision
         self.batch = BATCH[precision]
         self._model = model
@@ -31,45 +33,52 @@ class OpenVinoGraph:
         self.size = (height.get_length(), width.get_length())
         _, *sides = self._model.output(0).partial_shape
         self.row_shape: tuple[int, ...] = tuple(side.get_length() for side in sides)
-        self._compiled: dict[tuple[int, str], Any] = {}
-        self._idle: dict[tuple[int, str], list[Any]] = {}  # requests: each computes one batch at a time
+        self._compiled: Once[tuple[int, str], _Compiled] = Once()
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """Features of a batch; compiled at the first one of a shape and type."""
         key = (len(pixels), pixels.dtype.name)
-        if key not in self._compiled:
-            self._idle[key] = []
-            self._compiled[key] = self._compile(*key)
-        idle = self._idle[key]
+        with at_work():
+            return self._compiled(key, lambda: self._compile(*key)).run(pixels)
+
+    def _compile(self, count: int, dtype: str) -> "_Compiled":
+        with starting():
+            openvino = import_openvino()
+            model = self._model.clone()
+            model.reshape([count, *self.size, 3])
+            steps = openvino.preprocess.PrePostProcessor(model)
+            steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))
+            steps.input().preprocess().convert_element_type(openvino.Type.f32)
+            settings = {
+                # Unasked, OpenVINO would take bfloat16 wherever the processor has it.
+                "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[self._precision],
+                "NUM_STREAMS": THREADS,
+                "INFERENCE_NUM_THREADS": THREADS,
+                "ENABLE_CPU_PINNING": False,  # the same cores also decode
+            }
+            compiled = _Compiled(self._core.compile_model(steps.build(), "CPU", settings))
+            compiled.run(np.zeros((count, *self.size, 3), dtype))  # the first run takes longer than others
+            return compiled
+
+
+class _Compiled:
+    """A compiled model with its requests, each of which computes one batch at a time."""
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._idle: list[Any] = []
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
         try:
-            request = idle.pop()
+            request = self._idle.pop()
         except IndexError:
-            request = self._compiled[key].create_infer_request()
+            request = self._model.create_infer_request()
         request.infer({0: pixels}, share_inputs=True)
         rows: np.ndarray = request.get_output_tensor().data.copy()
-        idle.append(request)
+        self._idle.append(request)
         return rows
-
-    def _compile(self, count: int, dtype: str) -> Any:
-        import openvino
-
-        model = self._model.clone()
-        model.reshape([count, *self.size, 3])
-        steps = openvino.preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))
-        steps.input().preprocess().convert_element_type(openvino.Type.f32)
-        settings = {
-            # Unasked, OpenVINO would take bfloat16 wherever the processor has it.
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[self._precision],
-            "NUM_STREAMS": THREADS,
-            "INFERENCE_NUM_THREADS": THREADS,
-            "ENABLE_CPU_PINNING": False,  # the same cores also decode
-        }
-        return self._core.compile_model(steps.build(), "CPU", settings)
 
 
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from cache.errors import UserError
+from featurize.forks import check_tensorflow
 
 # What TensorFlow's C++ side writes to file descriptor 2 while it starts: "I0000 00:00:17... file.cc:31] ...",
 # "2026-01-31 ...: W external/...", and their fixed companions.
@@ -23,8 +24,10 @@ def import_keras() -> ModuleType:
     """The `keras` module on TensorFlow, imported silently at the first call.
 
     Raises UserError where Keras is set, by `keras.json` or by the calling program, to another backend, to
-    channels_first or to another float type: the same image would give other features.
+    channels_first or to another float type: the same image would give other features. Raises it, too, in a process that
+    was forked from one that had used TensorFlow.
     """
+    check_tensorflow()
     # A level that the user has set is the user's wish to see the messages.
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in ("2", "3")
     if "keras" not in sys.modules:

@@ -12,7 +12,7 @@ from cache.digests import DigestTable, Stamp
 from cache.shard import DamagedShardError
 from featurize.extract import SHARD_ROWS, NetworkExtractor
 from featurize.extraction import Extraction, Missing
-from featurize.extractor import RowsMissingError, silent
+from featurize.extractor import RowsMissingError, metered, silent
 from featurize.forward import Row
 from featurize.hashing import Progress
 from featurize.resolve import Resolved
@@ -58,12 +58,12 @@ class ReadOnlyExtractor(NetworkExtractor):
         self.table = open_table(cache_dir)
         self._said = False
 
+    @metered
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
         """Look up all rows; images that cannot be decoded are failures.
 
         Raises RowsMissingError where others have no row, before a picture passes the network.
         """
-        before = self._meters()
         extraction = self._extraction(sources, progress or silent)
         missing = self._missing(extraction, extraction.digests.known)
 
@@ -77,7 +77,7 @@ class ReadOnlyExtractor(NetworkExtractor):
                 pass
             for row in failed:
                 self._fail(extraction, missing, row.position, row.reason)
-        return self._metered(extraction, before)
+        return extraction
 
     def refusal(self, missing: int, images: int) -> str:
         """What is said where rows are missing."""
@@ -86,12 +86,12 @@ class ReadOnlyExtractor(NetworkExtractor):
             "name another folder with --cache-dir (cache_dir=)"
         )
 
+    @metered
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
         """As `features`, but what is missing is computed and not kept, which is said once.
 
         An image that lacks the row of one view is computed in all of them.
         """
-        before = self._meters()
         extraction = self._extraction(sources, progress or silent)
         fresh: dict[bytes, np.ndarray] = {}
         while True:
@@ -109,7 +109,7 @@ class ReadOnlyExtractor(NetworkExtractor):
         if fresh:
             of_cache = iter(rows)
             rows = np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
-        return self._metered(extraction, before), rows
+        return extraction, rows
 
     def _compute_missing(self, extraction: Extraction, fresh: dict[bytes, np.ndarray]) -> None:
         """Add to `fresh` the rows of each content that has none, there or in the cache; failures are noted."""

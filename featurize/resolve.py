@@ -53,6 +53,13 @@ class Resolved:
         """What `build_network` is asked for: a backbone's name, or the path of a saved model, its own weights."""
         return self.weights.path if self.spec.backbone == OWN_MODEL else self.spec.backbone
 
+    @property
+    def network_fields(self) -> tuple[object, ...]:
+        """What decides the network: specs that differ elsewhere, in the views or in the resizing say, share one."""
+        spec = self.spec
+        fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
+        return (*fields, spec.precision, spec.tuned)
+
     def tuned_by(self, tuned: "Tuned") -> "Resolved":
         """From pixels to decisions; this is the computation of the maps that the tail in `tuned` was trained on."""
         return replace(self, spec=replace(self.spec, tuned=tuned.digest, stored="float32"), tuned=tuned)

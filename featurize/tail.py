@@ -11,6 +11,7 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.spec import OWN_MODEL, FeatureSpec
+from featurize.forks import check_tensorflow
 from featurize.weights import Weights
 
 AT_ONCE = 64  # maps that pass a tail together where nothing is learnt
@@ -51,6 +52,7 @@ class Tail:
 
 def pooled_features(tail: Any, maps: np.ndarray) -> np.ndarray:
     """What `tail`, a model of `Tail.build`, makes of maps (n, h, w, c): features (n, d) float32."""
+    check_tensorflow()  # `tail` may have been built before a fork
     import tensorflow as tf
 
     @tf.function(reduce_retracing=True)

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from featurize.meter import starting
+from featurize.once import Once
+
 
 class TensorFlowGraph:
     """`network`: keras.Model, pixels 0..255 RGB in, features (n, ...) float32 out. See `featurize.engine.Graph`.
@@ -26,18 +29,27 @@ class TensorFlowGraph:
         self.size: tuple[int, int] = tuple(network.input_shape[1:3])
         self.row_shape: tuple[int, ...] = tuple(network.output_shape[1:])
         self._network = network
-        self._compiled: dict[tuple[int, str], Any] = {}
+        self._compiled: Once[tuple[int, str], Any] = Once()
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """Features of a batch; TensorFlow compiles at the first one of a shape and type."""
-        import tensorflow as tf
-
         key = (len(pixels), pixels.dtype.name)
-        if key not in self._compiled:
-            self._compiled[key] = _frozen(self._network, pixels.shape, pixels.dtype.name)
-        (features,) = self._compiled[key](tf.constant(pixels))
-        rows: np.ndarray = features.numpy()
-        return rows
+        return _rows(self._compiled(key, lambda: self._compile(*key)), pixels)
+
+    def _compile(self, count: int, dtype: str) -> Any:
+        with starting():
+            shape = (count, *self.size, 3)
+            function = _frozen(self._network, shape, dtype)
+            _rows(function, np.zeros(shape, dtype))  # optimises the graph
+            return function
+
+
+def _rows(function: Any, pixels: np.ndarray) -> np.ndarray:
+    import tensorflow as tf
+
+    (features,) = function(tf.constant(pixels))
+    rows: np.ndarray = features.numpy()
+    return rows
 
 
 def _frozen(network: Any, shape: tuple[int, ...], dtype: str) -> Any:

@@ -23,7 +23,7 @@ def build_tuned(whole: Resolved) -> Any:
     )
     keras = import_keras()
     features = tuned.build_tail(Tail.of(spec, whole.weights))(lower.output, training=False)
-    planes = keras.layers.Dense(len(tuned.bias), name="decisions")
+    planes = keras.layers.Dense(len(tuned.bias), kernel_initializer="zeros", name="decisions")
     network = keras.Model(lower.input, planes(keras.layers.UnitNormalization()(features)), name="tuned")
     planes.set_weights([tuned.kernel, tuned.bias])
     network.trainable = False

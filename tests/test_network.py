@@ -1,5 +1,6 @@
 import hashlib
 import logging
+import random
 import subprocess
 import sys
 import zipfile
@@ -12,10 +13,12 @@ from cache.errors import UserError
 from featurize.backbones import BACKBONES, find_backbone
 from featurize.network import build_network, native_size
 from featurize.quiet import import_keras
-from featurize.weights import Weights
+from featurize.weights import Weights, locate
 
 RANDOM = Weights("random", "")
 keras = import_keras()
+
+import tensorflow as tf  # noqa: E402
 
 
 def photographs(height, width):
@@ -193,7 +196,7 @@ def test_random_weights_are_the_same_in_every_process():
     code = """
 import hashlib
 from featurize.network import build_network
-from featurize.weights import Weights
+from featurize.weights import Weights, locate
 network = build_network("mobilenet_v3_small", Weights("random", ""), (32, 32), None, "avg", "mobilenet_v3")
 print(hashlib.sha256(b"".join(array.tobytes() for array in network.get_weights())).hexdigest())
 """
@@ -380,3 +383,22 @@ def test_an_own_model_brings_its_own_weights(tmp_path):
     for weights in (RANDOM, Weights("file", "/other.h5"), Weights("imagenet", path)):
         with pytest.raises(UserError, match="brings its own"):
             build_network(path, weights, None, None, "avg", "none")
+
+
+@pytest.mark.parametrize("weights", [RANDOM, locate(find_backbone("nano"), 64, None)], ids=["random", "packaged"])
+def test_a_network_leaves_the_callers_random_numbers_alone(weights):
+    def drawn(*, after_building):
+        random.seed(7)
+        np.random.seed(7)
+        tf.random.set_seed(7)
+        if after_building:
+            build("nano", weights)
+        return random.random(), np.random.rand(), float(tf.random.uniform(()))
+
+    assert drawn(after_building=True) == drawn(after_building=False)
+
+
+def test_random_weights_are_the_same_whatever_the_caller_drew_before():
+    first = build("nano").get_weights()
+    random.seed(99)
+    assert all(np.array_equal(one, other) for one, other in zip(build("nano").get_weights(), first, strict=True))
