@@ -274,14 +274,16 @@ def predict(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
     reject: float | None = None,
 ) -> "np.ndarray":
     """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged or rejected.
 
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
-    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`. reject:
-    such as 0.95, the share of known pictures to keep; what is less like them has no answer. `top_k` says why.
+    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
+    use_cache: None reads the cache and does not write it, True stores what is computed as well (as the command line
+    does), False leaves it alone. reject: such as 0.95, the share of known pictures to keep; what is less like them has
+    no answer. `top_k` says why.
     """
     return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
 
@@ -292,7 +294,7 @@ def predict_proba(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
     reject: float | None = None,
 ) -> "np.ndarray":
     """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
@@ -306,7 +308,7 @@ def top_k(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
     reject: float | None = None,
 ) -> "pd.DataFrame":
     """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
@@ -342,7 +344,7 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from featurize.extract import SHARD_ROWS
+    from cache.store import SHARD_ROWS
     from featurize.joined import open_parts
     from featurize.parts import resolve_parts
     from featurize.read_only import open_table

@@ -98,6 +98,12 @@ class Shard:
         """Size of one row in bytes."""
         return self.spec.row_dtype.itemsize * math.prod(self.row_shape)
 
+    @cached_property
+    def origin(self) -> str:
+        """What its rows were computed with: the provenance, but for the time, and the shape of a row, as JSON."""
+        provenance = {name: value for name, value in self.provenance.items() if name != "written"}
+        return json.dumps([provenance, self.row_shape], sort_keys=True)
+
     def read(self, wanted: np.ndarray) -> np.ndarray:
         """The rows numbered `wanted` (m,), in that order: (m, ...) as they are stored. As `read_into`."""
         rows = np.empty((len(wanted), *self.row_shape), self.spec.row_dtype)

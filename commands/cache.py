@@ -105,8 +105,8 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None) -> None:
     """Delete leftovers and graphs of no use, merge small shards.
 
     With --data, drop the rows of all images that are not in that folder."""
+    from cache.store import SHARD_ROWS
     from cache.upkeep import collect_garbage
-    from featurize.extract import SHARD_ROWS
     from featurize.hashing import digest_sources
     from featurize.images import find_images
     from featurize.kept_graphs import delete_useless_graphs

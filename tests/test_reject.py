@@ -106,7 +106,7 @@ def test_the_command_says_why_in_a_column(
 
 def test_rejecting_costs_no_forward_pass_and_needs_no_cache(model: str) -> None:
     classifier = pipeline.load(model)
-    classifier.predict(FOREIGN)
+    classifier.predict(FOREIGN, use_cache=True)
     passes = classifier.extractor.forward_passes
     table = classifier.top_k(FOREIGN, 1, reject=0.95)
     assert classifier.extractor.forward_passes == passes
