@@ -88,7 +88,7 @@ def find(
         held = held_out(saved, dataset, classifier.extractor.store, groups)
         scored = held.scored
         known = _scored_probabilities(saved, dataset, groups, held, classes)
-        right = known.argmax(axis=1) == [classes.index(label) for label in labels[scored]]
+        right = np.array(classes)[known.argmax(axis=1)] == labels[scored]
         scores = _scores(labels[scored], known, saved)
         curve, calibration_error = calibration(known.max(axis=1), right)
     with stages.timed("folds"):
