@@ -23,7 +23,7 @@ from cache.index import KeyIndex, comparable
 from cache.lock import holding
 from cache.merging import Group, groups, is_one_whole_shard, rows_that_stay, small_shards
 from cache.plain import open_plain
-from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
+from cache.shard import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 log = logging.getLogger("bottleneck")
@@ -99,7 +99,8 @@ class FeatureStore:
     def set_aside(self, damage: DamagedShardError) -> None:
         """Rename a damaged shard out of the way: its rows count as missing and are computed again.
 
-        Where it cannot be renamed (a read-only folder), this store does without it from now on.
+        Where it cannot be renamed (a read-only folder), or the system failed to read it, this store does without it
+        from now on, and nothing deletes it.
         """
         name = os.path.basename(damage.path)
         if not set_aside(damage):
@@ -301,7 +302,10 @@ class FeatureStore:
 
 
 def set_aside(damage: DamagedShardError) -> bool:
-    """Rename a damaged shard; False, announced, where that is impossible."""
+    """Rename a damaged shard; False, announced, where that is impossible, and for one that cannot be read just now."""
+    if isinstance(damage, UnreadableShardError):
+        log.warning("shard passed over for now, its rows count as missing: %s", damage)
+        return False
     try:
         os.replace(damage.path, damage.path + DAMAGED_SUFFIX)
         log.warning("damaged shard set aside as %s%s: %s", damage.path, DAMAGED_SUFFIX, damage.reason)

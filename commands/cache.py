@@ -47,6 +47,7 @@ def verify(sample: int, **chosen: Any) -> None:
     Files that only save time are made anew where they are damaged; that is no loss, nor is what killed runs have left.
     With --data, compute lost rows of that folder's images again, then some of the others, and compare.
     """
+    from cache.shard import UnreadableShardError
     from cache.upkeep import verify as verify_cache
     from featurize.kept_graphs import delete_damaged_graphs
 
@@ -56,6 +57,9 @@ def verify(sample: int, **chosen: Any) -> None:
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
         lost = "an unknown number of" if damage.rows_lost is None else damage.rows_lost
+        if isinstance(damage, UnreadableShardError):
+            _say(f"{damage.path}: {damage.reason}; it stays there, with {lost} rows: look at the disk")
+            continue
         _say(f"{damage.path}: {damage.reason}; set aside, {lost} rows are lost: the next run computes them again")
     for path in [*found.mended, *delete_damaged_graphs(cache_dir)]:
         _say(f"{path}: missing or damaged: no loss, it is made anew")
