@@ -54,6 +54,7 @@ def features(
     *,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
+    rehash: bool = False,
     progress: "Progress | None" = None,
     **options: Unpack[Options],
 ) -> Report:
@@ -61,13 +62,15 @@ def features(
 
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, stored, engine, isolate, views,
     recipe, as in `featurize.resolve.resolve`, and labels, path_column, label_column, label_pattern, as in
-    `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `progress` is
-    called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
-    with the backbone nano unless another one is named.
+    `classify.labels.read_labels` (here they only serve to list a table's images and to count classes). `rehash`: read
+    every file again, even one whose size, times and inode say that it is unchanged, see `cache.digests.Stamp`.
+    `progress` is called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in
+    ./surfaces, with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
     fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
     """
+    from cache.digests import rehashing
     from classify.labels import announce_classes, find_labelled
     from classify.view_counts import Views
     from featurize.report import report_of
@@ -81,7 +84,8 @@ def features(
     del found  # of 100,000 images what is not needed any more is many megabytes
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
-    extraction = extractor.run(images, progress)
+    with rehashing(rehash):
+        extraction = extractor.run(images, progress)
     report = report_of(extractor, extraction, failures, started)
     return report | {"views": views.train, "recipe": views.recipe}
 
@@ -103,6 +107,7 @@ def train(
     max_failed: float = 0.5,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
+    rehash: bool = False,
     progress: "Progress | None" = None,
     **options: Unpack[Options],
 ) -> Report:
@@ -120,6 +125,7 @@ def train(
     classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
     more than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
+    from cache.digests import rehashing
     from classify.cut_choice import spec_at_cut
     from classify.dataset import dataset_of
     from classify.heads import HEADS, check_layer, make_head
@@ -139,11 +145,12 @@ def train(
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
-    if HEADS[head].maps:
-        spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
-    extractor = open_extractor(cache_dir, shard_rows, **spec)
-    started = time.perf_counter() - started
-    dataset, report = dataset_of(extractor, found, views, head, started, progress)
+    with rehashing(rehash):
+        if HEADS[head].maps:
+            spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
+        extractor = open_extractor(cache_dir, shard_rows, **spec)
+        started = time.perf_counter() - started
+        dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
@@ -160,15 +167,17 @@ def evaluate(
     max_failed: float = 0.5,
     cache_dir: str | None = None,
     weights: str | None = None,
+    rehash: bool = False,
     progress: "Progress | None" = None,
     **label_source: Unpack[LabelOptions],
 ) -> Report:
     """Score a saved model on labelled images, leaving out those that it was trained on.
 
     Without `data` and labels: on the photographs of `classify.surfaces`. `model` is by default models/logreg.joblib.
-    Under the data's own split the test part is scored, else the validation part. Returns the report of `train`,
-    as far as it applies. Raises UserError where nothing is left to score.
+    Under the data's own split the test part is scored, else the validation part. `rehash` as in `features`. Returns the
+    report of `train`, as far as it applies. Raises UserError where nothing is left to score.
     """
+    from cache.digests import rehashing
     from classify.dataset import dataset_of
     from classify.default_data import given_or_surfaces
     from classify.evaluate import evaluate_head
@@ -182,7 +191,8 @@ def evaluate(
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)
     views = Views(trained.recipe, predict=len(classifier.extractor.stores))
-    dataset, report = dataset_of(classifier.extractor, found, views, None, started, progress)
+    with rehashing(rehash):
+        dataset, report = dataset_of(classifier.extractor, found, views, None, started, progress)
     report["views"] = trained.train
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
@@ -275,6 +285,7 @@ def predict(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool | None = None,
+    rehash: bool = False,
     reject: float | None = None,
 ) -> "np.ndarray":
     """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged or rejected.
@@ -282,10 +293,13 @@ def predict(
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
     these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
     use_cache: None reads the cache and does not write it, True stores what is computed as well (as the command line
-    does), False leaves it alone. reject: such as 0.95, the share of known pictures to keep; what is less like them has
-    no answer. `top_k` says why.
+    does), False leaves it alone. rehash: as in `features`. reject: such as 0.95, the share of known pictures to keep;
+    what is less like them has no answer. `top_k` says why.
     """
-    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
+    from cache.digests import rehashing
+
+    with rehashing(rehash):
+        return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
 
 
 def predict_proba(
@@ -295,10 +309,14 @@ def predict_proba(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool | None = None,
+    rehash: bool = False,
     reject: float | None = None,
 ) -> "np.ndarray":
     """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
-    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
+    from cache.digests import rehashing
+
+    with rehashing(rehash):
+        return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
 
 
 def top_k(
@@ -309,10 +327,14 @@ def top_k(
     cache_dir: str | None = None,
     weights: str | None = None,
     use_cache: bool | None = None,
+    rehash: bool = False,
     reject: float | None = None,
 ) -> "pd.DataFrame":
     """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
-    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
+    from cache.digests import rehashing
+
+    with rehashing(rehash):
+        return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
 
 
 def export(

@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from cache.atomic import make_folder
@@ -46,12 +47,29 @@ class Stamp(NamedTuple):
     def proves_same_content(self, now: "Stamp") -> bool:
         """Whether the file of this stamp, read after it was taken, is unchanged as of `now`.
 
-        Every change of content moves ctime, which nobody can set back, but only to the next tick of the file
-        system's clock: the content is certain only if it was read after the tick of its last change. Whole
-        seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
+        Every change by `write`, `truncate` or a rename moves ctime, which nobody can set back, but only to the next
+        tick of the file system's clock: the content is certain only if it was read after the tick of its last change.
+        Whole seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
+
+        Not promised: a program that has the file mapped (`mmap`) and changes it there moves ctime late or never (see
+        `mmap(2)`; on tmpfs never), as does who writes to the disk below the file system, and a network file system may
+        show times of some seconds ago. `rehashing` reads such files again.
         """
         tick = 20_000_000 if self.ctime % 1_000_000_000 else 2_000_000_000
         return self[:4] == now[:4] and self.taken - self.ctime > tick
+
+
+_rehashing: ContextVar[bool] = ContextVar("rehashing", default=False)
+
+
+@contextlib.contextmanager
+def rehashing(wanted: bool = True) -> Iterator[None]:
+    """Where `wanted`, believe no table of digests in the body, in this thread: every file is read, and noted anew."""
+    before = _rehashing.set(wanted)
+    try:
+        yield
+    finally:
+        _rehashing.reset(before)
 
 
 # A row with other values than ours, in a damaged table, is passed over.
@@ -67,7 +85,12 @@ class DigestTable:
         self.path = os.path.join(cache_dir, FILE_NAME)
 
     def unchanged(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Digests of those `paths` whose size, times and inode are as recorded: one stat each, nothing read."""
+        """Digests of those `paths` whose size, times and inode are as recorded: one stat each, nothing read.
+
+        None within `rehashing`.
+        """
+        if _rehashing.get():
+            return {}
         return {
             path: digest
             for path, recorded, digest in self._recorded(paths)
