@@ -17,6 +17,7 @@ if __name__ == "__main__":
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
@@ -39,9 +40,7 @@ __all__ = [
     "train",
 ]  # fmt: skip
 
-SCORES = (
-    "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
-)  # fmt: skip
+SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std")
 Report = dict[str, Any]
 
 
@@ -70,7 +69,6 @@ def features(
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
     fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
     """
-    from cache.digests import rehashing
     from classify.labels import announce_classes, find_labelled
     from classify.view_counts import Views
     from featurize.report import report_of
@@ -84,7 +82,7 @@ def features(
     del found  # of 100,000 images what is not needed any more is many megabytes
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
-    with rehashing(rehash):
+    with _reading(rehash):
         extraction = extractor.run(images, progress)
     report = report_of(extractor, extraction, failures, started)
     return report | {"views": views.train, "recipe": views.recipe}
@@ -125,7 +123,6 @@ def train(
     classes, confusion_matrix, per_class, leaked, validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
     more than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
-    from cache.digests import rehashing
     from classify.cut_choice import spec_at_cut
     from classify.dataset import dataset_of
     from classify.heads import HEADS, check_layer, make_head
@@ -145,7 +142,7 @@ def train(
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
-    with rehashing(rehash):
+    with _reading(rehash):
         if HEADS[head].maps:
             spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
         extractor = open_extractor(cache_dir, shard_rows, **spec)
@@ -177,7 +174,6 @@ def evaluate(
     Under the data's own split the test part is scored, else the validation part. `rehash` as in `features`. Returns the
     report of `train`, as far as it applies. Raises UserError where nothing is left to score.
     """
-    from cache.digests import rehashing
     from classify.dataset import dataset_of
     from classify.default_data import given_or_surfaces
     from classify.evaluate import evaluate_head
@@ -191,7 +187,7 @@ def evaluate(
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)
     views = Views(trained.recipe, predict=len(classifier.extractor.stores))
-    with rehashing(rehash):
+    with _reading(rehash):
         dataset, report = dataset_of(classifier.extractor, found, views, None, started, progress)
     report["views"] = trained.train
     if report["failed"] > max_failed * report["images"]:
@@ -296,9 +292,7 @@ def predict(
     does), False leaves it alone. rehash: as in `features`. reject: such as 0.95, the share of known pictures to keep;
     what is less like them has no answer. `top_k` says why.
     """
-    from cache.digests import rehashing
-
-    with rehashing(rehash):
+    with _reading(rehash):
         return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
 
 
@@ -313,9 +307,7 @@ def predict_proba(
     reject: float | None = None,
 ) -> "np.ndarray":
     """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
-    from cache.digests import rehashing
-
-    with rehashing(rehash):
+    with _reading(rehash):
         return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
 
 
@@ -331,9 +323,7 @@ def top_k(
     reject: float | None = None,
 ) -> "pd.DataFrame":
     """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
-    from cache.digests import rehashing
-
-    with rehashing(rehash):
+    with _reading(rehash):
         return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
 
 
@@ -393,6 +383,12 @@ def _labelled(data: str | None, label_source: LabelOptions, *, for_training: boo
     found = read_labels(data, **label_source, for_training=for_training)
     announce_classes(found)
     return found
+
+
+def _reading(again: bool) -> AbstractContextManager[None]:
+    from cache.digests import rehashing
+
+    return rehashing(again)
 
 
 def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":
