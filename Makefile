@@ -6,12 +6,13 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
-export HEADS OUTPUT TENSORBOARD REJECT LABEL_FROM TRAIN VALIDATION TEST
+export HEADS OUTPUT TENSORBOARD REJECT REHASH LABEL_FROM TRAIN VALIDATION TEST
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
 LABELLED = $${LABEL_FROM:+--label-from "$$LABEL_FROM"} $${TRAIN:+--train "$$TRAIN"} \
 	$${VALIDATION:+--validation "$$VALIDATION"} $${TEST:+--test "$$TEST"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(LABELLED) $(SPEC)
+READING = $${REHASH:+--rehash}
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
@@ -24,7 +25,7 @@ help: ## Print this list
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT LABEL_FROM TRAIN VALIDATION TEST,"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT REHASH LABEL_FROM TRAIN VALIDATION TEST,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -46,20 +47,20 @@ demo: venv ## Show the whole job on photographs that come along, without network
 	@$(RUN) demo $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
 
 features: venv ## Compute and cache the features of the images in DATA
-	@$(RUN) features $(ON_DATA) $(WITH_VIEWS) $(ARGS)
+	@$(RUN) features $(ON_DATA) $(READING) $(WITH_VIEWS) $(ARGS)
 
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
-	@$(RUN) train $(ON_DATA) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
+	@$(RUN) train $(ON_DATA) $(READING) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
 	$${CUT:+--cut "$$CUT"} $${TENSORBOARD:+--tensorboard "$$TENSORBOARD"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
 
 compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of DATA; draw it as OUTPUT
 	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
-	@$(RUN) evaluate $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $(ARGS)
+	@$(RUN) evaluate $(ON_DATA) $(READING) $(WITH_MODEL) $(PREDICTING) $(ARGS)
 
 predict: venv ## Print path,label,probability of IMAGES as CSV
-	@$(RUN) predict $(SPEC) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} \
+	@$(RUN) predict $(SPEC) $(READING) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} \
 	$${REJECT:+--reject "$$REJECT"} $(ARGS)
 
 example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, dog_breeds or flowers

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
@@ -39,9 +40,7 @@ __all__ = [
     "train",
 ]  # fmt: skip
 
-SCORES = (
-    "accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std"
-)  # fmt: skip
+SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std")
 Report = dict[str, Any]
 
 
@@ -54,6 +53,7 @@ def features(
     *,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
+    rehash: bool = False,
     progress: "Progress | None" = None,
     **options: Unpack[Options],
 ) -> Report:
@@ -61,9 +61,10 @@ def features(
 
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, stored, engine, isolate, views,
     recipe, as in `featurize.resolve.resolve`, and those of `classify.options.LabelOptions`, such as labels or
-    label_pattern (here they only serve to list a table's images and to count classes). `progress` is
-    called with (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces,
-    with the backbone nano unless another one is named.
+    label_pattern (here they only serve to list a table's images and to count classes). `rehash`: read every file again,
+    even one whose size, times and inode say that it is unchanged, see `cache.digests.Stamp`. `progress` is called with
+    (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces, with the
+    backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
     fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
@@ -81,7 +82,8 @@ def features(
     del found  # of 100,000 images what is not needed any more is many megabytes
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
-    extraction = extractor.run(images, progress)
+    with _reading(rehash):
+        extraction = extractor.run(images, progress)
     report = report_of(extractor, extraction, failures, started)
     return report | {"views": views.train, "recipe": views.recipe}
 
@@ -103,6 +105,7 @@ def train(
     max_failed: float = 0.5,
     cache_dir: str = DEFAULT_CACHE,
     shard_rows: int | None = None,
+    rehash: bool = False,
     progress: "Progress | None" = None,
     **options: Unpack[Options],
 ) -> Report:
@@ -145,11 +148,12 @@ def train(
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
-    if HEADS[head].maps:
-        spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
-    extractor = open_extractor(cache_dir, shard_rows, **spec)
-    started = time.perf_counter() - started
-    dataset, report = dataset_of(extractor, found, views, head, started, progress)
+    with _reading(rehash):
+        if HEADS[head].maps:
+            spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
+        extractor = open_extractor(cache_dir, shard_rows, **spec)
+        started = time.perf_counter() - started
+        dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
@@ -168,6 +172,7 @@ def evaluate(
     max_failed: float = 0.5,
     cache_dir: str | None = None,
     weights: str | None = None,
+    rehash: bool = False,
     progress: "Progress | None" = None,
     **label_source: Unpack[LabelOptions],
 ) -> Report:
@@ -177,7 +182,7 @@ def evaluate(
     Under the data's own split all of the test part is scored, else of the validation part; without one, all pictures
     but those that the model was trained on (`left_out`). Where near-duplicates of training pictures are among them
     (`leaked`), `without_leaked` has the scores without these. Returns the report of `train`, as far as it applies.
-    Raises UserError where nothing is left to score.
+    `rehash` as in `features`. Raises UserError where nothing is left to score.
     """
     from classify.dataset import dataset_of
     from classify.default_data import given_or_surfaces
@@ -195,7 +200,8 @@ def evaluate(
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)
     views = Views(trained.recipe, predict=len(classifier.extractor.stores))
-    dataset, report = dataset_of(classifier.extractor, found, views, None, started, progress)
+    with _reading(rehash):
+        dataset, report = dataset_of(classifier.extractor, found, views, None, started, progress)
     report["views"] = trained.train
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
@@ -288,16 +294,20 @@ def predict(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
+    rehash: bool = False,
     reject: float | None = None,
 ) -> "np.ndarray":
     """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged or rejected.
 
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
-    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`. reject:
-    such as 0.95, the share of known pictures to keep; what is less like them has no answer. `top_k` says why.
+    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
+    use_cache: None reads the cache and does not write it, True stores what is computed as well (as the command line
+    does), False leaves it alone. rehash: as in `features`. reject: such as 0.95, the share of known pictures to keep;
+    what is less like them has no answer. `top_k` says why.
     """
-    return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
+    with _reading(rehash):
+        return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
 
 
 def predict_proba(
@@ -306,11 +316,13 @@ def predict_proba(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
+    rehash: bool = False,
     reject: float | None = None,
 ) -> "np.ndarray":
     """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
-    return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
+    with _reading(rehash):
+        return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
 
 
 def top_k(
@@ -320,11 +332,13 @@ def top_k(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
+    rehash: bool = False,
     reject: float | None = None,
 ) -> "pd.DataFrame":
     """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
-    return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
+    with _reading(rehash):
+        return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
 
 
 def export(
@@ -361,7 +375,7 @@ def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
-    from featurize.extract import SHARD_ROWS
+    from cache.store import SHARD_ROWS
     from featurize.joined import open_parts
     from featurize.parts import resolve_parts
     from featurize.read_only import open_table
@@ -388,6 +402,12 @@ def _labelled(data: str | None, label_source: LabelOptions, *, for_training: boo
     found = read_labels(data, **label_source, for_training=for_training)
     announce_classes(found)
     return found
+
+
+def _reading(again: bool) -> AbstractContextManager[None]:
+    from cache.digests import rehashing
+
+    return rehashing(again)
 
 
 def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":

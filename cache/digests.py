@@ -13,7 +13,8 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from cache.atomic import make_folder
 from cache.spec import DIGEST_BYTES
@@ -46,12 +47,29 @@ class Stamp(NamedTuple):
     def proves_same_content(self, now: "Stamp") -> bool:
         """Whether the file of this stamp, read after it was taken, is unchanged as of `now`.
 
-        Every change of content moves ctime, which nobody can set back, but only to the next tick of the file
-        system's clock: the content is certain only if it was read after the tick of its last change. Whole
-        seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
+        Every change by `write`, `truncate` or a rename moves ctime, which nobody can set back, but only to the next
+        tick of the file system's clock: the content is certain only if it was read after the tick of its last change.
+        Whole seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
+
+        Not promised: a program that has the file mapped (`mmap`) and changes it there moves ctime late or never (see
+        `mmap(2)`; on tmpfs never), as does who writes to the disk below the file system, and a network file system may
+        show times of some seconds ago. `rehashing` reads such files again.
         """
         tick = 20_000_000 if self.ctime % 1_000_000_000 else 2_000_000_000
         return self[:4] == now[:4] and self.taken - self.ctime > tick
+
+
+_rehashing: ContextVar[bool] = ContextVar("rehashing", default=False)
+
+
+@contextlib.contextmanager
+def rehashing(wanted: bool = True) -> Iterator[None]:
+    """Where `wanted`, believe no table of digests in the body, in this thread: every file is read, and noted anew."""
+    before = _rehashing.set(wanted)
+    try:
+        yield
+    finally:
+        _rehashing.reset(before)
 
 
 # A row with other values than ours, in a damaged table, is passed over.
@@ -67,7 +85,12 @@ class DigestTable:
         self.path = os.path.join(cache_dir, FILE_NAME)
 
     def unchanged(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Digests of those `paths` whose size, times and inode are as recorded: one stat each, nothing read."""
+        """Digests of those `paths` whose size, times and inode are as recorded: one stat each, nothing read.
+
+        None within `rehashing`.
+        """
+        if _rehashing.get():
+            return {}
         return {
             path: digest
             for path, recorded, digest in self._recorded(paths)
@@ -90,13 +113,45 @@ class DigestTable:
         """The digest recorded for `path`, even if the file has changed since."""
         return next((digest for _, _, digest in self._recorded([path])), None)
 
+    def below(self, path: str) -> set[bytes]:
+        """The digests recorded for `path` and, where it is a folder, for everything below it, changed or not."""
+        (key,) = _keys([path])
+        query = "SELECT digest FROM files WHERE path = ? OR path > ? AND path < ?"
+        answers = self._answers([(query, (key, key + b"/", key + b"0"))])  # 0 comes after /
+        return {bytes(digest) for answer in answers for (digest,) in answer}
+
+    def gone(self) -> list[bytes]:
+        """The recorded paths (absolute) of files that are gone: their folder is there and has others, not them.
+
+        A folder that is missing or empty may lie on a disk that is not mounted: what was in it is not gone.
+        """
+        listed: dict[bytes, set[bytes]] = {}
+        paths = []
+        for path in [path for answer in self._answers([("SELECT path FROM files", ())]) for (path,) in answer]:
+            folder, _, name = bytes(path).rpartition(b"/")
+            if folder not in listed:
+                try:
+                    listed[folder] = set(os.listdir(folder or b"/"))
+                except OSError:
+                    listed[folder] = set()
+            if listed[folder] and name not in listed[folder] and not os.path.lexists(path):
+                paths.append(bytes(path))
+        return paths
+
+    def forget(self, paths: Iterable[bytes]) -> None:
+        """Delete the rows of these paths, as `gone` gives them. Failing to is announced, not an error."""
+        self._change("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+
     def record(self, entries: Iterable[tuple[str, Stamp, bytes]]) -> None:
         """Remember (path, stamp from before the file was read, digest). Failing to is announced, not an error."""
         entries = list(entries)
-        if not entries:
-            return
         keys = _keys([path for path, _, _ in entries])
         rows = [(key, *stamp, digest) for key, (_, stamp, digest) in zip(keys, entries, strict=True)]
+        self._change(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _change(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
         try:
             make_folder(os.path.dirname(self.path))
             with contextlib.closing(self._connect()) as connection, connection:
@@ -104,7 +159,7 @@ class DigestTable:
                 # an older table, or one that is damaged and started anew, and never a row that says something else.
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.execute(_CREATE)
-                connection.executemany(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany(statement, rows)
         except (sqlite3.Error, OSError) as error:
             log.warning("%s cannot be written (%s): files will be hashed again next time", self.path, error)
             self._discard_if_damaged(error)
@@ -126,18 +181,22 @@ class DigestTable:
 
     def _recorded(self, paths: Sequence[str]) -> Iterator[tuple[str, Stamp, bytes]]:
         """(path, stamp, digest) of those `paths` that the table knows, some at a time: memory stays the same."""
+        chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+        queries = ((f"{_SELECT} AND path IN ({','.join('?' * len(chunk))})", _keys(chunk)) for chunk in chunks)
+        for chunk, answer in zip(chunks, self._answers(queries), strict=False):  # fewer where it cannot be read
+            rows = {row[0]: row for row in answer}
+            for path, key in zip(chunk, _keys(chunk), strict=True):
+                if row := rows.get(key):
+                    yield path, Stamp._make(row[1:6]), row[6]
+
+    def _answers(self, queries: Iterable[tuple[str, Sequence[bytes]]]) -> Iterator[list[tuple[Any, ...]]]:
+        """What the table answers to each query; nothing where it is missing or, announced, cannot be read."""
         if not os.path.exists(self.path):
             return
         try:
             with contextlib.closing(self._connect()) as connection:
-                for start in range(0, len(paths), CHUNK):
-                    chunk = paths[start : start + CHUNK]
-                    keys = _keys(chunk)
-                    query = f"{_SELECT} AND path IN ({','.join('?' * len(keys))})"
-                    rows = {row[0]: row for row in connection.execute(query, keys)}
-                    for path, key in zip(chunk, keys, strict=True):
-                        if row := rows.get(key):
-                            yield path, Stamp._make(row[1:6]), row[6]
+                for query, parameters in queries:
+                    yield connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
             if "no such table" not in str(error):
                 log.warning("%s cannot be read (%s): files are hashed", self.path, error)
@@ -157,6 +216,13 @@ class DigestTable:
             for file in (self.path, self.path + "-journal"):  # a journal left behind would be played into a new table
                 with contextlib.suppress(OSError):
                     os.unlink(file)
+
+
+class ReadOnlyTable(DigestTable):
+    """A table of digests that is only looked up."""
+
+    def record(self, entries: Iterable[tuple[str, Stamp, bytes]]) -> None:
+        """Nothing: the next run hashes these files again."""
 
 
 def take_stamp(path: str) -> Stamp | None:

@@ -15,8 +15,10 @@ HDF5 loop for ever.
 """
 
 import contextlib
+import errno
 import io
 import json
+import logging
 import math
 import os
 import zlib
@@ -28,8 +30,10 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its speed
 
-from cache.plain import open_plain
+from cache.plain import descriptor_of_plain
 from cache.spec import DIGEST_BYTES, FeatureSpec
+
+log = logging.getLogger("bottleneck")
 
 FORMAT = 1
 BLOCK_BYTES = 256 * 1024
@@ -49,6 +53,14 @@ class DamagedShardError(Exception):
         self.path = path
         self.reason = reason
         self.rows_lost: int | None = None
+
+
+class UnreadableShardError(DamagedShardError):
+    """A shard that the system could not read, twice: that says nothing about its content, so it stays where it is."""
+
+
+# What the system answers when a disk or a server fails; others tell of permissions, or that a file is gone.
+FAILING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.EHOSTDOWN}
 
 
 def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, provenance: dict[str, Any]) -> memoryview:
@@ -98,6 +110,12 @@ class Shard:
         """Size of one row in bytes."""
         return self.spec.row_dtype.itemsize * math.prod(self.row_shape)
 
+    @cached_property
+    def origin(self) -> str:
+        """What its rows were computed with: the provenance, but for the time, and the shape of a row, as JSON."""
+        provenance = {name: value for name, value in self.provenance.items() if name != "written"}
+        return json.dumps([provenance, self.row_shape], sort_keys=True)
+
     def read(self, wanted: np.ndarray) -> np.ndarray:
         """The rows numbered `wanted` (m,), in that order: (m, ...) as they are stored. As `read_into`."""
         rows = np.empty((len(wanted), *self.row_shape), self.spec.row_dtype)
@@ -129,7 +147,7 @@ class Shard:
         with _open(self.path) as file:
             for block, count, start, stop, place, is_whole in zip(*(each.tolist() for each in columns), strict=True):
                 if not is_whole:
-                    self._read_blocks(file.fileno(), block, scratch[:count])
+                    self._read_blocks(file, block, scratch[:count])
                     rows[places[start:stop]] = scratch[wanted[start:stop] - block * self.block_rows]
                     continue
                 first, begun, length = straight[-1] if straight else (block, place, 0)
@@ -139,7 +157,7 @@ class Shard:
                 else:
                     straight.append((block, place, count))
             for block, place, count in straight:
-                self._read_blocks(file.fileno(), block, rows[place : place + count])
+                self._read_blocks(file, block, rows[place : place + count])
 
     def verify(self) -> None:
         """Read and check every row. Raises `DamagedShardError`, and `OSError` where the file is gone."""
@@ -147,7 +165,7 @@ class Shard:
         with _open(self.path) as file:
             for block in range(len(self.checksums)):
                 count = min(self.block_rows, len(self) - block * self.block_rows)
-                self._read_blocks(file.fileno(), block, scratch[:count])
+                self._read_blocks(file, block, scratch[:count])
 
     @cached_property
     def _expected(self) -> list[tuple[int, int]]:
@@ -157,8 +175,27 @@ class Shard:
         seeds = [zlib.crc32(self.digests[start : start + self.block_rows].data) for start in starts]
         return list(zip(seeds, self.checksums.tolist(), strict=True))
 
-    def _read_blocks(self, file: int, block: int, rows: np.ndarray) -> None:
-        """Fill `rows`, contiguous and as many as some blocks have, the first of them being number `block`."""
+    def _read_blocks(self, file: io.FileIO, block: int, rows: np.ndarray) -> None:
+        """Fill `rows`, contiguous and as many as some blocks have, the first of them being number `block`.
+
+        What fails is read once more from the file opened anew. Raises UnreadableShardError where the system fails
+        again, or the second time gives other bytes than the first, DamagedShardError where they are wrong twice alike.
+        """
+        try:
+            self._read_once(file.fileno(), block, rows)
+        except DamagedShardError as first:
+            before = crc32(rows)
+            with _open(self.path) as again:
+                try:
+                    self._read_once(again.fileno(), block, rows)
+                except DamagedShardError as second:
+                    twice_alike = type(second) is type(first) and crc32(rows) == before
+                    if twice_alike or isinstance(second, UnreadableShardError):
+                        raise
+                    raise UnreadableShardError(self.path, f"{first.reason}; then {second.reason}") from second
+            log.info("%s: read again, after an error (%s)", self.path, first.reason)
+
+    def _read_once(self, file: int, block: int, rows: np.ndarray) -> None:
         first = block * self.block_rows
         offset = self.offset + first * self.row_bytes
         try:
@@ -169,7 +206,7 @@ class Shard:
                     raise DamagedShardError(self.path, "the file is shorter than its rows")
                 count += more
         except OSError as error:
-            raise DamagedShardError(self.path, f"cannot be read ({error.strerror})") from error
+            raise UnreadableShardError(self.path, f"cannot be read ({error.strerror})") from error
         for start in range(0, len(rows), self.block_rows):
             part = rows[start : start + self.block_rows]
             seed, checksum = self._expected[block + start // self.block_rows]
@@ -183,8 +220,23 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
 
     Raises `DamagedShardError`: not HDF5, cut short, another format, keys that fail their checksum, or data that
     HDF5 would fetch from elsewhere (external, virtual, compressed) or that the file is too small to hold.
-    Raises `OSError` where the file is missing or cannot be opened: that says nothing about its content.
+    Raises `UnreadableShardError` where the system fails to read it, and `OSError` where the file is missing or cannot
+    be opened: that says nothing about its content. Each is raised when it happens twice.
     """
+    try:
+        return _open_shard(path, spec)
+    except DamagedShardError as first:
+        try:
+            found = _open_shard(path, spec)
+        except DamagedShardError as second:
+            if isinstance(first, UnreadableShardError) and not isinstance(second, UnreadableShardError):
+                raise UnreadableShardError(path, f"{first.reason}; then {second.reason}") from second
+            raise
+        log.info("%s: read again, after an error (%s)", path, first.reason)
+        return found
+
+
+def _open_shard(path: str, spec: FeatureSpec | None) -> Shard:
     # opened here, not by HDF5: its errors do not tell damage from a lack of permission or of file descriptors
     with _open(path) as raw:
         try:
@@ -192,17 +244,39 @@ def open_shard(path: str, spec: FeatureSpec | None = None) -> Shard:
                 found = _read_header(path, os.fstat(raw.fileno()).st_size, file, raw.fileno())
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
             # h5py reports damage by any of these, depending on which of HDF5's structures is hit
+            failed = raw.failed or getattr(error, "errno", None)
+            if failed in FAILING:
+                raise UnreadableShardError(path, f"cannot be read ({os.strerror(failed)})") from error
             raise DamagedShardError(path, f"not a readable shard ({' '.join(str(error).split())[:200]})") from error
     if spec is not None and found.spec != spec:
         raise DamagedShardError(path, f"belongs to another spec ({found.spec.folder})")
     return found
 
 
-def _open(path: str) -> io.FileIO:
+class _Watched(io.FileIO):
+    """A file that notes the number of an error of the system: HDF5 turns all errors into those of its own."""
+
+    failed = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            self.failed = error.errno or errno.EIO
+            raise
+
+
+def _open(path: str, again: bool = True) -> _Watched:
     try:
-        return open_plain(path)
+        return _Watched(descriptor_of_plain(path))
     except ValueError as error:
         raise DamagedShardError(path, str(error)) from error
+    except OSError as error:
+        if error.errno in FAILING:
+            if again:
+                return _open(path, again=False)
+            raise UnreadableShardError(path, f"cannot be opened ({error.strerror})") from error
+        raise
 
 
 def _open_hdf5(path: str, raw: io.FileIO) -> h5py.h5f.FileID:

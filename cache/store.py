@@ -11,7 +11,6 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -19,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from cache.atomic import make_folder, write_atomically
+from cache.digests import Stamp, take_stamp
 from cache.index import KeyIndex, comparable
 from cache.lock import holding
+from cache.merging import Group, groups, is_one_whole_shard, rows_that_stay, small_shards
 from cache.plain import open_plain
-from cache.shard import DamagedShardError, Shard, encode_shard, open_shard
+from cache.shard import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 log = logging.getLogger("bottleneck")
@@ -31,7 +32,9 @@ SHARD_SUFFIX = ".h5"
 DAMAGED_SUFFIX = ".damaged"
 SPEC_FILE = "spec.json"
 COMMIT = ".commit"  # the lock of whoever writes in a folder
+SHARD_ROWS = 2048
 SHARD_BYTES = 128 * 1024**2  # a shard is written in one piece, from memory: flattened rows fill it with few rows
+MERGED_BYTES = SHARD_BYTES // 4  # of a shard that a commit merges: it is in memory beside the rows of the run
 THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -44,9 +47,13 @@ class FeatureStore:
     def __init__(self, cache_dir: str, spec: FeatureSpec):
         self.spec = spec
         self.folder = os.path.join(cache_dir, spec.folder)
-        self._shards: dict[str, Shard] = {}
+        self._seen: tuple[Stamp | None, dict[str, Shard]] = (None, {})  # the folder's stamp, and its shards then
         self._index = KeyIndex()
         self._passed_over: set[str] = set()
+
+    @property
+    def _shards(self) -> dict[str, Shard]:
+        return self._seen[1]
 
     def refresh(self) -> list[Shard]:
         """The shards now in the folder, oldest first; damaged ones are set aside (announced)."""
@@ -58,9 +65,15 @@ class FeatureStore:
     def examine(self) -> tuple[list[Shard], list[DamagedShardError]]:
         """The shards now in the folder, oldest first, and what is wrong with those that cannot be opened.
 
-        The folder is listed until it is found unchanged: one listing may miss the rows of a compaction, whose new
-        shard came too late for it and whose old ones were gone before it got to them.
+        One look at the folder's own times tells whether anything in it has changed since it was listed: what a warm
+        store costs does not grow with the shards. A folder that has changed is listed until it is found unchanged: one
+        listing may miss the rows of a compaction, whose new shard came too late for it and whose old ones were gone
+        before it got to them.
         """
+        stamp, shards = self._seen
+        now = take_stamp(self.folder)
+        if stamp and now and stamp.proves_same_content(now):
+            return list(shards.values()), []
         listed: list[str] | None = None
         names = self._names()
         damaged: dict[str, DamagedShardError] = {}
@@ -68,14 +81,15 @@ class FeatureStore:
             opened = {}
             for name in names:
                 try:
-                    opened[name] = self._shards.get(name) or open_shard(os.path.join(self.folder, name), self.spec)
+                    opened[name] = shards.get(name) or open_shard(os.path.join(self.folder, name), self.spec)
                 except FileNotFoundError:
                     continue  # gone since it was listed
                 except DamagedShardError as error:
                     damaged[name] = error
-            self._shards = opened
+            shards = opened
             listed, names = names, self._names()
-        return list(self._shards.values()), [damaged[name] for name in names if name in damaged]
+        self._seen = (None if damaged else now, shards)
+        return list(shards.values()), [damaged[name] for name in names if name in damaged]
 
     def _names(self) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
@@ -85,12 +99,14 @@ class FeatureStore:
     def set_aside(self, damage: DamagedShardError) -> None:
         """Rename a damaged shard out of the way: its rows count as missing and are computed again.
 
-        Where it cannot be renamed (a read-only folder), this store does without it from now on.
+        Where it cannot be renamed (a read-only folder), or the system failed to read it, this store does without it
+        from now on, and nothing deletes it.
         """
         name = os.path.basename(damage.path)
         if not set_aside(damage):
             self._passed_over.add(name)
-        self._shards = {other: shard for other, shard in self._shards.items() if other != name}
+        stamp, shards = self._seen
+        self._seen = (stamp, {other: shard for other, shard in shards.items() if other != name})
 
     def check(self) -> tuple[list[Shard], list[DamagedShardError]]:
         """The shards that are whole, every row of them read and checked, and the damage, which is set aside."""
@@ -148,6 +164,7 @@ class FeatureStore:
             try:
                 return self._read(list(shards.values()), digests)
             except (KeyError, FileNotFoundError):  # committed, or merged by a compaction, since the folder was listed
+                self._seen = (None, shards)  # whatever its times say
                 self.refresh()
                 if self._shards == shards:
                     raise
@@ -170,13 +187,17 @@ class FeatureStore:
                 pass
         return rows
 
-    def commit(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> int:
+    def commit(
+        self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any], shard_rows: int = SHARD_ROWS
+    ) -> int:
         """Add `rows` (n, ...) under `digests` (n, 32) as one new shard; returns how many were new.
 
         Rows that are stored already, by whomever, are left out; of several rows under one key the first is taken.
-        On return the shard is on disk (fsynced, read back and checked). Raises `OSError` when it cannot be written;
-        nothing is lost then. Raises `ValueError` where there is not one key for each row, or the rows have another
-        shape than those stored.
+        On return the shard is on disk (fsynced, read back and checked). Small shards are merged now and then, up to
+        `shard_rows` rows (and 32 MiB), so that few of them stand there however few rows come at a time.
+
+        Raises `OSError` when the rows cannot be written; nothing is lost then. Raises `ValueError`
+        where there is not one key for each row, or the rows have another shape than those stored.
         """
         if digests.shape != (len(rows), DIGEST_BYTES) or digests.dtype != np.uint8:
             raise ValueError(f"keys of shape {digests.shape} and type {digests.dtype} for {len(rows)} rows")
@@ -189,7 +210,34 @@ class FeatureStore:
             if len(new):
                 everything = len(new) == len(rows)
                 self._write(rows if everything else rows[new], digests[new], provenance)
+                self._merge_small(shard_rows)
         return len(new)
+
+    def _merge_small(self, shard_rows: int) -> None:
+        """Merge shards of about one size where there are many; a row is written again 4 times at most on its way up.
+
+        A shard is removed once all of its rows are in a new one that this call has written, as in `_compact`: with a
+        lock or without, a kill in between leaves rows stored twice, never none. What prevents a merge is announced and
+        costs nothing: the rows of the commit are stored.
+        """
+        try:
+            while merged := small_shards(self.refresh(), shard_rows, MERGED_BYTES):
+                seen: set[bytes] = set()
+                self._write_group([(shard, rows_that_stay(shard, None, seen)) for shard in merged])
+                for shard in merged:
+                    _unlink(shard)
+        except DamagedShardError as damage:
+            self.set_aside(damage)
+        except OSError as error:
+            log.warning("small shards in %s are not merged now: %s", self.folder, error.strerror or error)
+
+    def _write_group(self, group: Group) -> None:
+        """One shard of the rows of several that stay. Raises `DamagedShardError`, `OSError`."""
+        self._write(
+            np.concatenate([shard.read(rows) for shard, rows in group]),
+            np.concatenate([shard.digests[rows] for shard, rows in group]),
+            group[-1][0].provenance,
+        )
 
     def _write(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> None:
         self.write_spec()
@@ -238,26 +286,26 @@ class FeatureStore:
         """
         shards = self.check()[0]
         seen: set[bytes] = set()
-        kept = [(shard, _kept(shard, keep, seen)) for shard in shards]
+        kept = [(shard, rows_that_stay(shard, keep, seen)) for shard in shards]
         rewrite_all = not alone and any(len(rows) < len(shard) for shard, rows in kept)
-        merged = [group for group in _groups(kept, shard_rows) if rewrite_all or not _is_one_whole_shard(group)]
+        merged = [
+            group for group in groups(kept, shard_rows, SHARD_BYTES) if rewrite_all or not is_one_whole_shard(group)
+        ]
         replaced: list[Shard] = []
         for group in merged:
             if any(len(rows) for _, rows in group):
-                self._write(
-                    np.concatenate([shard.read(rows) for shard, rows in group]),
-                    np.concatenate([shard.digests[rows] for shard, rows in group]),
-                    group[-1][0].provenance,
-                )
+                self._write_group(group)
             replaced += [shard for shard, _ in group]
             while replaced and (alone or group is merged[-1]):
-                with contextlib.suppress(FileNotFoundError):  # set aside meanwhile by a reader whose disk failed
-                    os.unlink(replaced.pop().path)
+                _unlink(replaced.pop())
         return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
 
 
 def set_aside(damage: DamagedShardError) -> bool:
-    """Rename a damaged shard; False, announced, where that is impossible."""
+    """Rename a damaged shard; False, announced, where that is impossible, and for one that cannot be read just now."""
+    if isinstance(damage, UnreadableShardError):
+        log.warning("shard passed over for now, its rows count as missing: %s", damage)
+        return False
     try:
         os.replace(damage.path, damage.path + DAMAGED_SUFFIX)
         log.warning("damaged shard set aside as %s%s: %s", damage.path, DAMAGED_SUFFIX, damage.reason)
@@ -269,37 +317,6 @@ def set_aside(damage: DamagedShardError) -> bool:
     return True
 
 
-def _kept(shard: Shard, keep: set[bytes] | None, seen: set[bytes]) -> np.ndarray:
-    """Numbers of the rows that stay: wanted, and not in `seen`, where they are noted."""
-    rows = []
-    for row, digest in enumerate(shard.digests):
-        key = digest.tobytes()
-        if key not in seen and (keep is None or key in keep):
-            seen.add(key)
-            rows.append(row)
-    return np.array(rows, dtype=np.int64)
-
-
-def _groups(kept: list[tuple[Shard, np.ndarray]], shard_rows: int) -> Iterator[list[tuple[Shard, np.ndarray]]]:
-    """Shards (and their rows that stay) that fit into one shard together and were computed in the same way."""
-    group: list[tuple[Shard, np.ndarray]] = []
-    count = 0
-    for shard, rows in sorted(kept, key=lambda each: _origin(each[0])):
-        most = min(shard_rows, SHARD_BYTES // shard.row_bytes)
-        if group and (count + len(rows) > most or _origin(shard) != _origin(group[0][0])):
-            yield group
-            group, count = [], 0
-        group.append((shard, rows))
-        count += len(rows)
-    if group:
-        yield group
-
-
-def _is_one_whole_shard(group: list[tuple[Shard, np.ndarray]]) -> bool:
-    return len(group) == 1 and len(group[0][1]) == len(group[0][0])
-
-
-def _origin(shard: Shard) -> str:
-    """What a shard's rows were computed with: its provenance, but for the time, and the shape of a row."""
-    provenance = {name: value for name, value in shard.provenance.items() if name != "written"}
-    return json.dumps([provenance, shard.row_shape], sort_keys=True)
+def _unlink(shard: Shard) -> None:
+    with contextlib.suppress(FileNotFoundError):  # set aside meanwhile by a reader whose disk failed
+        os.unlink(shard.path)

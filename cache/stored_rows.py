@@ -11,7 +11,7 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.joined import Store
-from cache.shard import DamagedShardError
+from cache.shard import DamagedShardError, UnreadableShardError
 
 # A chunk takes this part of the memory. Of its size there are at most about six arrays at once: the last chunk and its
 # copy in the library that trains, the next one as it is read, and what normalising it makes.
@@ -70,7 +70,8 @@ class StoredRows:
             rows = self.store.read(self.digests[chosen]).astype(np.float32, copy=False)
         except DamagedShardError as error:
             self.store.set_aside(error)
-            raise UserError(f"{error.path} is damaged: run again, its rows alone are computed again") from error
+            damaged = str(error) if isinstance(error, UnreadableShardError) else f"{error.path} is damaged"
+            raise UserError(f"{damaged}: run again, its rows alone are computed again") from error
         except KeyError as error:
             raise UserError(f"rows have gone from {self.store.folder}: run again, they are computed again") from error
         for change in self.changes:

@@ -99,6 +99,16 @@ def _mend_spec(store: FeatureStore) -> bool:
     return True
 
 
+def rows_to_drop(cache_dir: str, keep: set[bytes]) -> list[tuple[str, int, int]]:
+    """(folder, rows whose digests are not in `keep`, all its rows) of each spec that has such rows; changes nothing."""
+    found = []
+    for store in stored_specs(cache_dir):
+        keys = [digest.tobytes() for shard in store.examine()[0] for digest in shard.digests]
+        if dropped := sum(key not in keep for key in keys):
+            found.append((store.folder, dropped, len(keys)))
+    return found
+
+
 def collect_garbage(cache_dir: str, shard_rows: int, keep: set[bytes] | None = None) -> dict[str, int]:
     """Delete leftovers of killed runs and damaged shards, merge small shards; returns what went.
 

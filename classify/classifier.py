@@ -11,7 +11,7 @@ from cache.stored_rows import Rows
 from classify.beyond_memory import features_for
 from classify.persist import Saved
 from classify.unknowns import Known
-from featurize.extraction import Extraction
+from featurize.extraction import Digests, Extraction
 from featurize.extractor import Extractor
 from featurize.sources import Source, expand
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger("bottleneck")
+
+PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in memory
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ class Classifier:
     """What `pipeline.load` returns; keeps the head and, once a picture needed it, the network warm.
 
     Images may be a path, a folder, bytes of an image file, a PIL image, an array, or a list of these. They are
-    decoded as in training and looked up in the cache first; with `use_cache=False` the cache is left alone. With
-    `reject`, the share of known pictures to keep (such as 0.95), images further from the training pictures than that
-    share of these are from each other get no answer: see `classify.unknowns`. How many there are is announced, why
-    is in `top_k`. Raises UserError for what is no share, and for models without what this takes.
+    decoded as in training and looked up in the cache first. What is missing there is computed and not kept: the cache
+    does not grow, however many pictures a server is asked about. With `use_cache=True` it is stored as well, with
+    `use_cache=False` the cache is left alone. With `reject`, the share of known pictures to keep (such as 0.95),
+    images further from the training pictures than that share of these are from each other get no answer: see
+    `classify.unknowns`. How many there are is announced, why is in `top_k`. Raises UserError for what is no share, and
+    for models without what this takes.
     `saved.estimator` is the head as a scikit-learn estimator.
     """
 
@@ -53,15 +57,17 @@ class Classifier:
         self.extractor = extractor
         self.classes_: list[str] = saved.record["classes"]
 
-    def predict(self, images: Any, *, use_cache: bool = True, reject: float | None = None) -> np.ndarray:
+    def predict(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
         """The label of each image, in the order given: (n,) of str; None (announced) where damaged or rejected."""
         return self._labels(self.predict_proba(images, use_cache=use_cache, reject=reject))
 
-    def predict_proba(self, images: Any, *, use_cache: bool = True, reject: float | None = None) -> np.ndarray:
+    def predict_proba(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
         """The probabilities (n, classes) float64 in the order of `classes_`; NaN where damaged or rejected."""
         return self.answers(expand(images), use_cache, reject).probabilities
 
-    def top_k(self, images: Any, k: int = 3, *, use_cache: bool = True, reject: float | None = None) -> "pd.DataFrame":
+    def top_k(
+        self, images: Any, k: int = 3, *, use_cache: bool | None = None, reject: float | None = None
+    ) -> "pd.DataFrame":
         """The k most probable labels of each image, as columns path, rank (from 1), label, probability.
 
         An image that came without a path is called "image 1", counted from 1; one that is damaged or rejected has one
@@ -76,34 +82,40 @@ class Classifier:
         table.insert(0, "path", paths)
         return table if reject is not None else table.drop(columns="reason")
 
-    def probabilities(self, sources: list[Source], use_cache: bool = True) -> tuple[Extraction, np.ndarray]:
+    def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Extraction, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
         answers = self.answers(sources, use_cache)
         return answers.extraction, answers.probabilities
 
-    def answers(self, sources: list[Source], use_cache: bool = True, reject: float | None = None) -> Answers:
+    def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
         """What became of each source; failures are announced, and how many were rejected."""
         limit = None if reject is None else self._known.limit(reject)
-        extraction, found, rows = self._predicted(sources, use_cache)
-        for failure in extraction.failures:
-            log.warning("no prediction for %s: %s", failure.path, failure.reason)
+        extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
         answers = Answers(extraction, np.full((len(sources), len(self.classes_)), np.nan))
-        answers.probabilities[extraction.succeeded] = found
-        if limit is not None and len(found):
+        count = 0
+        for places in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
+            part, found, rows = self._predicted([sources[place] for place in places], use_cache)
+            extraction.take(places, part)
+            answered = places[part.digests.known]
+            answers.probabilities[answered] = found
+            count += len(found)
+            if limit is None or not len(found):
+                continue
             distances = self._known.distances_of(rows)
             for far in np.flatnonzero(distances > limit):
-                position = extraction.succeeded[far]
-                answers.probabilities[position] = np.nan
-                answers.unknown[position] = (
+                answers.probabilities[answered[far]] = np.nan
+                answers.unknown[int(answered[far])] = (
                     f"unknown: distance {distances[far]:.3f} from the training pictures; "
                     f"{reject:g} of known ones are within {limit:.3f}"
                 )
+        for failure in extraction.failures:
+            log.warning("no prediction for %s: %s", failure.path, failure.reason)
         if answers.unknown:
             first = min(answers.unknown)
             log.warning(
                 "%d of %d pictures are unlike those trained on and get no label, the first is %s (%s)",
                 len(answers.unknown),
-                len(found),
+                count,
                 _name(sources[first], first),
                 answers.unknown[first],
             )
@@ -136,17 +148,19 @@ class Classifier:
             raise UserError(f"{cannot}: it was saved without what tells them: train it again (features are cached)")
         return self.saved.known
 
-    def _predicted(self, sources: list[Source], use_cache: bool) -> tuple[Extraction, np.ndarray, Rows]:
+    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Extraction, np.ndarray, Rows]:
         """What happened to each source, the probabilities (m, classes) of those that have features, and these."""
-        rows: Rows
-        if use_cache:
-            extraction, rows = features_for(None, self.extractor, sources)
-        else:
-            extraction, rows = self.extractor.without_cache(sources)
+        extraction, rows = self._features(self.extractor, sources, use_cache)
         if not len(rows):
             return extraction, np.empty((0, len(self.classes_))), rows
         self.saved.check_width(rows.shape[-1])
         return extraction, self.saved.predictor.predict_proba(rows), rows
+
+    @staticmethod
+    def _features(extractor: Extractor, sources: list[Source], use_cache: bool | None) -> tuple[Extraction, Rows]:
+        if use_cache:
+            return features_for(None, extractor, sources)
+        return extractor.complete(sources) if use_cache is None else extractor.without_cache(sources)
 
     def _labels(self, probabilities: np.ndarray) -> np.ndarray:
         labels = np.full(len(probabilities), None, dtype=object)

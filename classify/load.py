@@ -1,7 +1,7 @@
 """From a path to a `Classifier`: the saved head, and the computation behind it found again on this machine."""
 
 import os
-from typing import Any
+import threading
 
 from classify.classifier import Classifier
 from classify.persist import Saved
@@ -32,22 +32,43 @@ def open_classifier(
 
 
 def warm(model: str | Classifier, cache_dir: str | None, weights: str | None) -> Classifier:
-    """The model at a path, loaded once and again only when its file has changed."""
+    """The model at a path, loaded once and again only when its file has changed.
+
+    The last `MOST_MODELS` are kept; one whose file is gone or another by now is not. Threads may ask at once.
+    """
     if not isinstance(model, str | os.PathLike):
         return model
-    path = os.path.abspath(model)
-    key = (path, cache_dir, weights)
+    key = (os.path.abspath(model), cache_dir, weights)
+    stamp = _stamp(key[0])
+    with _lock:
+        for other in [other for other in _loaded if other[0] == key[0] and _loaded[other][0] != stamp]:
+            del _loaded[other]
+        if key in _loaded:
+            _loaded[key] = _loaded.pop(key)  # the one that was asked for last is the last
+            return _loaded[key][1]
+    opened = open_classifier(load_saved(os.fspath(model)), cache_dir, weights)  # says what is wrong with the file
+    with _lock:
+        kept = _loaded.setdefault(key, (stamp, opened))  # another thread may have been faster
+        for other in [other for other in _loaded if other[0] != key[0] and _loaded[other][0] != _stamp(other[0])]:
+            del _loaded[other]
+        for other in [*_loaded][:-MOST_MODELS]:
+            del _loaded[other]
+    return kept[1]
+
+
+MOST_MODELS = 8
+_Key = tuple[str, str | None, str | None]  # path, cache_dir, weights
+_loaded: dict[_Key, tuple[tuple[int, ...] | None, Classifier]] = {}
+_lock = threading.Lock()
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    """What tells one file at a path from the next; None where there is none."""
     try:
         status = os.stat(path)
-        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
     except OSError:
-        stamp = None  # `load_saved` says what is wrong
-    if key not in _loaded or _loaded[key][0] != stamp:
-        _loaded[key] = (stamp, open_classifier(load_saved(os.fspath(model)), cache_dir, weights))
-    return _loaded[key][1]
-
-
-_loaded: dict[tuple[str, str | None, str | None], tuple[Any, Classifier]] = {}
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _cache_of(saved: Saved) -> str:

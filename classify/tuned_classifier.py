@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from cache.digests import DigestTable, ReadOnlyTable
 from cache.errors import UserError
 from cache.stored_rows import Rows
 from classify.arrays import ArrayHead
-from classify.beyond_memory import features_for
 from classify.classifier import Classifier
 from classify.persist import Saved
 from classify.tuned import TunedHead
 from featurize.extraction import Digests, Extraction
-from featurize.extractor import Extractor
+from featurize.extractor import Extractor, silent
 from featurize.hashing import digest_sources
 from featurize.read_only import open_extractor
 from featurize.resolve import Resolved
@@ -35,20 +35,21 @@ class TunedClassifier(Classifier):
         self.whole = open_extractor(cut.tuned_by(self.head.tuned), cache_dir)
         super().__init__(replace(saved, predictor=self.head), open_extractor(cut, cache_dir))
 
-    def _predicted(self, sources: list[Source], use_cache: bool) -> tuple[Extraction, np.ndarray, Rows]:
-        if not use_cache:
+    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Extraction, np.ndarray, Rows]:
+        if use_cache is False:
             extraction, decisions = self.whole.without_cache(sources)
             return extraction, self._of_decisions(decisions), NO_ROWS
         extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
         result = np.full((len(sources), len(self.classes_)), np.nan)
-        from_maps = self._have_maps_alone(sources)
+        table = self.extractor.table if use_cache else ReadOnlyTable(self.extractor.cache_dir)
+        from_maps = self._have_maps_alone(sources, table)
         with_maps, others = np.flatnonzero(from_maps), np.flatnonzero(~from_maps)
         pieces = np.split(with_maps, range(PICTURES, len(with_maps), PICTURES))
         for extractor, predict, places in (
             *((self.extractor, self.head.predict_proba, piece) for piece in pieces),
             (self.whole, self._of_decisions, others),
         ):
-            part, rows = features_for(None, extractor, [sources[place] for place in places])
+            part, rows = self._features(extractor, [sources[place] for place in places], use_cache)
             extraction.take(places, part)
             if len(rows):
                 result[places[part.succeeded]] = predict(rows)
@@ -57,9 +58,9 @@ class TunedClassifier(Classifier):
     def _of_decisions(self, decisions: Rows) -> np.ndarray:
         return self.head.of_decisions(decisions) if len(decisions) else np.empty((0, len(self.classes_)))
 
-    def _have_maps_alone(self, sources: list[Source]) -> np.ndarray:
+    def _have_maps_alone(self, sources: list[Source], table: DigestTable) -> np.ndarray:
         """Mask (n,) of the sources whose maps are in the cache, and whose decisions are not."""
-        digests, _ = digest_sources(sources, self.extractor.table, lambda *_: None)
+        digests, _ = digest_sources(sources, table, silent)
         known = digests.known
         keys = digests.keys(known)
         mask = np.zeros(len(sources), bool)

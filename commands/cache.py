@@ -47,6 +47,7 @@ def verify(sample: int, **chosen: Any) -> None:
     Files that only save time are made anew where they are damaged; that is no loss, nor is what killed runs have left.
     With --data, compute lost rows of that folder's images again, then some of the others, and compare.
     """
+    from cache.shard import UnreadableShardError
     from cache.upkeep import verify as verify_cache
     from featurize.kept_graphs import delete_damaged_graphs
 
@@ -56,6 +57,9 @@ def verify(sample: int, **chosen: Any) -> None:
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
         lost = "an unknown number of" if damage.rows_lost is None else damage.rows_lost
+        if isinstance(damage, UnreadableShardError):
+            _say(f"{damage.path}: {damage.reason}; it stays there, with {lost} rows: look at the disk")
+            continue
         _say(f"{damage.path}: {damage.reason}; set aside, {lost} rows are lost: the next run computes them again")
     for path in [*found.mended, *delete_damaged_graphs(cache_dir)]:
         _say(f"{path}: missing or damaged: no loss, it is made anew")
@@ -98,31 +102,52 @@ def explain(path: str, **chosen: Any) -> None:
             print(printable(line))
 
 
-@cache.command(epilog=examples("cache gc", "cache gc --data photos"))
+@cache.command(epilog=examples("cache gc", "cache gc --data photos --dry-run", "cache gc --data photos --yes"))
 @options(CACHE, DATA)
 @click.option("--shard-rows", type=click.IntRange(1), help="Merge small shards up to this many rows.")
-def gc(cache_dir: str | None, data: str | None, shard_rows: int | None) -> None:
-    """Delete leftovers and graphs of no use, merge small shards.
+@click.option("--dry-run", is_flag=True, help="Print what would go, and change nothing.")
+@click.option("--yes", is_flag=True, help="With --data: drop rows without asking.")
+def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run: bool, yes: bool) -> None:
+    """Delete leftovers and graphs of no use, merge small shards, forget the digests of files that are gone.
 
-    With --data, drop the rows of all images that are not in that folder."""
-    from cache.upkeep import collect_garbage
-    from featurize.extract import SHARD_ROWS
-    from featurize.hashing import digest_sources
-    from featurize.images import find_images
+    With --data, drop the rows of all images that are not in that folder: what would go is printed, and goes with --yes,
+    or after a question on a terminal. Rows of pictures that cannot be read stay."""
+    from cache.digests import ReadOnlyTable
+    from cache.store import SHARD_ROWS
+    from cache.upkeep import collect_garbage, rows_to_drop
     from featurize.kept_graphs import delete_useless_graphs
+    from featurize.still_there import digests_still_there
 
     cache_dir = cache_dir or pipeline.DEFAULT_CACHE
-    keep = None
-    if data:
-        sources = find_images(data).images
-        digests, _ = digest_sources(sources, DigestTable(cache_dir), lambda *_: None)
-        keep = {digest for digest in digests if digest}
+    table = ReadOnlyTable(cache_dir) if dry_run else DigestTable(cache_dir)
+    keep = digests_still_there(data, table) if data else None
+    dropped = rows_to_drop(cache_dir, keep) if keep is not None else []
+    for folder, rows, of_all in dropped:
+        print(f"{rows} of {of_all} rows in {printable(folder)}: their pictures are not in {printable(data or '')}")
+    if dry_run:
+        _say_what_would_go(cache_dir)
+        return
+    if dropped and not yes and not (sys.stdin.isatty() and click.confirm("Drop these rows?")):
+        raise UserError(f"nothing is done: give --yes to drop {sum(rows for _, rows, _ in dropped)} rows")
     gone = collect_garbage(cache_dir, shard_rows or SHARD_ROWS, keep)
     graphs = delete_useless_graphs(cache_dir)
+    table.forget(forgotten := table.gone())
     print(
         f"deleted {gone['files']} leftover files, {graphs} graphs of no use and {gone['rows']} rows, "
-        f"{gone['shards']} shards fewer"
+        f"{gone['shards']} shards fewer; forgot the digests of {len(forgotten)} files that are gone"
     )
+
+
+def _say_what_would_go(cache_dir: str) -> None:
+    from cache.folders import leftovers, spec_folders
+    from featurize.kept_graphs import useless_graphs
+
+    for path in [
+        *(path for folder in spec_folders(cache_dir) for path in leftovers(folder)),
+        *useless_graphs(cache_dir),
+    ]:
+        _say(f"{path}: left over, or of no use")
+    print(f"the digests of {len(DigestTable(cache_dir).gone())} files that are gone")
 
 
 @cache.command(epilog=examples("cache export --data photos --output features.h5"))

@@ -18,6 +18,7 @@ from commands.options import (
     LABELS,
     MODEL,
     PREDICT_VIEWS,
+    REHASH,
     REPORT,
     SHARDS,
     SPEC,
@@ -43,7 +44,7 @@ log = logging.getLogger("bottleneck")
         "features --data photos --backbone nano+mobilenet_v2",
     )
 )
-@options(DATA, SPEC, VIEWS, LABELS, CACHE, SHARDS, REPORT)
+@options(DATA, SPEC, VIEWS, LABELS, CACHE, REHASH, SHARDS, REPORT)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Compute and cache the features of all images that are not cached yet.
 
@@ -63,7 +64,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
         "train --data photos --views 8 --recipe 'rotation_range=40 horizontal_flip=True'",
     )
 )
-@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, SHARDS, MODEL[:1], REPORT)
+@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL[:1], REPORT)
 @click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")
@@ -91,7 +92,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
 
 
 @click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
-@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL, REPORT)
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, REPORT)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Score a saved model on labelled images that it was not trained on.
 
@@ -109,7 +110,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
 
 @click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
-@options(HEAD, SPEC, PREDICT_VIEWS, CACHE, MODEL)
+@options(HEAD, SPEC, PREDICT_VIEWS, CACHE, REHASH, MODEL)
 @click.option("--images", "named", multiple=True, metavar="PATH", help="Image, folder or pattern; may be repeated.")
 @click.argument("paths", nargs=-1)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
@@ -134,16 +135,18 @@ def predict(
 
     Without images: of the test part of the photographs that come with scikit-image.
     """
+    from cache.digests import rehashing
     from classify.default_data import surfaces_to_predict
     from commands.paths import existing_paths
     from featurize.sources import expand
 
-    classifier, _ = loaded(given(chosen))
+    classifier, rest = loaded(given(chosen))
     wanted = [*named, *paths] or [surfaces_to_predict()]
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
     if not sources:
         raise UserError(f"there is no image in {', '.join(wanted)}")
-    answers = classifier.answers(sources, not no_cache, reject)
+    with rehashing(rest.get("rehash", False)):
+        answers = classifier.answers(sources, not no_cache, reject)
     sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
     writer = csv.writer(_Lines())
     columns = ["path", "label", "probability", "reason"][: 3 if reject is None else 4]

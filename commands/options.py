@@ -67,6 +67,9 @@ LABELS = [
     click.option("--test", "test_folder", metavar="NAME", multiple=True, help="Folder to score on."),
 ]
 CACHE = [click.option("--cache-dir", metavar="FOLDER", help=f"Where features are kept. [{DEFAULT_CACHE}]")]
+REHASH = [
+    click.option("--rehash", is_flag=True, default=None, help="Read every file again, even if it looks unchanged.")
+]
 SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
 REPORT = [
     click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON."),

@@ -13,10 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cache.errors import UserError
+from cache.spec import content_digest
 from distil.teacher import Crops
 from featurize.decode import DECODER, decode
 from featurize.hashing import Progress
+from featurize.images import ImageError
 from featurize.parallel import in_order
+from featurize.sources import read
 
 log = logging.getLogger("bottleneck")
 
@@ -100,11 +104,10 @@ def prepare(
     def fill_pixels(pixels: np.ndarray) -> None:
         for view, name in enumerate(crops.views):
 
-            def crop(path: str, name: str = name) -> np.ndarray:
-                with open(path, "rb") as file:
-                    return decode(file.read(), (side, side), view=name)
+            def crop(number: int, name: str = name) -> np.ndarray:
+                return decode(_unchanged(crops, number), (side, side), view=name)
 
-            for number, decoded in enumerate(in_order(crop, crops.paths, ahead=64)):
+            for number, decoded in enumerate(in_order(crop, range(count), ahead=64)):
                 pixels[view, number] = decoded
                 progress("crops", view * count + number + 1, views * count)
 
@@ -125,13 +128,29 @@ def prepare(
     )
 
 
+def _unchanged(crops: Crops, number: int) -> bytes:
+    """The bytes of a photograph that the teacher saw. Raises UserError where its file has others by now, or none."""
+    path = crops.paths[number]
+    try:
+        data = read(path)
+    except ImageError as error:
+        raise UserError(f"{path}: {error}, since the teacher saw it: run again") from error
+    if content_digest(data) != crops.digests[number].tobytes():
+        raise UserError(f"{path} has changed since the teacher saw it: run again, it alone is computed again")
+    return data
+
+
 def _array_file(path: str, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], None]) -> np.ndarray:
     """The array kept at `path`, made by `fill` where it is not there yet; present under that name only when whole."""
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         array = np.lib.format.open_memmap(path + ".tmp", mode="w+", dtype=dtype, shape=shape)
         _allocate(path + ".tmp")
-        fill(array)
+        try:
+            fill(array)
+        except BaseException:  # it is as large as all pixels, and the next run may want another
+            os.unlink(path + ".tmp")
+            raise
         array.flush()
         os.replace(path + ".tmp", path)
     return np.load(path, mmap_mode="r")

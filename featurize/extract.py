@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cache.digests import DigestTable
+from cache.digests import DigestTable, ReadOnlyTable
 from cache.errors import UserError
+from cache.shard import DamagedShardError
 from cache.signatures import signature_store
 from cache.spec import ORIGINAL_VIEW, FeatureSpec
-from cache.store import SHARD_BYTES, FeatureStore
+from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
 from featurize.decode import decode_views
 from featurize.disk import require_room
 from featurize.engine import Engine
@@ -36,7 +37,6 @@ from featurize.tail import Tail
 
 log = logging.getLogger("bottleneck")
 
-SHARD_ROWS = 2048
 MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
 WAITING = "another run is computing features of this spec: waiting for it"
 
@@ -91,7 +91,7 @@ class NetworkExtractor(Extractor):
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
         """As `Extractor.run`."""
         progress = progress or silent
-        extraction = self._extraction(sources, progress)
+        extraction = self._extraction(sources, self.table, progress)
         missing = self._missing(extraction, extraction.digests.known)
         try:
             with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
@@ -104,12 +104,34 @@ class NetworkExtractor(Extractor):
         return extraction
 
     @metered
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+        """As `Extractor.complete`. An image that lacks the row of one view is computed in all of them."""
+        extraction = self._extraction(sources, ReadOnlyTable(self.cache_dir), progress or silent)
+        fresh: dict[bytes, np.ndarray] = {}
+        while True:
+            self._compute_missing(extraction, fresh)
+            keys = extraction.keys
+            stored = np.array([bytes(key) not in fresh for key in keys], bool)
+            try:
+                rows = self.stored(keys[stored])
+            except DamagedShardError:
+                pass  # and set aside
+            except KeyError:
+                log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
+            else:
+                break
+        if fresh:
+            of_cache = iter(rows)
+            rows = np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
+        return extraction, rows
+
+    @metered
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
         """As `Extractor.without_cache`."""
         extraction = Extraction(sources, Digests(len(sources)), views=len(self.stores))
         computed: deque[Row] = deque()
         all_views = np.ones((len(sources), len(self.stores)), bool)
-        for _ in self._forward(sources, all_views, lambda: (self.engine, self._pace_within(SHARD_ROWS)), computed):
+        for _ in self._forward(sources, all_views, self._ready, computed):
             pass
         rows: dict[int, np.ndarray] = {}
         for row in computed:
@@ -143,8 +165,11 @@ class NetworkExtractor(Extractor):
         """Views of pictures that have gone through the engine so far."""
         return self.meter.forward_passes
 
-    def _extraction(self, sources: Sequence[Source], progress: Progress) -> Extraction:
-        return Extraction(sources, *digest_sources(sources, self.table, progress), views=len(self.stores))
+    def _ready(self) -> tuple[Engine, Pace]:
+        return self.engine, self._pace_within(SHARD_ROWS)
+
+    def _extraction(self, sources: Sequence[Source], table: DigestTable, progress: Progress) -> Extraction:
+        return Extraction(sources, *digest_sources(sources, table, progress), views=len(self.stores))
 
     def _missing(self, extraction: Extraction, positions: np.ndarray) -> Missing:
         """The contents among the images at `positions` (m,) that lack a row."""
@@ -152,6 +177,27 @@ class NetworkExtractor(Extractor):
         lacking = ~np.stack([store.contains(keys) for store in self.stores], axis=1)
         some = np.flatnonzero(lacking.any(axis=1))
         return Missing.of(positions[some], keys[some], lacking[some])
+
+    def _compute_missing(self, extraction: Extraction, fresh: dict[bytes, np.ndarray]) -> None:
+        """Add to `fresh` the rows of each content that has none, there or in the cache; failures are noted."""
+        while True:
+            known = extraction.digests.known
+            lacking = [bytes(key) not in fresh for key in extraction.digests.keys(known)]
+            missing = self._missing(extraction, known[np.array(lacking, bool)])
+            if not len(missing):
+                return
+            computed: deque[Row] = deque()
+            sources = [extraction.sources[position] for position in missing.first]
+            for _ in self._forward(sources, np.ones_like(missing.lacking), self._ready, computed):
+                pass
+            for row in computed:
+                if row.features is None:
+                    missing.fail(extraction, row.position, row.digest, row.reason)
+                else:  # perhaps of another content than before: then its former copies are missing still
+                    fresh[row.digest] = row.features if len(self.stores) > 1 else row.features[0]
+                    position = int(missing.first[row.position])
+                    extraction.digests[position] = row.digest
+                    extraction.new[position] = True
 
     def _compute(self, extraction: Extraction, missing: Missing, progress: Progress) -> np.ndarray:
         """Compute and commit the rows of `missing`; failures are noted.
@@ -242,7 +288,8 @@ class NetworkExtractor(Extractor):
         signed.positions.clear()
         for view, (store, of_view) in enumerate(zip(self.stores, rows.of_views, strict=True)):
             if len(of_view):
-                store.commit(of_view.values, extraction.digests.keys(of_view.positions), provenance)
+                keys = extraction.digests.keys(of_view.positions)
+                store.commit(of_view.values, keys, provenance, self._shard_rows)
                 extraction.new[of_view.positions, view] = True
                 of_view.positions.clear()
 

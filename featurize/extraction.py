@@ -153,6 +153,17 @@ class Missing:
     def __len__(self) -> int:
         return len(self.first)
 
+    def fail(self, extraction: Extraction, number: int, digest: bytes, reason: str) -> None:
+        """Note that content `number` has no row for `reason`, as found in bytes with that `digest`.
+
+        Its copies fail alike only if these are the bytes that they share: a file that cannot be read, or has changed,
+        says nothing about them.
+        """
+        first = int(self.first[number])
+        copies = self.copies.get(first, []) if extraction.digests[first] == digest else []
+        for position in (first, *copies):
+            extraction.fail(position, reason)
+
     @property
     def everywhere(self) -> np.ndarray:
         """The positions of all images of these contents."""

@@ -72,6 +72,10 @@ class Extractor(ABC):
         """
 
     @abstractmethod
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+        """As `features`, but nothing is written: rows that are missing in the cache are computed and not kept."""
+
+    @abstractmethod
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
         """As `features`, from the network alone: rows are neither looked up nor stored."""
 

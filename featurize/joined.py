@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cache.joined import JoinedSpec, JoinedStore, unit_length
-from featurize.extract import SHARD_ROWS, NetworkExtractor
+from cache.store import SHARD_ROWS
+from featurize.extract import NetworkExtractor
 from featurize.extraction import Extraction
 from featurize.extractor import Extractor, RowsMissingError, silent
 from featurize.hashing import Progress
@@ -67,8 +68,8 @@ class JoinedExtractor(Extractor):
             raise RowsMissingError(str(missing), self.complete) from None
 
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """As `features`; of parts whose cache cannot be written, missing rows are computed and not kept."""
-        return _side_by_side([part.features(sources, _named(part, progress)) for part in self.parts])
+        """As `Extractor.complete`."""
+        return _side_by_side([part.complete(sources, _named(part, progress)) for part in self.parts])
 
     def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
         """As `Extractor.without_cache`."""

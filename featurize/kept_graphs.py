@@ -73,18 +73,20 @@ def delete_damaged_graphs(cache_dir: str) -> list[str]:
     return damaged
 
 
-def delete_useless_graphs(cache_dir: str) -> int:
-    """How many folders were deleted: graphs made by other versions than those installed, and leftovers of killed runs.
-
-    Where there are no locks the latter stay: a run may be writing them.
-    """
+def useless_graphs(cache_dir: str) -> list[str]:
+    """Folders of graphs that other versions than those installed have made, and those that killed runs have left."""
     graphs, unfinished = _named(cache_dir, GRAPH), _named(cache_dir, TEMPORARY)
-    if not graphs + unfinished:
+    return [folder for folder in graphs if not _is_of_use(folder)] + unfinished
+
+
+def delete_useless_graphs(cache_dir: str) -> int:
+    """How many of `useless_graphs` were deleted; without locks those stay that a run may be writing."""
+    if not useless_graphs(cache_dir):
         return 0
     with holding(os.path.join(cache_dir, LOCK)) as alone:
-        useless = [folder for folder in graphs if not _is_of_use(folder)]
-        if alone:
-            useless += unfinished
+        useless = [
+            each for each in useless_graphs(cache_dir) if alone or not re.fullmatch(TEMPORARY, os.path.basename(each))
+        ]
         for folder in useless:
             _delete(folder)
     return len(useless)

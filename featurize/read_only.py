@@ -3,15 +3,15 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
 
-from cache.digests import DigestTable, Stamp
-from cache.shard import DamagedShardError
-from featurize.extract import SHARD_ROWS, NetworkExtractor
-from featurize.extraction import Extraction, Missing
+from cache.digests import DigestTable, ReadOnlyTable
+from cache.store import SHARD_ROWS
+from featurize.extract import NetworkExtractor
+from featurize.extraction import Extraction
 from featurize.extractor import RowsMissingError, metered, silent
 from featurize.forward import Row
 from featurize.hashing import Progress
@@ -43,13 +43,6 @@ def can_be_written(path: str) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-class ReadOnlyTable(DigestTable):
-    """A table of digests that is only looked up."""
-
-    def record(self, entries: Iterable[tuple[str, Stamp, bytes]]) -> None:
-        """Nothing: the next run hashes these files again."""
-
-
 class ReadOnlyExtractor(NetworkExtractor):
     """The rows of a cache that cannot be written. Nothing is: no rows, no locks, no digests, no converted graph."""
 
@@ -64,19 +57,18 @@ class ReadOnlyExtractor(NetworkExtractor):
 
         Raises RowsMissingError where others have no row, before a picture passes the network.
         """
-        extraction = self._extraction(sources, progress or silent)
-        missing = self._missing(extraction, extraction.digests.known)
+        extraction = self._extraction(sources, self.table, progress or silent)
 
         def refuse() -> NoReturn:
             raise RowsMissingError(self.refusal(len(missing), len(sources)), self.complete)
 
-        if len(missing):
+        while missing := self._missing(extraction, extraction.digests.known):
             failed: deque[Row] = deque()
             lacking = [sources[position] for position in missing.first]
             for _ in self._forward(lacking, missing.lacking, refuse, failed):
                 pass
             for row in failed:
-                self._fail(extraction, missing, row.position, row.reason)
+                missing.fail(extraction, row.position, row.digest, row.reason)
         return extraction
 
     def refusal(self, missing: int, images: int) -> str:
@@ -88,52 +80,9 @@ class ReadOnlyExtractor(NetworkExtractor):
 
     @metered
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
-        """As `features`, but what is missing is computed and not kept, which is said once.
-
-        An image that lacks the row of one view is computed in all of them.
-        """
-        extraction = self._extraction(sources, progress or silent)
-        fresh: dict[bytes, np.ndarray] = {}
-        while True:
-            self._compute_missing(extraction, fresh)
-            keys = extraction.keys
-            stored = np.array([bytes(key) not in fresh for key in keys], bool)
-            try:
-                rows = self.stored(keys[stored])
-            except DamagedShardError:
-                pass  # and set aside
-            except KeyError:
-                log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
-            else:
-                break
-        if fresh:
-            of_cache = iter(rows)
-            rows = np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
+        """As `Extractor.complete`; that rows are not kept is said once."""
+        extraction, rows = super().complete(sources, progress)
+        if extraction.forward_passes and not self._said:
+            log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
+            self._said = True
         return extraction, rows
-
-    def _compute_missing(self, extraction: Extraction, fresh: dict[bytes, np.ndarray]) -> None:
-        """Add to `fresh` the rows of each content that has none, there or in the cache; failures are noted."""
-        while True:
-            known = extraction.digests.known
-            lacking = [bytes(key) not in fresh for key in extraction.digests.keys(known)]
-            missing = self._missing(extraction, known[np.array(lacking, bool)])
-            if not len(missing):
-                return
-            if not self._said:
-                log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
-                self._said = True
-            computed, rows = self.without_cache([extraction.sources[position] for position in missing.first])
-            fresh.update(zip(map(bytes, computed.keys), rows, strict=True))
-            for number, position in enumerate(missing.first.tolist()):
-                digest = computed.digests[number]
-                if digest is None:
-                    self._fail(extraction, missing, number, computed.reasons[number])
-                else:  # perhaps another one than before: then its former copies are missing still
-                    extraction.digests[position] = digest
-                    extraction.new[position] = True
-
-    @staticmethod
-    def _fail(extraction: Extraction, missing: Missing, number: int, reason: str) -> None:
-        position = int(missing.first[number])
-        for failed in (position, *missing.copies.get(position, [])):
-            extraction.fail(failed, reason)

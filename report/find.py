@@ -88,7 +88,7 @@ def find(
         held = held_out(saved, dataset, classifier.extractor.cache_dir, groups)
         scored = held.scored
         known = _scored_probabilities(saved, dataset, groups, held, classes)
-        right = known.argmax(axis=1) == [classes.index(label) for label in labels[scored]]
+        right = np.array(classes)[known.argmax(axis=1)] == labels[scored]
         scores = _scores(labels[scored], known, saved)
         clean = ~held.leaking
         without = None if clean.all() or not clean.any() else _scores(labels[scored[clean]], known[clean], saved)

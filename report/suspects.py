@@ -20,7 +20,8 @@ def suspects(probabilities: Floats, labels: np.ndarray, classes: list[str]) -> l
     probabilities (n, k): out of fold, columns in the order of `classes`; labels (n,), all of them among `classes`.
     """
     everything = np.arange(len(labels))
-    given = np.array([classes.index(label) for label in labels], np.intp)
+    number = {label: place for place, label in enumerate(classes)}
+    given = np.array([number[label] for label in labels], np.intp)
     of_given = probabilities[everything, given]
     others = probabilities.copy()
     others[everything, given] = -1

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
 
+from cache.digests import DigestTable
 from cache.shard import open_shard
 from cache.store import FeatureStore
 from commands.paths import existing_paths
@@ -267,9 +268,56 @@ def test_cache_gc_deletes_graphs_of_no_use(run, cache: Path) -> None:
 
 def test_cache_gc_drops_what_is_not_in_the_folder(run, photos: Path, cache: Path) -> None:
     shutil.rmtree(photos / "brick")
-    status, out, _ = run("cache", "gc", "--cache-dir", cache, "--data", photos)
-    assert status == 0 and "12 rows" in out
+    words = ("cache", "gc", "--cache-dir", cache, "--data", photos)
+    before = {path: path.read_bytes() for path in cache.rglob("*.h5")}
+    for more, status in (["--dry-run"], 0), ([], 2):
+        found, out, err = run(*words, *more)
+        assert found == status and "12 of 36 rows" in out and ("--yes" in err) == bool(status)
+        assert {path: path.read_bytes() for path in cache.rglob("*.h5")} == before
+    status, out, _ = run(*words, "--yes")
+    assert status == 0 and "12 rows" in out and "forgot the digests of 0 files" in out
     assert json.loads(run("cache", "ls", "--json", "--cache-dir", cache)[1])["rows"] == 24
+
+
+def test_cache_gc_drops_nothing_because_pictures_are_not_to_be_found(run, photos: Path, cache: Path) -> None:
+    empty = photos.parent / "empty"
+    empty.mkdir()
+    for folder in (empty, empty / "missing"):
+        status, _, err = run("cache", "gc", "--cache-dir", cache, "--data", folder, "--yes")
+        assert status == 2 and str(folder) in err
+        assert json.loads(run("cache", "ls", "--json", "--cache-dir", cache)[1])["rows"] == 36
+
+
+def test_cache_gc_keeps_the_rows_of_pictures_that_cannot_be_read(run, photos: Path, cache: Path) -> None:
+    run("features", "--data", photos, "--cache-dir", cache, *OPTIONS)  # by now it is known what is where
+    first, *_ = sorted(photos.glob("brick/*.png"))
+    (photos.parent / "elsewhere").mkdir()
+    shutil.move(first, photos.parent / "elsewhere")
+    first.symlink_to("unmounted/first.png")  # and a folder that may not be entered, of which root is not kept out
+    words = ("cache", "gc", "--cache-dir", cache, "--data", photos, "--yes")
+    status, out, err = run(*words)
+    assert status == 0 and "and 0 rows" in out and f"{first}: link to nothing" in err and "stays" in err
+    (photos / "unknown.jpg").symlink_to("unmounted/unknown.jpg")
+    (photos / "brick" / "brick.1.png").unlink()
+    status, out, err = run(*words)
+    assert status == 2 and "unknown.jpg" in err and "nothing is dropped" in err
+    assert json.loads(run("cache", "ls", "--json", "--cache-dir", cache)[1])["rows"] == 36
+
+
+def test_cache_gc_forgets_the_digests_of_files_that_are_gone_and_not_of_a_disk(run, photos: Path, cache: Path) -> None:
+    run("features", "--data", photos, "--cache-dir", cache, *OPTIONS)
+    table = DigestTable(str(cache))
+    (photos / "grass" / "grass.0.png").unlink()
+    (photos / "brick").rename(photos.parent / "unmounted")
+    shutil.move(photos / "gravel", photos.parent / "also unmounted")
+    (photos / "gravel").mkdir()
+    assert "the digests of 1 files" in run("cache", "gc", "--cache-dir", cache, "--dry-run")[1]
+    assert table.last_known(str(photos / "grass" / "grass.0.png"))
+    status, out, _ = run("cache", "gc", "--cache-dir", cache)
+    assert status == 0 and "forgot the digests of 1 files that are gone" in out
+    assert not table.last_known(str(photos / "grass" / "grass.0.png"))
+    for path in ("brick/brick.0.png", "gravel/gravel.0.png", "grass/grass.1.png"):
+        assert table.last_known(str(photos / path))
 
 
 def test_labels_from_file_names_and_from_a_table(run, photos: Path, cache: Path, tmp_path: Path) -> None:

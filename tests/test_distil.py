@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,29 @@ def test_the_student_is_a_backbone(taught: tuple[Path, dict[str, Any]], surfaces
     )
     assert trained["forward_passes"] == 36
     assert report["parameters"] < 1_200_000
+
+
+@pytest.mark.parametrize("change", ["other bytes", "gone"])
+def test_a_photograph_that_has_changed_since_the_teacher_saw_it_is_not_learnt_from(
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    import distil.teacher
+
+    photographs = Path(shutil.copytree(pool, tmp_path / "pool"))
+    changed, other = sorted(photographs.iterdir())[3:5]
+    look = distil.teacher.crops_with_rows
+
+    def then_it_changes(*arguments: Any) -> Any:
+        found = look(*arguments)
+        changed.unlink()
+        if change == "other bytes":
+            shutil.copy(other, changed)
+        return found
+
+    monkeypatch.setattr(distil.teacher, "crops_with_rows", then_it_changes)
+    with pytest.raises(UserError, match=f"{changed.name}.* since the teacher saw it: run again"):
+        teach(photographs, tmp_path)
+    assert not list(tmp_path.glob("small/*.tmp"))
 
 
 def test_an_interrupted_training_goes_on(pool: Path, tmp_path: Path) -> None:

@@ -133,13 +133,13 @@ def test_predict_takes_every_kind_of_image_in_the_order_given(surfaces: Path, mo
     assert len(pipeline.predict([], model)) == 0
 
 
-def test_predicting_known_pictures_needs_no_network_and_new_ones_are_remembered(surfaces: Path, model: str) -> None:
+def test_known_pictures_need_no_network_and_new_ones_are_kept_where_asked(surfaces: Path, model: str) -> None:
     classifier = pipeline.load(model)
     before = classifier.extractor.forward_passes
     classifier.predict(str(surfaces))
     assert classifier.extractor.forward_passes == before
     new = str(BUNDLED / "rocket.jpg")
-    classifier.predict(new)
+    classifier.predict(new, use_cache=True)
     classifier.predict([new, Path(new).read_bytes()])
     assert classifier.extractor.forward_passes == before + 1
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 from cached_rows import damage, shards
 from conftest import BUNDLED, REPOSITORY, SPEC
-from other_user import folder_for_all, read_only, require_readable_code
+from other_user import folder_for_all, not_root, read_only, require_readable_code
 
 import pipeline
+from cache.digests import DigestTable, take_stamp
 from cache.errors import UserError
+from cache.spec import content_digest
+from featurize.extract import NetworkExtractor
 from featurize.featurizer import Featurizer
 from featurize.read_only import ReadOnlyExtractor, can_be_written
 
@@ -114,6 +118,40 @@ def test_a_damaged_shard_there_is_passed_over(folder: Path, caplog: pytest.LogCa
         found = classifier.predict_proba(str(folder / "surfaces"))
     assert "passed over" in caplog.text and everything(folder) == before
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def copies(folder: Path) -> list[str]:
+    """Two files of one content that no row is of, known to the table of digests; nobody but root may read the first."""
+    paths = [folder / "a.jpg", folder / "b.jpg"]
+    for path in paths:
+        shutil.copy(BUNDLED / "rocket.jpg", path)
+    paths[0].chmod(0o600)
+    time.sleep(0.1)  # a file is only believed to be unchanged if it was read some time after it was written
+    table = DigestTable(str(folder / "cache"))
+    digest = content_digest(paths[0].read_bytes())
+    stamps = [take_stamp(str(path)) for path in paths]
+    table.record([(str(path), stamp, digest) for path, stamp in zip(paths, stamps, strict=True) if stamp])
+    return [str(path) for path in paths]
+
+
+def test_a_file_that_cannot_be_read_does_not_fail_its_readable_copy(folder: Path, copies: list[str]) -> None:
+    cache = str(folder / "cache")
+    expected = pipeline.predict_proba(copies[1], str(folder / "m.joblib"), use_cache=False)
+    with read_only(cache):
+        classifier = pipeline.load(str(folder / "m.joblib"))
+        assert isinstance(classifier.extractor, ReadOnlyExtractor)
+        for use_cache in (None, True):
+            found = classifier.predict_proba(copies, use_cache=use_cache)
+            assert np.isnan(found[0]).all()
+            np.testing.assert_allclose(found[1:], expected, rtol=0, atol=1e-6)
+        assert "cannot be read" in classifier.top_k(copies, 1, reject=0.5)["reason"][0]
+        with pytest.raises(UserError, match=f"1 of 2 images lack rows in {cache}"):
+            classifier.extractor.run(copies)
+        assert list(classifier.extractor.run(copies[:1]).reasons) == [0]
+    with not_root():
+        extraction, rows = NetworkExtractor(classifier.extractor._resolved, str(folder / "out")).complete(copies)
+    assert list(extraction.reasons) == [0] and len(rows) == 1
 
 
 def test_the_featurizer_does_without_writing(folder: Path) -> None:

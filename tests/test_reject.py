@@ -19,6 +19,7 @@ import pipeline
 from cache.errors import UserError
 from classify.npz import read_arrays, write_arrays
 from classify.persist import arrays_path
+from featurize.extraction import Digests
 
 FOREIGN = [str(BUNDLED / name) for name in ("astronaut.png", "rocket.jpg", "retina.jpg", "page.png", "chelsea.png")]
 
@@ -104,9 +105,26 @@ def test_the_command_says_why_in_a_column(
     assert status == 2 and "--reject" in messages and "1.5" in messages and not out
 
 
+def test_what_rejecting_looks_up_does_not_grow_with_the_pictures_rejected(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = pipeline.load(model)
+    looked: list[int] = []
+    known = Digests.known.fget
+    assert known
+    monkeypatch.setattr(Digests, "known", property(lambda digests: looked.append(len(digests)) or known(digests)))
+    counts = []
+    for images in (FOREIGN[:1], FOREIGN * 20):
+        looked.clear()
+        reasons = classifier.top_k(images, 1, reject=0.95, use_cache=False)["reason"]
+        assert all("unknown" in reason for reason in reasons)
+        counts.append(len(looked))
+    assert counts[0] == counts[1]
+
+
 def test_rejecting_costs_no_forward_pass_and_needs_no_cache(model: str) -> None:
     classifier = pipeline.load(model)
-    classifier.predict(FOREIGN)
+    classifier.predict(FOREIGN, use_cache=True)
     passes = classifier.extractor.forward_passes
     table = classifier.top_k(FOREIGN, 1, reject=0.95)
     assert classifier.extractor.forward_passes == passes

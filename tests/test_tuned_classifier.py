@@ -82,7 +82,7 @@ def test_a_new_picture_passes_one_graph_once(
     model: str, others: list[str], expected: dict[str, np.ndarray], engine: str
 ) -> None:
     classifier = opened(model, engine=engine)
-    extraction, found = classifier.probabilities(others)
+    extraction, found = classifier.probabilities(others, use_cache=True)
     assert (extraction.forward_passes, extraction.computed) == (12, 12)
     assert classifier.extractor.forward_passes == 0
     assert np.abs(found - [expected[path] for path in others]).max() < 1e-4
@@ -107,9 +107,9 @@ def test_pictures_whose_maps_are_cached_pass_the_tail_alone(
 
 def test_predictions_are_means_over_views(model: str, trained: FineTuned, others: list[str]) -> None:
     one, two = opened(model), opened(model, predict_views=2)
-    assert one.predict_proba(others[:2]).shape == (2, 3) and one.whole.forward_passes == 2
+    assert one.predict_proba(others[:2], use_cache=True).shape == (2, 3) and one.whole.forward_passes == 2
     asked = [others[0], trained.paths[0], "gone.png", others[2]]
-    extraction, found = two.probabilities(asked)
+    extraction, found = two.probabilities(asked, use_cache=True)
     assert extraction.forward_passes == 1 + 2 + 2  # of the training picture only the map of itself is cached
     assert extraction.new[:, 1].tolist() == [1, 1, 0, 1] and np.isnan(found[2]).all()
     views = two.whole.stored(extraction.keys)
@@ -144,7 +144,7 @@ def test_maps_of_many_pictures_are_not_in_memory_together(
 
     monkeypatch.setattr(Extractor, "read", counting)
     monkeypatch.setattr("classify.tuned_classifier.PICTURES", 7)
-    assert np.allclose(opened(model).predict_proba(trained.paths), expected, atol=1e-6)
+    assert np.allclose(opened(model).predict_proba(trained.paths, use_cache=True), expected, atol=1e-6)
     assert asked == [7, 7, 7, 3, 0]
 
 
@@ -160,7 +160,7 @@ WARM = """
 import json, sys
 import pipeline
 model = pipeline.load({model!r}, cache_dir={cache!r})
-extraction, found = model.probabilities({paths!r})
+extraction, found = model.probabilities({paths!r}, use_cache=True)
 print(json.dumps([extraction.forward_passes, found.tolist(), sorted({{name.split(".")[0] for name in sys.modules}})]))
 """
 
@@ -225,7 +225,7 @@ def test_a_cache_that_cannot_be_written_serves(
     from featurize.read_only import ReadOnlyExtractor
 
     classifier = opened(model)
-    first = classifier.predict_proba([others[0], trained.paths[0]])
+    first = classifier.predict_proba([others[0], trained.paths[0]], use_cache=True)
     classifier.whole = ReadOnlyExtractor(trained.cut.tuned_by(trained.tuned), str(tmp_path / "cache"))
     before = len(classifier.whole.store.refresh())
     extraction, found = classifier.probabilities([others[0], trained.paths[0], others[1]])

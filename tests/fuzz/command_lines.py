@@ -40,7 +40,7 @@ LINES = [
     ["cache", "ls", "--json"],
     ["cache", "verify", *ON_PHOTOS, "--sample", "2"],
     ["cache", "explain", "--backbone", "nano", "photos/brick/0.png"],
-    ["cache", "gc", "--data", "new", "--shard-rows", "3"],
+    ["cache", "gc", "--data", "new", "--shard-rows", "3", "--yes"],
     ["cache", "export", *ON_PHOTOS, "--output", "out.h5"],
     ["distil", "--help"],
     ["--version"],

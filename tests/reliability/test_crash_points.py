@@ -97,6 +97,30 @@ def test_killed_at_any_call_of_a_compaction_every_row_is_there(
     figure(1, f"{len(chosen)} of {len(points)} crash points of a compaction: every row there")
 
 
+def test_killed_at_any_call_of_commits_that_merge_no_committed_row_is_lost(
+    shop: Workshop, folder: Path, count: Count, figure: Figure
+) -> None:
+    points = shop.calls("extract_singly", folder / "undisturbed")
+    assert len(shards_in(folder / "undisturbed")) == 2, "eight rows in one shard, and the last one"
+    first = next(number for number, call in enumerate(points) if call.name == "unlink")
+    assert points[first].text.count(".h5") == 1 and len([call for call in points if call.name == "unlink"]) == 8
+    of_merge = points[first - 12 : first + 9]  # the end of the merged shard's way to the disk, and the old ones' end
+    chosen = spread(points, count(len(points), 6)) + spread(of_merge, count(len(of_merge), 8))
+    for number, call in enumerate(chosen):
+        cache = folder / str(number)
+        end = shop.run("extract_singly", cache, strace=killing(call))
+        assert end.status == SIGKILL, (call, end)
+        present = rows_in(cache)
+        assert end.said("committed") <= present and len(end.said("computed") - present) <= 1, call
+        again = shop.run("extract", cache)
+        assert again.said("computed") == EVERYTHING - present and rows_in(cache) == EVERYTHING
+        assert shop.run("compact", cache).status == 0
+        assert rows_in(cache) == EVERYTHING and verify(str(cache)).rows == len(KEYS)  # each once
+        assert not list(cache.rglob("*.damaged"))
+        shutil.rmtree(cache)
+    figure(1, f"{len(chosen)} crash points of commits that merge small shards: 0 committed rows lost")
+
+
 @pytest.mark.parametrize("over_another", [True, False])
 def test_killed_at_any_call_while_a_model_is_saved_the_old_or_the_new_one_loads(
     model_shop: Workshop, count: Count, figure: Figure, over_another: bool
@@ -119,6 +143,11 @@ def test_killed_at_any_call_while_a_model_is_saved_the_old_or_the_new_one_loads(
     assert set(found) == ({"old", "new"} if over_another else {"none", "new"})
     kept = f"the old one loads {found['old']} times" if over_another else f"none is there {found['none']} times"
     figure(1, f"{len(chosen)} crash points of saving a model: {kept}, the new one {found['new']} times")
+
+
+def shards_in(cache: Path) -> list[Path]:
+    """All shards of a cache."""
+    return sorted(cache.rglob("*.h5"))
 
 
 def opinion(path: Path) -> str:

@@ -183,6 +183,20 @@ def test_many_that_merge_at_once_without_locks_lose_nothing(tmp_path: Path, coun
     figure(6, f"{rounds} times three compactions at once without locks: 0 rows lost")
 
 
+def test_commits_of_single_rows_that_merge_at_once_without_locks_lose_nothing(
+    tmp_path: Path, count: Count, figure: Figure
+) -> None:
+    """Three processes store the same rows, each in its own order, and merge each other's shards."""
+    rounds, total = count(20, 2), 40
+    for round_ in range(rounds):
+        with beside("commit", tmp_path / str(round_), 3, total):
+            pass
+        left = FeatureStore(str(tmp_path / str(round_)), SPEC)
+        assert (left.read(keys(total)) == rows(total)).all()
+        assert len(left.refresh()) < total / 2
+    figure(6, f"{rounds} times three that store single rows and merge, at once without locks: 0 rows lost")
+
+
 def with_paths() -> dict[str, str]:
     here = Path(__file__).parent.parent
     return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (here.parent, here)))}

@@ -21,6 +21,7 @@ from cache.store import FeatureStore
 COUNT = 40
 KEYS, ROWS = keys(COUNT), rows(COUNT, 1500)
 SHARD = 10
+MERGED = 9  # single rows from which a commit has made a larger shard
 
 
 def extract(cache: str, start: str = "0", stop: str = str(COUNT)) -> None:
@@ -34,6 +35,15 @@ def extract(cache: str, start: str = "0", stop: str = str(COUNT)) -> None:
             say("computed", batch)
             store.commit(ROWS[batch], KEYS[batch], PROVENANCE)
             say("committed", batch)
+
+
+def extract_singly(cache: str) -> None:
+    """As predictions that are stored: rows come one at a time, and small shards are merged by the commits."""
+    store = FeatureStore(cache, SPEC)
+    for row in np.flatnonzero(~store.contains(KEYS))[:MERGED]:
+        say("computed", np.array([row]))
+        store.commit(ROWS[[row]], KEYS[[row]], PROVENANCE)
+        say("committed", np.array([row]))
 
 
 def compact(cache: str) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 
 import numpy as np
-from cached_rows import SPEC, keys, rows
+from cached_rows import PROVENANCE, SPEC, keys, rows
 
 from cache.lock import holding
 from cache.store import FeatureStore
@@ -36,14 +36,28 @@ def read(folder: str, total: int, number: int) -> None:
     print(count)
 
 
+def commit(folder: str, total: int, number: int) -> None:
+    """Store the rows one at a time, in an order of one's own, without locks: commits merge what others commit."""
+    without_locks()
+    store = FeatureStore(folder, SPEC)
+    for row in np.random.default_rng(number).permutation(total):
+        store.commit(rows(total)[[row]], keys(total)[[row]], PROVENANCE)
+        assert (store.read(keys(total)[[row]]) == rows(total)[[row]]).all()
+
+
 def merge(folder: str, _: int, number: int) -> None:
     """Compact to a size of one's own, without locks."""
+    without_locks()
+    FeatureStore(folder, SPEC).compact((4, 11, 100)[number])
+
+
+def without_locks() -> None:
+    """As on a file system that has none."""
 
     def flock(*_: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     fcntl.flock = flock
-    FeatureStore(folder, SPEC).compact((4, 11, 100)[number])
 
 
 def hold(folder: str) -> None:
@@ -60,4 +74,4 @@ if __name__ == "__main__":
     else:
         print("ready", flush=True)
         sys.stdin.readline()
-        {"read": read, "merge": merge}[what](folder, *map(int, numbers))
+        {"read": read, "merge": merge, "commit": commit}[what](folder, *map(int, numbers))
