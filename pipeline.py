@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
-from classify.options import LabelOptions
+from classify.options import DEFAULT_SCORING, LabelOptions
 from featurize.options import DEFAULT_CACHE, DEFAULT_RECIPE, SpecOptions
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def train(
     seed: int = 0,
     cv: int = 0,
     search: bool = False,
+    scoring: str = DEFAULT_SCORING,
     refit: bool = False,
     predict_views: int | None = None,
     cut: str | None = None,
@@ -110,7 +111,8 @@ def train(
 
     `model` is where to save, by default models/HEAD.joblib. A `val/`, `validation/` or `test/` folder makes the
     data's own split; else a stratified share `test_size` is held out. See `classify.train.train_head` for `cv`,
-    `search` and `refit`, and `features` for the other arguments. With `views` the head is fitted on so many views of
+    `search` and `refit`, and `features` for the other arguments. `scoring`: the scorer of scikit-learn that a search
+    goes by, see `classify.search`. With `views` the head is fitted on so many views of
     each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are averaged in its scores and
     predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer, or "auto", see
     `classify.cut_choice`.
@@ -125,6 +127,7 @@ def train(
     from classify.heads import HEADS, check_layer, make_head
     from classify.persist import check_place
     from classify.results import save_training
+    from classify.scoring import check_scoring
     from classify.tensorboard import with_curves
     from classify.train import check_split, train_head
     from classify.view_counts import Views
@@ -138,6 +141,7 @@ def train(
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
+    check_scoring(scoring, found.labels, search)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     if HEADS[head].maps:
         spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
@@ -146,7 +150,7 @@ def train(
     dataset, report = dataset_of(extractor, found, views, head, started, progress)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
+    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "scoring": scoring, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)
     report |= training.report() | {"model": model}
     save_training(model, training, report, {"head": head, "views": views.to_json(), **extractor.record()})
@@ -200,6 +204,7 @@ def compare(
     heads: Sequence[str] | None = None,
     folds: int = 5,
     search: bool = False,
+    scoring: str | None = None,
     seed: int = 0,
     cache_dir: str = DEFAULT_CACHE,
     progress: "Progress | None" = None,
@@ -209,14 +214,15 @@ def compare(
 
     `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
     name another backbone, layer, pooling or size; the others are named in the report. Joined backbones, "a+b", are
-    compared with each of them alone. See `classify.compare` for the report and for `search`. Raises UserError where
+    compared with each of them alone. See `classify.compare` for the report, `search` and `scoring`. Raises UserError where
     nothing can be compared.
     """
     from classify.compare import compare_heads
 
     data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)
-    return compare_heads(found, spec, cache_dir, heads, count=folds, search=search, seed=seed, progress=progress)
+    plan: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed}
+    return compare_heads(found, spec, cache_dir, heads, **plan, progress=progress)
 
 
 def report(

@@ -10,3 +10,6 @@ class LabelOptions(TypedDict, total=False):
     path_column: str
     label_column: str
     label_pattern: str | None
+
+
+DEFAULT_SCORING = "neg_log_loss"  # what a search goes by: accuracy is the same for many candidates on easy pictures
