@@ -214,8 +214,8 @@ def compare(
 
     `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
     name another backbone, layer, pooling or size; the others are named in the report. Joined backbones, "a+b", are
-    compared with each of them alone. See `classify.compare` for the report, `search` and `scoring`. Raises UserError where
-    nothing can be compared.
+    compared with each of them alone. See `classify.compare` for the report, `search` and `scoring`. Raises
+    UserError where nothing can be compared.
     """
     from classify.compare import compare_heads
 

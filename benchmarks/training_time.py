@@ -26,8 +26,8 @@ from sklearn.svm import LinearSVC
 
 from classify.heads import HEADS, fit_head, make_head, search_grid
 from classify.numerics import unit_rows
-from classify.split import GroupedFolds
 from classify.search import SEARCH_FOLDS, search_head
+from classify.split import GroupedFolds
 
 SHAPES = "20000x1280x120,2000x25088x3,2000x25088x120"
 FACTORS = 200  # independent directions in which pictures differ, in falling strength

@@ -55,9 +55,9 @@ class FineTuneHead(Head):
     half of `epochs`. It is then done once more on all pictures, for twice as many epochs as were best where it was
     stopped, else for all. validation_fraction: share of each class held out for that, rounded, copies of a picture
     together; 0 trains once, on everything, for all epochs. batch_norm: whether batch normalisation learns from batches,
-    dropout being on then; else both stay in inference mode. class_weight: as that of `logreg`; its scale counts for the start alone. verbose: 1 logs each
-    epoch. tensorboard: a folder for its events, those of each fit in a folder of their own. random_state: as that of
-    `dense`.
+    dropout being on then; else both stay in inference mode. class_weight: as that of `logreg`; its scale counts for the
+    start alone. verbose: 1 logs each epoch. tensorboard: a folder for its events, those of each fit in a folder of
+    their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),

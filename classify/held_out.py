@@ -23,7 +23,7 @@ from featurize.engine import Engine
 
 @dataclass(frozen=True)
 class Folds:
-    """What is the same for all heads: the groups (n,) of copies, the folds, whether each fold is searched, and by what."""
+    """What is the same for all heads: groups (n,) of copies, the folds, whether each is searched, and by what."""
 
     groups: np.ndarray
     splits: list[Split]

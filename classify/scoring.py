@@ -1,4 +1,4 @@
-"""What a search is scored by: any of scikit-learn's scorers that tells right answers of a classifier from wrong ones."""
+"""What a search goes by: any of scikit-learn's scorers that tells right answers of a classifier from wrong ones."""
 
 import difflib
 import inspect
@@ -86,7 +86,7 @@ def _answers(classes: NDArray[Any]) -> Any:
     """A fitted classifier, for scorers, whose X are the probabilities that it gives."""
     from sklearn.base import BaseEstimator, ClassifierMixin
 
-    class Answers(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    class Answers(ClassifierMixin, BaseEstimator):
         classes_ = classes
 
         def predict_proba(self, X: Floats) -> Floats:

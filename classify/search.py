@@ -91,9 +91,9 @@ def held_out_scores(
 ) -> tuple[Floats, Floats]:
     """Scores and accuracies of candidates on the pictures held out in each fold: (candidates, folds) each.
 
-    answers: (number of the fold, number of the candidate, probabilities (m, k)). labels: (n,). A fold in which the score
-    of a candidate is not defined (some are not where a class has no picture there) is NaN for all, as is announced.
-    Raises UserError where no fold is left.
+    answers: (number of the fold, number of the candidate, probabilities (m, k)). labels: (n,). A fold in which the
+    score of a candidate is not defined (some are not where a class has no picture there) is NaN for all, as is
+    announced. Raises UserError where no fold is left.
     """
     classes = np.unique(labels)
     scores, accuracies = np.empty((2, candidates, len(splits)))
@@ -154,7 +154,7 @@ def _answers(
     from classify.paths import PathHead
 
     if isinstance(estimator, PathHead) and {*candidates[0]} == {estimator.walked}:
-        values = [candidate[estimator.walked] for candidate in candidates]
+        values = [candidate[str(estimator.walked)] for candidate in candidates]
         yield from estimator.path_probabilities(features, labels, values, splits, views, predict_views)
         return
     classes = np.unique(labels)

@@ -37,12 +37,12 @@ class SGDHead(LayeredHead):
     """Logistic regression, the model of `LogRegHead`, by mini-batches: softmax, L2 regularisation, averaged weights.
 
     Rows are centred, which changes nothing of the model (the intercept is not regularised) and much of the speed. Of
-    pictures with K views a step takes all views of a batch of pictures.
-    C: inverse strength of the regularisation. class_weight: as scikit-learn's, with the C of `logreg`. max_iter: the most epochs. tol: training stops when an epoch changes
-    the averaged weights by less than this share of their length. With `normalize="none"` a few rows much longer than
-    the others (a thousand times) make steps that are too small for these. Rows that stay on the disk are read once for
-    their mean, once more before that with `normalize="standard"`, and then once an epoch, in an order that
-    `random_state` decides. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`, `n_iter_`.
+    pictures with K views a step takes all views of a batch of pictures. C: inverse strength of the regularisation.
+    class_weight: as scikit-learn's, with the C of `logreg`. max_iter: the most epochs. tol: training stops when an
+    epoch changes the averaged weights by less than this share of their length. With `normalize="none"` a few rows much
+    longer than the others (a thousand times) make steps that are too small for these. Rows that stay on the disk are
+    read once for their mean, once more before that with `normalize="standard"`, and then once an epoch, in an order
+    that `random_state` decides. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`, `n_iter_`.
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {

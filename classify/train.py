@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
 from classify.copies import announce_copies, copy_groups
 from classify.dataset import Dataset
 from classify.heads import fit_head, make_head

@@ -28,7 +28,10 @@ def report(output: str, **chosen: Any) -> None:
     low, high = findings.scores.accuracy_interval
     print(f"pictures {len(findings.pictures)}, failed {len(findings.failures)}; scored: {printable(findings.scored)}")
     print(f"accuracy  {findings.scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f})")
-    print(f"suspects {len(findings.suspects)}, groups of copies {len(findings.copies)}")
+    print(f"calibration: {findings.calibration_verdict}")
+    print(f"advice: {findings.advice}")
+    wrong = sum(suspect.probably_wrong for suspect in findings.suspects)
+    print(f"suspects {len(findings.suspects)}, {wrong} of them probably wrong; groups of copies {len(findings.copies)}")
     print(f"forward passes {findings.forward_passes}")
     print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in findings.seconds.items()))
     print(f"report  {printable(output)}  ({os.path.getsize(output) / 1e6:.1f} MB)")

@@ -107,8 +107,8 @@ def test_a_path_scores_as_a_grid_search(name: str, params: dict, digits: Data) -
     losses, accuracies = held_out_scores(answers, len(values), y, splits)
     scoring = ["accuracy", "neg_log_loss"]
     searched = GridSearchCV(estimator, {estimator.walked: shuffled}, cv=splits, refit=False, scoring=scoring).fit(X, y)
-    for found, name, apart in ((accuracies, "accuracy", 1.01 / 200), (losses, "neg_log_loss", 0.02)):
-        results = [searched.cv_results_[f"split{number}_test_{name}"] for number in range(3)]
+    for found, score, apart in ((accuracies, "accuracy", 1.01 / 200), (losses, "neg_log_loss", 0.02)):
+        results = [searched.cv_results_[f"split{number}_test_{score}"] for number in range(3)]
         np.testing.assert_allclose(found, np.column_stack(results), atol=apart)  # one digit in a fold of 200
     assert not hasattr(estimator, "classes_")
 

@@ -28,9 +28,9 @@ from classify.heads import HEADS, make_head, search_grid
 from classify.metrics import score
 from classify.paths import PathHead
 from classify.persist import load, save
+from classify.search import held_out_scores, search_head
 from classify.split import duplicate_groups, folds
 from classify.surfaces import PHOTOGRAPHS, draw_crop, photograph
-from classify.search import held_out_scores, search_head
 from classify.train import train_head
 from featurize.extract import NetworkExtractor
 from featurize.read_only import open_table
