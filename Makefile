@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
-export HEADS OUTPUT TENSORBOARD REJECT REHASH LABEL_FROM TRAIN VALIDATION TEST
+export HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
 	$${SIZE:+--size "$$SIZE"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"}
 LABELLED = $${LABEL_FROM:+--label-from "$$LABEL_FROM"} $${TRAIN:+--train "$$TRAIN"} \
@@ -25,7 +25,7 @@ help: ## Print this list
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT REHASH LABEL_FROM TRAIN VALIDATION TEST,"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -51,10 +51,12 @@ features: venv ## Compute and cache the features of the images in DATA
 
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
 	@$(RUN) train $(ON_DATA) $(READING) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
-	$${CUT:+--cut "$$CUT"} $${TENSORBOARD:+--tensorboard "$$TENSORBOARD"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} $(ARGS)
+	$${CUT:+--cut "$$CUT"} $${TENSORBOARD:+--tensorboard "$$TENSORBOARD"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} \
+	$${SCORING:+--scoring "$$SCORING"} $(ARGS)
 
 compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of DATA; draw it as OUTPUT
-	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
+	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} \
+	$${SCORING:+--scoring "$$SCORING"} $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 	@$(RUN) evaluate $(ON_DATA) $(READING) $(WITH_MODEL) $(PREDICTING) $(ARGS)

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from cache.errors import UserError
-from classify.options import LabelOptions
+from classify.options import DEFAULT_SCORING, LabelOptions
 from featurize.options import DEFAULT_CACHE, DEFAULT_RECIPE, SpecOptions
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def train(
     seed: int = 0,
     cv: int = 0,
     search: bool = False,
+    scoring: str = DEFAULT_SCORING,
     refit: bool = False,
     predict_views: int | None = None,
     cut: str | None = None,
@@ -113,7 +114,8 @@ def train(
 
     `model` is where to save, by default models/HEAD.joblib. Folders such as `train/` with `val/` or `test/` are the
     data's own split (see `classify.labels.read_labels`); else a stratified share `test_size` is held out. See
-    `classify.train.train_head` for `cv`, `search` and `refit`, and `features` for the other arguments. With `views` the
+    `classify.train.train_head` for `cv`, `search` and `refit`, and `features` for the other arguments. `scoring`: the
+    scorer of scikit-learn that a search goes by, see `classify.search`. With `views` the
     head is fitted on so many views of each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are
     averaged in its scores and predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer,
     or "auto", see `classify.cut_choice`.
@@ -132,6 +134,7 @@ def train(
     from classify.persist import check_place
     from classify.previous import announce_replacing, source_of
     from classify.results import save_training
+    from classify.scoring import check_scoring
     from classify.tensorboard import with_curves
     from classify.train import check_split, train_head
     from classify.view_counts import Views
@@ -147,6 +150,7 @@ def train(
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
+    check_scoring(scoring, found.labels, search)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     with _reading(rehash):
         if HEADS[head].maps:
@@ -158,7 +162,7 @@ def train(
         return report | dict.fromkeys(SCORES)
     origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
     announce_replacing(model, origin["data"], dataset)
-    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "refit": refit}
+    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "scoring": scoring, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)
     report |= training.report() | {"model": model}
     save_training(model, training, report, origin, dataset)
@@ -219,6 +223,7 @@ def compare(
     heads: Sequence[str] | None = None,
     folds: int = 5,
     search: bool = False,
+    scoring: str | None = None,
     seed: int = 0,
     cache_dir: str = DEFAULT_CACHE,
     progress: "Progress | None" = None,
@@ -228,14 +233,15 @@ def compare(
 
     `heads` are by default all. Every spec in the cache that has the rows of all images takes part, unless `options`
     name another backbone, layer, pooling or size; the others are named in the report. Joined backbones, "a+b", are
-    compared with each of them alone. See `classify.compare` for the report and for `search`. Raises UserError where
-    nothing can be compared.
+    compared with each of them alone. See `classify.compare` for the report, `search` and `scoring`. Raises
+    UserError where nothing can be compared.
     """
     from classify.compare import compare_heads
 
     data, spec, label_source = _asked(data, options)
     found = _labelled(data, label_source, for_training=True)
-    return compare_heads(found, spec, cache_dir, heads, count=folds, search=search, seed=seed, progress=progress)
+    plan: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed}
+    return compare_heads(found, spec, cache_dir, heads, **plan, progress=progress)
 
 
 def report(

@@ -3,12 +3,14 @@
     python benchmarks/findings.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. In turns, one for each seed: one label in thirty is
-replaced by another one, drawn at random, and looked for among twice as many suspects; and 50 pictures are written
-beside the others a second time, at half their size with JPEG quality 60. Columns: the planted labels that are found in
-each turn, with the number of suspects in all; the planted copies that are found, and the pairs beyond those that were
-found before or are copies of one of these. The last two are about the pixels of all pictures: the largest difference of
-such a copy from its original, and the smallest one of two pictures that are not taken for copies, as shares of the
-contrast; the line is drawn at `classify.duplicates.ALIKE`.
+replaced by another one, drawn at random, and looked for among twice as many suspects, and among those that are called
+probably wrong; and 50 pictures are written beside the others a second time, at half their size with JPEG quality 60.
+Columns: the planted labels that are found in each turn, with the number of suspects in all; those that are called
+probably wrong, of all that are; how many wrong labels are estimated (others than the planted ones may be wrong, too);
+the planted copies that are found, and the pairs beyond those that were found before or are copies of one of these. The
+last two are about the pixels of all pictures: the largest difference of such a copy from its original, and the smallest
+one of two pictures that are not taken for copies, as shares of the contrast; the line is drawn at
+`classify.duplicates.ALIKE`.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from featurize.signatures import signatures_of
 from featurize.sources import bytes_of
 from report.find import HONEST
 from report.held_out import out_of_fold, splits_of
-from report.suspects import suspects
+from report.suspects import suspects, wrong_labels
 
 ONE_IN = 30
 COPIES = 50
@@ -51,7 +53,8 @@ def main() -> None:
     given = parser.parse_args()
     extractor = pipeline.open_extractor(given.cache_dir, backbone=given.backbone, weights=given.weights)
     print(f"{given.backbone}, {datetime.date.today()}\n")
-    headings = "set", "photographs", "planted labels found", "of", "suspects", "planted copies found", "of"
+    headings = "set", "photographs", "planted labels found", "of", "suspects"
+    headings += "probably wrong: planted", "of", "estimated", "planted copies found", "of"
     headings += "pairs beyond", "farthest copy", "nearest other"
     print(f"| {' | '.join(headings)} |")
     print("|---" * len(headings) + "|")
@@ -61,9 +64,9 @@ def main() -> None:
         labels = [planted_labels(found, extractor, seed) for seed in range(given.seeds)]
         copies = [planted_copies(data, pattern, extractor, seed) for seed in range(given.seeds)]
         cells = [
-            " ".join(str(hits) for hits, _ in labels),
+            " ".join(str(turn[0]) for turn in labels),
             str(len(found.paths) // ONE_IN),
-            " ".join(str(listed) for _, listed in labels),
+            *(" ".join(str(turn[column]) for turn in labels) for column in range(1, 5)),
             " ".join(str(hits) for hits, _ in copies),
             str(COPIES),
             " ".join(str(beyond) for _, beyond in copies),
@@ -72,8 +75,10 @@ def main() -> None:
         print(f"| {name} | {len(found.paths)} | {' | '.join(cells)} |", flush=True)
 
 
-def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tuple[int, int]:
-    """(wrong labels found among twice as many suspects, suspects in all)."""
+def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tuple[int, int, int, int, int]:
+    """Planted labels found among twice as many suspects; suspects in all; planted ones called probably wrong; all that
+    are called so; how many are estimated.
+    """
     extraction, rows = extractor.features(found.paths)
     random = np.random.default_rng(seed)
     labels, classes = np.array(found.labels), found.classes
@@ -81,9 +86,15 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
     groups = _numbers(found.paths, extraction.keys, extractor)
-    honest = out_of_fold(splits_of(labels, groups), rows, labels, groups, classes, *HONEST)
-    listed = [suspect.picture for suspect in suspects(honest, labels, classes)]
-    return int(np.isin(listed[: 2 * len(planted)], planted).sum()), len(listed)
+    splits = splits_of(labels, groups)
+    honest = out_of_fold(splits, rows, labels, groups, classes, *HONEST)
+    shown = suspects(honest, labels, classes, splits)
+    listed = [suspect.picture for suspect in shown]
+    wrong = [suspect.picture for suspect in shown if suspect.probably_wrong]
+    estimate = wrong_labels(honest, labels, classes, splits)
+    estimated = round(estimate.share * estimate.n) if estimate else 0
+    hits = int(np.isin(listed[: 2 * len(planted)], planted).sum())
+    return hits, len(listed), int(np.isin(wrong, planted).sum()), len(wrong), estimated
 
 
 def planted_copies(data: str, pattern: str | None, extractor: Extractor, seed: int) -> tuple[int, int]:

@@ -26,8 +26,8 @@ from sklearn.svm import LinearSVC
 
 from classify.heads import HEADS, fit_head, make_head, search_grid
 from classify.numerics import unit_rows
+from classify.search import SEARCH_FOLDS, search_head
 from classify.split import GroupedFolds
-from classify.train import SEARCH_FOLDS, search_head
 
 SHAPES = "20000x1280x120,2000x25088x3,2000x25088x120"
 FACTORS = 200  # independent directions in which pictures differ, in falling strength
@@ -110,7 +110,7 @@ def compare_searches(
     grid = search_grid("logreg")
 
     def ours() -> tuple[Any, dict[str, Any], float]:
-        estimator, best, table = search_head("logreg", {}, 0, rows, classes, groups)
+        estimator, best, table = search_head("logreg", {}, 0, rows, classes, groups, scoring="accuracy")
         return estimator, best, max(row["accuracy"] for row in table)
 
     def plain() -> tuple[Any, dict[str, Any], float]:

@@ -50,13 +50,13 @@ def number(least: float, *, open_end: bool = False, below: float = math.inf) -> 
     return Allowed(test, words if below == math.inf else f"{words} and below {below:g}")
 
 
-def whole(least: int) -> Allowed:
-    """Whole numbers from `least`."""
+def whole(least: int, most: float = math.inf) -> Allowed:
+    """Whole numbers from `least` to `most`."""
 
     def test(value: Any) -> bool:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+        return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(least <= value <= most)
 
-    return Allowed(test, f"a whole number of at least {least}")
+    return Allowed(test, f"a whole number of at least {least}{f' and at most {most}' if most < math.inf else ''}")
 
 
 def choice(*values: str) -> Allowed:
@@ -72,13 +72,19 @@ def or_none(allowed: Allowed) -> Allowed:
 FLAG = Allowed(lambda value: isinstance(value, bool | np.bool_), "True or False")
 NORMALIZE = choice("l2", "standard", "none")
 FOLDER = Allowed(lambda value: isinstance(value, str) and bool(value), "the path of a folder")
+WEIGHT = number(0, below=1e9)  # of a class: sums of the squares of such are still numbers in float32
 CLASS_WEIGHT = Allowed(
-    lambda value: value is None or isinstance(value, dict) or (isinstance(value, str) and value == "balanced"),
-    "balanced, a dictionary of class: weight, or None",
+    lambda value: (
+        all(map(WEIGHT.test, value.values()))
+        if isinstance(value, dict)
+        else value is None or choice("balanced").test(value)
+    ),
+    f"balanced, a dictionary of class: weight ({WEIGHT.words}), or None",
 )
+SEED = whole(0, 2**32 - 1)  # those that numpy takes
 RANDOM_STATE = Allowed(
-    lambda value: isinstance(value, np.random.RandomState) or or_none(whole(0)).test(value),
-    "a whole number of at least 0, a numpy RandomState, or None",
+    lambda value: isinstance(value, np.random.RandomState) or or_none(SEED).test(value),
+    f"{SEED.words}, a numpy RandomState, or None",
 )
 
 
@@ -132,7 +138,10 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
         return labels
 
     def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
-        """One weight a picture (n,), their mean 1."""
+        """One weight a picture (n,), as scikit-learn's `compute_sample_weight` has it: not brought to any mean.
+
+        Raises UserError for a class that there is not, and where fewer than two classes have a weight above 0.
+        """
         if isinstance(class_weight, dict):
             unknown = [name for name in class_weight if name not in self.classes_]
             if unknown:
@@ -140,7 +149,9 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
                     f"class_weight names the class {unknown[0]!r}: there are {', '.join(map(str, self.classes_))}"
                 )
         weights = compute_sample_weight(class_weight, self.classes_[labels])
-        return weights / weights.mean()
+        if len(np.unique(labels[weights > 0])) < 2:
+            raise UserError(f"class_weight={class_weight} leaves fewer than 2 classes a weight above 0: a head needs 2")
+        return weights
 
 
 class FeatureHead(Head):

@@ -17,8 +17,11 @@ from cache.errors import UserError
 from classify.dataset import dataset_of
 from classify.duplicates import announce_duplicates, near_duplicates
 from classify.heads import HEADS, make_head
-from classify.held_out import Folds, held_out
+from classify.held_out import Folds, HeldOut, held_out
 from classify.labels import LabelledImages
+from classify.options import DEFAULT_SCORING
+from classify.paired import paired_difference
+from classify.scoring import check_scoring, score_by
 from classify.split import duplicate_groups, enough_groups, folds
 from classify.train import groups_needed, told
 from classify.view_counts import Views
@@ -31,6 +34,8 @@ from featurize.weights import BLANK
 
 log = logging.getLogger("bottleneck")
 
+Line = tuple[dict[str, Any], HeldOut]  # what a line is of: head, backbone, features, spec, views; and what was found
+ORDER = "accuracy"  # what the lines go by where nothing else is asked for
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, UserError among them; others are bugs
 
 
@@ -44,22 +49,27 @@ def compare_heads(
     search: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    scoring: str | None = None,
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
     chosen: see `featurize.cached.cached_specs`. Under the data's own split the `count` folds are those of `train`
     alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among the
-    pictures that it is fitted on there, so that no candidate sees those that are scored.
+    pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
+    scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
+    the lines by accuracy. Lines that are equal then are in the order of their log loss.
 
-    Returns the report: images, pictures, failures, folds, classes, baseline_accuracy; lines (see
-    `classify.held_out.HeldOut.to_json`; head, backbone, features, spec, views), the best first; not_compared (head,
+    Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
+    (what the lines go by); lines, the best first (see `classify.held_out.HeldOut.to_json`; head, backbone, features,
+    spec, views, score by `order`, difference and difference_interval: accuracy minus that of the first line on the same
+    pictures, with its 95% interval, see `classify.paired`); not_compared (head,
     features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
     forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all
     rows, where the pictures cannot be cut into the folds, and where no head gives a line.
     """
     started = time.perf_counter()
     with metering(Meter()) as meter:
-        report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress)
+        report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress, scoring)
     return report | {"forward_passes": meter.forward_passes, "seconds": time.perf_counter() - started}
 
 
@@ -72,12 +82,14 @@ def _compared(
     search: bool,
     seed: int,
     progress: Progress | None,
+    scoring: str | None,
 ) -> dict[str, Any]:
     """The report without its cost."""
     asked = [*dict.fromkeys(heads or HEADS)]
     for head in asked:
         make_head(head)  # refuses names that there are not
     pictures = _to_compare(found)
+    check_scoring(order := scoring or ORDER, pictures.labels)
     specs, left_out = cached_specs(cache_dir, pictures.paths, chosen, progress)
     _announce(left_out)
     if not specs:
@@ -86,10 +98,11 @@ def _compared(
             "--cache-dir names another cache"
         )
     plan = _plan(specs[0], pictures, cache_dir, count, search, seed, progress)
+    plan = replace(plan, scoring=scoring or DEFAULT_SCORING)
     pairs = [(head, cached) for cached in specs for head in asked if HEADS[head].maps == _has_maps(cached)]
-    lines, failed = _lines(pairs, pictures, plan, progress)
+    found_lines, failed = _lines(pairs, pictures, plan, progress)
     not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
-    if not lines:
+    if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
     failures = [*found.failures, *specs[0].extraction.failures]
     labels, counts = np.unique(_labels(specs[0], pictures), return_counts=True)
@@ -100,9 +113,11 @@ def _compared(
         "folds": count,
         "seed": seed,
         "search": search,
+        "scoring": plan.scoring,
+        "order": order,
         "classes": labels.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
-        "lines": lines,
+        "lines": _ranked(found_lines, _labels(specs[0], pictures), plan.groups, order),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
     }
@@ -166,8 +181,8 @@ def _without_rows(asked: list[str], having: set[str]) -> list[dict[str, Any]]:
 
 def _lines(
     pairs: list[tuple[str, Cached]], pictures: LabelledImages, plan: Folds, progress: Progress | None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The lines of heads on specs, the best first, and those that failed, with the reasons."""
+) -> tuple[list[Line], list[dict[str, Any]]]:
+    """The lines of heads on specs, and those that failed, with the reasons."""
     lines, failed = [], []
     count = len(plan.splits)
     tell = told(progress, "compare")
@@ -180,7 +195,27 @@ def _lines(
             reason = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s on %s: %s", head, cached.features, reason)
             failed.append({"head": head, "features": cached.features, "reason": reason})
-    return sorted(lines, key=lambda line: (-line["accuracy"], line["log_loss"])), failed
+    return lines, failed
+
+
+def _ranked(lines: list[Line], labels: np.ndarray, groups: np.ndarray, order: str) -> list[dict[str, Any]]:
+    """The lines by their scores, the best first, each with its difference to that one on the same pictures.
+
+    A line whose score is not defined is the last, its score None.
+    """
+    classes = np.unique(labels)
+    scores = [score_by(order, classes, labels, found.probabilities) for _, found in lines]
+    sortable = np.where(np.isfinite(scores), scores, -np.inf)
+    ranks = sorted(range(len(lines)), key=lambda number: (-sortable[number], lines[number][1].scores.log_loss))
+    best = lines[ranks[0]][1].right
+    ranked = []
+    for number in ranks:
+        about, found = lines[number]
+        difference = paired_difference(found.right, best, groups)
+        beside = {"difference": difference.value, "difference_interval": [*difference.interval]}
+        score = scores[number] if np.isfinite(scores[number]) else None
+        ranked.append(about | found.to_json() | {"score": score} | beside)
+    return ranked
 
 
 def _line(
@@ -190,7 +225,7 @@ def _line(
     plan: Folds,
     fold_done: Callable[[int], None],
     search_told: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> Line:
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
         several = with_views(cached, views.names(max(views.train, views.predict)))
@@ -205,7 +240,7 @@ def _line(
     found = held_out(data, head, plan, record, fold_done, search_told)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json()} | found.to_json()
+    return about | {"views": views.to_json()}, found
 
 
 def _shifted(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:

@@ -33,13 +33,13 @@ class DenseClassifier(LayeredHead):
     """Softmax regression, or a network with one hidden layer of ReLU units, by Keras and Adam.
 
     hidden: units of the hidden layer, None for no hidden layer. dropout: share of the last layer's inputs dropped.
-    batch_norm: normalise the hidden layer's outputs, or without one the features, by batch. weight_decay: decoupled,
-    as in AdamW. epochs: the most that are run. patience: epochs without a lower validation loss after which training
-    stops; the weights of the best epoch are kept. validation_fraction: share of each class held out for that,
-    rounded, copies of a picture together; 0 trains on everything for all epochs. class_weight: `balanced` or
-    {class: weight}. random_state: with a number or a RandomState, two fits on one machine give the same weights; None
-    draws new ones each time. No global generator is touched. verbose: 1 logs each epoch. tensorboard: a folder for its
-    events, those of each fit in a folder of their own.
+    batch_norm: normalise the hidden layer's outputs, or without one the features, by batch. weight_decay: decoupled, as
+    in AdamW. epochs: the most that are run. patience: epochs without a lower validation loss after which training
+    stops; the weights of the best epoch are kept. validation_fraction: share of each class held out for that, rounded,
+    copies of a picture together; 0 trains on everything for all epochs. class_weight: `balanced` or {class: weight},
+    whose scale has no meaning. random_state: with a number or a RandomState, two fits on one machine give the same
+    weights; None draws new ones each time. No global generator is touched. verbose: 1 logs each epoch. tensorboard: a
+    folder for its events, those of each fit in a folder of their own.
 
     An epoch shows each picture once, the next one of its K views: K epochs show them all. What is held out is decided
     by the mean of the views' logits.
@@ -122,6 +122,7 @@ class DenseClassifier(LayeredHead):
         # one number is then folded into the first layer.
         size = float(np.sqrt(mean_square(pictures))) or 1.0
         weights = self._row_weights(self.class_weight, labels)
+        weights /= weights.mean()  # Adam's steps do not depend on it, and losses are then those of one picture
         fraction = self.validation_fraction
         if isinstance(pictures, StoredRows):  # what is held out is held in memory
             fraction = min(fraction, pictures.rows_at_once / len(pictures))

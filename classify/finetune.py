@@ -55,9 +55,9 @@ class FineTuneHead(Head):
     half of `epochs`. It is then done once more on all pictures, for twice as many epochs as were best where it was
     stopped, else for all. validation_fraction: share of each class held out for that, rounded, copies of a picture
     together; 0 trains once, on everything, for all epochs. batch_norm: whether batch normalisation learns from batches,
-    dropout being on then; else both stay in inference mode. class_weight: as that of `logreg`. verbose: 1 logs each
-    epoch. tensorboard: a folder for its events, those of each fit in a folder of their own. random_state: as that of
-    `dense`.
+    dropout being on then; else both stay in inference mode. class_weight: as that of `logreg`; its scale counts for the
+    start alone. verbose: 1 logs each epoch. tensorboard: a folder for its events, those of each fit in a folder of
+    their own. random_state: as that of `dense`.
 
     Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
     (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
@@ -130,7 +130,8 @@ class FineTuneHead(Head):
         self.map_shape_ = maps.shape[2:]
         features = shared.pretrained_features(maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
         random = generator(self.random_state)
-        pictures = Pictures(maps, labels, self._row_weights(self.class_weight, labels))
+        weights = self._row_weights(self.class_weight, labels)
+        pictures = Pictures(maps, labels, weights / weights.mean())  # Adam's steps do not depend on the mean
         plan = Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,

@@ -12,6 +12,8 @@ import numpy as np
 from classify.dataset import Dataset
 from classify.heads import HEADS
 from classify.metrics import Scores, score
+from classify.numerics import Floats
+from classify.options import DEFAULT_SCORING
 from classify.persist import save
 from classify.split import Split
 from classify.train import fit_on, known_of
@@ -21,12 +23,13 @@ from featurize.meter import Meter, metering
 
 @dataclass(frozen=True)
 class Folds:
-    """What is the same for all heads: the groups (n,) of copies, the folds, and whether each fold is searched."""
+    """What is the same for all heads: groups (n,) of copies, the folds, whether each is searched, and by what."""
 
     groups: np.ndarray
     splits: list[Split]
     search: bool
     seed: int
+    scoring: str = DEFAULT_SCORING
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Fold:
     """One fold of a head. accuracy: of the pictures held out. train_seconds: of the fit, a search included.
 
     predict_seconds: of one picture, its row being there, all of the fold predicted at once and the head warm. params:
-    what the search has chosen among the other folds' pictures, and its table as `classify.train.search_head` has it.
+    what the search has chosen among the other folds' pictures, and its table as `classify.search.search_head` has it.
     """
 
     accuracy: float
@@ -46,9 +49,14 @@ class Fold:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores over all pictures, each decided by the fit without its fold. bytes: of the model file and its arrays."""
+    """Scores over all pictures, each decided by the fit without its fold. bytes: of the model file and its arrays.
+
+    probabilities: (n, k), columns in the order of `scores.classes`. right: (n,) bool.
+    """
 
     scores: Scores
+    probabilities: Floats
+    right: np.ndarray
     folds: list[Fold]
     bytes: int
     forward_passes: int
@@ -83,12 +91,11 @@ def held_out(
     probabilities = np.empty((len(data.labels), len(classes)))
     done: list[Fold] = []
     quiet = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
+    searched = folds.search, search_told, folds.scoring
     with metering(Meter()) as meter:
         for train, test in folds.splits:
             start = time.perf_counter()
-            estimator, params, table = fit_on(
-                data, train, folds.groups, head, quiet, folds.seed, folds.search, search_told
-            )
+            estimator, params, table = fit_on(data, train, folds.groups, head, quiet, folds.seed, *searched)
             train_seconds = time.perf_counter() - start
             rows = data.scored(test)
             estimator.predict_proba(rows[:1])
@@ -103,6 +110,8 @@ def held_out(
     about = {"head": head, "head_params": params, "training_counts": counted, "metrics": {}, **record}
     return HeldOut(
         scores=score(data.labels, predicted, probabilities, classes, training_counts=counts),
+        probabilities=probabilities,
+        right=predicted == data.labels,
         folds=done,
         bytes=_saved_bytes(estimator, data.digests[train], about, known_of(data, train, folds.groups)),
         forward_passes=meter.forward_passes,

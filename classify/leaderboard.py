@@ -1,4 +1,8 @@
-"""A comparison as a picture: accuracy with its interval beside the seconds of a training, the best line on top."""
+"""A comparison as a picture: accuracy, its difference to the best line, seconds of a training, the best line on top.
+
+The intervals of accuracies overlap where their difference may well be told, since all lines are of the same pictures:
+it has a panel, and an interval, of its own.
+"""
 
 import io
 import os
@@ -29,6 +33,7 @@ def draw_leaderboard(report: dict[str, Any], output: str) -> None:
     Raises UserError for another suffix, `OSError` where it cannot be written.
     """
     import matplotlib
+    import numpy as np
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
@@ -37,28 +42,30 @@ def draw_leaderboard(report: dict[str, Any], output: str) -> None:
     specs = short_names([line["features"] for line in report["lines"]])
     # Names come from files: a $ in them is no formula. Text stays text, and the same report makes the same file.
     with matplotlib.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "leaderboard"}):
-        figure = Figure(figsize=(9, 1.6 + 0.3 * len(lines) + 0.2 * len(specs)), layout="constrained")
-        scores, seconds = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+        figure = Figure(figsize=(12, 1.6 + 0.3 * len(lines) + 0.2 * len(specs)), layout="constrained")
+        scores, differences, seconds = figure.subplots(1, 3, sharey=True, width_ratios=(3, 2, 1))
         for number, (spec, name) in enumerate(specs.items()):
             colour = COLOURS[number % len(COLOURS)]
             places = [place for place, line in enumerate(lines) if line["features"] == spec]
             mine = [lines[place] for place in places]
-            accuracies = [line["accuracy"] for line in mine]
-            ends = [
-                [line["accuracy"] - line["accuracy_interval"][0] for line in mine],
-                [line["accuracy_interval"][1] - line["accuracy"] for line in mine],
-            ]
-            scores.errorbar(accuracies, places, xerr=ends, fmt="o", color=colour, capsize=3, label=name)
+            for axes, value in ((scores, "accuracy"), (differences, "difference")):
+                middles = np.array([line[value] for line in mine])
+                ends = np.abs(np.array([line[f"{value}_interval"] for line in mine]).T - middles)
+                label = name if axes is scores else None
+                axes.errorbar(middles, places, xerr=ends, fmt="o", color=colour, capsize=3, label=label)
             seconds.plot([line["train_seconds"] for line in mine], places, "o", color=colour)
         scores.set_yticks(range(len(lines)), [line["head"] for line in lines])
         scores.set_xlabel(f"accuracy in {report['folds']} folds of {report['pictures']} pictures, 95% interval")
         scores.grid(axis="x", color="#dddddd")
+        differences.axvline(0, color="#888888", linewidth=1)
+        differences.set_xlabel("against the first line, 95% interval")
+        differences.grid(axis="x", color="#dddddd")
         seconds.set_xscale("log")
         seconds.xaxis.set_major_formatter("{x:g}")
         seconds.xaxis.set_minor_formatter(NullFormatter())
         seconds.set_xlabel("seconds of a training")
         seconds.grid(axis="x", color="#dddddd")
-        for axes in (scores, seconds):
+        for axes in (scores, differences, seconds):
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper left", frameon=False)

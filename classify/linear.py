@@ -30,9 +30,9 @@ from classify.split import Indices
 class LogRegHead(DescentHead, LayeredHead):
     """Logistic regression, with the optimum of scikit-learn's, on normalised features.
 
-    C: inverse strength of the regularisation. tol: how far from the optimal hyperplanes, as a share of their length,
-    the solver may stop; below 1e-4 it computes in float64. Fitted: `coef_` (k, d), or (1, d) for two classes,
-    `intercept_`, `n_iter_`.
+    C: inverse strength of the regularisation. class_weight: as scikit-learn's, so {class: 2} for all classes is twice
+    the C. tol: how far from the optimal hyperplanes, as a share of their length, the solver may stop; below 1e-4 it
+    computes in float64. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`, `n_iter_`.
     """
 
     walked = "C"
@@ -80,8 +80,8 @@ class LogRegHead(DescentHead, LayeredHead):
 class RidgeHead(PathHead, LayeredHead):
     """Ridge regression on -1 / +1 targets, as scikit-learn's RidgeClassifier, with probabilities from a temperature.
 
-    alpha: strength of the regularisation. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`,
-    `temperature_`.
+    alpha: strength of the regularisation. class_weight: as scikit-learn's. Fitted: `coef_` (k, d), or (1, d) for two
+    classes, `intercept_`, `temperature_`.
     """
 
     walked = "alpha"

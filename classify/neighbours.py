@@ -35,11 +35,11 @@ class KNNHead(FeatureHead):
     """The nearest training pictures, by cosine, vote; a nearer one has more weight.
 
     n_neighbors: how many vote; where there are fewer training pictures all of them do, with a warning. Of pictures with
-    K views the nearest K * n_neighbors views vote, each with 1 / K of a vote.
-    temperature: a vote weighs exp(cosine / temperature), as in Wu et al., "Unsupervised Feature Learning via
-    Non-Parametric Instance Discrimination", CVPR 2018; None gives equal votes. class_weight multiplies votes.
-    Fitted: `rows_` (n, d) float32, `labels_` (n,), `votes_` (n,), n being the number of views, `prior_` (k,), and
-    `n_neighbors_`, how many views vote.
+    K views the nearest K * n_neighbors views vote, each with 1 / K of a vote. temperature: a vote weighs exp(cosine /
+    temperature), as in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
+    2018; None gives equal votes. class_weight multiplies votes; its scale has no meaning. Fitted: `rows_` (n, d)
+    float32, `labels_` (n,), `votes_` (n,), n being the number of views, `prior_` (k,), and `n_neighbors_`, how many
+    views vote.
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {

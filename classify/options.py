@@ -32,3 +32,6 @@ class LabelOptions(TypedDict, total=False):
     train_folder: str | Sequence[str]
     validation_folder: str | Sequence[str]
     test_folder: str | Sequence[str]
+
+
+DEFAULT_SCORING = "neg_log_loss"  # what a search goes by: accuracy is the same for many candidates on easy pictures

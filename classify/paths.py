@@ -8,9 +8,10 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -22,6 +23,9 @@ from classify.losses import Loss
 from classify.numerics import Floats, by_class, probabilities
 from classify.pictures import as_pictures, as_rows, by_row
 from classify.split import Indices, Split
+
+# Number of the split and of the candidate, probabilities (m, k) of the m held-out pictures, columns by all classes.
+HeldOutAnswer = tuple[int, int, Floats]
 
 
 class PathHead(FeatureHead):
@@ -93,7 +97,7 @@ class PathHead(FeatureHead):
     def _value(self) -> list[float]:
         return [getattr(self, str(self.walked))]
 
-    def path_accuracies(
+    def path_probabilities(
         self,
         X: ArrayLike,
         y: ArrayLike,
@@ -101,48 +105,52 @@ class PathHead(FeatureHead):
         splits: Iterable[Split],
         views: int | None = None,
         predict_views: int | None = None,
-    ) -> Floats:
-        """Accuracies (values, splits) of fits on the training pictures of each split about its held-out ones.
+    ) -> Iterator[HeldOutAnswer]:
+        """What fits on the training pictures of each split say of its held-out ones, for each value of the parameter.
 
         X: (n, d) or (n, V, d). views: how many of the V views are fitted on; predict_views: how many decide about
-        held-out pictures; by default all. What `GridSearchCV` finds, fitting each value of the walked parameter from
-        the one before. `self` stays as it is.
+        held-out pictures; by default all. What a grid search finds, fitting each value of the walked parameter from the
+        one before; the temperature is that of the held-out decisions. A class without a training picture has
+        probability 0. `self` stays as it is.
         """
-        head = clone(self)
         rows = np.asarray(X, np.float32)
         pictures = as_pictures(rows, len(rows))
-        head.classes_, labels = np.unique(y, return_inverse=True)
+        classes, labels = np.unique(y, return_inverse=True)
         order = np.argsort(values)
         ascending = [values[number] for number in order]
-        accuracies = []
-        points = None
-        for train, held_out in splits:
+        head, points = clone(self), None
+        for fold, (train, held_out) in enumerate(splits):
             if points is None or self.normalize == "standard":
                 head._learn_scale(pictures[train][:, :views])
                 points = head._coordinates(as_rows(head._normalized(pictures)))
             of_pictures = as_pictures(points.rows, len(labels))
-            weights = head._row_weights(self.class_weight, labels[train])
-            fits = head._walk_of(points, of_pictures[train][:, :views], labels[train], weights, ascending)
+            head.classes_ = classes[trained := np.unique(labels[train])]
+            of_train = np.searchsorted(trained, labels[train])
+            weights = head._row_weights(self.class_weight, of_train)
             deciding = of_pictures[held_out][:, :predict_views]
-            decisions = (as_pictures(as_rows(deciding) @ fit.planes, len(deciding)) for fit in fits)
-            accuracies.append([head._share_right(found, labels[held_out]) for found in decisions])
-        return np.array(accuracies).T[np.argsort(order)]
+            for number, fit in zip(
+                order.tolist(),
+                head._walk_of(points, of_pictures[train][:, :views], of_train, weights, ascending),
+                strict=True,
+            ):
+                decided = as_pictures(as_rows(deciding) @ fit.planes, len(deciding)).astype(np.float64)
+                found = np.zeros((len(held_out), len(classes)))
+                found[:, trained] = head._mean_probabilities(decided, classes[labels[held_out]])
+                yield fold, number, found
 
-    def _share_right(self, decided: Floats, labels: Labels) -> float:
-        """The share of held-out pictures that decisions (n, M, outputs) about their views label rightly.
+    def _mean_probabilities(self, decided: Floats, labels: NDArray[Any]) -> Floats:
+        """Probabilities (n, k) of held-out pictures from decisions (n, M, outputs) about their views.
 
-        As predictions do it: by the mean of the views' probabilities.
+        labels: (n,), of which some may not be among `classes_`.
         """
-        if decided.shape[1] == 1:  # whatever the temperature
-            found = by_class(decided[:, 0])
-        else:
-            temperature = self._held_out_temperature(decided.mean(axis=1), labels)
-            found = as_pictures(probabilities(as_rows(decided), temperature), len(labels)).mean(axis=1)
-        return float(np.mean(found.argmax(axis=1) == labels))
+        known = np.isin(labels, self.classes_)
+        of_pictures = decided.mean(axis=1)[known]
+        temperature = self._held_out_temperature(of_pictures, np.searchsorted(self.classes_, labels[known]))
+        return as_pictures(probabilities(as_rows(decided), temperature), len(labels)).mean(axis=1)
 
     def _held_out_temperature(self, decided: Floats, labels: Labels) -> float:
         """The temperature of decisions (n, outputs) about held-out pictures, found as from a fit's inner folds."""
-        return fit_temperature(by_class(decided), labels)
+        return fit_temperature(by_class(decided), labels) if len(labels) else 1.0
 
 
 class DescentHead(PathHead):

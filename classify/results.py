@@ -52,7 +52,7 @@ def write_training(model: str, training: Training) -> None:
     if training.history:
         write_curves(model, training.history)
     if training.search_table:
-        write_search(model, training.search_table, training.cv_search)
+        write_search(model, training.scoring, training.search_table, training.cv_search)
 
 
 def write_tables(model: str, scores: Scores, infix: str = "") -> None:
@@ -73,8 +73,13 @@ def write_curves(model: str, history: dict[str, list[float]]) -> None:
     write_atomically(f"{os.path.splitext(model)[0]}.history.csv", text.getvalue().encode())
 
 
-def write_search(model: str, table: list[dict[str, Any]], of_folds: list[list[dict[str, Any]]]) -> None:
-    """Write every score of a search as CSV: NAME.search.csv, one line a candidate, its accuracy in each inner fold.
+def write_search(
+    model: str, scoring: str | None, table: list[dict[str, Any]], of_folds: list[list[dict[str, Any]]]
+) -> None:
+    """Write every score of a search as CSV: NAME.search.csv, one line a candidate, its score in each inner fold.
+
+    The column `scoring` names the scorer, `chosen` marks the candidate that was taken; a score that is not defined in a
+    fold is empty.
 
     Those of the search that has tuned the model come first (search "model"), then those of each fold of a
     cross-validation ("fold 1" and so on).
@@ -83,12 +88,13 @@ def write_search(model: str, table: list[dict[str, Any]], of_folds: list[list[di
     splits = [f"split {number}" for number in range(1, len(table[0]["scores"]) + 1)]
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["search", *names, "accuracy", "std", *splits])
+    writer.writerow(["search", "chosen", *names, "scoring", "score", "std", "accuracy", *splits])
     for number, rows in enumerate([table, *of_folds]):
         of = f"fold {number}" if number else "model"
-        writer.writerows(
-            [of, *(row["params"][name] for name in names), row["accuracy"], row["std"], *row["scores"]] for row in rows
-        )
+        for row in rows:
+            values = [row["params"][name] for name in names]
+            measured = [scoring, row["score"], row["std"], row["accuracy"], *row["scores"]]
+            writer.writerow([of, "yes" if row["chosen"] else "", *values, *measured])
     write_atomically(f"{os.path.splitext(model)[0]}.search.csv", text.getvalue().encode())
 
 

@@ -37,12 +37,12 @@ class SGDHead(LayeredHead):
     """Logistic regression, the model of `LogRegHead`, by mini-batches: softmax, L2 regularisation, averaged weights.
 
     Rows are centred, which changes nothing of the model (the intercept is not regularised) and much of the speed. Of
-    pictures with K views a step takes all views of a batch of pictures.
-    C: inverse strength of the regularisation. max_iter: the most epochs. tol: training stops when an epoch changes
-    the averaged weights by less than this share of their length. With `normalize="none"` a few rows much longer than
-    the others (a thousand times) make steps that are too small for these. Rows that stay on the disk are read once for
-    their mean, once more before that with `normalize="standard"`, and then once an epoch, in an order that
-    `random_state` decides. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`, `n_iter_`.
+    pictures with K views a step takes all views of a batch of pictures. C: inverse strength of the regularisation.
+    class_weight: as scikit-learn's, with the C of `logreg`. max_iter: the most epochs. tol: training stops when an
+    epoch changes the averaged weights by less than this share of their length. With `normalize="none"` a few rows much
+    longer than the others (a thousand times) make steps that are too small for these. Rows that stay on the disk are
+    read once for their mean, once more before that with `normalize="standard"`, and then once an epoch, in an order
+    that `random_state` decides. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`, `n_iter_`.
     """
 
     allowed: ClassVar[dict[str, Allowed]] = {
@@ -75,13 +75,16 @@ class SGDHead(LayeredHead):
 
     def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
         random = generator(self.random_state)
-        weights = self._row_weights(self.class_weight, labels).astype(np.float32)
+        weights = self._row_weights(self.class_weight, labels)
+        # The optimum of weights and C is that of the same weights with mean 1 and of C times their mean.
+        C = self.C * weights.mean()
+        weights = (weights / weights.mean()).astype(np.float32)
         mean, variance = moments(pictures)
         size = float(np.sqrt(variance.sum())) or 1.0
         shift, shrink = mean.astype(np.float32), np.float32(size)
         pictures = mapped(pictures, lambda block: (block - shift) / shrink)
         # What scikit-learn's C means, for the mean loss of a row: and of weights that grow as the rows shrink.
-        decay = 1 / (self.C * len(labels) * size**2)
+        decay = 1 / (C * len(labels) * size**2)
         rate = STEP / max(1.0, float(weights.max()) / self.batch_size, decay * STEP)
         columns = 1 if len(self.classes_) == 2 else len(self.classes_)
         training = _Training(pictures.shape[-1], columns, rate, decay, self.batch_size)

@@ -35,8 +35,10 @@ class SVMHead(DescentHead):
 
     kernel: `linear` (squared hinge loss, the optimum of scikit-learn's LinearSVC) or `rbf`, which keeps the training
     rows and takes time and memory with the square of their number; C=3 suits it better. gamma: of `rbf`, a number,
-    or `scale` for 1 / (d * variance of the features). max_iter: of `linear`. tol: of `linear`, as that of `logreg`; of
-    `rbf`, as that of scikit-learn's SVC. Fitted: `coef_` (k, d), or (1, d) for two classes, `intercept_`,
+    or `scale` for 1 / (d * variance of the features). class_weight: a picture weighs what its class does, also as one
+    of the rest; that is the `sample_weight` of scikit-learn's machines, and of two classes their `class_weight`.
+    max_iter: of `linear`. tol: of `linear`, as that of `logreg`; of `rbf`, as that of scikit-learn's SVC. Fitted:
+    `coef_` (k, d), or (1, d) for two classes, `intercept_`,
     `n_iter_`, `temperature_`; for `rbf` also `rows_` (n, d), `gamma_`, and `coef_` is (k, n) or (1, n).
     """
 

@@ -3,8 +3,7 @@
 import logging
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,20 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
-from cache.stored_rows import Rows
 from classify.dataset import Dataset
 from classify.duplicates import announce_duplicates
-from classify.heads import fit_head, make_head, search_grid
+from classify.heads import fit_head, make_head
 from classify.metrics import Leaked, Scores, score
-from classify.pictures import first_views
-from classify.split import GroupedFolds, Split, enough_groups, folds, holdout
+from classify.options import DEFAULT_SCORING
+from classify.search import SEARCH_FOLDS, search_head
+from classify.split import enough_groups, folds, holdout
 from classify.unknowns import Known
 from featurize.hashing import Progress
 
 log = logging.getLogger("bottleneck")
-
-SEARCH_FOLDS = 5
 
 
 @dataclass
@@ -41,6 +37,7 @@ class Training:
     known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
+    scoring: str | None = None  # what a search went by
     search_table: list[dict[str, Any]] = field(default_factory=list)
     cv_search: list[list[dict[str, Any]]] = field(default_factory=list)  # the table of the search in each fold
     history: dict[str, list[float]] | None = None  # of heads that learn by epochs: values after each
@@ -57,6 +54,7 @@ class Training:
                 "cv_accuracy": self.cv_accuracy,
                 "cv_std": self.cv_std,
                 "cv_scores": self.cv_scores,
+                "scoring": self.scoring,
                 "search": self.search_table,
                 "cv_search": self.cv_search,
                 "history": self.history,
@@ -99,6 +97,7 @@ def train_head(
     search: bool = False,
     refit: bool = False,
     progress: Progress | None = None,
+    scoring: str = DEFAULT_SCORING,
 ) -> Training:
     """Fit `head` on the training part of `data` and score it on the rest.
 
@@ -131,7 +130,9 @@ def train_head(
     leaking = np.isin(duplicates[test], duplicates[train])
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
-        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, told(progress, "search"))
+        estimator, best, table = fit_on(
+            data, train, groups, head, params, seed, search, told(progress, "search"), scoring
+        )
         known = known_of(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
@@ -144,6 +145,7 @@ def train_head(
         trained_on=data.digests[train],
         leaked=leaked,
         known=known,
+        scoring=scoring if search else None,
         search_table=table,
         history=getattr(estimator, "history_", None),
         seconds=seconds,
@@ -154,7 +156,7 @@ def train_head(
         with _timed(seconds, "cross-validation"):
             for number, (inner_train, inner_test) in enumerate(cv_folds, start=1):
                 tell = told(progress, f"search in fold {number} of {cv}")
-                fitted, _, inner = fit_on(data, pool[inner_train], groups, head, params, seed, search, tell)
+                fitted, _, inner = fit_on(data, pool[inner_train], groups, head, params, seed, search, tell, scoring)
                 if search:
                     training.cv_search.append(inner)
                 held_out = pool[inner_test]
@@ -219,6 +221,7 @@ def fit_on(
     seed: int,
     search: bool,
     tell: Callable[[int, int], None] = lambda *_: None,
+    scoring: str = DEFAULT_SCORING,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Fit `head` on the pictures `rows` (m,) of `data`, by a search among these alone if `search`.
 
@@ -231,92 +234,13 @@ def fit_on(
     labels = data.labels[rows]
     if search:
         views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
-        return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell)
+        return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell, scoring)
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels, groups[rows]), {}, []
 
 
 def known_of(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
     """What tells pictures unlike those of `rows`; nothing does of maps."""
     return None if data.tail else Known.of(data.originals(rows), groups[rows])
-
-
-def search_head(
-    head: str,
-    params: dict[str, Any],
-    seed: int,
-    features: Rows,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    views: int | None = None,
-    predict_views: int | None = None,
-    tell: Callable[[int, int], None] = lambda *_: None,
-) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
-    """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
-
-    features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
-    how many decide about held-out pictures; by default all. `tell` is called with (fits done, fits in all). Returns
-    (fitted estimator, parameters that were chosen, a row for each candidate with its parameters, the mean and deviation
-    of its accuracy, and its accuracy in each fold). Raises UserError where nothing is left to search.
-    """
-    estimator = make_head(head, params, seed)
-    grid = {name: values for name, values in search_grid(head).items() if name not in params}
-    if not grid:
-        raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
-    splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
-    candidates, accuracies = _search(estimator, grid, features, labels, groups, splits, views, predict_views, tell)
-    table = [
-        {"params": chosen, "accuracy": float(scores.mean()), "std": float(scores.std()), "scores": scores.tolist()}
-        for chosen, scores in zip(candidates, accuracies, strict=True)
-    ]
-    best = candidates[int(accuracies.mean(axis=1).argmax())]  # the first of equals
-    fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels, groups)
-    return fitted, best, table
-
-
-def _search(
-    estimator: Any,
-    grid: dict[str, list[Any]],
-    features: Rows,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    splits: list[Split],
-    views: int | None,
-    predict_views: int | None,
-    tell: Callable[[int, int], None],
-) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """(candidates, their accuracies (candidates, folds)).
-
-    A candidate whose solver stopped early is not announced: it is, by the fit that follows, if it is the best one.
-    """
-    from sklearn.base import clone
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import ParameterGrid
-
-    from classify.paths import PathHead
-
-    candidates = [*ParameterGrid(grid)]
-    if isinstance(estimator, PathHead) and [*grid] == [estimator.walked]:
-        (values,) = grid.values()
-        watched = _watched(splits, len(candidates), tell)
-        return candidates, estimator.path_accuracies(features, labels, values, watched, views, predict_views)
-    accuracies = np.empty((len(candidates), len(splits)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for fold, (train, held_out) in enumerate(splits):
-            fitted_on, deciding = first_views(features[train], views), first_views(features[held_out], predict_views)
-            for number, candidate in enumerate(candidates):
-                fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train], groups[train])
-                accuracies[number, fold] = np.mean(fitted.predict(deciding) == labels[held_out])
-                tell(fold * len(candidates) + number + 1, accuracies.size)
-    return candidates, accuracies
-
-
-def _watched(splits: list[Split], candidates: int, tell: Callable[[int, int], None]) -> Iterable[Split]:
-    """`splits`, telling how many fits are done whenever the next one is asked for."""
-    for fold, split in enumerate(splits):
-        tell(fold * candidates, len(splits) * candidates)
-        yield split
-    tell(len(splits) * candidates, len(splits) * candidates)
 
 
 @contextmanager

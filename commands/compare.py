@@ -37,6 +37,11 @@ ONLY = [
 @click.argument("more_heads", metavar="", nargs=-1)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation.")
 @click.option("--search", is_flag=True, help="Tune each head inside each fold.")
+@click.option(
+    "--scoring",
+    metavar="NAME",
+    help="Scorer of scikit-learn that --search goes by, and the order of the lines. [neg_log_loss; accuracy]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of folds and heads.")
 @click.option("--output", metavar="FILE", help="Draw the leaderboard there, as .svg or .png.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON.")

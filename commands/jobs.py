@@ -72,6 +72,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.option("--cut", metavar="LAYER|auto", help="Where finetune cuts the backbone. [--layer, else auto]")
 @click.option("--tensorboard", metavar="DIR", help="Write the curves of dense or finetune there for TensorBoard.")
 @click.option("--search", is_flag=True, help="Tune the head by cross-validation.")
+@click.option("--scoring", metavar="NAME", help="Scorer of scikit-learn that --search goes by. [neg_log_loss]")
 @click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
 def train(json_file: str | None, max_failed: float, head_params: str, **chosen: Any) -> None:
     """Train a head on cached features, score it on held-out images, save it.

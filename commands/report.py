@@ -31,7 +31,11 @@ def report(output: str, **chosen: Any) -> None:
     print(f"accuracy  {findings.scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f})")
     if findings.leaked.paths:
         show_leaked(findings.leaked.to_json())
-    print(f"suspects {len(findings.suspects)}, groups of near-duplicates {len(findings.copies)}")
+    print(f"calibration: {findings.calibration_verdict}")
+    print(f"advice: {findings.advice}")
+    wrong = sum(suspect.probably_wrong for suspect in findings.suspects)
+    print(f"suspects {len(findings.suspects)}, {wrong} of them probably wrong")
+    print(f"groups of near-duplicates {len(findings.copies)}")
     print(f"forward passes {findings.forward_passes}")
     print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in findings.seconds.items()))
     print(f"report  {printable(output)}  ({os.path.getsize(output) / 1e6:.1f} MB)")

@@ -41,7 +41,7 @@ def _show_scores(report: dict[str, Any]) -> None:
 
     print()
     if report.get("search"):
-        show_search(report["search"])
+        show_search(report["search"], report["scoring"])
         leaked = " but for those that are leaked" if report["leaked"] else ""
         print(f"No candidate has seen a picture that is scored below{leaked}.")
         print()

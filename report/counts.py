@@ -6,51 +6,71 @@ import numpy as np
 
 from classify.heads import fit_head, make_head
 from classify.numerics import Floats
+from classify.paired import paired_difference
 from classify.split import Indices, Split
-from report.findings import Count
+from report.findings import Count, Gain
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # each twice the one before
 LEAST = 2  # pictures of a class
-REPETITIONS = 3  # of each share, with other pictures
+REPETITIONS = 3  # of each share at least, with other pictures
 WORTH = 0.005  # a gain in accuracy that is worth taking photographs for
 
 
 def accuracy_by_count(
     rows: Floats, labels: np.ndarray, groups: Indices, splits: list[Split], head: str, params: dict[str, Any]
-) -> list[Count]:
+) -> tuple[list[Count], Gain | None]:
     """Accuracies of `head` fitted on growing shares of the training pictures, as many of each class in proportion.
 
-    rows (n, d); labels, groups of copies (n,); splits: row indices (training, scored) pictures, used in turn where
-    there are several.
+    rows (n, d); labels, groups of copies (n,); splits: row indices (training, scored) pictures, each of which is scored
+    once in a round over all splits. Returns the accuracies, and what the last doubling of the pictures has brought;
+    None where half of them cannot be drawn.
     """
     random = np.random.default_rng(0)
-    found: dict[float, list[tuple[int, float]]] = {}  # share -> (pictures drawn, accuracy) of each repetition
-    for share in SHARES:
-        for repetition in range(max(REPETITIONS, len(splits)) if share < 1 else len(splits)):
-            train, scored = splits[repetition % len(splits)]
-            drawn = _drawn(train, labels, groups, share, random)
-            if share < 1 and len(drawn) == len(train):
-                continue
-            fitted = fit_head(make_head(head, params), rows[drawn], labels[drawn], groups[drawn])
-            accuracy = float(np.mean(fitted.predict(rows[scored]) == labels[scored]))
-            found.setdefault(share, []).append((len(drawn), accuracy))
+    scored = np.concatenate([test for _, test in splits])
     counts: dict[int, list[float]] = {}  # small shares may come to the same pictures
-    for repetitions in found.values():
-        drawn_each, accuracies = zip(*repetitions, strict=True)
-        counts.setdefault(round(np.mean(drawn_each)), []).extend(accuracies)
-    return [Count(n, float(np.mean(of)), min(of), max(of)) for n, of in sorted(counts.items())]
+    rounds_of: dict[float, list[tuple[int, np.ndarray]]] = {}  # share -> (pictures drawn, (n,) right) of each round
+    for share in SHARES:
+        for _ in range(-(-REPETITIONS // len(splits)) if share < 1 else 1):
+            drawn = [_drawn(train, labels, groups, share, random) for train, _ in splits]
+            if share < 1 and any(len(some) == len(train) for some, (train, _) in zip(drawn, splits, strict=True)):
+                continue
+            right = []
+            for some, (_, test) in zip(drawn, splits, strict=True):
+                fitted = fit_head(make_head(head, params), rows[some], labels[some], groups[some])
+                right.append(fitted.predict(rows[test]) == labels[test])
+            number = round(np.mean([len(some) for some in drawn]))
+            rounds_of.setdefault(share, []).append((number, np.concatenate(right)))
+    for rounds in rounds_of.values():
+        number = round(np.mean([drawn for drawn, _ in rounds]))
+        counts.setdefault(number, []).extend(float(right.mean()) for _, right in rounds)
+    found = [Count(n, float(np.mean(of)), min(of), max(of)) for n, of in sorted(counts.items())]
+    if len(found) < 2 or 1 / 2 not in rounds_of:
+        return found, None
+    ((_, full),) = rounds_of[1.0]
+    changes = [paired_difference(full, half, groups[scored]) for _, half in rounds_of[1 / 2]]
+    return found, Gain(
+        half=found[-2].pictures,
+        full=found[-1].pictures,
+        change=float(np.mean([change.value for change in changes])),
+        # What every repetition leaves possible: another half of the pictures may give another accuracy.
+        interval=(min(change.interval[0] for change in changes), max(change.interval[1] for change in changes)),
+    )
 
 
-def advice(counts: list[Count]) -> str:
-    """One sentence: would more photographs help?"""
-    if len(counts) < 2:
+def advice(gain: Gain | None) -> str:
+    """Would more photographs help? One sentence that claims no more than the interval of the last doubling."""
+    if gain is None:
         return "There are too few photographs to tell whether more would help."
-    half, full = counts[-2:]
-    gain = full.accuracy - half.accuracy
-    seen = f"training on {full.pictures} instead of {half.pictures} changed the accuracy by {100 * gain:+.1f} points"
-    if gain > max(WORTH, (half.high - half.low) / 2):
-        return f"More photographs would probably help: {seen}."
-    return f"More photographs like these would probably help little: {seen}."
+    low, high = gain.interval
+    seen = (
+        f"training on {gain.full} instead of {gain.half} changed the accuracy by {100 * gain.change:+.1f} points "
+        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f}, on the same scored pictures)"
+    )
+    if low > 0:
+        return f"The last doubling of the photographs helped, so more are likely to: {seen}."
+    if high < WORTH:
+        return f"The last doubling of the photographs did not help, so more like these are unlikely to: {seen}."
+    return f"These pictures cannot tell whether more photographs would help: {seen}."
 
 
 def _drawn(train: Indices, labels: np.ndarray, groups: Indices, share: float, random: np.random.Generator) -> Indices:

@@ -24,14 +24,14 @@ from classify.persist import Saved
 from classify.split import Indices, Split
 from featurize.images import Failure
 from featurize.tail import pooled_features
-from report.calibration import calibration
+from report.calibration import calibration, noise, verdict
 from report.copies import copies_of
 from report.counts import accuracy_by_count, advice
-from report.findings import Count, Findings, Picture, Rate
+from report.findings import Count, Findings, Gain, Picture, Rate
 from report.held_out import HeldOut, held_out, out_of_fold, splits_of
 from report.layout import layout
 from report.neighbours import nearest
-from report.suspects import suspects
+from report.suspects import suspects, wrong_labels
 from report.unknown_rates import rates
 
 log = logging.getLogger("bottleneck")
@@ -94,16 +94,18 @@ def find(
         without = None if clean.all() or not clean.any() else _scores(labels[scored[clean]], known[clean], saved)
         leaked = Leaked([dataset.paths[i] for i in scored[held.leaking]], without)
         curve, calibration_error = calibration(known.max(axis=1), right)
+        calibration_noise = noise(known.max(axis=1), groups[scored])
     with stages.timed("folds"):
         splits = splits_of(labels, groups)
         honest = out_of_fold(splits, rows, labels, groups, classes, *HONEST)
-        found_suspects = suspects(honest, labels, classes) if splits else []
+        found_suspects = suspects(honest, labels, classes, splits) if splits else []
+        wrong = wrong_labels(honest, labels, classes, splits)
     with stages.timed("neighbours"):
         numbers, cosines = nearest(units, groups, held.train, NEIGHBOURS)
     with stages.timed("epochs"):
         epochs, epochs_of = _epochs(saved, rows[held.train], labels[held.train], groups[held.train])
     with stages.timed("counts"):
-        by_count = _by_count(rows, labels, groups, held.splits, saved)
+        by_count, gain = _by_count(rows, labels, groups, held.splits, saved)
     with stages.timed("map"):
         places = layout(units)
     with stages.timed("unknowns"):
@@ -145,15 +147,19 @@ def find(
         baselines=_baselines(scores, labels, scored, numbers, cosines),
         calibration=curve,
         calibration_error=calibration_error,
+        calibration_noise=calibration_noise,
+        calibration_verdict=verdict(calibration_error, calibration_noise),
         epochs=epochs,
         epochs_of=epochs_of,
         by_count=by_count,
-        advice=advice(by_count),
+        gain=gain,
+        advice=advice(gain),
         mistakes=[int(scored[i]) for i in surest if not right[i]][:SHOWN],
         uncertain=[int(scored[i]) for i in surest[::-1][:SHOWN]],
         map=places,
         copies=copies_of(groups, dataset.digests, labels, dataset.parts, held.parts),
         suspects=found_suspects,
+        wrong_labels=wrong,
         unknowns=unknowns,
         forward_passes=forward_passes,
         seconds=stages.seconds,
@@ -203,15 +209,20 @@ def _epochs(saved: Saved, rows: Floats, labels: np.ndarray, groups: Indices) -> 
     return dense.history_, "a dense head trained for this report"
 
 
-def _by_count(rows: Floats, labels: np.ndarray, groups: Indices, splits: list[Split], saved: Saved) -> list[Count]:
-    """Accuracy by number of training pictures; nothing where the head cannot be fitted on these few."""
+def _by_count(
+    rows: Floats, labels: np.ndarray, groups: Indices, splits: list[Split], saved: Saved
+) -> tuple[list[Count], Gain | None]:
+    """Accuracy by number of training pictures, and the gain of the last doubling.
+
+    Nothing where the head cannot be fitted on these few.
+    """
     if len(set(labels[splits[0][0]])) < 2:
-        return []
+        return [], None
     try:
         return accuracy_by_count(rows, labels, groups, splits, *_quick(saved))
     except UserError as error:
         log.warning("accuracy by number of pictures is not measured: %s", error)
-        return []
+        return [], None
 
 
 def _quick(saved: Saved) -> tuple[str, dict[str, Any]]:

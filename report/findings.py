@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classify.metrics import Leaked, Scores
+from classify.metrics import Leaked, Scores, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,20 @@ class Bin:
     accuracy: float
     n: int
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% Wilson interval of the accuracy."""
+        return wilson_interval(round(self.accuracy * self.n), self.n)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The calibration error that probabilities would show if all were exactly right: mean and the middle 95%."""
+
+    mean: float
+    low: float
+    high: float
+
 
 @dataclass(frozen=True)
 class Copies:
@@ -52,12 +66,13 @@ class Copies:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A picture whose label is probably wrong."""
+    """A picture whose label may be wrong. Probabilities are out of fold, and calibrated out of fold."""
 
     picture: int
     suggested: str
-    probability: float  # of the suggested label, out of fold
+    probability: float  # of the suggested label
     given_probability: float  # of the label given
+    probably_wrong: bool  # the latter is below the cut-off; else the label is uncertain
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,16 @@ class Count:
     accuracy: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What training on `full` pictures instead of `half` changed the accuracy by, with the 95% interval."""
+
+    half: int
+    full: int
+    change: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -91,15 +116,19 @@ class Findings:
     baselines: list[Rate]  # "always the most frequent class", "the nearest training picture"
     calibration: list[Bin]
     calibration_error: float  # expected calibration error
+    calibration_noise: Noise  # of probabilities as these
+    calibration_verdict: str  # one sentence: is the error more than that?
     epochs: dict[str, list[float]]  # history by epoch
     epochs_of: str  # and of what ("the dense head of this model", "a dense head trained for this report")
     by_count: list[Count]
+    gain: Gain | None  # of the last doubling
     advice: str  # one sentence: would more photographs help?
     mistakes: list[int]  # scored pictures, most confident mistake first; at most 24
     uncertain: list[int]  # scored pictures, least certain first; at most 24
     map: np.ndarray  # (n, 2) float32 in [0, 1], of pictures
     copies: list[Copies]
     suspects: list[Suspect]  # most suspicious first, at most 100
+    wrong_labels: Rate | None  # how many labels are estimated to be wrong
     unknowns: list[Rate]  # of `reject=0.95`: kept of the scored pictures, rejected of each class left out
     forward_passes: int
     seconds: dict[str, float]  # by stage

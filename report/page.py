@@ -20,6 +20,7 @@ from cache.errors import UserError
 from report import plots
 from report.confusions import TABLE_CLASSES, cells, occurring, worst_pairs
 from report.findings import Findings
+from report.suspects import CUT_OFF
 from report.thumbnails import album_of
 from report.wording import below, count, percent, printable
 
@@ -92,7 +93,7 @@ def _policy(style: str, script: str) -> str:
 def _drawn(findings: Findings) -> dict[str, Any]:
     """The plots, each an `svg` element or empty."""
     drawn = {
-        "calibration": plots.calibration_plot(findings.calibration, findings.calibration_error)
+        "calibration": plots.calibration_plot(findings.calibration, findings.calibration_verdict)
         if findings.calibration
         else "",
         "accuracy_by_epoch": plots.epochs_plot(findings.epochs, "accuracy"),
@@ -124,6 +125,7 @@ def _arranged(findings: Findings) -> dict[str, Any]:
         "shown_groups": GROUPS,
         "shown_members": MEMBERS,
         "listed": LISTED,
+        "cut_off": CUT_OFF,
         "dots": [_dot(findings, number) for number in points],
         "coloured": len(findings.classes) <= COLOURS,
         "known": _known_to_the_script(findings, points),

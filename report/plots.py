@@ -53,20 +53,25 @@ PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 2):g}%")
 
 
 @rc_context(STYLE)
-def calibration_plot(bins: Sequence[Bin], error: float) -> str:
-    """Share of right answers over their mean probability, one dot a bin, its area by the pictures in it."""
+def calibration_plot(bins: Sequence[Bin], verdict: str) -> str:
+    """Share of right answers over their mean probability, with its 95% interval, one dot a bin, its area by its count.
+
+    verdict: what the plot is called, besides, for those who do not see it.
+    """
     figure, axes = _axes("probability of the answer", "right answers")
     places = [b.confidence for b in bins], [b.accuracy for b in bins]
-    least = min([0.5, *places[0], *places[1]])
+    ends = [[b.accuracy - b.interval[0] for b in bins], [b.interval[1] - b.accuracy for b in bins]]
+    least = min([0.5, *places[0], *(b.interval[0] for b in bins)])
     axes.plot([least, 1], [least, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
     axes.plot(*places, color=ACCENT)
+    axes.errorbar(*places, yerr=ends, fmt="none", ecolor=ACCENT, elinewidth=1, alpha=0.6)
     most = max((b.n for b in bins), default=1)
     axes.scatter(*places, s=[16 + 120 * b.n / most for b in bins], color=ACCENT, zorder=3)
     axes.set_xlim(least - 0.02, 1.02)
     axes.set_ylim(least - 0.02, 1.03)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PERCENT)
-    return _svg(figure, f"Calibration curve of {len(bins)} bins; expected calibration error {error:.3f}")
+    return _svg(figure, f"Calibration curve of {len(bins)} bins. {verdict}")
 
 
 @rc_context(STYLE)

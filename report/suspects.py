@@ -1,32 +1,88 @@
-"""Pictures whose label is probably wrong: a head that was not fitted on a picture is surer of another label.
+"""Pictures whose label may be wrong: a head that was not fitted on a picture is surer of another label.
 
 The rank is the logarithm of the odds between the label given and the best other one, both out of fold: the normalised
 margin of Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70 (2021).
-How many planted labels are found: `python benchmarks/findings.py FOLDER --weights FILE`.
+How many labels are wrong is estimated as there. How many planted labels are found, and how many of those that are
+called probably wrong are planted: `python benchmarks/findings.py FOLDER --weights FILE`.
 """
 
 import numpy as np
 
-from classify.numerics import Floats
-from report.findings import Suspect
+from classify.calibrated import fit_temperature
+from classify.metrics import wilson_interval
+from classify.numerics import Floats, probabilities
+from classify.split import Split
+from report.findings import Rate, Suspect
 
 MOST = 100
 SMALLEST = 1e-12  # probability: keeps odds finite
+CUT_OFF = 0.05  # a label that is less probable is called probably wrong; others among the suspects are uncertain
 
 
-def suspects(probabilities: Floats, labels: np.ndarray, classes: list[str]) -> list[Suspect]:
+def suspects(given: Floats, labels: np.ndarray, classes: list[str], splits: list[Split]) -> list[Suspect]:
     """The pictures whose label is less probable than another, most suspicious first, at most 100.
 
-    probabilities (n, k): out of fold, columns in the order of `classes`; labels (n,), all of them among `classes`.
+    given (n, k): probabilities out of fold, columns in the order of `classes`; labels (n,), all of them among
+    `classes`; splits: the folds that they are of. The order is that of `given`; what is shown, and held against
+    `CUT_OFF`, are the probabilities of `calibrated`.
     """
+    codes = _codes(labels, classes)
     everything = np.arange(len(labels))
-    number = {label: place for place, label in enumerate(classes)}
-    given = np.array([number[label] for label in labels], np.intp)
-    of_given = probabilities[everything, given]
-    others = probabilities.copy()
-    others[everything, given] = -1
+    others = given.copy()
+    others[everything, codes] = -1
     best = others.argmax(axis=1)
-    of_best = others[everything, best]
-    odds = np.log(np.maximum(of_given, SMALLEST)) - np.log(np.maximum(of_best, SMALLEST))
-    order = [i for i in np.argsort(odds, kind="stable")[:MOST].tolist() if odds[i] < 0]
-    return [Suspect(i, classes[best[i]], float(of_best[i]), float(of_given[i])) for i in order]
+    odds = np.log(np.maximum(given[everything, codes], SMALLEST)) - np.log(
+        np.maximum(given[everything, best], SMALLEST)
+    )
+    shown = calibrated(given, codes, splits)
+    return [
+        Suspect(
+            picture=i,
+            suggested=classes[best[i]],
+            probability=float(shown[i, best[i]]),
+            given_probability=float(shown[i, codes[i]]),
+            probably_wrong=bool(shown[i, codes[i]] < CUT_OFF),
+        )
+        for i in np.argsort(odds, kind="stable")[:MOST].tolist()
+        if odds[i] < 0
+    ]
+
+
+def wrong_labels(given: Floats, labels: np.ndarray, classes: list[str], splits: list[Split]) -> Rate | None:
+    """How many labels are estimated to be wrong, of the pictures that are judged; None where none is.
+
+    Confident learning counts a picture where another label than its own is at least as probable as that label is on
+    average of the pictures that have it. The interval is Wilson's: of other pictures of the same kind. Labels that the
+    heads themselves get surely wrong are counted, too.
+    """
+    judged = np.asarray(given.any(axis=1))
+    if not judged.any():
+        return None
+    codes = _codes(labels, classes)
+    found = calibrated(given, codes, splits)
+    own = np.where(judged, found[np.arange(len(codes)), codes], 0)
+    pictures = np.bincount(codes[judged], minlength=len(classes))
+    average = np.bincount(codes, weights=own, minlength=len(classes)) / np.maximum(pictures, 1)
+    confident = np.where((found >= average) & (pictures > 0) & judged[:, None], found, -1)
+    wrong = int(np.sum((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != codes)))
+    n = int(judged.sum())
+    return Rate("labels estimated to be wrong", wrong / n, wilson_interval(wrong, n), n)
+
+
+def calibrated(given: Floats, codes: np.ndarray, splits: list[Split]) -> Floats:
+    """Probabilities (n, k) of each fold with the temperature that suits the other folds; rows of zeros stay.
+
+    codes: (n,), the column of the label of each picture.
+    """
+    decisions = np.log(np.maximum(given, SMALLEST))
+    judged = np.flatnonzero(given.any(axis=1))
+    found = given.copy()
+    for _, test in splits:
+        others = np.setdiff1d(judged, test)
+        found[test] = probabilities(decisions[test], fit_temperature(decisions[others], codes[others]))
+    return found
+
+
+def _codes(labels: np.ndarray, classes: list[str]) -> np.ndarray:
+    number = {label: place for place, label in enumerate(classes)}
+    return np.array([number[label] for label in labels], np.intp)

@@ -67,15 +67,15 @@ def test_train_prints_scores_and_saves_them(run, surfaces: Path, cache: Path, tm
     }
     assert needed <= set(report) and report["cv_accuracy"] is not None
     assert [len(row["scores"]) for row in report["search"]] == [5] * 5 and len(report["cv_search"]) == 3
-    (header,) = [
-        number for number, line in enumerate(out.splitlines()) if line.split()[:3] == ["alpha", "accuracy", "+-"]
-    ]
+    (header,) = [number for number, line in enumerate(out.splitlines()) if line.split()[:3] == ["alpha", "score", "+-"]]
     table = [line.split() for line in out.splitlines()[header + 2 : header + 7]]
-    best = max(report["search"], key=lambda row: row["accuracy"])
-    assert [float(value) for value in table[0][:2]] == pytest.approx(
-        [best["params"]["alpha"], best["accuracy"]], abs=1e-4
-    )
-    assert [float(value) for value in table[0][3:]] == pytest.approx(best["scores"], abs=1e-4)
+    assert "scored by neg_log_loss" in out and report["scoring"] == "neg_log_loss"
+    assert [line[0] for line in table].count("*") == 1
+    ranked = sorted(report["search"], key=lambda row: -row["score"])
+    for row, shown in zip(ranked, table, strict=True):
+        values = [row["params"]["alpha"], row["score"], row["std"], row["accuracy"], *row["scores"]]
+        assert [float(value) for value in shown if value != "*"] == pytest.approx(values, abs=1e-4)
+        assert (shown[0] == "*") == row["chosen"]
     with open(tmp_path / "m.search.csv", newline="") as file:
         assert len([*csv.reader(file)]) == 1 + 4 * 5
 

@@ -11,13 +11,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 import classify.base
 import classify.coordinates
 import classify.descent
-import classify.train
 from classify.coordinates import coordinates
 from classify.descent import Descent
 from classify.heads import make_head, search_grid
 from classify.losses import SoftmaxLoss, SquaredHingeLoss
 from classify.paths import PathHead, descents
-from classify.train import search_head
+from classify.search import held_out_scores, search_head
 
 WALKING = [("logreg", {}), ("svm", {}), ("ridge", {}), ("logreg", {"normalize": "standard"})]
 
@@ -97,17 +96,20 @@ def test_fits_along_a_path_are_those_of_each_value_alone(textures: Data, loss: t
 
 
 @pytest.mark.parametrize(("name", "params"), WALKING)
-def test_a_path_is_as_accurate_as_a_grid_search(name: str, params: dict, digits: Data) -> None:
+def test_a_path_scores_as_a_grid_search(name: str, params: dict, digits: Data) -> None:
     X, y = digits
     estimator = make_head(name, params if name == "ridge" else params | {"tol": 1e-5})
     assert isinstance(estimator, PathHead) and estimator.walked is not None
     values = search_grid(name)[estimator.walked]
     shuffled = [values[number] for number in np.random.default_rng(0).permutation(len(values))]
     splits = [*StratifiedKFold(3).split(X, y)]
-    found = estimator.path_accuracies(X, y, shuffled, splits)
-    results = GridSearchCV(estimator, {estimator.walked: shuffled}, cv=splits, refit=False).fit(X, y).cv_results_
-    expected = np.column_stack([results[f"split{number}_test_score"] for number in range(3)])
-    np.testing.assert_allclose(found, expected, atol=1.01 / 200)  # one digit in a fold of 200
+    answers = estimator.path_probabilities(X, y, shuffled, splits)
+    losses, accuracies = held_out_scores(answers, len(values), y, splits)
+    scoring = ["accuracy", "neg_log_loss"]
+    searched = GridSearchCV(estimator, {estimator.walked: shuffled}, cv=splits, refit=False, scoring=scoring).fit(X, y)
+    for found, score, apart in ((accuracies, "accuracy", 1.01 / 200), (losses, "neg_log_loss", 0.02)):
+        results = [searched.cv_results_[f"split{number}_test_{score}"] for number in range(3)]
+        np.testing.assert_allclose(found, np.column_stack(results), atol=apart)  # one digit in a fold of 200
     assert not hasattr(estimator, "classes_")
 
 

@@ -19,9 +19,9 @@ from classify.labels import read_labels
 from classify.view_counts import Views
 from featurize.images import Failure
 from report.calibration import calibration
-from report.counts import accuracy_by_count, advice
+from report.counts import accuracy_by_count
 from report.find import find
-from report.findings import Count, Findings
+from report.findings import Findings
 from report.layout import layout
 
 Train = Callable[..., Classifier]
@@ -189,20 +189,11 @@ def test_the_calibration_curve_is_that_of_its_bins() -> None:
 def test_counts_grow_and_the_last_is_everything(digits: tuple[np.ndarray, np.ndarray]) -> None:
     rows, labels = digits
     splits = [(np.arange(400), np.arange(400, 600))]
-    counts = accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "logreg", {})
+    counts, _ = accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "logreg", {})
     sizes = [count.pictures for count in counts]
     assert sizes == sorted(sizes) and sizes[-1] == 400 and len(sizes) == 5
     assert all(count.low <= count.accuracy <= count.high for count in counts)
     assert counts[-1].accuracy > counts[0].accuracy
-
-
-def test_the_advice_follows_from_the_last_doubling() -> None:
-    few, many = Count(100, 0.8, 0.79, 0.81), Count(200, 0.88, 0.88, 0.88)
-    assert advice([few, many]).startswith("More photographs would probably help: ")
-    assert advice([many, Count(400, 0.881, 0.881, 0.881)]).startswith(
-        "More photographs like these would probably help l"
-    )
-    assert "too few" in advice([many])
 
 
 def test_pictures_beyond_those_laid_out_lie_beside_the_nearest(
@@ -229,7 +220,7 @@ def test_counts_in_folds_of_different_sizes_are_one_point_each(digits: tuple[np.
     splits = [(np.setdiff1d(everything, test), test) for test in np.array_split(everything, 5)]
     counts = [
         count.pictures
-        for count in accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "centroid", {})
+        for count in accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "centroid", {})[0]
     ]
     assert counts == sorted(counts) and len(counts) <= 5 and counts[-1] == 82 and counts[-2] < 50
 

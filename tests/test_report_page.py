@@ -152,7 +152,7 @@ def test_tables_sort_by_number_and_by_name(findings, opened):
 @pytest.mark.parametrize("gallery", ["mistakes-list", "uncertain-list", "suspects-list", "copies-list"])
 def test_galleries_show_one_class(findings, opened, gallery):
     copies = [Copies("near", [0, 1], True, False), Copies("exact", [12, 13], False, False)]
-    suspects = [Suspect(0, "grass", 0.9, 0.1), Suspect(20, "gravel", 0.8, 0.2)]
+    suspects = [Suspect(0, "grass", 0.96, 0.04, True), Suspect(20, "gravel", 0.8, 0.2, False)]
     with opened(replace(findings, copies=copies, suspects=suspects)) as page:
         cards = page.locator(f"#{gallery} > li")
         codes = [str(card.get_attribute("data-classes")).split() for card in cards.all()]

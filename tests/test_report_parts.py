@@ -23,7 +23,7 @@ def pixels(uri: str) -> Image.Image:
 def test_plots_are_drawn_in_the_colours_of_the_page():
     history = {name: [0.4, 0.6, 0.9] for name in ("accuracy", "val_accuracy", "loss", "val_loss", "seconds")}
     drawn = [epochs_plot(history, quantity) for quantity in ("accuracy", "loss")]
-    drawn.append(calibration_plot([Bin(0.6, 0.5, 4), Bin(0.95, 0.97, 200)], 0.02))
+    drawn.append(calibration_plot([Bin(0.6, 0.5, 4), Bin(0.95, 0.97, 200)], "No difference."))
     drawn.append(counts_plot([Count(40, 0.9, 0.85, 0.95), Count(200, 0.97, 0.96, 0.98)]))
     for svg in drawn:
         root = ElementTree.fromstring(svg)

@@ -131,13 +131,17 @@ def test_refit_saves_another_model_and_scores_the_same(digits: Dataset) -> None:
     assert not np.array_equal(plain.estimator.predict_proba(rows), everything.predict_proba(rows))
 
 
-def test_a_search_takes_the_best_candidate_of_a_cross_validation(digits: Dataset) -> None:
+def test_a_search_takes_the_nearest_to_the_defaults_of_the_best(digits: Dataset) -> None:
     training = train_head(digits, "ridge", {"normalize": "standard"}, search=True)
     tried = search_grid("ridge")["alpha"]
     assert [row["params"] for row in training.search_table] == [{"alpha": alpha} for alpha in tried]
-    best = max(training.search_table, key=lambda row: row["accuracy"])
-    assert training.head_params == {"normalize": "standard"} | best["params"]
-    assert training.estimator.alpha == best["params"]["alpha"] and training.estimator.normalize == "standard"
+    best = max(training.search_table, key=lambda row: row["score"])
+    least = best["score"] - np.std(best["scores"], ddof=1) / np.sqrt(5)
+    as_good = [row["params"]["alpha"] for row in training.search_table if row["score"] >= least]
+    alpha = min(as_good, key=lambda alpha: abs(np.log(alpha)))  # 1 is the default
+    assert [row["params"]["alpha"] for row in training.search_table if row["chosen"]] == [alpha]
+    assert training.head_params == {"normalize": "standard", "alpha": alpha} and training.estimator.alpha == alpha
+    assert training.scoring == "neg_log_loss" and training.estimator.normalize == "standard"
 
 
 def test_a_refit_keeps_what_the_search_has_chosen(digits: Dataset) -> None:
@@ -157,10 +161,14 @@ def test_inside_a_cross_validation_every_fold_is_searched_anew(digits: Dataset) 
     training = train_head(digits, "ridge", {}, search=True, cv=3, seed=4)
     groups = duplicate_groups(digits.digests)
     expected = []
-    for train, test in folds(digits.labels, groups, 3, 4):
-        search = GridSearchCV(make_head("ridge", {}, 4), search_grid("ridge"), cv=GroupedFolds(5, 4))
-        search.fit(digits.features[train], digits.labels[train], groups=groups[train])
-        expected.append(search.score(digits.features[test], digits.labels[test]))
+    for table, (train, test) in zip(training.cv_search, folds(digits.labels, groups, 3, 4), strict=True):
+        options: dict[str, Any] = {"cv": GroupedFolds(5, 4), "scoring": "neg_log_loss", "refit": False}
+        search = GridSearchCV(make_head("ridge", {}, 4), search_grid("ridge"), **options)
+        found = search.fit(digits.features[train], digits.labels[train], groups=groups[train]).cv_results_
+        assert [row["score"] for row in table] == pytest.approx(found["mean_test_score"], abs=0.03)  # temperatures
+        (best,) = [row["params"] for row in table if row["chosen"]]
+        fitted = make_head("ridge", best, 4).fit(digits.features[train], digits.labels[train])
+        expected.append(fitted.score(digits.features[test], digits.labels[test]))
     assert training.cv_scores == pytest.approx(expected)
 
 
@@ -203,7 +211,7 @@ def test_every_score_of_a_search_is_kept_and_every_fit_told(digits: Dataset, hea
     for table in (training.search_table, *training.cv_search):
         assert [len(row["scores"]) for row in table] == [5] * candidates
         for row in table:
-            assert (row["accuracy"], row["std"]) == pytest.approx((np.mean(row["scores"]), np.std(row["scores"])))
+            assert (row["score"], row["std"]) == pytest.approx((np.mean(row["scores"]), np.std(row["scores"])))
     assert {total for _, _, total in told} == {5 * candidates}
     for stage in ("search", "search in fold 1 of 2", "search in fold 2 of 2"):
         done = [count for name, count, _ in told if name == stage]

@@ -1,0 +1,169 @@
+"""Tune a head by cross-validation: every candidate of its grid is scored on pictures that it was not fitted on.
+
+Where some are as good as the best, the one nearest to the head's defaults is taken: on easy pictures all are, and the
+first of them would give probabilities far too unsure or too sure.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from cache.stored_rows import Rows
+from classify.heads import fit_head, make_head, search_grid
+from classify.numerics import Floats
+from classify.options import DEFAULT_SCORING
+from classify.pictures import first_views
+from classify.scoring import score_by
+from classify.split import GroupedFolds, Split
+
+log = logging.getLogger("bottleneck")
+
+SEARCH_FOLDS = 5
+
+Grid = dict[str, list[Any]]
+
+
+def search_head(
+    head: str,
+    params: dict[str, Any],
+    seed: int,
+    features: Rows,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    views: int | None = None,
+    predict_views: int | None = None,
+    tell: Callable[[int, int], None] = lambda *_: None,
+    scoring: str = DEFAULT_SCORING,
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
+
+    features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
+    how many decide about held-out pictures; by default all. `tell` is called with (fits done, fits in all). scoring: a
+    scorer of scikit-learn that `classify.scoring.check_scoring` accepts.
+
+    Returns (fitted estimator, parameters that were chosen by `nearest_of_best`, a row for each candidate: its
+    parameters; mean and deviation of its score, and its score in each fold, None where that is not defined; the mean of
+    its accuracy; whether it was chosen). Raises UserError where nothing is left to search.
+    """
+    estimator = make_head(head, params, seed)
+    grid = {name: values for name, values in search_grid(head).items() if name not in params}
+    if not grid:
+        raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
+    splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
+    candidates = candidates_of(grid)
+    answers = _answers(estimator, candidates, features, labels, groups, splits, views, predict_views)
+    scores, accuracies = held_out_scores(answers, len(candidates), labels, splits, scoring, tell)
+    chosen = nearest_of_best(candidates, scores, grid, estimator.get_params())
+    table = [
+        {
+            "params": candidate,
+            "score": float(np.nanmean(of)),
+            "std": float(np.nanstd(of)),
+            "scores": [score if np.isfinite(score) else None for score in of.tolist()],
+            "accuracy": float(accuracy.mean()),
+            "chosen": number == chosen,
+        }
+        for number, (candidate, of, accuracy) in enumerate(zip(candidates, scores, accuracies, strict=True))
+    ]
+    best = candidates[chosen]
+    fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels, groups)
+    return fitted, best, table
+
+
+def candidates_of(grid: Grid) -> list[dict[str, Any]]:
+    """Every combination of the values of a grid."""
+    from sklearn.model_selection import ParameterGrid
+
+    return [*ParameterGrid(grid)]
+
+
+def held_out_scores(
+    answers: Iterable[tuple[int, int, Floats]],
+    candidates: int,
+    labels: np.ndarray,
+    splits: list[Split],
+    scoring: str = DEFAULT_SCORING,
+    tell: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Floats, Floats]:
+    """Scores and accuracies of candidates on the pictures held out in each fold: (candidates, folds) each.
+
+    answers: (number of the fold, number of the candidate, probabilities (m, k)). labels: (n,). A fold in which the
+    score of a candidate is not defined (some are not where a class has no picture there) is NaN for all, as is
+    announced. Raises UserError where no fold is left.
+    """
+    classes = np.unique(labels)
+    scores, accuracies = np.empty((2, candidates, len(splits)))
+    tell(0, scores.size)
+    for done, (fold, number, probabilities) in enumerate(answers, start=1):
+        truth = labels[splits[fold][1]]
+        scores[number, fold] = score_by(scoring, classes, truth, probabilities)
+        accuracies[number, fold] = np.mean(classes[probabilities.argmax(axis=1)] == truth)
+        tell(done, scores.size)
+    undefined = ~np.isfinite(scores).all(axis=0)
+    if undefined.all():
+        raise UserError(f"scoring {scoring!r} is not defined in any fold of these pictures: give another one")
+    if undefined.any():
+        log.warning(
+            "scoring %r is not defined in %d of %d folds: the others decide", scoring, undefined.sum(), len(splits)
+        )
+        scores[:, undefined] = np.nan
+    return scores, accuracies
+
+
+def nearest_of_best(candidates: list[dict[str, Any]], scores: Floats, grid: Grid, defaults: dict[str, Any]) -> int:
+    """The number of the candidate to take: of those as good as the best, the nearest to the defaults.
+
+    scores: (candidates, folds), the higher the better, NaN in folds that do not count. As good as the best are those
+    whose mean is within one standard error of its mean: the rule of Breiman et al., "Classification and Regression
+    Trees", 1984. How near a candidate is to the defaults (parameters of the head, among the values of the grid) is
+    counted in steps in the grid, over all parameters; of equally near ones the better is taken.
+    """
+    counted = scores[:, np.isfinite(scores).all(axis=0)]
+    mean, folds = counted.mean(axis=1), counted.shape[1]
+    best = mean.argmax()
+    error = counted[best].std(ddof=1) / np.sqrt(folds) if folds > 1 else 0.0
+    steps = [
+        sum(abs(values.index(candidate[name]) - values.index(defaults[name])) for name, values in grid.items())
+        for candidate in candidates
+    ]
+    as_good = np.flatnonzero(mean >= mean[best] - error)
+    return int(min(as_good, key=lambda number: (steps[number], -mean[number])))
+
+
+def _answers(
+    estimator: Any,
+    candidates: list[dict[str, Any]],
+    features: Rows,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    splits: list[Split],
+    views: int | None,
+    predict_views: int | None,
+) -> Iterator[tuple[int, int, Floats]]:
+    """What every candidate says of the pictures held out in each fold, see `held_out_scores`.
+
+    A candidate whose solver stopped early is not announced: it is, by the fit that follows, if it is the best one.
+    """
+    from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
+
+    from classify.paths import PathHead
+
+    if isinstance(estimator, PathHead) and {*candidates[0]} == {estimator.walked}:
+        values = [candidate[str(estimator.walked)] for candidate in candidates]
+        yield from estimator.path_probabilities(features, labels, values, splits, views, predict_views)
+        return
+    classes = np.unique(labels)
+    for fold, (train, held_out) in enumerate(splits):
+        fitted_on, deciding = first_views(features[train], views), first_views(features[held_out], predict_views)
+        for number, candidate in enumerate(candidates):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train], groups[train])
+            found = np.zeros((len(held_out), len(classes)))  # a class without a training picture keeps 0
+            found[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(deciding)
+            yield fold, number, found
