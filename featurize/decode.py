@@ -177,9 +177,7 @@ def _upright(picture: ImageFile.ImageFile, data: bytes, decoder: int = DECODER) 
     return upright(picture, again, as_decoder_2=decoder != DECODER)
 
 
-def _decode(
-    data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int
-) -> Decoded:
+def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int) -> Decoded:
     original_alone = tuple(views) == (ORIGINAL_VIEW,)
     if not original_alone:
         room = _with_room_for(views, size, room)

@@ -19,7 +19,7 @@ from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, FeatureStore
-from featurize.decode import decode_views
+from featurize.decode import DECODER, decode_views
 from featurize.disk import require_room
 from featurize.engine import Engine, Graph
 from featurize.extraction import Digests, Extraction, Missing
@@ -28,6 +28,7 @@ from featurize.forward import Pace, Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.isolation import isolated_decoder
+from featurize.notes import announce_changed, announce_notes
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 from featurize.sources import Source
@@ -108,6 +109,7 @@ class NetworkExtractor(Extractor):
                 extraction.fail(row.position, row.reason)
             else:
                 extraction.digests[row.position] = row.digest
+                extraction.note(row.position, row.note, row.changed)
                 rows[row.position] = row.features if len(self.stores) > 1 else row.features[0]
         known = extraction.digests.known
         extraction.new[Missing.of(known, extraction.digests.keys(known), all_views[known]).first] = True
@@ -185,6 +187,7 @@ class NetworkExtractor(Extractor):
                 extraction.fail(failed, row.reason)
             return
         extraction.digests[position] = row.digest
+        extraction.note(position, row.note, row.changed)
         for view, features in zip(np.flatnonzero(missing.lacking[row.position]), row.features, strict=True):
             rows[view].add(position, features, self._pictures_at_once(self._rows_per_shard))
 
@@ -218,7 +221,8 @@ class NetworkExtractor(Extractor):
             return [names[view] for view in np.flatnonzero(lacking[position])]
 
         with isolated_decoder() if self._resolved.isolate else nullcontext(decode_views) as decoder:
-            yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder)
+            version = self.spec.decoder
+            yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder, version)
 
     def _commit(self, rows: "list[_Rows]", extraction: Extraction) -> None:
         for view, (store, of_view) in enumerate(zip(self.stores, rows, strict=True)):
@@ -234,7 +238,10 @@ class NetworkExtractor(Extractor):
         return time.perf_counter(), startup, self.forward_passes
 
     def _metered(self, extraction: Extraction, before: tuple[float, float, int]) -> Extraction:
-        """`extraction` with what the meters counted since they stood at `before`."""
+        """`extraction` with what the meters counted since they stood at `before`; its notes are announced."""
+        announce_notes((extraction.name(position), note) for position, note in sorted(extraction.notes.items()))
+        if self.spec.decoder != DECODER:
+            announce_changed(extraction.changed.values(), self.spec.decoder, DECODER)
         (time_before, startup_before, passes_before), (now, startup, passes) = before, self._meters()
         extraction.startup_seconds = startup - startup_before
         extraction.seconds = now - time_before - extraction.startup_seconds

@@ -108,7 +108,11 @@ def levels_of_integers(numbers: Strips, full: int, tagged: tuple[float, ...] = (
     white = next(white for white in DEPTHS if high <= white)
     if white == DEPTHS[-1] and full == SIXTEEN and high < NEAR_FULL * white:
         return _noted(0, wide, left_out, out, f"16-bit numbers up to {high:.0f}: read as a dark picture")
-    note = "" if white == 255 and full != SIXTEEN else f"read as {white.bit_length()}-bit numbers, the largest is {high:.0f}"
+    note = (
+        ""
+        if white == 255 and full != SIXTEEN
+        else f"read as {white.bit_length()}-bit numbers, the largest is {high:.0f}"
+    )
     return _noted(0, white, left_out, out, note)
 
 

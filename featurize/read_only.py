@@ -130,6 +130,7 @@ class ReadOnlyExtractor(NetworkExtractor):
                     self._fail(extraction, missing, number, computed.reasons[number])
                 else:  # perhaps another one than before: then its former copies are missing still
                     extraction.digests[position] = digest
+                    extraction.note(position, computed.notes.get(number, ""), computed.changed.get(number, ""))
                     extraction.new[position] = True
 
     @staticmethod

@@ -121,10 +121,20 @@ def refuse_unfit(picture: Image.Image) -> None:
 
 
 def _mend_transparent_colour(picture: Image.Image) -> None:
-    """Bring the transparent colour of a PNG to 8 bits like its pixels: Pillow keeps it in the file's bit depth."""
-    if not isinstance(picture, PngImagePlugin.PngImageFile) or not picture.tile:
+    """Bring the transparent colour of a PNG to 8 bits like its pixels: Pillow keeps it in the file's bit depth.
+
+    Once the picture is loaded nothing tells that depth; but samples of 2 and 4 bits have few values in 8.
+    """
+    colour = picture.info.get("transparency")
+    if not isinstance(picture, PngImagePlugin.PngImageFile) or colour is None:
         return
-    colour, rawmode = picture.info.get("transparency"), picture.tile[0].args
+    rawmode = picture.tile[0].args if picture.tile else picture.mode
+    if not picture.tile and picture.mode == "L" and isinstance(colour, int) and 0 < colour < 16:
+        values = np.flatnonzero(picture.histogram())
+        steps = [(bits, step) for bits, step in ((2, 85), (4, 17)) if colour < 2**bits]
+        rawmode = next((f"L;{bits}" for bits, step in steps if not (values % step).any()), rawmode)
+    elif not picture.tile and picture.mode == "RGB" and isinstance(colour, tuple) and max(colour) > 255:
+        rawmode = "RGB;16B"
     if rawmode in ("L;2", "L;4") and isinstance(colour, int):
         picture.info["transparency"] = colour * {"L;2": 85, "L;4": 17}[rawmode]
     elif rawmode == "RGB;16B" and isinstance(colour, tuple):
@@ -139,9 +149,7 @@ def _way_up(picture: Image.Image) -> Image.Transpose | None:
         return None  # unreadable EXIF is no reason to refuse the picture: viewers show it as it lies
 
 
-def _opaque(
-    picture: Image.Image, rawmode: str, colour: object, again: Again | None, as_decoder_2: bool
-) -> Upright:
+def _opaque(picture: Image.Image, rawmode: str, colour: object, again: Again | None, as_decoder_2: bool) -> Upright:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _grey(picture, as_decoder_2)
     note = changed = ""

@@ -326,7 +326,9 @@ def colour_tiff(values: np.ndarray, compression: str = "raw") -> bytes:
     content = values.astype("<u2").tobytes()
     height, width = values.shape[:2]
     if compression != "raw":
-        five = encode(Image.frombytes("RGB", (2 * width, height), content), "TIFF", compression=compression, strip_size=2**20)
+        five = encode(
+            Image.frombytes("RGB", (2 * width, height), content), "TIFF", compression=compression, strip_size=2**20
+        )
         with Image.open(io.BytesIO(five)) as picture:
             tags = picture.tag_v2
             (offset,), (count,) = tags[273], tags[279]
