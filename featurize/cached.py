@@ -11,7 +11,7 @@ from cache.errors import UserError
 from cache.folders import stored_specs
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from featurize.backbones import BACKBONES, find_backbone
-from featurize.decode import DECODER
+from featurize.decode import DECODER, DECODERS
 from featurize.extraction import Extraction
 from featurize.extractor import Extractor, RowsMissingError
 from featurize.hashing import Progress
@@ -161,7 +161,8 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
     if spec.view != ORIGINAL_VIEW:
         return "renderings have no line of their own"
     if spec.decoder != DECODER:
-        return f"decoder {spec.decoder}, this version has {DECODER}"
+        former = ": `features` takes its rows over" if spec.decoder in DECODERS else ""
+        return f"decoder {spec.decoder}, this version has {DECODER}{former}"
     own = _own_model(chosen)
     if own and (spec.backbone != OWN_MODEL or weights != Weights("file", own)):
         return f"backbone is not {own}"

@@ -25,10 +25,10 @@ from featurize.views import FINER, fit, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, featurize/levels.py,
 # featurize/sixteen_bits.py or featurize/views.py, gives any picture other pixels: rows of two decoders must never be
-# mixed. Decoder 2 is still there for its models and rows: of most pictures its pixels are the same, and `Decoded` says of
-# which they are not.
+# mixed. Decoder 2 is still there for its models and rows: of most pictures its pixels are the same, and `Decoded` says
+# of which they are not.
 DECODER = 3
-DECODERS = 2, DECODER
+DECODERS = DECODER, 2
 
 BEGINNINGS = {
     b"\xff\xd8": "JPEG",
@@ -103,9 +103,9 @@ def decode_views(
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
     `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 
-    Raises DecodeError for what is damaged, truncated, empty, no image, in none of the formats of `featurize.opening`, has more pixels
-    than Pillow's limit against decompression bombs, or would take minutes; what `room` raises; UserError for an
-    unknown `resize` or view.
+    Raises DecodeError for what is damaged, truncated, empty, no image, in none of the formats of `featurize.opening`,
+    has more pixels than Pillow's limit against decompression bombs, or would take minutes; what `room` raises;
+    UserError for an unknown `resize` or view.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")

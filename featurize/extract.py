@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from featurize.disk import require_room
 from featurize.engine import Engine, Graph
 from featurize.extraction import Digests, Extraction, Missing
 from featurize.extractor import Extractor, silent
-from featurize.forward import Pace, Row, forward
+from featurize.forward import Decoder, Pace, Row, forward
 from featurize.graphs import open_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.isolation import isolated_decoder
@@ -33,6 +33,7 @@ from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 from featurize.sources import Source
 from featurize.tail import Tail
+from featurize.takeover import take_over
 
 log = logging.getLogger("bottleneck")
 
@@ -88,6 +89,10 @@ class NetworkExtractor(Extractor):
         try:
             with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
                 missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
+                if missing:
+                    with self._decoder() as decode:
+                        take_over(self.stores, extraction, missing, decode, self._shard_rows, progress)
+                    missing = self._missing(extraction, missing.everywhere)
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
         except KeyboardInterrupt as interruption:
@@ -220,9 +225,12 @@ class NetworkExtractor(Extractor):
         def views(position: int) -> list[str]:
             return [names[view] for view in np.flatnonzero(lacking[position])]
 
-        with isolated_decoder() if self._resolved.isolate else nullcontext(decode_views) as decoder:
+        with self._decoder() as decoder:
             version = self.spec.decoder
             yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder, version)
+
+    def _decoder(self) -> AbstractContextManager[Decoder]:
+        return isolated_decoder() if self._resolved.isolate else nullcontext(decode_views)
 
     def _commit(self, rows: "list[_Rows]", extraction: Extraction) -> None:
         for view, (store, of_view) in enumerate(zip(self.stores, rows, strict=True)):

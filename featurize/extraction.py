@@ -52,9 +52,9 @@ class Extraction:
 
     digests          of each image, None where it failed
     reasons          position -> one line, for the images without a row
-    notes            position -> one line, of what was decided about an unusual picture that was decoded; a picture whose
-                     row was in the cache has none
-    changed          position -> the kind of picture where decoder 2 differs from today's, of pictures that were decoded
+    notes            position -> one line, what was decided about an unusual picture, of those that were decoded: a
+                     picture whose row is in the cache has none
+    changed          position -> the kind of picture that decoder 2 reads otherwise than today's, of the same pictures
     views            rows that each image has
     new              (n, views) bool: rows that were computed; of byte-identical copies one
     forward_passes   rows that came out of the network

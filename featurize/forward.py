@@ -133,11 +133,16 @@ def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
         ends = np.cumsum([len(views) for views in pixels])
         features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
         for (picture, decoded), rows in zip(good, features, strict=True):
-            if np.isfinite(rows).all():
-                reason = ""
-            else:
-                rows, reason = None, "its features are not finite numbers"
-            yield Row(picture.position, picture.digest, rows, decoded.signature, reason, decoded.note, decoded.changed)
+            finite = bool(np.isfinite(rows).all())
+            yield Row(
+                picture.position,
+                picture.digest,
+                rows if finite else None,
+                decoded.signature,
+                "" if finite else "its features are not finite numbers",
+                decoded.note,
+                decoded.changed,
+            )
 
 
 def _failure(picture: Picture) -> Row:

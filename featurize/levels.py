@@ -97,23 +97,21 @@ def levels_of_integers(numbers: Strips, full: int, tagged: tuple[float, ...] = (
     if low > high:
         raise ImageError("picture of nothing but no-data values")
     if low < -0.1 * high or SIXTEEN < high <= full / 4:
-        return _noted(low, high, left_out, out, f"scaled from {low:.6g} to {high:.6g}")
-    if high > SIXTEEN:
-        return _noted(0, full, left_out, out)
-    wide = min(full, SIXTEEN)
-    if high > DARK:
-        return _noted(0, wide, left_out, out)
-    if high > low > high / 2:
-        return _noted(low, high, left_out, out, f"no dark numbers: scaled from {low:.6g} to {high:.6g}")
-    white = next(white for white in DEPTHS if high <= white)
-    if white == DEPTHS[-1] and full == SIXTEEN and high < NEAR_FULL * white:
-        return _noted(0, wide, left_out, out, f"16-bit numbers up to {high:.0f}: read as a dark picture")
-    note = (
-        ""
-        if white == 255 and full != SIXTEEN
-        else f"read as {white.bit_length()}-bit numbers, the largest is {high:.0f}"
-    )
-    return _noted(0, white, left_out, out, note)
+        black, white, note = low, high, f"scaled from {low:.6g} to {high:.6g}"
+    elif high > SIXTEEN:
+        black, white, note = 0, full, ""
+    elif high > DARK:
+        black, white, note = 0, min(full, SIXTEEN), ""
+    elif high > low > high / 2:
+        black, white, note = low, high, f"no dark numbers: scaled from {low:.6g} to {high:.6g}"
+    else:
+        black, white = 0, next(white for white in DEPTHS if high <= white)
+        note = f"read as {white.bit_length()}-bit numbers, the largest is {high:.0f}"
+        if white == DEPTHS[-1] and full == SIXTEEN and high < NEAR_FULL * white:
+            white, note = SIXTEEN, f"16-bit numbers up to {high:.0f}: read as a dark picture"
+        elif white == DEPTHS[0] and full != SIXTEEN:
+            note = ""  # of 8 bits, in a type that mostly holds fewer bits than it could
+    return _noted(black, white, left_out, out, note)
 
 
 def levels_of_floats(numbers: Strips, tagged: tuple[float, ...] = ()) -> Levels:
@@ -155,15 +153,15 @@ def agreed_white(low: float, high: float) -> float | None:
 
 
 def extent_of(numbers: Strips, left_out: tuple[float, ...] = ()) -> Extent:
-    """The extent of the finite numbers that are not `left_out`; without any, `low` is infinite and `high` minus that."""
+    """The extent of the finite numbers that are not `left_out`; of none it is from infinity to minus infinity."""
     low, high, out = float("inf"), float("-inf"), 0
     for strip in numbers():
         skipped = no_data(strip, left_out)
         if skipped is not None:
             out += int(skipped.sum())
-            strip = strip[~skipped]
-        if strip.size:
-            low, high = min(low, strip.min().item()), max(high, strip.max().item())
+        data = strip if skipped is None else strip[~skipped]
+        if data.size:
+            low, high = min(low, data.min().item()), max(high, data.max().item())
     return Extent(low, high, out)
 
 

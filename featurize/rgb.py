@@ -213,21 +213,22 @@ def _grey(picture: Image.Image, as_decoder_2: bool) -> Upright:
     if picture.mode == "I" and bits == 32 and tags.get(SAMPLE_FORMAT) == (1,):
         values = values.view(np.uint32)
     numbers = strips_of(values)
-    if picture.mode != "I" and values.dtype.kind != "f" and bits < 16:
-        levels = former = Levels(0, 2**bits - 1)
+    kind = values.dtype.kind
+    changed = ""
+    if kind == "u" and bits < 16:
+        levels = Levels(0, 2**bits - 1)
     else:
         tagged = _no_data_of(tags)
-        if values.dtype.kind == "f":
+        if kind == "f":
             levels = levels_of_floats(numbers, tagged)
         else:
             full = 65535 if picture.mode != "I" else 32767 if bits == 16 else int(np.iinfo(values.dtype).max)
             levels = levels_of_integers(numbers, full, tagged)
-        former = levels
         if levels.note or as_decoder_2:
-            former = decoder_2.levels(numbers, values.dtype.kind, 16 if picture.mode != "I" else bits, as_decoder_2)
-    changed = "" if former and former[:3] == levels[:3] else KINDS[values.dtype.kind]
-    if as_decoder_2 and former:
-        levels = former._replace(note=levels.note if not changed else "")
+            former = decoder_2.levels(numbers, kind, 32 if picture.mode == "I" and bits != 16 else 16, as_decoder_2)
+            changed = "" if former and former[:3] == levels[:3] else KINDS[kind]
+            if as_decoder_2 and former and changed:
+                levels = former
     # In such a file white is zero, which Pillow undoes for 8-bit samples only.
     grey = _shown(values, levels, tags.get(PHOTOMETRIC) == 0, picture.info.get("transparency"))
     del values

@@ -39,7 +39,8 @@ def mend_sixteen_bits(
 ) -> Found | None:
     """Give a loaded RGB or RGBA picture of 16-bit samples the colours that these mean; None if they are right.
 
-    `transparent` is the colour of a PNG (tRNS) that is transparent, in 16 bits: it becomes white. `keep`: change nothing.
+    `transparent` is the colour of a PNG (tRNS) that is transparent, in 16 bits: it becomes white. `keep`: change
+    nothing.
     """
     named = transparent if isinstance(transparent, tuple) and picture.mode == "RGB" else None
     if rawmode not in LOWER or not (named or _dark(picture)):

@@ -242,6 +242,13 @@ def bmp32(alpha: int, mask: int = 0xFF000000, header: int = 124) -> bytes:
     return b"BM" + struct.pack("<IHHI", 14 + header + len(rows), 0, 0, 14 + header) + fields.ljust(header, b"\0") + rows
 
 
+def premultiplied(tiff_file: bytes) -> bytes:
+    """A TIFF with alpha, its ExtraSamples saying that the colours are multiplied by it."""
+    tag = struct.pack("<HHI", 338, 3, 1)
+    assert tag + b"\2" in tiff_file
+    return tiff_file.replace(tag + b"\2", tag + b"\1")
+
+
 UNUSED: dict[str, Callable[[], bytes]] = {
     "bmp v3": lambda: bmp32(0, header=56),
     "bmp v4": lambda: bmp32(0, header=108),
@@ -250,9 +257,7 @@ UNUSED: dict[str, Callable[[], bytes]] = {
     "png": lambda: encode(with_alpha("RGB", 0), "PNG"),
     "tiff": lambda: encode(with_alpha("RGB", 0), "TIFF"),
     "tiff lzw": lambda: encode(with_alpha("RGB", 0), "TIFF", compression="tiff_lzw"),
-    "tiff premultiplied": lambda: encode(with_alpha("RGB", 0), "TIFF").replace(
-        struct.pack("<HHI", 338, 3, 1) + b"\2", struct.pack("<HHI", 338, 3, 1) + b"\1"
-    ),
+    "tiff premultiplied": lambda: premultiplied(encode(with_alpha("RGB", 0), "TIFF")),
     "webp": lambda: encode(with_alpha("RGB", 0), "WEBP", lossless=True, exact=True),
     "png of 16 bits": lambda: write_png(np.concatenate([COLOUR * 257.0, np.zeros((*SIZE, 1))], axis=2)),
 }
