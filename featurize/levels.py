@@ -130,7 +130,7 @@ def levels_of_floats(numbers: Strips, tagged: tuple[float, ...] = ()) -> Levels:
         white = None  # a few numbers decide that it is not 0..1
     if white is not None:
         return _noted(0, white, left_out, out)
-    half = (upper - lower) / 2
+    half = (upper - lower) / 2 if lower < upper else float("inf")  # where all but a few are alike these are the picture
     inner_low = lower if low < lower - half else low
     inner_high = upper if high > upper + half else high
     if (inner_low, inner_high) != (low, high):

@@ -46,6 +46,8 @@ def take_over(
     keys = extraction.digests.keys(missing.first)
     there = np.stack([store.contains(keys) for store in former], axis=1)
     candidates = np.flatnonzero((there | ~missing.lacking).all(axis=1))
+    if not len(candidates):
+        return
     memory = SharedMemory(WORKERS)
 
     def alike(number: int) -> bool:
@@ -68,15 +70,14 @@ def take_over(
     for view, (store, before) in enumerate(zip(stores, former, strict=True)):
         wanted = [number for number in same if missing.lacking[number, view]]
         taken = max(taken, _copy(before, store, keys[wanted], shard_rows))
-    if len(candidates):
-        log.info(
-            "rows of decoder %d: those of %d pictures taken over, those of %d computed anew, which decoder %d reads "
-            "otherwise or not at all",
-            DECODERS[-1],
-            taken,
-            len(candidates) - taken,
-            DECODER,
-        )
+    log.info(
+        "rows of decoder %d: those of %d pictures taken over, those of %d computed anew, which decoder %d reads "
+        "otherwise or not at all",
+        DECODERS[-1],
+        taken,
+        len(candidates) - taken,
+        DECODER,
+    )
 
 
 def _copy(before: FeatureStore, store: FeatureStore, keys: np.ndarray, shard_rows: int) -> int:

@@ -115,6 +115,13 @@ def test_a_few_spikes_do_not_decide_how_the_others_look() -> None:
     assert "numbers from -0.8 to 12.5" in decoded.note
 
 
+def test_a_few_bright_dots_on_black_are_the_picture() -> None:
+    stars = np.zeros(SIZE)
+    stars[10, 20], stars[50, 60], stars[70, 3] = 1000, 2000, 4000
+    pixels, _ = shown(floats(stars))
+    assert [pixels[10, 20, 0], pixels[50, 60, 0], pixels[70, 3, 0]] == [64, 128, 255]
+
+
 def test_heights_are_stretched_over_what_they_have() -> None:
     heights = 200 + GREY * 11.0
     pixels, decoded = shown(floats(with_one(heights, -9999)))
