@@ -66,7 +66,8 @@ def features(
     with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures,
-    notes (path and note of unusual pictures), fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
+    notes (path and note of unusual pictures), fingerprint and features (the folder of the rows), views and recipe.
+    Raises UserError for what the caller can mend.
     """
     from classify.labels import announce_classes, find_labelled
     from classify.view_counts import Views
