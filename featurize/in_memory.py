@@ -35,11 +35,15 @@ def file_of_picture(picture: Image.Image, name: str) -> File:
     """
     if (data := _file_behind(picture)) is not None:
         return File(data)
+    info = dict(picture.info)
     try:
         with pillow_as_it_comes():
             rgb, note, _ = upright(picture)
     except HOSTILE as error:
         raise UserError(f"{name}: {in_one_line(error)}") from error
+    finally:
+        if "transparency" in info:
+            picture.info["transparency"] = info["transparency"]  # which `upright` brings to 8 bits: it is the caller's
     file = io.BytesIO()
     rgb.save(file, "BMP")
     return File(file.getvalue(), note)

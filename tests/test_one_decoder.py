@@ -87,7 +87,10 @@ LOST = ("png of 12 bits", "tiff of 12 bits")
 def test_a_loaded_picture_has_the_pixels_of_its_file(name: str) -> None:
     with Image.open(io.BytesIO(KINDS[name])) as picture:
         picture.load()
+        info = dict(picture.info)
         (data,) = expand(picture)
+        assert expand(picture) == [data]
+        assert picture.info == info
     assert isinstance(data, bytes)
     assert data.startswith(b"BM")
     apart = np.abs(pixels(data) - pixels(KINDS[name]))
