@@ -21,6 +21,7 @@ from featurize.recipes import recipe_of
 from featurize.rgb import HOSTILE, DecodeError, Upright, in_one_line, refuse_unfit, upright
 from featurize.room import Room, enough
 from featurize.signature import signature_of
+from featurize.sixteen_bits import in_misread_planes, mend_planes
 from featurize.views import FINER, fit, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, featurize/levels.py,
@@ -149,10 +150,8 @@ def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
 
 def _decode_within(data: bytes, side: int, room: Room) -> Image.Image:
     before_opening(data, (side, side), room)
-    file = CountedReads(data)
-    with open_picture(file) as picture:
-        file.header_ends()
-        refuse_unfit(picture)
+    opened, _ = _opened(data, DECODER)
+    with opened as picture:
         full = picture.size
         if isinstance(picture, JpegImagePlugin.JpegImageFile):
             picture.draft(None, (side, side))
@@ -165,10 +164,12 @@ def _decode_within(data: bytes, side: int, room: Room) -> Image.Image:
 def _upright(picture: ImageFile.ImageFile, data: bytes, decoder: int = DECODER) -> Upright:
     """`picture`, opened and not loaded, as RGB."""
 
-    def again(rawmode: str) -> Image.Image:
-        other = open_picture(CountedReads(data))
+    def again(rawmodes: dict[str, str]) -> Image.Image:
+        other, _ = _opened(data, decoder)
         other.tile = [
-            tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+            tile._replace(args=(rawmodes[tile.args[0]], *tile.args[1:]))
+            if isinstance(tile.args, tuple)
+            else tile._replace(args=rawmodes[str(tile.args)])
             for tile in other.tile
         ]
         other.load()
@@ -177,21 +178,33 @@ def _upright(picture: ImageFile.ImageFile, data: bytes, decoder: int = DECODER) 
     return upright(picture, again, as_decoder_2=decoder != DECODER)
 
 
+def _opened(data: bytes, decoder: int) -> tuple[ImageFile.ImageFile, str]:
+    """(a picture that is not loaded, as `Decoded.changed`)."""
+    file = CountedReads(data)
+    picture = open_picture(file)
+    file.header_ends()
+    refuse_unfit(picture)
+    if not in_misread_planes(picture):
+        return picture, ""
+    if decoder == DECODER:
+        mend_planes(picture)
+    return picture, "16-bit colours in planes"
+
+
 def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int) -> Decoded:
     original_alone = tuple(views) == (ORIGINAL_VIEW,)
     if not original_alone:
         room = _with_room_for(views, size, room)
     before_opening(data, size, room)
-    file = CountedReads(data)
-    with open_picture(file) as picture:
-        file.header_ends()
-        refuse_unfit(picture)
+    opened, in_planes = _opened(data, decoder)
+    with opened as picture:
         full = picture.size
         may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
         if may_be_reduced and original_alone:
             picture.draft(None, (REDUCED_TO * max(size),) * 2)
         before_loading(picture, data, full, size, room)
         rgb, note, changed = _upright(picture, data, decoder)
+        changed = changed or in_planes
         if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
             signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), room, DECODER).signature
         else:

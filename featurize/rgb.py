@@ -72,7 +72,8 @@ def in_one_line(error: BaseException) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
-Again = Callable[[str], Image.Image]  # the same file decoded once more, its samples taken in another raw mode of Pillow
+# The same file decoded once more, its samples taken in other raw modes of Pillow.
+Again = Callable[[dict[str, str]], Image.Image]
 
 
 KINDS = {"f": "float numbers", "u": "16-bit and 32-bit numbers", "i": "16-bit and 32-bit numbers"}
@@ -166,7 +167,7 @@ def _on_white(picture: Image.Image, rawmode: str, again: Again | None, as_decode
     changed = note = ""
     if _transparent_everywhere(picture):
         if rawmode == "RGBa" and again:  # Pillow has divided the colours by alpha: there are none left
-            picture = again("RGBA")
+            picture = again({"RGBa": "RGBA"})
         colours = _without_alpha(picture)
         if all(low == high for low, high in zip(*[iter(np.ravel(colours.getextrema()).tolist())] * 2, strict=True)):
             note = "transparent everywhere and of one colour: shown white"

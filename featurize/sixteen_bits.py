@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from featurize.levels import SIXTEEN, extent_of, levels_of_integers, strips, to_8bit
 
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 # Raw mode of Pillow -> the one that gives the lower bytes. Grey with alpha comes as upper and lower byte of each.
 LOWER = {f"{name};16{order}": f"{name};16{_SWAPPED[order]}" for name in ("RGB", "RGBX", "RGBA") for order in "BLN"}
+LOWER |= {f"{band};16{order}": f"{band};16{_SWAPPED[order]}" for band in "RGBA" for order in "BL"}  # in planes
 LOWER["LA;16B"] = "RGBA"
 UPPER_OF_14_BITS = 64  # and of more, the upper byte is at least this
 
@@ -34,8 +35,24 @@ def rawmode_of(picture: Image.Image) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
+def in_misread_planes(picture: ImageFile.ImageFile) -> bool:
+    """Whether this is a TIFF whose 16-bit colours lie in planes, one after the other, which Pillow reads as 8 bits."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or rawmode_of(picture) != "R":
+        return False
+    return max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) == 16
+
+
+def mend_planes(picture: ImageFile.ImageFile) -> None:
+    """Have the planes of such a picture read as what they are."""
+    assert isinstance(picture, TiffImagePlugin.TiffImageFile)
+    order = "L" if picture.tag_v2.prefix == b"II" else "B"
+    picture.tile = [
+        tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:])) for tile in picture.tile if tile.args
+    ]
+
+
 def mend_sixteen_bits(
-    picture: Image.Image, rawmode: str, transparent: object, again: Callable[[str], Image.Image], keep: bool
+    picture: Image.Image, rawmode: str, transparent: object, again: Callable[[dict[str, str]], Image.Image], keep: bool
 ) -> Found | None:
     """Give a loaded RGB or RGBA picture of 16-bit samples the colours that these mean; None if they are right.
 
@@ -45,7 +62,7 @@ def mend_sixteen_bits(
     named = transparent if isinstance(transparent, tuple) and picture.mode == "RGB" else None
     if rawmode not in LOWER or not (named or _dark(picture)):
         return None
-    lower = again(LOWER[rawmode])
+    lower = again(LOWER)
 
     def planes() -> Iterator[tuple[int, np.ndarray]]:
         for top, bottom in strips(*picture.size):

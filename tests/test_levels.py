@@ -233,6 +233,17 @@ def test_the_transparent_colour_of_a_dark_picture_is_that_one_alone() -> None:
     assert np.abs(pixels[~black] - COLOUR[~black]).max() <= 1
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("times", [257, 16])
+def test_colours_in_planes_one_after_the_other(order: str, times: int) -> None:
+    pixels, decoded = shown(planar_tiff(COLOUR.astype(np.uint16) * times, order))
+    assert np.abs(pixels - COLOUR).max() <= 1
+    assert decoded.changed
+    garbage, former = shown(planar_tiff(COLOUR.astype(np.uint16) * times, order), decoder=2)
+    assert np.abs(garbage - COLOUR).mean() > 20
+    assert former.changed == "16-bit colours in planes"
+
+
 # --- alpha ---
 
 
@@ -350,3 +361,19 @@ def colour_tiff(values: np.ndarray, compression: str = "raw") -> bytes:
     entries += [(273, 4, 1, 256), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(content))]
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
     return head.ljust(250, b"\0") + struct.pack("<3H", 16, 16, 16) + content
+
+
+def planar_tiff(values: np.ndarray, order: str) -> bytes:
+    """16-bit RGB TIFF with a plane for each colour (PlanarConfiguration 2), little- or big-endian."""
+    height, width = values.shape[:2]
+    planes = [values[:, :, band].astype(f"{order}u2").tobytes() for band in range(3)]
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 200), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 3, 210), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 3, 230), (284, 3, 1, 2)]
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(entries))
+    for tag, kind, count, value in entries:
+        short = (kind, count) == (3, 1)
+        head += struct.pack(f"{order}HHI" + ("HH" if short else "I"), tag, kind, count, value, *[0] * short)
+    head = head.ljust(200, b"\0") + struct.pack(f"{order}3H", 16, 16, 16)
+    head = head.ljust(210, b"\0") + struct.pack(f"{order}3I", *(250 + band * len(planes[0]) for band in range(3)))
+    head = head.ljust(230, b"\0") + struct.pack(f"{order}3I", *map(len, planes))
+    return head.ljust(250, b"\0") + b"".join(planes)
