@@ -66,8 +66,9 @@ def features(
     (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces, with the
     backbone nano unless another one is named.
 
-    Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures, and
-    fingerprint and features (the folder of the rows), views and recipe. Raises UserError for what the caller can mend.
+    Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures,
+    notes (path and note of unusual pictures), fingerprint and features (the folder of the rows), views and recipe.
+    Raises UserError for what the caller can mend.
     """
     from classify.labels import announce_classes, find_labelled
     from classify.view_counts import Views

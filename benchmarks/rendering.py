@@ -24,7 +24,7 @@ from PIL import Image
 from featurize import affine
 from featurize.affine import Drawn, warp
 from featurize.recipes import RECIPES, views_of
-from featurize.rgb import upright_rgb
+from featurize.rgb import upright
 from featurize.views import FINER, fit, render
 
 SIZES = (500, 375), (4000, 3000)
@@ -47,7 +47,7 @@ def main() -> None:
 
 def measured(data: bytes, rounds: int) -> list[tuple[str, float, str]]:
     """(way, median seconds, how far off it is) of each."""
-    picture = upright_rgb(Image.open(io.BytesIO(data)))
+    picture = upright(Image.open(io.BytesIO(data))).rgb
 
     def shrunk(times: int) -> np.ndarray:
         width, height = (min(old, times * new) for old, new in zip(picture.size, INPUT[::-1], strict=True))
@@ -73,7 +73,7 @@ def measured(data: bytes, rounds: int) -> list[tuple[str, float, str]]:
 
     turning = {"turned": lambda: turned(FINER), "turned bilinearly": lambda: bilinear(FINER), "by Keras": as_keras}
     ways: dict[str, Callable[[], object]] = {
-        "decode": lambda: upright_rgb(Image.open(io.BytesIO(data))),
+        "decode": lambda: upright(Image.open(io.BytesIO(data))).rgb,
         "the picture itself": lambda: fit(picture, INPUT, "antialias"),
         **{recipe: of_recipe([f"{recipe}-{1 if recipe == 'flip' else 2}"]) for recipe in RECIPES},
         "tutorial-breeds, 8 views": of_recipe(views_of("tutorial-breeds", 8)),

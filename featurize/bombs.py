@@ -10,6 +10,7 @@ from collections.abc import Callable
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin
 
 from featurize.rgb import ORIENTATION, DecodeError
+from featurize.sixteen_bits import LOWER, rawmode_of
 
 # Calls of `read`: each few bytes of chunks, segments and blocks are one or more, and Python objects that stay. A PNG
 # of 89 megapixels in chunks of 8 KiB makes 200,000 at most.
@@ -76,6 +77,10 @@ def before_loading(
     taken = (stored + 4 * (picture.mode != "RGB") + 4 * turned) * pixels
     if picture.mode.startswith(("I", "F")):  # as 8-bit grey before
         taken = max(taken, int((stored + 5.5) * pixels))
+    elif rawmode_of(picture) in LOWER:  # the lower bytes beside the upper
+        taken = max(taken, (4 + 4 + 4 * picture.has_transparency_data) * pixels)
+    elif rawmode_of(picture).startswith("RGBa"):  # once more, with colours that alpha has not divided
+        taken += 4 * pixels
     if isinstance(picture, JpegImagePlugin.JpegImageFile) and _in_several_scans(picture, data):
         every = full[0] * full[1]
         if (scans := data.count(b"\xff\xda")) * every > MOST_SCANNED:

@@ -12,7 +12,7 @@ from cache.folders import stored_specs
 from cache.signatures import SPEC as SIGNATURES
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from featurize.backbones import BACKBONES, find_backbone
-from featurize.decode import DECODER
+from featurize.decode import DECODER, DECODERS
 from featurize.extraction import Extraction
 from featurize.extractor import Extractor, RowsMissingError
 from featurize.hashing import Progress
@@ -164,7 +164,8 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
     if spec.view != ORIGINAL_VIEW:
         return "renderings have no line of their own"
     if spec.decoder != DECODER:
-        return f"decoder {spec.decoder}, this version has {DECODER}"
+        former = ": `features` takes its rows over" if spec.decoder in DECODERS else ""
+        return f"decoder {spec.decoder}, this version has {DECODER}{former}"
     own = _own_model(chosen)
     if own and (spec.backbone != OWN_MODEL or weights != Weights("file", own)):
         return f"backbone is not {own}"

@@ -10,31 +10,27 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import (
-    Image,
-    JpegImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401 - registered here, or Pillow would import its forty plugins to find it
-    _imaging,
-)
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, _imaging
 
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, content_digest
 from featurize.bombs import CountedReads, before_loading, before_opening
 from featurize.images import ImageError
+from featurize.opening import open_picture, pillow_as_it_comes
 from featurize.recipes import recipe_of
-from featurize.rgb import HOSTILE, DecodeError, in_one_line, refuse_unfit, upright_rgb
+from featurize.rgb import HOSTILE, DecodeError, Upright, in_one_line, refuse_unfit, upright
 from featurize.room import Room, enough
 from featurize.signature import signature_of
+from featurize.sixteen_bits import in_misread_planes, mend_planes
 from featurize.views import FINER, fit, render
 
-# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py or featurize/views.py,
-# gives any picture other pixels: rows of two decoders must never be mixed.
-DECODER = 2
+# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/rgb.py, featurize/levels.py,
+# featurize/sixteen_bits.py or featurize/views.py, gives any picture other pixels: rows of two decoders must never be
+# mixed. Decoder 2 is still there for its models and rows: of most pictures its pixels are the same, and `Decoded` says
+# of which they are not.
+DECODER = 3
+DECODERS = DECODER, 2
 
-# A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after.
-# MPO (several pictures in one JPEG) comes in by way of JPEG.
-FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF")
 BEGINNINGS = {
     b"\xff\xd8": "JPEG",
     b"\x89PNG": "PNG",
@@ -65,10 +61,16 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints
 
 
 class Decoded(NamedTuple):
-    """A picture as pixels (views, height, width, 3), and its signature (see `featurize.signature`)."""
+    """A picture as pixels (views, height, width, 3), and its signature (see `featurize.signature`).
+
+    note: what was decided about an unusual picture, such as "alpha channel 0 everywhere: not used"; one line, else "".
+    changed: the kind of picture, such as "float numbers", where decoder 2 gives other pixels than `DECODER`, else "".
+    """
 
     pixels: np.ndarray
     signature: np.ndarray
+    note: str = ""
+    changed: str = ""
 
 
 Result = TypeVar("Result", Decoded, Image.Image)
@@ -91,6 +93,7 @@ def decode_views(
     resize: str = "antialias",
     views: Sequence[str] = (ORIGINAL_VIEW,),
     room: Room = enough,
+    decoder: int = DECODER,
 ) -> Decoded:
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
@@ -99,10 +102,11 @@ def decode_views(
     frames or pages the first is taken. Safe to call from several threads at once; `room` is asked for the memory.
     Views other than the original are rendered from the whole picture. A JPEG that is reduced by its decoder for the
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
+    `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 
-    Raises DecodeError for what is damaged, truncated, empty, no image, in none of `FORMATS`, has more pixels
-    than Pillow's limit against decompression bombs, or would take minutes; what `room` raises; UserError for an
-    unknown `resize` or view.
+    Raises DecodeError for what is damaged, truncated, empty, no image, in none of the formats of `featurize.opening`,
+    has more pixels than Pillow's limit against decompression bombs, or would take minutes; what `room` raises;
+    UserError for an unknown `resize` or view.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
@@ -111,7 +115,7 @@ def decode_views(
         recipe_of(view)
     if others and resize == "bilinear":
         raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
-    return _guarded(data, lambda file: _decode(file, size, resize, views, room))
+    return _guarded(data, lambda file: _decode(file, size, resize, views, room, decoder))
 
 
 def decode_within(data: bytes, side: int, room: Room = enough) -> Image.Image:
@@ -128,14 +132,16 @@ def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
     if not data:
         raise DecodeError("empty file")
     try:
-        return decoder(data)
+        with pillow_as_it_comes():
+            return decoder(data)
     except ImageError:
         raise
     except HOSTILE as error:
         if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
             raise DecodeError(_reason(data, error)) from error
     try:
-        return decoder(_without_text(data))
+        with pillow_as_it_comes():
+            return decoder(_without_text(data))
     except ImageError:
         raise
     except HOSTILE as error:
@@ -144,43 +150,74 @@ def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
 
 def _decode_within(data: bytes, side: int, room: Room) -> Image.Image:
     before_opening(data, (side, side), room)
-    file = CountedReads(data)
-    with Image.open(file, formats=FORMATS) as picture:
-        file.header_ends()
-        refuse_unfit(picture)
+    opened, _ = _opened(data, DECODER)
+    with opened as picture:
         full = picture.size
         if isinstance(picture, JpegImagePlugin.JpegImageFile):
             picture.draft(None, (side, side))
         before_loading(picture, data, full, (side, side), room)
-        rgb = upright_rgb(picture)
+        rgb = _upright(picture, data).rgb
         scale = min(1.0, side / max(rgb.size))
         return fit(rgb, (max(1, round(rgb.height * scale)), max(1, round(rgb.width * scale))), "antialias")
 
 
-def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room) -> Decoded:
+def _upright(picture: ImageFile.ImageFile, data: bytes, decoder: int = DECODER) -> Upright:
+    """`picture`, opened and not loaded, as RGB."""
+
+    def again(rawmodes: dict[str, str]) -> Image.Image:
+        other, _ = _opened(data, decoder)
+        other.tile = [
+            tile._replace(args=(rawmodes[tile.args[0]], *tile.args[1:]))
+            if isinstance(tile.args, tuple)
+            else tile._replace(args=rawmodes[str(tile.args)])
+            for tile in other.tile
+        ]
+        other.load()
+        return other
+
+    return upright(picture, again, as_decoder_2=decoder != DECODER)
+
+
+def _opened(data: bytes, decoder: int) -> tuple[ImageFile.ImageFile, str]:
+    """(a picture that is not loaded, as `Decoded.changed`)."""
+    file = CountedReads(data)
+    picture = open_picture(file)
+    file.header_ends()
+    refuse_unfit(picture)
+    if not in_misread_planes(picture):
+        return picture, ""
+    if decoder == DECODER:
+        mend_planes(picture)
+    return picture, "16-bit colours in planes"
+
+
+def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int) -> Decoded:
     original_alone = tuple(views) == (ORIGINAL_VIEW,)
     if not original_alone:
         room = _with_room_for(views, size, room)
     before_opening(data, size, room)
-    file = CountedReads(data)
-    with Image.open(file, formats=FORMATS) as picture:
-        file.header_ends()
-        refuse_unfit(picture)
+    opened, in_planes = _opened(data, decoder)
+    with opened as picture:
         full = picture.size
         may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
         if may_be_reduced and original_alone:
             picture.draft(None, (REDUCED_TO * max(size),) * 2)
         before_loading(picture, data, full, size, room)
-        rgb = upright_rgb(picture)
-        signature = signature_of(rgb)
+        rgb, note, changed = _upright(picture, data, decoder)
+        changed = changed or in_planes
+        if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
+            signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), room, DECODER).signature
+        else:
+            signature = signature_of(rgb)
         if resize == "bilinear":
-            return Decoded(_bilinear(np.asarray(rgb), *size)[None], signature)
+            return Decoded(_bilinear(np.asarray(rgb), *size)[None], signature, note, changed)
         if original_alone:
-            return Decoded(np.asarray(fit(rgb, size, resize))[None], signature)
+            return Decoded(np.asarray(fit(rgb, size, resize))[None], signature, note, changed)
         pixels = np.stack(render(rgb, views, content_digest(data), size, resize))
     if may_be_reduced and ORIGINAL_VIEW in views and min(full) >= 2 * REDUCED_TO * max(size):
-        pixels[list(views).index(ORIGINAL_VIEW)] = _decode(data, size, resize, (ORIGINAL_VIEW,), enough).pixels[0]
-    return Decoded(pixels, signature)
+        alone = _decode(data, size, resize, (ORIGINAL_VIEW,), enough, decoder)
+        pixels[list(views).index(ORIGINAL_VIEW)] = alone.pixels[0]
+    return Decoded(pixels, signature, note, changed)
 
 
 def _with_room_for(views: Sequence[str], size: tuple[int, int], room: Room) -> Room:

@@ -3,8 +3,8 @@
 request  REQUEST, the name of resize, those of the views on a line each, the bytes of an image file
 answer   ANSWER with READY, once; then for each request
          MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little);
-         PIXELS and how many bytes, and these, the signature behind the pixels; or REASON and how many bytes, and
-         these, in UTF-8
+         PIXELS and how many bytes, and these: pixels, signature, and in UTF-8 note and changed, a NUL between them;
+         or REASON and how many bytes, and these, in UTF-8
 """
 
 import os
@@ -15,7 +15,8 @@ import struct
 import sys
 import threading
 
-REQUEST = struct.Struct("<QIIBH")  # bytes of the file; height, width; bytes of the names of resize and of the views
+# Bytes of the file; height, width; version of the decoder; bytes of the names of resize and of the views.
+REQUEST = struct.Struct("<QIIBBH")
 ANSWER = struct.Struct("<cQ")  # kind, count
 READY, MEMORY, PIXELS, REASON = b"h", b"m", b"p", b"r"
 LITTLE = 16 * 10**6  # bytes of memory that need not be asked for
@@ -57,18 +58,21 @@ def main() -> None:
             requests.read(1)
             signal.alarm(seconds)
 
-    def decoded(length: int, height: int, width: int, resize: int, views: int) -> tuple[bytes, bytes | memoryview]:
+    def decoded(
+        length: int, height: int, width: int, version: int, resize: int, views: int
+    ) -> tuple[bytes, bytes | memoryview]:
         names = requests.read(resize + views).decode()
         data = requests.read(length)
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
             views_asked = names[resize:].split("\n")
-            found = decode_views(data, (height, width), names[:resize], views_asked, room)
+            found = decode_views(data, (height, width), names[:resize], views_asked, room, version)
         except ImageError as error:
             return REASON, str(error).encode()
         finally:
             signal.alarm(0)
-        return PIXELS, b"".join(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in found)
+        arrays = (np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in found[:2])
+        return PIXELS, b"".join((*arrays, f"{found.note}\0{found.changed}".encode()))
 
     answer(READY, 0)
     while header := requests.read(REQUEST.size):

@@ -8,7 +8,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -20,20 +20,22 @@ from cache.shard import DamagedShardError
 from cache.signatures import signature_store
 from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
-from featurize.decode import decode_views
+from featurize.decode import DECODER, decode_views
 from featurize.disk import require_room
 from featurize.engine import Engine
 from featurize.extraction import Digests, Extraction, Missing
 from featurize.extractor import Extractor, metered, silent
-from featurize.forward import Pace, Row, forward
+from featurize.forward import Decoder, Pace, Row, forward
 from featurize.graphs import shared_graph
 from featurize.hashing import Progress, digest_sources
 from featurize.isolation import isolated_decoder
 from featurize.meter import Meter, starting
+from featurize.notes import announce_changed, announce_notes
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 from featurize.sources import Source
 from featurize.tail import Tail
+from featurize.takeover import take_over
 
 log = logging.getLogger("bottleneck")
 
@@ -96,11 +98,16 @@ class NetworkExtractor(Extractor):
         try:
             with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
                 missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
+                if missing:
+                    with self._decoder() as decode:
+                        take_over(self.stores, extraction, missing, decode, self._shard_rows, progress)
+                    missing = self._missing(extraction, missing.everywhere)
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
         except KeyboardInterrupt as interruption:
             interruption.add_note(f"{extraction.new.sum()} new rows are kept, the next run goes on from there")
             raise
+        self._announce(extraction)
         return extraction
 
     @metered
@@ -123,6 +130,7 @@ class NetworkExtractor(Extractor):
         if fresh:
             of_cache = iter(rows)
             rows = np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
+        self._announce(extraction)
         return extraction, rows
 
     @metered
@@ -139,10 +147,12 @@ class NetworkExtractor(Extractor):
                 extraction.fail(row.position, row.reason)
             else:
                 extraction.digests[row.position] = row.digest
+                extraction.note(row.position, row.note, row.changed)
                 rows[row.position] = row.features if len(self.stores) > 1 else row.features[0]
         known = extraction.digests.known
         extraction.new[Missing.of(known, extraction.digests.keys(known), all_views[known]).first] = True
         features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
+        self._announce(extraction)
         return extraction, features
 
     @property
@@ -197,6 +207,7 @@ class NetworkExtractor(Extractor):
                     fresh[row.digest] = row.features if len(self.stores) > 1 else row.features[0]
                     position = int(missing.first[row.position])
                     extraction.digests[position] = row.digest
+                    extraction.note(position, row.note, row.changed)
                     extraction.new[position] = True
 
     def _compute(self, extraction: Extraction, missing: Missing, progress: Progress) -> np.ndarray:
@@ -242,6 +253,7 @@ class NetworkExtractor(Extractor):
                 extraction.fail(failed, row.reason)
             return
         extraction.digests[position] = row.digest
+        extraction.note(position, row.note, row.changed)
         most = self._pictures_at_once(self._rows_per_shard)
         rows.signatures.add(position, row.signature, most)
         for view, features in zip(np.flatnonzero(missing.lacking[row.position]), row.features, strict=True):
@@ -276,8 +288,12 @@ class NetworkExtractor(Extractor):
         def views(position: int) -> list[str]:
             return [names[view] for view in np.flatnonzero(lacking[position])]
 
-        with isolated_decoder() if self._resolved.isolate else nullcontext(decode_views) as decoder:
-            yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder)
+        with self._decoder() as decoder:
+            version = self.spec.decoder
+            yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder, version)
+
+    def _decoder(self) -> AbstractContextManager[Decoder]:
+        return isolated_decoder() if self._resolved.isolate else nullcontext(decode_views)
 
     def _commit(self, rows: "_Waiting", extraction: Extraction) -> None:
         if not len(rows.signatures):
@@ -292,6 +308,12 @@ class NetworkExtractor(Extractor):
                 store.commit(of_view.values, keys, provenance, self._shard_rows)
                 extraction.new[of_view.positions, view] = True
                 of_view.positions.clear()
+
+    def _announce(self, extraction: Extraction) -> None:
+        """Say what was decided about unusual pictures, and which ones today's decoder reads otherwise."""
+        announce_notes((extraction.name(position), note) for position, note in sorted(extraction.notes.items()))
+        if self.spec.decoder != DECODER:
+            announce_changed(extraction.changed.values(), self.spec.decoder, DECODER)
 
 
 class _Rows:

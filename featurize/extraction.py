@@ -52,6 +52,9 @@ class Extraction:
 
     digests          of each image, None where it failed
     reasons          position -> one line, for the images without a row
+    notes            position -> one line, what was decided about an unusual picture, of those that were decoded: a
+                     picture whose row is in the cache has none
+    changed          position -> the kind of picture that decoder 2 reads otherwise than today's, of the same pictures
     views            rows that each image has
     new              (n, views) bool: rows that were computed; of byte-identical copies one
     forward_passes   rows that came out of the network
@@ -62,6 +65,8 @@ class Extraction:
     sources: Sequence[Source]
     digests: Digests
     reasons: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, str] = field(default_factory=dict)
+    changed: dict[int, str] = field(default_factory=dict)
     views: int = 1
     new: np.ndarray = field(init=False)
     forward_passes: int = 0
@@ -79,7 +84,7 @@ class Extraction:
     @property
     def failures(self) -> list[Failure]:
         """The images without a row, in order; those that came without a path are called "image 1", from 1."""
-        return [Failure(self._name(position), reason) for position, reason in sorted(self.reasons.items())]
+        return [Failure(self.name(position), reason) for position, reason in sorted(self.reasons.items())]
 
     @property
     def succeeded(self) -> list[int]:
@@ -92,6 +97,13 @@ class Extraction:
         """Digests of the images that have a row: (n, 32) uint8."""
         return self.digests.keys(self.digests.known)
 
+    def note(self, position: int, note: str, changed: str) -> None:
+        """Note what was decided about the image at `position`; "" is nothing."""
+        if note:
+            self.notes[position] = note
+        if changed:
+            self.changed[position] = changed
+
     def fail(self, position: int, reason: str) -> None:
         """Note that the image at `position` has no row."""
         self.digests[position] = None
@@ -103,6 +115,7 @@ class Extraction:
             self.digests[place] = part.digests[number]
             if number in part.reasons:
                 self.reasons[place] = part.reasons[number]
+            self.note(place, part.notes.get(number, ""), part.changed.get(number, ""))
         self.new[places] = part.new
         self.forward_passes += part.forward_passes
         self.seconds += part.seconds
@@ -111,11 +124,14 @@ class Extraction:
     def add_cost_of(self, earlier: "Extraction") -> None:
         """Count what an earlier attempt at the same images has computed and cost."""
         self.new |= earlier.new
+        self.notes = earlier.notes | self.notes
+        self.changed = earlier.changed | self.changed
         self.forward_passes += earlier.forward_passes
         self.seconds += earlier.seconds
         self.startup_seconds += earlier.startup_seconds
 
-    def _name(self, position: int) -> str:
+    def name(self, position: int) -> str:
+        """The path of an image, or "image 1", counted from 1."""
         source = self.sources[position]
         return source if isinstance(source, str) else f"image {position + 1}"
 

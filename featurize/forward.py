@@ -12,7 +12,7 @@ import numpy as np
 
 from cache.signatures import no_signatures
 from cache.spec import content_digest
-from featurize.decode import Decoded, decode_views
+from featurize.decode import DECODER, Decoded, decode_views
 from featurize.engine import Engine
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
@@ -20,7 +20,7 @@ from featurize.room import Room, SharedMemory, Shares
 from featurize.sources import Source, bytes_of
 
 # `featurize.decode.decode_views`, or its like
-Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room], Decoded]
+Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room, int], Decoded]
 
 # One more than there are cores: there is always one that waits, for the interpreter or for the network's turn. With
 # MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
@@ -68,7 +68,8 @@ class Picture:
 class Row:
     """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none.
 
-    signature: that of the image, without contrast where it could not be decoded.
+    signature: that of the image, without contrast where it could not be decoded. note, changed: as of
+    `featurize.decode.Decoded`.
     """
 
     position: int
@@ -76,6 +77,8 @@ class Row:
     features: np.ndarray | None
     signature: np.ndarray
     reason: str = ""
+    note: str = ""
+    changed: str = ""
 
 
 def forward(
@@ -86,11 +89,13 @@ def forward(
     ready: Callable[[], tuple[Engine, Pace]],
     rows: deque[Row],
     decoder: Decoder = decode_views,
+    version: int = DECODER,
 ) -> Generator[None, None, None]:
     """Append the rows of all `sources` to `rows`, as they are computed; yields now and then.
 
     `views` names those that are wanted of the source at a position. Whatever ends the iteration: once it is closed,
     every row that was computed is there. `ready` is asked once, when there is a picture that needs the engine.
+    `version` is that of the decoder, one of `featurize.decode.DECODERS`.
     """
     memory = SharedMemory(WORKERS)
 
@@ -103,7 +108,7 @@ def forward(
         try:
             data = bytes_of(sources[position], room.file)
             digest = content_digest(data)
-            return Picture(position, digest, decoder(data, size, resize, views(position), room.picture))
+            return Picture(position, digest, decoder(data, size, resize, views(position), room.picture, version))
         except ImageError as error:
             return Picture(position, digest, None, str(error))
 
@@ -133,7 +138,8 @@ def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
         features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
         for (picture, decoded), rows in zip(good, features, strict=True):
             stored, reason = as_stored(rows, engine.dtype)
-            yield Row(picture.position, picture.digest, stored, decoded.signature, reason)
+            told = reason, decoded.note, decoded.changed
+            yield Row(picture.position, picture.digest, stored, decoded.signature, *told)
 
 
 def as_stored(rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray | None, str]:

@@ -20,7 +20,7 @@ import numpy as np
 from cache.errors import UserError
 from cache.signatures import no_signatures
 from cache.spec import ORIGINAL_VIEW
-from featurize.decode import Decoded
+from featurize.decode import DECODER, Decoded
 from featurize.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
 from featurize.images import ImageError
 from featurize.room import MOST, Room, enough
@@ -56,6 +56,7 @@ class IsolatedDecoder:
         resize: str = "antialias",
         views: Sequence[str] = (ORIGINAL_VIEW,),
         room: Room = enough,
+        decoder: int = DECODER,
     ) -> Decoded:
         """Pixels as from `decode_views`; raises ImageError also for what ends the process or takes over `SECONDS`."""
         try:
@@ -64,7 +65,7 @@ class IsolatedDecoder:
             worker = _Worker()
             self._workers.append(worker)
         try:
-            result = worker.decode(data, size, resize, views, room)
+            result = worker.decode(data, size, resize, views, room, decoder)
         except ImageError:  # where it stands now nobody knows; the next picture gets another one
             worker.end()
             self._workers.remove(worker)
@@ -108,12 +109,12 @@ class _Worker:
             ) from None
 
     def decode(
-        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room
+        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int
     ) -> Decoded | str:
         """The picture, or the reason why there are none. After an ImageError the process is of no more use."""
         height, width = size
         names = resize.encode(), "\n".join(views).encode()
-        self._send(REQUEST.pack(len(data), height, width, *map(len, names)) + b"".join(names))
+        self._send(REQUEST.pack(len(data), height, width, decoder, *map(len, names)) + b"".join(names))
         self._send(data)
         kind, count = self._answer()
         if kind == MEMORY:
@@ -121,13 +122,15 @@ class _Worker:
             self._send(b"\1")
             kind, count = self._answer()
         if kind == REASON and count <= LONGEST_REASON:
-            text = self._take(np.empty(count, np.uint8)).tobytes().decode(errors="replace")
-            return "".join(c if c.isprintable() else "?" for c in text)
+            return _printable(self._text(count))
         pixels = np.empty((len(views), height, width, 3), np.float32 if resize == "bilinear" else np.uint8)
         (signature,) = no_signatures(1)
-        if kind != PIXELS or count != pixels.nbytes + signature.nbytes:
+        texts = count - pixels.nbytes - signature.nbytes
+        if kind != PIXELS or not 0 < texts <= LONGEST_REASON:
             raise ImageError(f"the decoder answered {kind!r}, {count}")
-        return Decoded(self._take(pixels), self._take(signature))
+        pixels, signature = self._take(pixels), self._take(signature)
+        note, _, changed = self._text(texts).partition("\0")
+        return Decoded(pixels, signature, _printable(note), _printable(changed))
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -141,6 +144,9 @@ class _Worker:
         header = self._take(np.empty(ANSWER.size, np.uint8))
         kind, count = ANSWER.unpack(header.tobytes())
         return kind, count
+
+    def _text(self, count: int) -> str:
+        return self._take(np.empty(count, np.uint8)).tobytes().decode(errors="replace")
 
     def _take(self, into: np.ndarray) -> np.ndarray:
         """`into`, filled with what the process says next."""
@@ -178,3 +184,7 @@ class _Worker:
         if status == -signal.SIGALRM:
             return f"decoding it takes more than {SECONDS} s"
         return f"the decoder died on it ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -80,7 +80,7 @@ def _together(parts: Sequence[Extraction]) -> Extraction:
     """What became of the same images in every part, as one extraction, the first: with the cost of all of them."""
     whole = parts[0]
     for part in parts[1:]:
-        whole.add_cost_of(part)
+        whole.add_cost_of(part)  # and its notes
         for position, reason in part.reasons.items():
             if position not in whole.reasons:
                 whole.fail(position, reason)

@@ -8,13 +8,13 @@ from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones import find_backbone
-from featurize.decode import DECODER
+from featurize.decode import DECODERS
 from featurize.own_model import default_layer
 from featurize.resolve import Resolved, check_views, identity, parse_size
 from featurize.weights import Weights, locate
 
 # What this version computes.
-HERE = {"decoder": (DECODER,), "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}
+HERE = {"decoder": DECODERS, "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}
 
 
 def reopen(

@@ -21,6 +21,9 @@ def report_of(extractor: Extractor, extraction: Extraction, failures: list[Failu
         "seconds": extraction.seconds,
         "startup_seconds": extraction.startup_seconds + started,
         "failures": [asdict(failure) for failure in everything],
+        "notes": [
+            {"path": extraction.name(position), "note": note} for position, note in sorted(extraction.notes.items())
+        ],
         "fingerprint": extractor.spec.fingerprint,
         "features": extractor.store.folder,
     }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from featurize.images import ImageError
 
-# Bytes that one picture may take to decode, with its file: 16-bit RGB of 80 megapixels in a TIFF, or 89 megapixels in
+# Bytes that one picture may take to decode, with its file: 16-bit RGB of 60 megapixels in a TIFF, or 89 megapixels in
 # a PNG, need less. Ordinary photographs need far less than a thread's part.
 MOST = 850 * 10**6
 PART = 64 * 10**6

@@ -9,18 +9,18 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
 from featurize.images import ImageError, find_images
+from featurize.notes import announce_notes
 from featurize.room import Room, enough
 from featurize.spelling import on_disk
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
 Source = str | bytes  # a path, or the bytes of an image file
 
@@ -76,52 +76,27 @@ def expand(images: Any) -> list[str | bytes]:
     stands for its images as `find_images` lists them, in one order with the failures, each of which will fail
     again, with its reason, when it is read. Paths are not opened here.
 
-    Raises UserError for a folder that cannot be read and for any other type, naming it and its place.
+    A PIL image that was opened from a file, and neither loaded nor changed since, is the bytes of that file. Any other
+    becomes an uncompressed BMP of what the decoder makes of it, upright 8-bit RGB: the same bytes for the same pixels.
+    So do arrays (and tensors that convert to one): (height, width) or (height, width, 1 | 3 | 4) of bool, uint8, uint16
+    or floats in 0..1 or 0..255. Arrays of one call are judged together: floats lie all in 0..1 or all in 0..255, and
+    uint16 have one white. What is decided about unusual pictures is announced.
+
+    Raises UserError for a folder that cannot be read, for any other type, shape and dtype, and for a PIL image that
+    cannot be loaded, naming it and its place.
     """
     if isinstance(images, str | os.PathLike):
         path = on_disk(os.fsdecode(images))
         return _below(path) if os.path.isdir(path) else [path]
     if isinstance(images, list | tuple) or _is_pandas_column(images):
-        return _items(images)
-    if hasattr(images, "__array__") and not _is_table(images):
+        return _items(list(images))
+    if _is_array(images):
         array = _array(images)
         if array.dtype.kind in "OUT" and array.ndim == 1:
             return _items(array.tolist())
         if array.ndim == 4:
-            return _items(array)
-    return [_item(images)]
-
-
-def as_bytes(image: Any) -> bytes:
-    """The bytes of an image file that decodes to `image`; bytes, bytearray and memoryview are such a file already.
-
-    A PIL image or an array (or tensor that converts to one) gives an uncompressed BMP of what the decoder makes of
-    it, upright 8-bit RGB: always the same bytes, and the same pixels as from the file it was opened from. Arrays are
-    (height, width) or (height, width, 1 | 3 | 4) of bool, uint8, uint16 or floats in 0..1 or 0..255.
-
-    Raises UserError for everything else, naming type, shape and dtype, and for a PIL image that cannot be loaded.
-    """
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, bytearray | memoryview):
-        return bytes(image)
-    from PIL import Image
-
-    from featurize.rgb import HOSTILE, in_one_line, upright_rgb
-
-    if isinstance(image, Image.Image):
-        picture = image
-    elif hasattr(image, "__array__") and not _is_pandas_column(image) and not _is_table(image):
-        picture = _picture(_array(image))
-    else:
-        raise UserError(f"no image: {_name(image)}; {ACCEPTED}")
-    try:
-        rgb = upright_rgb(picture)
-    except HOSTILE as error:
-        raise UserError(f"unusable image {_name(image)}: {in_one_line(error)}") from error
-    file = io.BytesIO()
-    rgb.save(file, "BMP")
-    return file.getvalue()
+            return _items(list(array))
+    return _items([images], alone=True)
 
 
 @contextmanager
@@ -157,55 +132,55 @@ def _below(folder: str) -> list[str | bytes]:
     return [*sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)]
 
 
-def _items(images: Iterable[Any]) -> list[str | bytes]:
-    items = []
+def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
+    """The items of a list, or of one image `alone`, which errors do not call by its place."""
+    items: list[str | bytes] = []
+    notes: list[tuple[str, str]] = []
+    arrays: dict[int, np.ndarray] = {}
     for place, image in enumerate(images):
-        try:
-            items.append(_item(image))
-        except UserError as error:
-            raise UserError(f"image {place} of the list: {error}") from error
+        where = "" if alone else f"image {place} of the list: "
+        if isinstance(image, str | os.PathLike):
+            items.append(on_disk(os.fsdecode(image)))
+        elif isinstance(image, bytes | bytearray | memoryview):
+            items.append(bytes(image))
+        elif _is_picture(image):
+            from featurize.in_memory import file_of_picture
+
+            data, note = file_of_picture(image, f"{where}unusable image {_name(image)}")
+            items.append(data)
+            notes.append((f"image {place + 1}", note))
+        elif _is_array(image):
+            arrays[place] = _array(image, where)
+            items.append(b"")
+        else:
+            raise UserError(f"{where}no image: {_name(image)}; {ACCEPTED}")
+    if arrays:
+        from featurize.in_memory import files_of_arrays
+
+        names = [("" if alone else f"image {place} of the list: ") + "no image" for place in arrays]
+        for place, (data, note) in zip(arrays, files_of_arrays(list(arrays.values()), names), strict=True):
+            items[place] = data
+            notes.append((f"image {place + 1}", note))
+    announce_notes((name, note) for name, note in sorted(notes) if note)
     return items
 
 
-def _item(image: Any) -> str | bytes:
-    return on_disk(os.fsdecode(image)) if isinstance(image, str | os.PathLike) else as_bytes(image)
+def _is_picture(image: Any) -> bool:
+    pillow = sys.modules.get("PIL.Image")  # who passes a PIL image has imported it
+    return pillow is not None and isinstance(image, pillow.Image)
 
 
-def _array(image: Any) -> "np.ndarray":
+def _is_array(image: Any) -> bool:
+    return hasattr(image, "__array__") and not _is_pandas_column(image) and not _is_table(image)
+
+
+def _array(image: Any, where: str = "") -> "np.ndarray":
     import numpy as np
 
     try:
         return np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, or one that wants gradients
-        raise UserError(f"no array from {_name(image)}: {error}") from error
-
-
-def _picture(array: "np.ndarray") -> "Image.Image":
-    import numpy as np
-    from PIL import Image
-
-    from featurize.rgb import DecodeError, to_8bit, white_of_floats
-
-    described = f"array of shape {array.shape} and dtype {array.dtype}"
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if not array.size or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise UserError(f"no image: {described}; the shape must be (height, width) or (height, width, 1, 3 or 4)")
-    white: float | None
-    if array.dtype.kind == "f":
-        try:
-            white = white_of_floats(array)
-        except DecodeError as error:
-            raise UserError(f"no image: {described}: {error}") from error
-        if white is None:
-            low, high = array.min(), array.max()
-            raise UserError(f"no image: {described} from {low} to {high}; floats must lie in 0..1 or 0..255")
-    else:
-        whites = {"bool": 1, "uint8": 255, "uint16": 65535}
-        white = whites.get(array.dtype.name)
-        if white is None:
-            raise UserError(f"no image: {described}; the dtype must be bool, uint8, uint16 or a float")
-    return Image.fromarray(array if array.dtype == np.uint8 else to_8bit(array, 0, white))
+        raise UserError(f"{where}no array from {_name(image)}: {error}") from error
 
 
 def _is_pandas_column(images: Any) -> bool:

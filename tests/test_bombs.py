@@ -6,10 +6,12 @@ import zlib
 from pathlib import Path
 
 import hostile
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 from PIL import Image
 from slow_pictures import slow_jpeg
+from test_levels import colour_tiff, premultiplied, write_png
 
 from featurize.decode import decode
 from featurize.images import ImageError
@@ -114,10 +116,35 @@ def kinds(folder: Path) -> None:
                         name.unlink(missing_ok=True)
 
 
+def unusual_kinds(folder: Path) -> None:
+    """What is looked at twice: few bits in 16, unused alpha channels, numbers without data."""
+    photograph = hostile.photograph().resize((SIDE, SIDE))
+    colours = np.asarray(photograph)
+    unused = photograph.copy()
+    unused.putalpha(0)
+    for suffix in ("png", "tif", "bmp", "webp"):
+        unused.save(folder / f"unused.{suffix}", **({"lossless": True, "exact": True} if suffix == "webp" else {}))
+    (folder / "premultiplied.tif").write_bytes(premultiplied((folder / "unused.tif").read_bytes()))
+    for name, values in {
+        "twelve": colours * 16.0,
+        "twelve grey": colours[:, :, 0] * 16.0,
+        "twelve alpha": np.concatenate([colours, colours[:, :, :1] * 0 + 255], axis=2) * 16.0,
+        "grey alpha": np.stack([colours[:, :, 0], colours[:, :, 0] * 0 + 255], axis=2) * 16.0,
+    }.items():
+        (folder / f"{name}.png").write_bytes(write_png(values))
+    (folder / "named.png").write_bytes(write_png(colours * 16.0, transparent=(16, 16, 16)))
+    (folder / "twelve.tif").write_bytes(colour_tiff(colours * 16.0))
+    floats = colours[:, :, 0] / np.float32(255)
+    floats[:9] = -9999
+    floats[9:12] = np.nan
+    Image.fromarray(floats).save(folder / "no data.tif")
+
+
 def test_no_picture_takes_more_memory_than_it_asked_for(tmp_path: Path) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the peak of memory cannot be measured here")
     kinds(tmp_path)
+    unusual_kinds(tmp_path)
     files = sorted(map(str, tmp_path.iterdir()))
     assert len(files) > 60
     measured = subprocess.run(

@@ -1,5 +1,6 @@
 """Pictures decoded in processes of their own: the same pixels, and only the picture fails when its process does."""
 
+import io
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from slow_pictures import slow_jpeg
 import pipeline
 from cache.errors import UserError
 from featurize import isolation
-from featurize.decode import RESIZES, Decoded, decode_views
+from featurize.decode import DECODERS, RESIZES, Decoded, decode_views
 from featurize.images import ImageError
 from featurize.isolation import IsolatedDecoder, isolated_decoder
 from featurize.recipes import views_of
@@ -82,6 +83,18 @@ def test_the_pixels_are_the_same(decoder: IsolatedDecoder, resize: str) -> None:
 def test_views_are_the_same_too(decoder: IsolatedDecoder) -> None:
     views = ["original", "crops-3", *views_of("rotation_range=40 zoom_range=0.2", 3)]
     assert same(decode_views(PHOTOGRAPH, SIZE, views=views), decoder(PHOTOGRAPH, SIZE, views=views))
+
+
+@pytest.mark.parametrize("version", DECODERS)
+def test_notes_are_the_same_too(decoder: IsolatedDecoder, version: int) -> None:
+    picture = Image.open(io.BytesIO(PHOTOGRAPH)).convert("RGB")
+    picture.putalpha(0)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    there = decoder(file.getvalue(), SIZE, decoder=version)
+    assert same(decode_views(file.getvalue(), SIZE, decoder=version), there)
+    assert there.note == ("alpha channel 0 everywhere: not used" if version == 3 else "")
+    assert there.changed == "alpha channel 0 everywhere"
 
 
 def test_reasons_are_the_same_and_the_process_stays(decoder: IsolatedDecoder) -> None:
@@ -151,7 +164,17 @@ READY = "import os, struct, sys; os.write(1, struct.pack('<cQ', b'h', 0)); os.re
 
 @pytest.mark.parametrize(
     "answer",
-    ["b'p', 2**62", "b'p', 5", "b'r', 2**40", "b'r', 10**9", "b'x', 0", "b'm', 2**63", "b'h', 0"],
+    [
+        "b'p', 2**62",
+        "b'p', 5",
+        "b'p', 64 * 48 * 3 + 24 * 24 * 3",
+        "b'p', 64 * 48 * 3 + 24 * 24 * 3 + 5000",
+        "b'r', 2**40",
+        "b'r', 10**9",
+        "b'x', 0",
+        "b'm', 2**63",
+        "b'h', 0",
+    ],
 )
 def test_what_a_process_says_is_not_believed(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr(isolation, "START", READY + f"os.write(1, struct.pack('<cQ', {answer})); os.read(0, 1)")

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
-from featurize.rgb import DecodeError, to_8bit, upright_rgb, white_of_floats
+from featurize.images import ImageError
+from featurize.levels import agreed_white, to_8bit
+from featurize.rgb import DecodeError, upright
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
@@ -30,7 +32,7 @@ def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
 
 def pixels(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as picture:
-        return np.asarray(upright_rgb(picture))
+        return np.asarray(upright(picture).rgb)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
@@ -175,7 +177,7 @@ def test_hidden_colours_under_transparent_pixels_stay_hidden() -> None:
 def test_every_mode_with_transparency_is_laid_on_white(mode: str) -> None:
     half = Image.new("LA", (4, 4), (100, 128))
     picture = half.convert("La") if mode == "La" else half.convert("RGBA").convert(mode)
-    assert difference(np.asarray(upright_rgb(picture)), np.full((4, 4, 3), 177)) <= 1
+    assert difference(np.asarray(upright(picture).rgb), np.full((4, 4, 3), 177)) <= 1
 
 
 def test_transparent_palette_entries_are_white() -> None:
@@ -262,19 +264,19 @@ def test_floats_of_no_agreed_range_are_stretched() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_floats_without_a_value_are_refused(bad: float) -> None:
-    data = tiff(np.array([0.5, bad], "<f4").tobytes(), 2, 1, 32, sample_format=3)
-    with pytest.raises(DecodeError, match="NaN or infinite"):
+def test_floats_without_any_value_are_refused(bad: float) -> None:
+    data = tiff(np.array([bad, bad], "<f4").tobytes(), 2, 1, 32, sample_format=3)
+    with pytest.raises(ImageError, match="NaN or infinite values, and no other"):
         pixels(data)
 
 
 def test_the_white_of_floats() -> None:
-    assert white_of_floats(np.array([0, 0.5, 1])) == 1
-    assert white_of_floats(np.array([-0.02, 1.03])) == 1  # cubic resizing overshoots
-    assert white_of_floats(np.array([0.0, 1.2])) == 255
-    assert white_of_floats(np.array([-9.0, 260])) == 255
-    assert white_of_floats(np.array([-1.0, 1])) is None
-    assert white_of_floats(np.array([0.0, 4095])) is None
+    assert agreed_white(0, 1) == 1
+    assert agreed_white(-0.02, 1.03) == 1  # cubic resizing overshoots
+    assert agreed_white(0, 1.2) == 255
+    assert agreed_white(-9, 260) == 255
+    assert agreed_white(-1, 1) is None
+    assert agreed_white(0, 4095) is None
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 1100), st.integers(1, 4))))
@@ -314,4 +316,4 @@ def test_too_many_pixels_are_refused_before_any_is_read(monkeypatch: pytest.Monk
 
 def test_a_picture_without_pixels_is_refused() -> None:
     with pytest.raises(DecodeError, match="0x5 pixels"):
-        upright_rgb(Image.new("RGB", (0, 5)))
+        upright(Image.new("RGB", (0, 5)))

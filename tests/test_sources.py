@@ -26,7 +26,7 @@ from cache.errors import UserError
 from featurize.decode import RESIZES, decode
 from featurize.images import ImageError, find_images
 from featurize.rgb import DecodeError
-from featurize.sources import LARGEST_FILE, as_bytes, expand, read
+from featurize.sources import LARGEST_FILE, expand, read
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -39,6 +39,12 @@ def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
+
+
+def as_bytes(image: Any) -> bytes:
+    (data,) = expand(image)
+    assert isinstance(data, bytes)
+    return data
 
 
 def same_pixels(image: Any, data: bytes) -> bool:
@@ -132,14 +138,19 @@ def test_the_hostile_files_that_pillow_opens_have_the_pixels_of_their_files(shar
 
 def test_the_bytes_of_a_picture_are_always_the_same_and_differ_between_pictures() -> None:
     with Image.open(io.BytesIO(FILES["jpeg"])) as first, Image.open(io.BytesIO(FILES["jpeg"])) as second:
-        assert as_bytes(first) == as_bytes(first) == as_bytes(second) == as_bytes(np.asarray(second))
+        assert as_bytes(first) == as_bytes(second) == FILES["jpeg"]
+        pixels = np.asarray(second)  # which loads it
+        assert as_bytes(second) == as_bytes(second) == as_bytes(pixels)
     assert as_bytes(PHOTO) != as_bytes(PHOTO.rotate(180))
     assert as_bytes(PHOTO) != as_bytes(PHOTO.crop((0, 0, 160, 119)))
 
 
 def test_a_picture_that_cannot_be_loaded_is_named() -> None:
-    with Image.open(io.BytesIO(FILES["jpeg"][:2000])) as picture, pytest.raises(UserError) as error:
-        as_bytes(picture)
+    with Image.open(io.BytesIO(FILES["jpeg"][:2000])) as picture:
+        assert as_bytes(picture) == FILES["jpeg"][:2000]  # it fails as its file does
+        picture.draft("L", None)
+        with pytest.raises(UserError) as error:
+            as_bytes(picture)
     assert "unusable image a PIL.JpegImagePlugin.JpegImageFile: image file is truncated" in str(error.value)
     picture = Image.open(io.BytesIO(FILES["jpeg"]))
     picture.close()
