@@ -16,12 +16,12 @@ if __name__ == "__main__":
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.errors import UserError
-from classify.options import DEFAULT_SCORING, LabelOptions
+from classify.options import DEFAULT_SCORING, LabelOptions, PredictOptions
 from featurize.options import DEFAULT_CACHE, DEFAULT_RECIPE, SpecOptions
 
 if TYPE_CHECKING:
@@ -70,12 +70,13 @@ def features(
     notes (path and note of unusual pictures), fingerprint and features (the folder of the rows), views and recipe.
     Raises UserError for what the caller can mend.
     """
+    from classify.default_data import split_options
     from classify.labels import announce_classes, find_labelled
     from classify.view_counts import Views
     from featurize.report import report_of
 
     started = time.perf_counter()
-    data, spec, label_source = _asked(data, options)
+    data, spec, label_source = split_options(data, options)
     views = Views.asked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1))
     found = find_labelled(data, **label_source)
     announce_classes(found)
@@ -113,15 +114,14 @@ def train(
 ) -> Report:
     """Train a head on the features of labelled images (computing those that are missing), score it, save it.
 
-    `model` is where to save, by default models/HEAD.joblib. Folders such as `train/` with `val/` or `test/` are the
-    data's own split (see `classify.labels.read_labels`); else a stratified share `test_size` is held out. See
-    `classify.train.train_head` for `cv`, `search` and `refit`, and `features` for the other arguments. `scoring`: the
-    scorer of scikit-learn that a search goes by, see `classify.search`. With `views` the
-    head is fitted on so many views of each picture; `predict_views`, by default as many up to 4 (`finetune`: 8), are
-    averaged in its scores and predictions. `cut` (or `layer`) is where the head `finetune` cuts the backbone: a layer,
-    or "auto", see `classify.cut_choice`.
-    `tensorboard`: a folder for the curves of the heads that learn by epochs, `dense` and `finetune`. A model of other
-    data or classes that has this name is announced, and kept as NAME.previous.joblib.
+    `model` is where to save, by default models/HEAD.joblib; a model of other data or classes that is there is
+    announced, and kept as NAME.previous.joblib. Folders such as `train/` with `val/` or `test/` are the data's own
+    split (see `classify.labels.read_labels`); else a stratified share `test_size` is held out. See
+    `classify.train.train_head` for `cv`, `search`, `scoring` and `refit`, and `features` for the other arguments. With
+    `views` the head is fitted on so many views of each picture; `predict_views`, by default as many up to 4
+    (`finetune`: 8), are averaged in its scores and predictions. `cut` (or `layer`) is where `finetune` cuts the
+    backbone: a layer, or "auto", see `classify.cut_choice`. `tensorboard`: a folder for the curves of `dense` and
+    `finetune`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, leaked_files, without_leaked (scores without those that are
@@ -130,6 +130,7 @@ def train(
     """
     from classify.cut_choice import spec_at_cut
     from classify.dataset import dataset_of
+    from classify.default_data import split_options
     from classify.heads import HEADS, check_layer, make_head
     from classify.model_files import written_by_training
     from classify.persist import check_place
@@ -147,7 +148,7 @@ def train(
     check_layer(head, cut, options.get("layer"), options.get("pooling"))
     check_place(model := os.fspath(model or default_model(head)))
     check_outputs(written_by_training(model, tensorboard), inputs_of(options), cache_dir=cache_dir)
-    data, spec, label_source = _asked(data, options)
+    data, spec, label_source = split_options(data, options)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     found = _labelled(data, label_source, for_training=True)
@@ -238,8 +239,9 @@ def compare(
     UserError where nothing can be compared.
     """
     from classify.compare import compare_heads
+    from classify.default_data import split_options
 
-    data, spec, label_source = _asked(data, options)
+    data, spec, label_source = split_options(data, options)
     found = _labelled(data, label_source, for_training=True)
     plan: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed}
     return compare_heads(found, spec, cache_dir, heads, **plan, progress=progress)
@@ -257,8 +259,7 @@ def report(
 ) -> "Findings":
     """Write one HTML file on a saved model and labelled images, and return what is in it, see `report.find`.
 
-    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out, and for an `output` that would
-    overwrite what is read, or a file that is no such report.
+    `data`, `model` as in `evaluate`. Raises UserError where no image can be held out or `output` is a file in use.
     """
     from report.run import run_report
 
@@ -282,11 +283,9 @@ def load(
 
     The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
     `weights`, else those of the recorded place; either way their digest must be the recorded one. `engine`: auto,
-    openvino or tensorflow. `isolate`: decode pictures in processes of their own. `allow_other_versions`: accept,
-    announced, another version of scikit-learn, another fingerprint, a missing record. `sha256` pins the model: the
-    digest of its `.npz` or `.joblib` file. `no_pickle`: unpickle nothing, refuse what would have to be. See
-    `classify.persist.load`. `predict_views`: average so many views of each picture, not as many as it was saved with.
-    Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
+    openvino or tensorflow. `isolate`: decode pictures in processes of their own. For `allow_other_versions`, `sha256`
+    and `no_pickle` see `classify.persist.load`. `predict_views`: average so many views of each picture, not as many as
+    it was saved with. Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
     """
     from classify.load import open_classifier
     from classify.persist import load as load_saved
@@ -295,57 +294,27 @@ def load(
     return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
 
 
-def predict(
-    images: Any,
-    model: "str | Classifier",
-    *,
-    cache_dir: str | None = None,
-    weights: str | None = None,
-    use_cache: bool | None = None,
-    rehash: bool = False,
-    reject: float | None = None,
-) -> "np.ndarray":
+def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
     """The label of each image, in the order given: (n,) of str; None (announced) where an image is damaged or rejected.
 
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
-    these. model: path of a `.joblib` file, or what `load` returned. See `load` for `cache_dir` and `weights`.
-    use_cache: None reads the cache and does not write it, True stores what is computed as well (as the command line
-    does), False leaves it alone. rehash: as in `features`. reject: such as 0.95, the share of known pictures to keep;
-    what is less like them has no answer. `top_k` says why.
+    these. model: path of a `.joblib` file, or what `load` returned. `options`: cache_dir, weights, use_cache, rehash
+    and reject, see `classify.options.PredictOptions`. `top_k` says why an image has no label.
     """
-    with _reading(rehash):
-        return _warm(model, cache_dir, weights).predict(images, use_cache=use_cache, reject=reject)
+    with _serving(model, options) as (classifier, how):
+        return classifier.predict(images, **how)
 
 
-def predict_proba(
-    images: Any,
-    model: "str | Classifier",
-    *,
-    cache_dir: str | None = None,
-    weights: str | None = None,
-    use_cache: bool | None = None,
-    rehash: bool = False,
-    reject: float | None = None,
-) -> "np.ndarray":
+def predict_proba(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
     """Probabilities (n, classes) float64, columns in the order of `load(model).classes_`; NaN as `predict` has None."""
-    with _reading(rehash):
-        return _warm(model, cache_dir, weights).predict_proba(images, use_cache=use_cache, reject=reject)
+    with _serving(model, options) as (classifier, how):
+        return classifier.predict_proba(images, **how)
 
 
-def top_k(
-    images: Any,
-    model: "str | Classifier",
-    k: int = 3,
-    *,
-    cache_dir: str | None = None,
-    weights: str | None = None,
-    use_cache: bool | None = None,
-    rehash: bool = False,
-    reject: float | None = None,
-) -> "pd.DataFrame":
+def top_k(images: Any, model: "str | Classifier", k: int = 3, **options: Unpack[PredictOptions]) -> "pd.DataFrame":
     """The k most probable labels of each image: columns path, rank, label, probability and, with `reject`, reason."""
-    with _reading(rehash):
-        return _warm(model, cache_dir, weights).top_k(images, k, use_cache=use_cache, reject=reject)
+    with _serving(model, options) as (classifier, how):
+        return classifier.top_k(images, k, **how)
 
 
 def export(
@@ -354,16 +323,16 @@ def export(
     """Write features, labels and paths of the images in a folder (or table) into one plain HDF5 file.
 
     With labels, labelled images only; where none has a label, all images and no labels. Missing features are computed.
-    Rows are those of the pictures themselves, not of other views.
-    `data` None is as in `features`. Returns (rows written, images that failed). Raises UserError for an `output` that
-    would overwrite what is read.
+    Rows are those of the pictures themselves, not of other views. `data` None is as in `features`. Returns (rows
+    written, images that failed). Raises UserError for an `output` that would overwrite what is read.
     """
+    from classify.default_data import split_options
     from classify.labels import find_labelled
     from featurize.export import export_images
     from featurize.outputs import check_outputs, inputs_of, named
 
     check_outputs(named("--output", output), inputs_of(options), data=data, cache_dir=cache_dir)
-    data, spec, label_source = _asked(data, options)
+    data, spec, label_source = split_options(data, options)
     spec.pop("views", None)
     found = find_labelled(data, **label_source)
     if found.doubt:
@@ -391,18 +360,6 @@ def open_extractor(
     return open_parts(parts, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
 
 
-def _asked(data: str | None, options: Options) -> tuple[str | None, SpecOptions, LabelOptions]:
-    """(data, the options that decide the spec, those that say where labels come from), defaults for want of data."""
-    from classify.default_data import given_or_surfaces
-
-    spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
-    source = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
-    for name in options.keys() - spec.keys() - source.keys():
-        raise TypeError(f"unexpected keyword argument {name!r}")
-    label_source = cast(LabelOptions, source)
-    return *given_or_surfaces(data, label_source, cast(SpecOptions, spec)), label_source
-
-
 def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":
     from classify.labels import announce_classes, read_labels
 
@@ -415,6 +372,14 @@ def _reading(again: bool) -> AbstractContextManager[None]:
     from cache.digests import rehashing
 
     return rehashing(again)
+
+
+@contextmanager
+def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tuple["Classifier", dict[str, Any]]]:
+    """The model, warm, and what its methods are told; in the body files are read as `rehash` says."""
+    rest: dict[str, Any] = {**options}
+    with _reading(rest.pop("rehash", False)):
+        yield _warm(model, rest.pop("cache_dir", None), rest.pop("weights", None)), rest
 
 
 def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":

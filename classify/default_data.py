@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Mapping
+from typing import Any, cast
 
 from classify.options import LabelOptions
 from featurize.options import SpecOptions
@@ -35,3 +37,13 @@ def surfaces_to_predict() -> str:
     folder = os.path.join(surfaces_folder(), "test")
     log.info("no images given: taking the test part of the photographs that come with scikit-image, in %s/", folder)
     return folder
+
+
+def split_options(data: str | None, options: Mapping[str, Any]) -> tuple[str | None, SpecOptions, LabelOptions]:
+    """(data, the options that decide the spec, those that say where labels come from), defaults for want of data."""
+    spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
+    source = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
+    for name in options.keys() - spec.keys() - source.keys():
+        raise TypeError(f"unexpected keyword argument {name!r}")
+    label_source = cast(LabelOptions, source)
+    return *given_or_surfaces(data, label_source, cast(SpecOptions, spec)), label_source

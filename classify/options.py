@@ -34,4 +34,19 @@ class LabelOptions(TypedDict, total=False):
     test_folder: str | Sequence[str]
 
 
+class PredictOptions(TypedDict, total=False):
+    """How pictures are predicted: keyword arguments of `pipeline.predict`.
+
+    cache_dir, weights: as of `pipeline.load`. use_cache: None reads the cache and does not write it, True stores what
+    is computed as well (as the command line does), False leaves it alone. rehash: read every file again, as in
+    `pipeline.features`. reject: such as 0.95, the share of known pictures to keep; others get no answer.
+    """
+
+    cache_dir: str | None
+    weights: str | None
+    use_cache: bool | None
+    rehash: bool
+    reject: float | None
+
+
 DEFAULT_SCORING = "neg_log_loss"  # what a search goes by: accuracy is the same for many candidates on easy pictures
