@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import featurize.memory
 from cache.index import comparable
 from cache.shard import DamagedShardError
 from cache.signatures import SIDE, no_signatures, signature_store
 from cache.spec import content_digest
 from featurize.decode import decode_views
+from featurize.disk import readable
 from featurize.hashing import Progress
 from featurize.images import ImageError
 from featurize.parallel import THREADS, in_order
@@ -19,19 +21,28 @@ from featurize.sources import Source, bytes_of
 
 log = logging.getLogger("bottleneck")
 
+TO_COMPARE = 2 * SIDE * SIDE * 3  # bytes of a picture while near-duplicates are looked for
 AT_ONCE = 2048  # that are committed together
 PROVENANCE = {"made": "after the features of these pictures"}
 
 
 def signatures_of(
     cache_dir: str, sources: Sequence[Source], digests: np.ndarray, progress: Progress | None = None
-) -> np.ndarray:
+) -> np.ndarray | None:
     """The signatures (n, SIDE, SIDE, 3) uint8 of pictures with `digests` (n, 32), in that order.
 
     A run that computes features keeps them; those of rows from before there were signatures are made here, announced,
     and kept where the cache can be written. A picture that can no longer be read, or holds other bytes by now, is
-    announced; its signature is without contrast.
+    announced; its signature is without contrast. None, announced, where so many do not fit into memory.
     """
+    if (needed := TO_COMPARE * len(digests)) > featurize.memory.free_memory():
+        log.warning(
+            "near-duplicates are not looked for among %d pictures, which takes %s of memory that is not free: only "
+            "byte-identical ones are kept together",
+            len(digests),
+            readable(needed),
+        )
+        return None
     _, first, content = np.unique(comparable(digests), return_index=True, return_inverse=True)
     found, known = stored_signatures(cache_dir, digests[first])
     missing = np.flatnonzero(~known)

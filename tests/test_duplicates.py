@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 import classify.duplicates
+import featurize.memory
 import featurize.signatures
 import pipeline
 from cache.signatures import SIDE, signature_store
@@ -197,3 +198,13 @@ def test_a_cache_from_before_there_were_signatures_gets_them_once_announced(
     assert decoded["decoded"] == 36 and "signatures of 36 pictures are made, once" in caplog.text
     pipeline.train(str(surfaces), model=str(tmp_path / "m.joblib"), cache_dir=cache, **SPEC)
     assert decoded["decoded"] == 36
+
+
+def test_what_does_not_fit_into_memory_is_said_and_byte_identical_pictures_stay_together(
+    surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(featurize.memory, "free_memory", lambda: 36 * SIDE * SIDE * 3)
+    paths = sorted(map(str, surfaces.glob("*/*.png")))
+    digests = cached_rows.keys(36)
+    assert featurize.signatures.signatures_of(str(tmp_path), paths, digests) is None
+    assert "near-duplicates are not looked for among 36 pictures" in caplog.text
