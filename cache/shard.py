@@ -49,10 +49,13 @@ class DamagedShardError(Exception):
     """
 
     def __init__(self, path: str, reason: str):
-        super().__init__(f"{path}: {reason}")
+        super().__init__(path, reason)  # as they came, so that it can be pickled
         self.path = path
         self.reason = reason
         self.rows_lost: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 class UnreadableShardError(DamagedShardError):

@@ -131,8 +131,12 @@ class RowsMissingError(UserError):
     """Rows are missing where none can be stored. `complete` can still compute them for once, called as `features`."""
 
     def __init__(self, message: str, complete: Callable[..., tuple[Extraction, np.ndarray]]):
-        super().__init__(message)
+        super().__init__(message, complete)  # as they came, so that it can be pickled
+        self.message = message
         self.complete = complete
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -14,6 +14,8 @@ from conftest import BUNDLED, REPOSITORY, SPEC
 
 import pipeline
 from cache.lock import holding
+from cache.shard import DamagedShardError
+from featurize.extractor import RowsMissingError
 
 # Each child runs under an alarm that ends it, so that one that hangs is a failure and not a test without end.
 FORKING = """
@@ -126,6 +128,13 @@ def test_a_classifier_that_has_computed_can_be_pickled(cache: str, surfaces: Pat
     assert copy.extractor.forward_passes == 0
     assert np.array_equal(copy.predict_proba([NEW], use_cache=False), found)
     assert (copy.extractor.forward_passes, classifier.extractor.forward_passes) == (1, 1)
+
+
+def test_what_a_worker_raises_reaches_its_parent(cache: str) -> None:
+    extractor = pipeline.open_extractor(cache, **SPEC)
+    for error in (DamagedShardError("a.h5", "cut short"), RowsMissingError("no rows", extractor.complete)):
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+        assert type(copy) is type(error) and str(copy) == str(error)
 
 
 def test_joblib_takes_a_classifier_that_has_computed_to_other_processes(

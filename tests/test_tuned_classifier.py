@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,13 @@ def in_a_new_process(model: str, paths: list[str]) -> tuple[int, Any, set[str]]:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPOSITORY)
     passes, found, modules = json.loads(done.stdout.splitlines()[-1])
     return passes, np.array(found), set(modules)
+
+
+def test_one_that_has_computed_can_be_pickled(model: str, others: list[str]) -> None:
+    classifier = opened(model)
+    found = classifier.predict_proba(others[:2], use_cache=False)
+    copy = pickle.loads(pickle.dumps(classifier))  # noqa: S301
+    assert np.array_equal(copy.predict_proba(others[:2], use_cache=False), found)
 
 
 def test_a_kept_graph_needs_no_tensorflow_and_kept_decisions_no_engine(model: str, others: list[str]) -> None:
