@@ -208,3 +208,17 @@ def test_what_does_not_fit_into_memory_is_said_and_byte_identical_pictures_stay_
     digests = cached_rows.keys(36)
     assert featurize.signatures.signatures_of(str(tmp_path), paths, digests) is None
     assert "near-duplicates are not looked for among 36 pictures" in caplog.text
+
+
+def test_a_picture_whose_signature_cannot_be_made_is_named(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, paths = str(tmp_path / "cache"), sorted(map(str, photos.glob("*/*.png")))
+    extraction = pipeline.open_extractor(cache, **SPEC).run(paths)
+    shutil.rmtree(signature_store(cache).folder)
+    Path(paths[3]).unlink()
+    Path(paths[5]).write_bytes(Path(paths[6]).read_bytes())
+    made = featurize.signatures.signatures_of(cache, paths, extraction.keys)
+    assert made is not None and [number for number, one in enumerate(made) if not one.any()] == [3, 5]
+    assert f"not compared with other pictures: {paths[3]}" in caplog.text and "it has changed" in caplog.text
+    assert len(np.unique(near_duplicates(extraction.keys, made))) == 36
