@@ -5,7 +5,6 @@ import os
 import numpy as np
 
 from cache.folders import stored_specs
-from cache.signatures import SPEC as SIGNATURES
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 
@@ -22,7 +21,7 @@ def explain(
     if _has_row(FeatureStore(cache_dir, spec), digest):
         return True, [f"{path}: cached in {os.path.join(cache_dir, spec.folder)}"]
     lines = [f"{path}: not cached in {os.path.join(cache_dir, spec.folder)}"]
-    others = [store for store in stored_specs(cache_dir) if store.spec != SIGNATURES]
+    others = list(stored_specs(cache_dir))
     for store in others:
         if _has_row(store, digest):
             lines.append(f"its content is cached in {store.folder}, where")

@@ -1,7 +1,9 @@
 """Signatures of pictures in the cache: one small row for each content, whatever the spec of its features.
 
-They lie in a folder of their own, in shards like those of features: found by the digest, checked, safe against crashes.
+They lie in a folder beside those of features, in shards like theirs: found by digest, checked, safe against crashes.
 """
+
+import os
 
 import numpy as np
 
@@ -25,9 +27,14 @@ SPEC = FeatureSpec(
 )
 
 
+def signatures_folder(cache_dir: str) -> str:
+    """Where the signatures of a cache are: a folder with the one of their spec in it."""
+    return os.path.join(cache_dir, "signatures")
+
+
 def signature_store(cache_dir: str) -> FeatureStore:
     """The signatures (SIDE, SIDE, 3) uint8 of the contents that a cache knows."""
-    return FeatureStore(cache_dir, SPEC)
+    return FeatureStore(signatures_folder(cache_dir), SPEC)
 
 
 def no_signatures(count: int) -> np.ndarray:

@@ -17,31 +17,34 @@ from cache.folders import (
     writes_alone,
 )
 from cache.shard import DamagedShardError
+from cache.signatures import signatures_folder
 from cache.store import SPEC_FILE, FeatureStore, set_aside
 
 log = logging.getLogger("bottleneck")
 
 
 def listing(cache_dir: str) -> dict[str, Any]:
-    """rows, shards and bytes of the cache and of each spec in it; all 0 for a cache that does not exist.
+    """rows, shards and bytes of the cache and of each spec in it, and of its signatures; all 0 where there is no cache.
 
     Changes nothing: a damaged shard is not counted, and stays for `verify` to find.
     """
-    specs: list[dict[str, Any]] = []
-    for store in stored_specs(cache_dir):
-        shards, _ = store.examine()
-        specs.append(
-            {
-                "folder": store.folder,
-                "rows": sum(map(len, shards)),
-                "shards": len(shards),
-                "bytes": sum(shard.file_bytes for shard in shards),
-                "row_shape": list(shards[0].row_shape) if shards else None,
-                "spec": store.spec.to_json(),
-            }
-        )
-    totals = {name: sum(spec[name] for spec in specs) for name in ("rows", "shards", "bytes")}
-    return totals | {"specs": specs}
+    specs = [_listed(store) for store in stored_specs(cache_dir)]
+    signatures = [_listed(store) for store in stored_specs(signatures_folder(cache_dir))]
+    names = ("rows", "shards", "bytes")
+    totals, of_signatures = ({name: sum(one[name] for one in some) for name in names} for some in (specs, signatures))
+    return totals | {"specs": specs, "signatures": of_signatures}
+
+
+def _listed(store: FeatureStore) -> dict[str, Any]:
+    shards, _ = store.examine()
+    return {
+        "folder": store.folder,
+        "rows": sum(map(len, shards)),
+        "shards": len(shards),
+        "bytes": sum(shard.file_bytes for shard in shards),
+        "row_shape": list(shards[0].row_shape) if shards else None,
+        "spec": store.spec.to_json(),
+    }
 
 
 @dataclass
@@ -64,8 +67,21 @@ def verify(cache_dir: str) -> Verification:
     """Read every row of every shard and check it; damaged shards are set aside, so their rows are computed again.
 
     A `spec.json` that is damaged or missing is written anew, from the shards beside it, and a damaged table of digests
-    deleted, unless the cache may only be read.
+    deleted, unless the cache may only be read. Signatures only save time, too: they count among `mended` alone.
     """
+    found = _verify_specs(cache_dir)
+    signatures = _verify_specs(signatures_folder(cache_dir))
+    found.mended += [*signatures.mended, *(damage.path for damage in signatures.damaged)]
+    found.temporary += signatures.temporary
+    found.set_aside += signatures.set_aside
+    table = DigestTable(cache_dir)
+    if not table.check():
+        found.mended.append(table.path)
+    return found
+
+
+def _verify_specs(cache_dir: str) -> Verification:
+    """What there is to say of the specs that have folders in `cache_dir`."""
     found = Verification()
     for folder in spec_folders(cache_dir):
         for path in leftovers(folder):
@@ -84,9 +100,6 @@ def verify(cache_dir: str) -> Verification:
         found.damaged += damaged
         if not recorded and _mend_spec(store):
             found.mended.append(os.path.join(folder, SPEC_FILE))
-    table = DigestTable(cache_dir)
-    if not table.check():
-        found.mended.append(table.path)
     return found
 
 
@@ -112,10 +125,14 @@ def rows_to_drop(cache_dir: str, keep: set[bytes]) -> list[tuple[str, int, int]]
 def collect_garbage(cache_dir: str, shard_rows: int, keep: set[bytes] | None = None) -> dict[str, int]:
     """Delete leftovers of killed runs and damaged shards, merge small shards; returns what went.
 
-    With `keep`, rows of all other digests are dropped. Where there are no locks temporary files stay: a run may be
-    writing them.
+    With `keep`, rows of all other digests are dropped, and their signatures, which are not counted. Where there are no
+    locks temporary files stay: a run may be writing them.
     """
-    gone = {"files": sum(map(_delete_leftovers, spec_folders(cache_dir))), "rows": 0, "shards": 0}
+    signatures = signatures_folder(cache_dir)
+    folders = [*spec_folders(cache_dir), *spec_folders(signatures)]
+    gone = {"files": sum(map(_delete_leftovers, folders)), "rows": 0, "shards": 0}
+    for store in stored_specs(signatures):
+        store.compact(shard_rows, keep)
     for store in stored_specs(cache_dir):
         rows, shards = store.compact(shard_rows, keep)
         gone["rows"] += rows

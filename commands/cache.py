@@ -34,6 +34,8 @@ def ls(cache_dir: str | None, as_json: bool) -> None:
     for spec in found["specs"]:
         print(f"{spec['rows']:>9} rows {spec['shards']:>5} shards {spec['bytes']:>13} bytes  {spec['folder']}")
     print(f"{found['rows']:>9} rows {found['shards']:>5} shards {found['bytes']:>13} bytes  in all")
+    if (signatures := found["signatures"])["rows"]:
+        print("{rows:>9} signatures, {bytes} bytes, by which near-duplicates are told".format(**signatures))
 
 
 @cache.command(epilog=examples("cache verify", "cache verify --data photos --sample 100"))
@@ -140,12 +142,11 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
 
 def _say_what_would_go(cache_dir: str) -> None:
     from cache.folders import leftovers, spec_folders
+    from cache.signatures import signatures_folder
     from featurize.kept_graphs import useless_graphs
 
-    for path in [
-        *(path for folder in spec_folders(cache_dir) for path in leftovers(folder)),
-        *useless_graphs(cache_dir),
-    ]:
+    folders = [*spec_folders(cache_dir), *spec_folders(signatures_folder(cache_dir))]
+    for path in [*(path for folder in folders for path in leftovers(folder)), *useless_graphs(cache_dir)]:
         _say(f"{path}: left over, or of no use")
     print(f"the digests of {len(DigestTable(cache_dir).gone())} files that are gone")
 

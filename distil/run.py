@@ -41,9 +41,7 @@ def distil(
     Returns photographs, crops, forward_passes (of the teacher), samples, held_out_cosine, parameters, model, failures.
     Raises UserError for what the caller can mend.
     """
-    if not output.endswith(".keras"):
-        raise UserError(f"output {output!r}: give a name that ends in .keras")
-    folder = output.removesuffix(".keras")
+    folder = work_folder(output)
     if is_below(os.path.join(data, "any"), folder):  # which may be deleted after
         raise UserError(f"output {output}: its work folder would be {folder}, where the photographs are: name another")
     listing = find_images(data)
@@ -74,9 +72,16 @@ def distil(
     }
 
 
+def work_folder(output: str) -> str:
+    """Where the training of `output` keeps what it is taken up again from. Raises UserError for another suffix."""
+    if not output.endswith(".keras"):
+        raise UserError(f"output {output!r}: give a name that ends in .keras")
+    return output.removesuffix(".keras")
+
+
 def written_beside(output: str) -> tuple[str, str]:
     """The checkpoint and the learning curve of the training of `output`, in its work folder."""
-    folder = output.removesuffix(".keras")
+    folder = work_folder(output)
     return os.path.join(folder, "checkpoint.npz"), os.path.join(folder, "curve.csv")
 
 

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from cache.errors import UserError
 from cache.folders import stored_specs
-from cache.signatures import SPEC as SIGNATURES
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from featurize.backbones import BACKBONES, find_backbone
 from featurize.decode import DECODER, DECODERS
@@ -78,8 +77,6 @@ def cached_specs(
     found: list[Cached] = []
     left_out: list[LeftOut] = []
     for store in stored_specs(cache_dir):
-        if store.spec == SIGNATURES:
-            continue
         weights = _weights_here(store.spec, asked, cache_dir)
         try:
             reasons = [_unfit(store.spec, weights, one) for one in asked]

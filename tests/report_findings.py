@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import normalize
 
-from classify.metrics import Scores, score, wilson_interval
+from classify.metrics import Leaked, Scores, score, wilson_interval
 from report.findings import Bin, Copies, Count, Findings, Gain, Noise, Picture, Rate, Suspect
 
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -58,6 +58,7 @@ def findings_of(folder: str, paths: list[str], labels: list[str], rows: np.ndarr
         trained_on={label: labels.count(label) for label in classes},
         counts=counts,
         scores=scores,
+        leaked=Leaked(),
         baselines=[
             _rate("always the most frequent class", int(scores.support.max()), scores.n),
             _rate("the nearest training picture", int((y[nearest[:, 0]] == y).sum()), scores.n),

@@ -20,6 +20,7 @@ import featurize.memory
 import pipeline
 from cache.errors import UserError
 from cache.shard import open_shard
+from cache.signatures import BACKBONE as SIGNATURE
 from cache.store import FeatureStore
 from cache.stored_rows import PARTS, StoredRows
 from classify.dataset import Dataset
@@ -53,7 +54,8 @@ def most_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     read = FeatureStore.read
 
     def counting(self: FeatureStore, digests: np.ndarray) -> np.ndarray:
-        counts.append(len(digests))
+        if self.spec.backbone != SIGNATURE:  # a tenth of a row
+            counts.append(len(digests))
         return read(self, digests)
 
     monkeypatch.setattr(FeatureStore, "read", counting)

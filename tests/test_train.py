@@ -97,7 +97,7 @@ def test_pictures_in_both_train_and_test_are_kept_and_named(split: Dataset) -> N
     assert training.leaked.paths == [split.paths[210], split.paths[290]] and training.scores.n == 100
     assert training.leaked.without is not None and training.leaked.without.n == 98
     report = training.report()
-    assert (report["leaked"], report["leaked_files"]) == (2, training.leaked)
+    assert (report["leaked"], report["leaked_files"]) == (2, training.leaked.paths)
 
 
 def test_cross_validation_under_an_own_split_sees_train_alone(split: Dataset) -> None:

@@ -16,6 +16,7 @@ import pytest
 from conftest import REPOSITORY
 
 import pipeline
+from classify.names import label_of as label_spelled
 from featurize.images import find_images
 from reliability.real_run import Run, converted, run
 
@@ -54,7 +55,7 @@ CLASSES = [
     "\U0001f600".encode(),
     b" x ",
     b"x..",
-    b"\r",
+    b"\ry",
 ]
 
 
@@ -93,8 +94,8 @@ def table(run: Run) -> list[dict[bytes, bytes]]:
 
 
 def label_of(folder: bytes) -> bytes:
-    """Labels are text: of a folder's name that is no UTF-8, the bytes that are none are written as \\xff."""
-    return folder.decode(errors="backslashreplace").encode()
+    """The label that a folder's name spells, see `classify.names`: text, without white space at its ends."""
+    return label_spelled(os.fsdecode(folder)).encode()
 
 
 def ok(run: Run) -> Run:
