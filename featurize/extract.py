@@ -98,9 +98,7 @@ class NetworkExtractor(Extractor):
         try:
             with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
                 missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
-                if missing:
-                    with self._decoder() as decode:
-                        take_over(self.stores, extraction, missing, decode, self._shard_rows, progress)
+                if missing and self._take_over(extraction, missing, progress):
                     missing = self._missing(extraction, missing.everywhere)
                 while missing:
                     missing = self._missing(extraction, self._compute(extraction, missing, progress))
@@ -209,6 +207,10 @@ class NetworkExtractor(Extractor):
                     extraction.digests[position] = row.digest
                     extraction.note(position, row.note, row.changed)
                     extraction.new[position] = True
+
+    def _take_over(self, extraction: Extraction, missing: Missing, progress: Progress) -> int:
+        with self._decoder() as decode:
+            return take_over(self.stores, extraction, missing, decode, self._shard_rows, progress)
 
     def _compute(self, extraction: Extraction, missing: Missing, progress: Progress) -> np.ndarray:
         """Compute and commit the rows of `missing`; failures are noted.

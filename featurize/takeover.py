@@ -32,22 +32,22 @@ def take_over(
     decode: Decoder,
     shard_rows: int,
     progress: Progress,
-) -> None:
+) -> int:
     """Commit to `stores`, of today's decoder, the rows that `missing` pictures have of the decoder before.
 
     Each such picture is decoded once, to know whether the decoders read it alike. The count is announced, and so is
-    that of the pictures whose rows have to be computed anew.
+    that of the pictures whose rows have to be computed anew. Returns of how many pictures rows were taken over.
     """
     former = [
         FeatureStore(os.path.dirname(store.folder), replace(store.spec, decoder=DECODERS[-1])) for store in stores
     ]
     if stores[0].spec.decoder != DECODER or not all(os.path.isdir(store.folder) for store in former):
-        return
+        return 0
     keys = extraction.digests.keys(missing.first)
     there = np.stack([store.contains(keys) for store in former], axis=1)
     candidates = np.flatnonzero((there | ~missing.lacking).all(axis=1))
     if not len(candidates):
-        return
+        return 0
     memory = SharedMemory(WORKERS)
 
     def alike(number: int) -> bool:
@@ -78,6 +78,7 @@ def take_over(
         len(candidates) - taken,
         DECODER,
     )
+    return taken
 
 
 def _copy(before: FeatureStore, store: FeatureStore, keys: np.ndarray, shard_rows: int) -> int:
