@@ -27,7 +27,7 @@ class _Mine(threading.local):
 
 _mine = _Mine()
 _files: set[int] = set()  # open lock files of all threads of this process
-_told: set[str] = set()  # folders
+_told: set[int] = set()  # devices
 
 
 @contextlib.contextmanager
@@ -75,8 +75,8 @@ def _lock(file: int, path: str, waiting: str) -> bool:
 
 
 def _tell(folder: str, error: OSError) -> None:
-    if folder not in _told:
-        _told.add(folder)
+    if (device := os.stat(folder).st_dev) not in _told:
+        _told.add(device)
         log.warning(
             "the file system of %s has no locks (%s): going on without; better one run at a time there, rows that two "
             "have stored are merged by `cache gc`",

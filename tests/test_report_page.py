@@ -299,7 +299,7 @@ def test_a_report_of_nothing_special_is_calm(findings, opened):
     for sentence in (
         "Every file could be used",
         "No label stands out",
-        "No two pictures are copies",
+        "No two pictures are near-duplicates",
         "No learning curve",
     ):
         assert sentence in text
