@@ -16,10 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 
 from cache.signatures import SIDE
 from classify.numerics import Floats
 from classify.split import Indices, duplicate_groups
+from featurize.parallel import THREADS, in_order
 
 log = logging.getLogger("bottleneck")
 
@@ -91,11 +93,14 @@ def near_pairs(signatures: np.ndarray) -> Indices:
     coarse = _coarse(signatures, chosen)
     reach = ALIKE * contrast[chosen]
     leaves, partners = _leaves(coarse, reach)
-    found = [np.empty((0, 2), np.intp)]
-    for leaf, others in zip(leaves, partners, strict=True):
-        for other in others:
-            found.append(chosen[_pairs_between(signatures, chosen, coarse, reach, leaf, leaves[other])])
-    return np.concatenate(found)
+    jobs = [(leaf, leaves[other]) for leaf, others in zip(leaves, partners, strict=True) for other in others]
+
+    def pairs(job: tuple[Indices, Indices]) -> Indices:
+        return chosen[_pairs_between(signatures, chosen, coarse, reach, *job)]
+
+    # Products so small are quicker in a thread each than by threads of the library, which wait for each other.
+    with threadpool_limits(1, "blas"):
+        return np.concatenate([np.empty((0, 2), np.intp), *in_order(pairs, jobs, ahead=4 * THREADS)])
 
 
 def _coarse(signatures: np.ndarray, chosen: Indices) -> Floats:
