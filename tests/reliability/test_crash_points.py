@@ -176,7 +176,9 @@ def test_an_error_at_any_call_is_one_line_with_a_path_and_nothing_is_lost(
         cache = folder / str(number)
         end = shop.run("extract", cache, strace=failing(call, error))
         said = end.errors.splitlines()
-        assert (end.status, len(said)) in ((0, 0), (1, 1)), (call, end)
+        # A merge that fails costs no row: it is said, and the run is done.
+        put_off = [line for line in said if "are not merged now" in line]
+        assert (end.status, len(said) - len(put_off)) in ((0, 0), (1, 1)) and len(put_off) < 2, (call, end)
         assert call.name in ("close", "flock") or all(str(folder) in line for line in said), (call, said)
         ended += end.status
         if call.name != "unlink":
