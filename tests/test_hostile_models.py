@@ -176,7 +176,7 @@ def test_a_cache_that_a_record_names_is_used_only_if_it_is_one(
     record = json.loads(Path(record_path(model)).read_text())
     save(model, load(model).estimator, keys(3), record | {"cache_dir": str(elsewhere)})
     classifier = pipeline.load(model)
-    classifier.predict(str(surfaces / "brick" / "brick.0.png"))
+    classifier.predict(str(surfaces / "brick" / "brick.0.png"), use_cache=True)
     assert os.listdir(elsewhere) == [] and os.listdir() == [".features"]
     for kept in (str(elsewhere), "/proc", "/"):
         assert pipeline.load(model, cache_dir=kept).extractor.cache_dir == kept  # asked for
