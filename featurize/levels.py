@@ -10,7 +10,7 @@ import numpy as np
 
 from featurize.images import ImageError
 
-STRIP = 2**18  # pixels at a time: a whole picture of 89 million is 341 MiB, and each copy as much again
+STRIP = 2**16  # pixels at a time: a whole picture of 89 million is 341 MiB, and each copy as much again
 SAMPLE = 2**16  # numbers that the percentiles are taken from
 CUT = 0.001  # share of the numbers, on each side, that do not decide the levels alone
 
