@@ -11,6 +11,7 @@ from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 
 SIDE = 24  # pixels
+FOLDER = "picture-signatures"  # in the cache; no name of a module, which a folder of a cache named `cache` would hide
 BACKBONE = "signature"  # what the spec says in place of a network's name
 
 # Raise `decoder` whenever `featurize.signature.signature_of` gives other pixels.
@@ -29,7 +30,7 @@ SPEC = FeatureSpec(
 
 def signatures_folder(cache_dir: str) -> str:
     """Where the signatures of a cache are: a folder with the one of their spec in it."""
-    return os.path.join(cache_dir, "signatures")
+    return os.path.join(cache_dir, FOLDER)
 
 
 def signature_store(cache_dir: str) -> FeatureStore:
