@@ -116,7 +116,7 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     or after a question on a terminal. Rows of pictures that cannot be read stay."""
     from cache.digests import ReadOnlyTable
     from cache.store import SHARD_ROWS
-    from cache.upkeep import collect_garbage, rows_to_drop
+    from cache.upkeep import collect_garbage, listing, rows_to_drop
     from featurize.kept_graphs import delete_useless_graphs
     from featurize.still_there import digests_still_there
 
@@ -126,6 +126,11 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     dropped = rows_to_drop(cache_dir, keep) if keep is not None else []
     for folder, rows, of_all in dropped:
         print(f"{rows} of {of_all} rows in {printable(folder)}: their pictures are not in {printable(data or '')}")
+    if dropped and sum(rows for _, rows, _ in dropped) == listing(cache_dir)["rows"]:
+        raise UserError(
+            f"no picture in {data} has a row in the cache {cache_dir}: nothing is done. Is it the right folder? "
+            "To drop every row, delete the cache"
+        )
     if dry_run:
         _say_what_would_go(cache_dir)
         return

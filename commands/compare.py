@@ -15,6 +15,7 @@ from commands.progress import progress_reporter
 from commands.show import show_failures
 from commands.tables import show_comparison
 from featurize.outputs import named
+from featurize.replaceable import require_kind
 
 ONLY = [
     click.option("--backbone", metavar="NAME", help="Compare on the features of this backbone alone."),
@@ -62,6 +63,8 @@ def compare(
     if output and chosen["labels"] and os.path.exists(output):  # a table may list pictures anywhere
         listed = find_labelled(**{name: chosen[name] for name in ("data", *LabelOptions.__annotations__)}).all_images
     check_places(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
+    if output:
+        require_kind("--output", output, "leaderboard")
     names = [name for word in (*heads, *more_heads) for name in word.replace(",", " ").split()]
     with progress_reporter() as progress:
         report = pipeline.compare(heads=names or None, progress=progress, **given(chosen))

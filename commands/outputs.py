@@ -7,6 +7,7 @@ from typing import Any
 from cache.atomic import require_writable
 from classify.surfaces import FOLDER
 from featurize.outputs import Named, check_outputs, inputs_of
+from featurize.replaceable import require_kind
 from pipeline import DEFAULT_CACHE
 
 
@@ -15,13 +16,17 @@ def check_places(
 ) -> None:
     """Refuse `outputs` that cannot be written, or that would destroy what the command reads or `writes` besides.
 
-    `chosen`: its options, whose files are read, as are `reads`. Raises `OSError`, UserError as `check_outputs`.
+    `chosen`: its options, whose files are read, as are `reads`. Raises `OSError`, UserError as `check_outputs` and
+    `require_kind`.
     """
     for _, path in outputs:
         require_writable(path)
     inputs = [*inputs_of(chosen), *reads]
     cache_dir = chosen.get("cache_dir") or DEFAULT_CACHE
     check_outputs([*writes, *outputs], inputs, data=_folder_of(chosen), cache_dir=cache_dir)
+    for name, path in outputs:
+        if name == "--json":
+            require_kind(name, path, "JSON report")
 
 
 def _folder_of(chosen: Mapping[str, Any]) -> str:

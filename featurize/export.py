@@ -6,13 +6,15 @@ from cache.export import export_rows
 from cache.shard import DamagedShardError
 from featurize.extraction import Extraction
 from featurize.extractor import Extractor
+from featurize.replaceable import require_kind
 
 
 def export_images(extractor: Extractor, paths: Sequence[str], labels: Sequence[str] | None, output: str) -> Extraction:
     """Write the rows of images, with their paths and labels (of each image, or None), to `output`.
 
-    Raises as `Extractor.run` and `cache.export.export_rows`. Returns what became of the images.
+    Raises as `Extractor.run`, `cache.export.export_rows` and `require_kind`. Returns what became of the images.
     """
+    require_kind("--output", output, "export of features")
     while True:
         extraction = extractor.run(paths)
         kept = extraction.succeeded
