@@ -1,8 +1,8 @@
 """Every image passes a frozen CNN once; everything after that reads the cache.
 
     images --featurize--> bottleneck features --cache--> immutable HDF5 shards
-    labels --classify.labels--> split --classify.train--> head --classify.persist--> models/*.joblib, *.npz
-    new images --the same decoder, engine and cache--> predict
+    labels --classify.labels.read_labels--> split --classify.train--> head --classify.saved.persist--> models/*.joblib,
+    *.npz new images --the same decoder, engine and cache--> predict
 
     import pipeline
     pipeline.train("photos", head="logreg")
@@ -12,7 +12,9 @@ Importing this module imports nothing but the standard library. On the command l
 """
 
 if __name__ == "__main__":
-    from commands.early import main  # before the other imports
+    import runpy
+
+    runpy.run_module("bottleneck_features", run_name="__main__")  # the command line, which imports this module
 
 import os
 import time
@@ -21,19 +23,19 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.errors import UserError
-from classify.options import DEFAULT_SCORING, LabelOptions, PredictOptions
-from featurize.options import DEFAULT_CACHE, DEFAULT_RECIPE, SpecOptions
+from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, PredictOptions
+from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE, SpecOptions
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from classify.classifier import Classifier
-    from classify.labels import LabelledImages
-    from featurize.extractor import Extractor
+    from bottleneck_features.report.findings import Findings
+    from classify.labels.read_labels import LabelledImages
+    from classify.saved.classifier import Classifier
+    from featurize.extract.extractor import Extractor
+    from featurize.extract.hashing import Progress
     from featurize.featurizer import Featurizer
-    from featurize.hashing import Progress
-    from report.findings import Findings
 
 __all__ = [
     "Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "report", "top_k",
@@ -60,20 +62,20 @@ def features(
     """Compute and cache the features of all images in a folder (or table) that are not cached yet.
 
     `options`: backbone, pooling, layer, size, weights, resize, preprocess, precision, stored, engine, isolate, views,
-    recipe, as in `featurize.resolve.resolve`, and those of `classify.options.LabelOptions`, such as labels or
-    label_pattern (here they only serve to list a table's images and to count classes). `rehash`: read every file again,
-    even one whose size, times and inode say that it is unchanged, see `cache.digests.Stamp`. `progress` is called with
-    (stage, done, total). Without `data` and labels: the photographs of `classify.surfaces` in ./surfaces, with the
-    backbone nano unless another one is named.
+    recipe, as in `featurize.resolve.resolve`, and those of `classify.labels.label_options.LabelOptions`, such as labels
+    or label_pattern (here they only serve to list a table's images and to count classes). `rehash`: read every file
+    again, even one whose size, times and inode say that it is unchanged, see `cache.digests.Stamp`. `progress` is
+    called with (stage, done, total). Without `data` and labels: the photographs of `classify.data.surfaces` in
+    ./surfaces, with the backbone nano unless another one is named.
 
     Returns the report: images, computed, cached, failed, forward_passes, seconds, startup_seconds, failures,
     notes (path and note of unusual pictures), fingerprint and features (the folder of the rows), views and recipe.
     Raises UserError for what the caller can mend.
     """
-    from classify.default_data import split_options
-    from classify.labels import announce_classes, find_labelled
-    from classify.view_counts import Views
-    from featurize.report import report_of
+    from classify.data.default_data import split_options
+    from classify.data.view_counts import Views
+    from classify.labels.read_labels import announce_classes, find_labelled
+    from featurize.extract.summary import report_of
 
     started = time.perf_counter()
     data, spec, label_source = split_options(data, options)
@@ -116,30 +118,30 @@ def train(
 
     `model` is where to save, by default models/HEAD.joblib; a model of other data or classes that is there is
     announced, and kept as NAME.previous.joblib. Folders such as `train/` with `val/` or `test/` are the data's own
-    split (see `classify.labels.read_labels`); else a stratified share `test_size` is held out. See
+    split (see `classify.labels.read_labels.read_labels`); else a stratified share `test_size` is held out. See
     `classify.train.train_head` for `cv`, `search`, `scoring` and `refit`, and `features` for the other arguments. With
     `views` the head is fitted on so many views of each picture; `predict_views`, by default as many up to 4
     (`finetune`: 8), are averaged in its scores and predictions. `cut` (or `layer`) is where `finetune` cuts the
-    backbone: a layer, or "auto", see `classify.cut_choice`. `tensorboard`: a folder for the curves of `dense` and
-    `finetune`.
+    backbone: a layer, or "auto", see `classify.heads.finetune.cut_choice`. `tensorboard`: a folder for the curves of
+    `dense` and `finetune`.
 
     Returns the report of `features` and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss,
     classes, confusion_matrix, per_class, leaked, leaked_files, without_leaked (scores without those that are
     near-duplicates of training pictures), validation_accuracy, cv_accuracy, cv_std, stage_seconds, model. Where
     more than a share `max_failed` of the images failed nothing is trained, and `SCORES` are None.
     """
-    from classify.cut_choice import spec_at_cut
-    from classify.dataset import dataset_of
-    from classify.default_data import split_options
-    from classify.heads import HEADS, check_layer, make_head
-    from classify.model_files import written_by_training
-    from classify.persist import check_place
-    from classify.previous import announce_replacing, source_of
-    from classify.results import save_training
-    from classify.scoring import check_scoring
-    from classify.tensorboard import with_curves
+    from classify.data.dataset import dataset_of
+    from classify.data.default_data import split_options
+    from classify.data.view_counts import Views
+    from classify.heads.dense.tensorboard import with_curves
+    from classify.heads.finetune.cut_choice import spec_at_cut
+    from classify.heads.head_table import HEADS, check_layer, make_head
+    from classify.saved.model_files import written_by_training
+    from classify.saved.persist import check_place
+    from classify.saved.previous import announce_replacing, source_of
+    from classify.saved.results import save_training
+    from classify.scoring.scorers import check_scoring
     from classify.train import check_split, train_head
-    from classify.view_counts import Views
     from featurize.outputs import check_outputs, inputs_of
 
     started = time.perf_counter()
@@ -184,18 +186,18 @@ def evaluate(
 ) -> Report:
     """Score a saved model on labelled images.
 
-    Without `data` and labels: on the photographs of `classify.surfaces`. `model` is by default models/logreg.joblib.
-    Under the data's own split all of the test part is scored, else of the validation part; without one, all pictures
-    but those that the model was trained on (`left_out`). Where near-duplicates of training pictures are among them
-    (`leaked`), `without_leaked` has the scores without these. Returns the report of `train`, as far as it applies.
-    `rehash` as in `features`. Raises UserError where nothing is left to score.
+    Without `data` and labels: on the photographs of `classify.data.surfaces`. `model` is by default
+    models/logreg.joblib. Under the data's own split all of the test part is scored, else of the validation part;
+    without one, all pictures but those that the model was trained on (`left_out`). Where near-duplicates of training
+    pictures are among them (`leaked`), `without_leaked` has the scores without these. Returns the report of `train`, as
+    far as it applies. `rehash` as in `features`. Raises UserError where nothing is left to score.
     """
-    from classify.dataset import dataset_of
-    from classify.default_data import given_or_surfaces
+    from classify.data.dataset import dataset_of
+    from classify.data.default_data import given_or_surfaces
+    from classify.data.view_counts import Views
     from classify.evaluate import evaluate_head
-    from classify.model_files import EVALUATION, files_of
-    from classify.results import write_evaluation
-    from classify.view_counts import Views
+    from classify.saved.model_files import EVALUATION, files_of
+    from classify.saved.results import write_evaluation
     from featurize.outputs import check_outputs, inputs_of, named
 
     started = time.perf_counter()
@@ -239,7 +241,7 @@ def compare(
     UserError where nothing can be compared.
     """
     from classify.compare import compare_heads
-    from classify.default_data import split_options
+    from classify.data.default_data import split_options
 
     data, spec, label_source = split_options(data, options)
     found = _labelled(data, label_source, for_training=True)
@@ -257,11 +259,11 @@ def report(
     progress: "Progress | None" = None,
     **label_source: Unpack[LabelOptions],
 ) -> "Findings":
-    """Write one HTML file on a saved model and labelled images, and return what is in it, see `report.find`.
+    """Write one HTML file on a saved model and labelled images, and return what is in it.
 
     `data`, `model` as in `evaluate`. Raises UserError where no image can be held out or `output` is a file in use.
     """
-    from report.run import run_report
+    from bottleneck_features.report.write_report import run_report
 
     warm = _warm(model or default_model("logreg"), cache_dir, weights)
     return run_report(warm, data, output, progress, label_source)
@@ -284,11 +286,12 @@ def load(
     The cache is `cache_dir`, else the one that it was trained with if that is still there. The weights are the file
     `weights`, else those of the recorded place; either way their digest must be the recorded one. `engine`: auto,
     openvino or tensorflow. `isolate`: decode pictures in processes of their own. For `allow_other_versions`, `sha256`
-    and `no_pickle` see `classify.persist.load`. `predict_views`: average so many views of each picture, not as many as
-    it was saved with. Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced here.
+    and `no_pickle` see `classify.saved.persist.load`. `predict_views`: average so many views of each picture, not as
+    many as it was saved with. Raises UserError for a model that cannot be loaded or whose spec cannot be reproduced
+    here.
     """
-    from classify.load import open_classifier
-    from classify.persist import load as load_saved
+    from classify.saved.load import open_classifier
+    from classify.saved.persist import load as load_saved
 
     saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
     return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
@@ -299,7 +302,7 @@ def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOpt
 
     images: a path, a folder, bytes of an image file, a PIL image, an array (height, width[, channels]), or a list of
     these. model: path of a `.joblib` file, or what `load` returned. `options`: cache_dir, weights, use_cache, rehash
-    and reject, see `classify.options.PredictOptions`. `top_k` says why an image has no label.
+    and reject, see `classify.labels.label_options.PredictOptions`. `top_k` says why an image has no label.
     """
     with _serving(model, options) as (classifier, how):
         return classifier.predict(images, **how)
@@ -326,9 +329,9 @@ def export(
     Rows are those of the pictures themselves, not of other views. `data` None is as in `features`. Returns (rows
     written, images that failed). Raises UserError for an `output` that would overwrite what is read.
     """
-    from classify.default_data import split_options
-    from classify.labels import find_labelled
-    from featurize.export import export_images
+    from classify.data.default_data import split_options
+    from classify.labels.read_labels import find_labelled
+    from featurize.extract.export_features import export_images
     from featurize.outputs import check_outputs, inputs_of, named
 
     check_outputs(named("--output", output), inputs_of(options), data=data, cache_dir=cache_dir)
@@ -352,16 +355,16 @@ def open_extractor(
 ) -> "Extractor":
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
     from cache.store import SHARD_ROWS
-    from featurize.joined import open_parts
-    from featurize.parts import resolve_parts
-    from featurize.read_only import open_table
+    from featurize.extract.joined_extractor import open_parts
+    from featurize.extract.read_only import open_table
+    from featurize.joined_options import resolve_parts
 
     parts = resolve_parts(open_table(cache_dir), spec)
     return open_parts(parts, cache_dir, SHARD_ROWS if shard_rows is None else shard_rows)
 
 
 def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":
-    from classify.labels import announce_classes, read_labels
+    from classify.labels.read_labels import announce_classes, read_labels
 
     found = read_labels(data, **label_source, for_training=for_training)
     announce_classes(found)
@@ -383,7 +386,7 @@ def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tup
 
 
 def _warm(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":
-    from classify.load import warm
+    from classify.saved.load import warm
 
     return warm(model, cache_dir, weights)
 
@@ -394,7 +397,3 @@ def __getattr__(name: str) -> Any:
 
         return Featurizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ import tempfile
 from typing import Any
 
 import pipeline
-from classify.heads import HEADS
+from classify.heads.head_table import HEADS
 
 SETS: dict[str, dict[str, Any]] = {
     "alpaca": {"cv": 5},

@@ -21,9 +21,9 @@ import numpy as np
 from accuracy import SETS
 
 import pipeline
-from classify.surfaces import surfaces_folder
-from featurize.parallel import in_order
-from featurize.quiet import import_keras
+from classify.data.surfaces import surfaces_folder
+from featurize.engines.keras_import import import_keras
+from featurize.machine.parallel import in_order
 
 CARD = os.path.join(os.path.dirname(__file__), "..", "featurize", "NANO.md")
 TURNS = 15
@@ -67,8 +67,8 @@ def main() -> None:
 
 
 def _rows(weights: str, weights_035: str, pixels: str) -> list[Row]:
-    from featurize.backbones import find_backbone
-    from featurize.weights import locate
+    from featurize.backbones.backbone_table import find_backbone
+    from featurize.backbones.weights import locate
 
     keras = import_keras()
     inputs = keras.Input((32, 32, 3))

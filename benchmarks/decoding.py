@@ -2,11 +2,11 @@
 
     python benchmarks/decoding.py FOLDER [--weights FILE]
 
-Prints milliseconds a picture on one core: Pillow alone and `featurize.decode` (SIMD resizing, and JPEGs of much more
-pixels than the network takes reduced by the JPEG decoder), for the pictures of FOLDER and for the same enlarged to 12
-megapixels. Then cosines between the features of a full decode by Pillow and those of `decode`, for mosaics of 16
-pictures each (JPEGs of 2000 x 1500), by the size that the JPEG decoder reduced them to, in times the network's input.
-`decode` reduces to `REDUCED_TO` times the input or more; "full" is SIMD resizing alone.
+Prints milliseconds a picture on one core: Pillow alone and `featurize.decoding.decode` (SIMD resizing, and JPEGs of
+much more pixels than the network takes reduced by the JPEG decoder), for the pictures of FOLDER and for the same
+enlarged to 12 megapixels. Then cosines between the features of a full decode by Pillow and those of `decode`, for
+mosaics of 16 pictures each (JPEGs of 2000 x 1500), by the size that the JPEG decoder reduced them to, in times the
+network's input. `decode` reduces to `REDUCED_TO` times the input or more; "full" is SIMD resizing alone.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from collections import defaultdict
 import numpy as np
 from PIL import Image
 
-import featurize.decode
+import featurize.decoding.decode
 import pipeline
-from featurize.decode import decode
-from featurize.engine import Engine
-from featurize.images import find_images
-from featurize.sources import read
+from featurize.decoding.decode import decode
+from featurize.engines.engine import Engine
+from featurize.pictures.find import find_images
+from featurize.pictures.sources import read
 
 SIZE = 224
 SIZES = (112, 160, 224)
@@ -71,7 +71,7 @@ def print_cosines(engine: Engine, mosaics: list[bytes]) -> None:
     for reduced in (1, 2, 4, 8):
         times = 1500 / reduced / size[0]
         if times >= 1:
-            featurize.decode.REDUCED_TO = 10**6 if reduced == 1 else times
+            featurize.decoding.decode.REDUCED_TO = 10**6 if reduced == 1 else times
             found = engine(np.stack([decode(data, size) for data in mosaics]))
             norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
             cosines = (expected * found).sum(axis=1) / norms

@@ -3,10 +3,10 @@
     python benchmarks/duplicates.py FOLDER
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`; the photographs that come with scikit-image
-(`classify.surfaces`) are a fifth set. 150 pictures drawn from each set are encoded in each of the ways below. Columns:
-the share of all different pictures that is grouped with another one, the pictures in the largest such group, and of
-each way the share of copies that is grouped with its original, where these are the only copies in the set; under `all`
-where all are there at once.
+(`classify.data.surfaces`) are a fifth set. 150 pictures drawn from each set are encoded in each of the ways below.
+Columns: the share of all different pictures that is grouped with another one, the pictures in the largest such group,
+and of each way the share of copies that is grouped with its original, where these are the only copies in the set; under
+`all` where all are there at once.
 
     python benchmarks/duplicates.py --many 100000
 
@@ -27,12 +27,12 @@ from PIL import Image, ImageOps
 
 from cache.signatures import SIDE
 from cache.spec import content_digest
-from classify.duplicates import near_duplicates
-from classify.labels import read_labels
-from classify.split import duplicate_groups
-from classify.surfaces import surfaces_folder
-from featurize.decode import decode_views
-from featurize.sources import read
+from classify.data.duplicates import near_duplicates
+from classify.data.split import duplicate_groups
+from classify.data.surfaces import surfaces_folder
+from classify.labels.read_labels import read_labels
+from featurize.decoding.decode import decode_views
+from featurize.pictures.sources import read
 
 DRAWN = 150
 

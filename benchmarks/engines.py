@@ -21,8 +21,8 @@ from accuracy import SETS
 from sklearn.model_selection import StratifiedKFold
 
 import pipeline
-from classify.heads import fit_head, make_head
-from featurize.openvino_graph import has_bf16
+from classify.heads.head_table import fit_head, make_head
+from featurize.engines.openvino_engine import has_bf16
 
 ENGINES = {"openvino": {"engine": "openvino"}, "tensorflow": {"engine": "tensorflow"}}
 HALF = {"engine": "openvino", "precision": "bf16"}

@@ -10,7 +10,7 @@ probably wrong, of all that are; how many wrong labels are estimated (others tha
 the planted copies that are found, and the pairs beyond those that were found before or are copies of one of these. The
 last two are about the pixels of all pictures: the largest difference of such a copy from its original, and the smallest
 one of two pictures that are not taken for copies, as shares of the contrast; the line is drawn at
-`classify.duplicates.ALIKE`.
+`classify.data.duplicates.ALIKE`.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from accuracy import SETS
 from PIL import Image, ImageOps
 
 import pipeline
+from bottleneck_features.report.find_findings import HONEST
+from bottleneck_features.report.parts.suspects import suspects, wrong_labels
+from bottleneck_features.report.scored_pictures import out_of_fold, splits_of
 from cache.signatures import SIDE
-from classify.duplicates import ALIKE, differences, near_duplicates
-from classify.labels import LabelledImages, read_labels
-from featurize.decode import decode_views
-from featurize.extract import Extractor
-from featurize.signatures import signatures_of
-from featurize.sources import bytes_of
-from report.find import HONEST
-from report.held_out import out_of_fold, splits_of
-from report.suspects import suspects, wrong_labels
+from classify.data.duplicates import ALIKE, differences, near_duplicates
+from classify.labels.read_labels import LabelledImages, read_labels
+from featurize.decoding.decode import decode_views
+from featurize.extract.missing_signatures import signatures_of
+from featurize.extract.network_extractor import Extractor
+from featurize.pictures.sources import bytes_of
 
 ONE_IN = 30
 COPIES = 50

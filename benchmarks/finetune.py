@@ -5,7 +5,7 @@
 FOLDER has `train` and `val` (or `validation`, `test`), each with a folder for each class. End to end:
 `image_dataset_from_directory`, random flips and rotations, the backbone with the layers below the cut frozen and batch
 normalisation in inference mode, `model.fit`: first the new layer alone, then the layers above the cut. From the cache:
-`classify.finetune` on maps of the picture and its mirror image. Both with Adam at the same
+`classify.heads.finetune.finetune_head` on maps of the picture and its mirror image. Both with Adam at the same
 highest rate, in turns; accuracy is that on the pictures of the other folder, never trained on.
 """
 
@@ -19,9 +19,9 @@ import time
 import numpy as np
 
 import pipeline
-from classify.finetune import FineTuneHead
-from classify.labels import LabelledImages, read_labels
-from featurize.quiet import import_keras
+from classify.heads.finetune.finetune_head import FineTuneHead
+from classify.labels.read_labels import LabelledImages, read_labels
+from featurize.engines.keras_import import import_keras
 
 BATCH, RATE, FIRST_RATE, SIDE = 32, 1e-4, 1e-3, 224
 FIRST_EPOCHS = 2  # of the new layer alone, end to end

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from classify.heads import HEADS, fit_head, make_head, parse_params
+from classify.heads.head_table import HEADS, fit_head, make_head, parse_params
 
 
 def main() -> None:

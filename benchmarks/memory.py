@@ -23,10 +23,10 @@ import numpy as np
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 from cache.stored_rows import StoredRows
-from classify.dataset import Dataset
-from classify.heads import HEADS, make_head
+from classify.data.dataset import Dataset
+from classify.heads.head_table import HEADS, make_head
 from classify.train import train_head
-from featurize.quiet import import_keras
+from featurize.engines.keras_import import import_keras
 
 SPEC = FeatureSpec(
     backbone="synthetic", weights="random", layer="none", pooling="avg", size=(1, 1), resize="antialias",

@@ -18,11 +18,11 @@ import numpy as np
 import skimage.data
 
 from cache.digests import DigestTable
-from featurize.engine import Engine
-from featurize.graphs import open_graph
+from featurize.backbones.tail import Tail, weights_vector
+from featurize.backbones.tuned_weights import Tuned
+from featurize.engines.choose import open_graph
+from featurize.engines.engine import Engine
 from featurize.resolve import resolve
-from featurize.tail import Tail, weights_vector
-from featurize.tuned import Tuned
 
 CLASSES = 3
 HEADINGS = ["engine", "at once", "plain, ms", "fine-tuned, ms", "ratio", "quartiles of the ratio", "rounds"]

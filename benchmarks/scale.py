@@ -26,7 +26,7 @@ from cache.digests import DigestTable, take_stamp
 from cache.shard import encode_shard
 from cache.spec import FeatureSpec, content_digest
 from cache.store import FeatureStore
-from classify.surfaces import surfaces_folder
+from classify.data.surfaces import surfaces_folder
 
 SMALL: dict[str, Any] = {"backbone": "nano", "size": 32}
 PROVENANCE = {"engine": "none: synthetic rows"}

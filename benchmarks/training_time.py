@@ -24,10 +24,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.svm import LinearSVC
 
-from classify.heads import HEADS, fit_head, make_head, search_grid
-from classify.numerics import unit_rows
+from classify.data.split import GroupedFolds
+from classify.heads.head_table import HEADS, fit_head, make_head, search_grid
+from classify.heads.numerics import unit_rows
 from classify.search import SEARCH_FOLDS, search_head
-from classify.split import GroupedFolds
 
 SHAPES = "20000x1280x120,2000x25088x3,2000x25088x120"
 FACTORS = 200  # independent directions in which pictures differ, in falling strength

@@ -18,12 +18,12 @@ import numpy as np
 from accuracy import SETS
 
 import pipeline
-from classify.duplicates import near_duplicates
-from classify.finetune import FineTuneHead
-from classify.labels import read_labels
-from classify.metrics import score
-from classify.split import duplicate_groups, enough_groups, folds, holdout
-from featurize.signatures import signatures_of
+from classify.data.duplicates import near_duplicates
+from classify.data.split import duplicate_groups, enough_groups, folds, holdout
+from classify.heads.finetune.finetune_head import FineTuneHead
+from classify.labels.read_labels import read_labels
+from classify.scoring.metrics import score
+from featurize.extract.missing_signatures import signatures_of
 
 VIEWS, FOLDS = 8, 3
 AVERAGED = 1, 4, 8  # views in a prediction: all lines are scored with each

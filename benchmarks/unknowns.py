@@ -21,14 +21,14 @@ import numpy as np
 from accuracy import SETS
 
 import pipeline
-from classify.duplicates import near_duplicates
-from classify.heads import make_head
-from classify.labels import read_labels
-from classify.numerics import unit_rows
-from classify.split import GroupedFolds, holdout
-from classify.unknowns import Known
-from featurize.extract import Extractor
-from featurize.signatures import signatures_of
+from classify.data.duplicates import near_duplicates
+from classify.data.split import GroupedFolds, holdout
+from classify.heads.head_table import make_head
+from classify.heads.numerics import unit_rows
+from classify.labels.read_labels import read_labels
+from classify.scoring.outliers import Known
+from featurize.extract.missing_signatures import signatures_of
+from featurize.extract.network_extractor import Extractor
 
 KEEP = 0.95
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from cache.atomic import make_folder
+from cache.files.atomic import make_folder
 from cache.spec import DIGEST_BYTES
 
 log = logging.getLogger("bottleneck")

@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its speed
 
-from cache.plain import descriptor_of_plain
+from cache.files.plain_file import descriptor_of_plain
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 log = logging.getLogger("bottleneck")

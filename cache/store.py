@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from cache.atomic import make_folder, write_atomically
 from cache.digests import Stamp, take_stamp
+from cache.files.atomic import make_folder, write_atomically
+from cache.files.lock import holding
+from cache.files.plain_file import open_plain
 from cache.index import KeyIndex, comparable
-from cache.lock import holding
 from cache.merging import Group, groups, is_one_whole_shard, rows_that_stay, small_shards
-from cache.plain import open_plain
 from cache.shard import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
@@ -261,7 +261,7 @@ class FeatureStore:
         write_atomically(path, record)
 
     def lock(self, name: str = COMMIT, waiting: str = "") -> contextlib.AbstractContextManager[bool]:
-        """A lock of this spec's folder, as `cache.lock.holding` has it."""
+        """A lock of this spec's folder, as `cache.files.lock.holding` has it."""
         make_folder(self.folder)
         return holding(os.path.join(self.folder, f"{name}.lock"), waiting)
 

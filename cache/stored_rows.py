@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.joined import Store
+from cache.joined_rows import Store
 from cache.shard import DamagedShardError, UnreadableShardError
 
 # A chunk takes this part of the memory. Of its size there are at most about six arrays at once: the last chunk and its

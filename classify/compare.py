@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from classify.dataset import dataset_of
-from classify.duplicates import announce_duplicates, near_duplicates
-from classify.heads import HEADS, make_head
-from classify.held_out import Folds, HeldOut, held_out
-from classify.labels import LabelledImages
-from classify.options import DEFAULT_SCORING
-from classify.paired import paired_difference
-from classify.scoring import check_scoring, score_by
-from classify.split import duplicate_groups, enough_groups, folds
+from classify.data.dataset import dataset_of
+from classify.data.duplicates import announce_duplicates, near_duplicates
+from classify.data.split import duplicate_groups, enough_groups, folds
+from classify.data.view_counts import Views
+from classify.heads.head_table import HEADS, make_head
+from classify.labels.label_options import DEFAULT_SCORING
+from classify.labels.read_labels import LabelledImages
+from classify.scoring.out_of_fold import Folds, HeldOut, held_out
+from classify.scoring.paired_difference import paired_difference
+from classify.scoring.scorers import check_scoring, score_by
 from classify.train import groups_needed, told
-from classify.view_counts import Views
-from featurize.cached import Cached, LeftOut, cached_specs, with_views
-from featurize.hashing import Progress
-from featurize.meter import Meter, metering
-from featurize.options import SpecOptions
-from featurize.signatures import signatures_of
-from featurize.weights import BLANK
+from featurize.backbones.weights import BLANK
+from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
+from featurize.extract.hashing import Progress
+from featurize.extract.missing_signatures import signatures_of
+from featurize.machine.meter import Meter, metering
+from featurize.spec_options import SpecOptions
 
 log = logging.getLogger("bottleneck")
 
@@ -53,19 +53,19 @@ def compare_heads(
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
-    chosen: see `featurize.cached.cached_specs`. Under the data's own split the `count` folds are those of `train`
-    alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among the
-    pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
+    chosen: see `featurize.extract.cached_specs.cached_specs`. Under the data's own split the `count` folds are those of
+    `train` alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among
+    the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
     the lines by accuracy. Lines that are equal then are in the order of their log loss.
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
-    (what the lines go by); lines, the best first (see `classify.held_out.HeldOut.to_json`; head, backbone, features,
-    spec, views, score by `order`, difference and difference_interval: accuracy minus that of the first line on the same
-    pictures, with its 95% interval, see `classify.paired`); not_compared (head,
+    (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
+    features, spec, views, score by `order`, difference and difference_interval: accuracy minus that of the first line
+    on the same pictures, with its 95% interval, see `classify.scoring.paired_difference`); not_compared (head,
     features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
-    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all
-    rows, where the pictures cannot be cut into the folds, and where no head gives a line.
+    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all rows, where the
+    pictures cannot be cut into the folds, and where no head gives a line.
     """
     started = time.perf_counter()
     with metering(Meter()) as meter:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.errors import UserError
-from classify.dataset import Dataset
-from classify.duplicates import near_duplicates
-from classify.metrics import Leaked, Scores
-from classify.persist import Saved
-from classify.split import Indices, leaks
+from classify.data.dataset import Dataset
+from classify.data.duplicates import near_duplicates
+from classify.data.split import Indices, leaks
+from classify.saved.persist import Saved
+from classify.scoring.metrics import Leaked, Scores
 from classify.train import score_part
-from featurize.signatures import stored_signatures
+from featurize.extract.missing_signatures import stored_signatures
 
 log = logging.getLogger("bottleneck")
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.stored_rows import Rows
-from classify.heads import fit_head, make_head, search_grid
-from classify.numerics import Floats
-from classify.options import DEFAULT_SCORING
-from classify.pictures import first_views
-from classify.scoring import score_by
-from classify.split import GroupedFolds, Split
+from classify.data.split import GroupedFolds, Split
+from classify.heads.head_table import fit_head, make_head, search_grid
+from classify.heads.numerics import Floats
+from classify.heads.view_axis import first_views
+from classify.labels.label_options import DEFAULT_SCORING
+from classify.scoring.scorers import score_by
 
 log = logging.getLogger("bottleneck")
 
@@ -43,7 +43,7 @@ def search_head(
 
     features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
     how many decide about held-out pictures; by default all. `tell` is called with (fits done, fits in all). scoring: a
-    scorer of scikit-learn that `classify.scoring.check_scoring` accepts.
+    scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts.
 
     Returns (fitted estimator, parameters that were chosen by `nearest_of_best`, a row for each candidate: its
     parameters; mean and deviation of its score, and its score in each fold, None where that is not defined; the mean of
@@ -151,7 +151,7 @@ def _answers(
     from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
-    from classify.paths import PathHead
+    from classify.heads.solver.regularisation_path import PathHead
 
     if isinstance(estimator, PathHead) and {*candidates[0]} == {estimator.walked}:
         values = [candidate[str(estimator.walked)] for candidate in candidates]

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from classify.dataset import Dataset
-from classify.duplicates import announce_duplicates
-from classify.heads import fit_head, make_head
-from classify.metrics import Leaked, Scores, score
-from classify.options import DEFAULT_SCORING
+from classify.data.dataset import Dataset
+from classify.data.duplicates import announce_duplicates
+from classify.data.split import enough_groups, folds, holdout
+from classify.heads.head_table import fit_head, make_head
+from classify.labels.label_options import DEFAULT_SCORING
+from classify.scoring.metrics import Leaked, Scores, score
+from classify.scoring.outliers import Known
 from classify.search import SEARCH_FOLDS, search_head
-from classify.split import enough_groups, folds, holdout
-from classify.unknowns import Known
-from featurize.hashing import Progress
+from featurize.extract.hashing import Progress
 
 log = logging.getLogger("bottleneck")
 
@@ -102,8 +102,8 @@ def train_head(
     """Fit `head` on the training part of `data` and score it on the rest.
 
     The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, near-duplicates kept
-    together (see `classify.duplicates`), but in classes that would then be too small to be split. What the head itself
-    holds out is held out with its near-duplicates, too.
+    together (see `classify.data.duplicates`), but in classes that would then be too small to be split. What the head
+    itself holds out is held out with its near-duplicates, too.
 
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
     the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.

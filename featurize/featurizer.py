@@ -7,12 +7,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from cache.errors import UserError
-from featurize.extractor import Extractor
-from featurize.joined import open_parts
-from featurize.options import DEFAULT_BACKBONE, SpecOptions
-from featurize.parts import resolve_parts
-from featurize.read_only import open_table
-from featurize.sources import expand
+from featurize.extract.extractor import Extractor
+from featurize.extract.joined_extractor import open_parts
+from featurize.extract.read_only import open_table
+from featurize.joined_options import resolve_parts
+from featurize.pictures.sources import expand
+from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 
 
 class Featurizer(TransformerMixin, BaseEstimator):

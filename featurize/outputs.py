@@ -7,9 +7,9 @@ from typing import Any
 
 from cache.digests import FILE_NAME
 from cache.errors import UserError
-from cache.folders import is_spec_folder
-from featurize.images import SUFFIXES
-from featurize.kept_graphs import FOLDER, LOCK
+from cache.upkeep.spec_folders import is_spec_folder
+from featurize.engines.converted import FOLDER, LOCK
+from featurize.pictures.find import SUFFIXES
 
 Named = tuple[str, str]  # what a path is called, such as "--json", and the path
 

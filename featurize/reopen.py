@@ -7,11 +7,11 @@ from typing import Any
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
-from featurize.backbones import find_backbone
-from featurize.decode import DECODERS
-from featurize.own_model import default_layer
+from featurize.backbones.backbone_table import find_backbone
+from featurize.backbones.model_config import default_layer
+from featurize.backbones.weights import Weights, locate
+from featurize.decoding.decode import DECODERS
 from featurize.resolve import Resolved, check_views, identity, parse_size
-from featurize.weights import Weights, locate
 
 # What this version computes.
 HERE = {"decoder": DECODERS, "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
-from featurize.backbones import find_backbone, preprocess_names
-from featurize.decode import DECODER, RESIZES
-from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
-from featurize.own_model import default_layer, native_size
-from featurize.recipes import FORMER_VIEWS, views_with_original
-from featurize.weights import Weights, locate, random_identity
+from featurize.backbones.backbone_table import find_backbone, preprocess_names
+from featurize.backbones.model_config import default_layer, native_size
+from featurize.backbones.weights import Weights, locate, random_identity
+from featurize.decoding.decode import DECODER, RESIZES
+from featurize.pictures.recipes import FORMER_VIEWS, views_with_original
+from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
 
 if TYPE_CHECKING:
-    from featurize.tuned import Tuned
+    from featurize.backbones.tuned_weights import Tuned
 
 log = logging.getLogger("bottleneck")
 
@@ -34,7 +34,7 @@ class Resolved:
 
     `views` names the views of each picture that have a row, `spec` being that of the picture itself. `isolate`:
     pictures are decoded in processes of their own; the network is the same. `tuned`: what the spec names by its digest,
-    see `featurize.tuned_network`.
+    see `featurize.backbones.tuned_network`.
     """
 
     spec: FeatureSpec
@@ -87,12 +87,12 @@ def resolve(
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
     TensorFlow. Each gives rows of its own. `stored`: float16 takes half the disk of float32, and keeps three digits.
     `isolate`: decode in processes of their own; the rows are the same. `views`: how many rows a picture has, of itself
-    and of renderings by `recipe`, see `featurize.recipes`.
+    and of renderings by `recipe`, see `featurize.pictures.recipes`.
 
     Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
     """
     backbone = os.fspath(backbone)
-    if "+" in backbone and not os.path.isfile(backbone):  # `featurize.parts.resolve_parts` takes several
+    if "+" in backbone and not os.path.isfile(backbone):  # `featurize.joined_options.resolve_parts` takes several
         raise UserError(f"backbone {backbone!r}: one is wanted here, not several joined")
     _one_of("pooling", pooling, POOLINGS)
     _one_of("resize", resize, RESIZES)

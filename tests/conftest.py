@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cached_rows
 import numpy as np
 import pytest
-import real_features
 import skimage
+from helpers import cached_rows, real_features
 from PIL import Image
 
 from cache.shard import Shard
 from cache.store import FeatureStore
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
 BUNDLED = Path(skimage.__file__).parent / "data"
 
 # The backbone that ships with the project: real features of real pictures, without a file from outside.
@@ -115,7 +115,7 @@ def no_hang() -> Iterator[None]:
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a command line in this process: (exit status, stdout, stderr)."""
 
-    from commands.main import main
+    from bottleneck_features.commands.main import main
 
     def call(*words: object) -> tuple[int, str, str]:
         capfd.readouterr()

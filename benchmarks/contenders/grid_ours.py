@@ -6,7 +6,7 @@ from grid import search
 from job import answer, read_job
 
 import pipeline
-from featurize.extractor import Extractor
+from featurize.extract.extractor import Extractor
 from featurize.featurizer import Featurizer
 
 opened: list[Extractor] = []

@@ -19,8 +19,9 @@ import skimage
 from fuzz.mutations import changed, pack, unpack
 from PIL import Image
 
-from commands import cache, jobs
-from commands.main import main
+from bottleneck_features.commands import cache_commands as cache
+from bottleneck_features.commands import jobs
+from bottleneck_features.commands.main import main
 
 TEMPLATE, WORK = "template", "work"
 ON_PHOTOS = ["--data", "photos", "--backbone", "nano"]

@@ -22,15 +22,15 @@ from typing import Any
 import joblib
 import numpy as np
 from fuzz.mutations import VALUES, changed, changed_json, pack, to_bytes, unpack
-from model_records import RECORD
+from helpers.model_records import RECORD
 from sklearn.datasets import load_iris
 
 from cache.errors import UserError
-from classify.finetune import FineTuneHead
-from classify.heads import make_head
-from classify.persist import load, save
-from classify.tuned import TunedHead
-from classify.unknowns import Known
+from classify.heads.finetune.finetune_head import FineTuneHead
+from classify.heads.finetune.tuned_head import TunedHead
+from classify.heads.head_table import make_head
+from classify.saved.persist import load, save
+from classify.scoring.outliers import Known
 
 FILES = ("m.json", "m.npz", "m.joblib", "m.json.next")
 TRACE = Path("unpickled")

@@ -1,0 +1,60 @@
+"""Whether the outer or the inner folders of a set are its classes, where both may be."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import combinations
+
+from classify.labels.label_names import label_of
+from classify.labels.own_split import parts_of_values
+
+LABEL_FROM = ("outermost", "innermost")
+SHOWN = 3
+
+
+def doubt(pictures: Iterable[tuple[str, str]]) -> str | None:
+    """Why folders that are taken for classes may be none, in one line: two of them hold the same folders.
+
+    pictures: (class, path below its folder). Two classes hold the same where two names of folders or more, or all
+    those in one of them, are in the other. Nothing is in doubt where the inner folders all have one name, for they
+    cannot be classes then, nor of a class whose pictures mostly lie beside its inner folders.
+    """
+    inner = _inner_folders(pictures)
+    where = defaultdict(list)
+    for folder, names in sorted(inner.items()):
+        for name in names:
+            where[name].append(folder)
+    if len(where) < 2:
+        return None
+    first_with: dict[tuple[str, str], str] = {}
+    for folder, names in sorted(inner.items()):
+        shared = sorted(name for name in names if len(where[name]) > 1)
+        if len(names) == len(shared) == 1:
+            other = next(one for one in where[shared[0]] if one != folder)
+            return _line(folder, other, shared)
+        for pair in combinations(shared, 2):
+            if (other := first_with.setdefault(pair, folder)) != folder:
+                return _line(other, folder, sorted(names & inner[other]))
+    return None
+
+
+def _inner_folders(pictures: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """The names of the folders in each class, where most of its pictures lie in these."""
+    inner: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for label, below in pictures:
+        name, slash, _ = below.partition("/")
+        inner[label][label_of(name).casefold() if slash else ""] += 1
+    return {label: names.keys() - {""} for label, names in inner.items() if 2 * names[""] < names.total()}
+
+
+def _line(one: str, other: str, shared: list[str]) -> str:
+    names = ", ".join(repr(name) for name in shared[:SHOWN]) + (" and more" if len(shared) > SHOWN else "")
+    both = f"the folders {one!r} and {other!r} both hold {names}"
+    if parts_of_values(shared):
+        return (
+            f"{both}: name one set with --data, or put the parts outermost ({shared[0]}/{one}); "
+            "--label-from outermost takes the outer folders for classes"
+        )
+    return (
+        f"{both}: if they are parts of the set, name them with --train FOLDER and --test FOLDER; "
+        "if the inner folders are the classes, give --label-from innermost; if the outer ones are, outermost"
+    )

@@ -1,0 +1,236 @@
+"""The picture that each row of a table means, however the table spells its path."""
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NoReturn
+
+from cache.errors import UserError
+from classify.labels.label_names import label_of
+from classify.labels.label_tables import Table, bare
+from featurize.pictures.find import SUFFIXES, Failure, Listing, find_images
+from featurize.pictures.unicode_paths import names_in, nfc, on_disk
+
+log = logging.getLogger("bottleneck")
+
+ANCHORED = re.compile("[A-Za-z]:|/")  # a path of a drive, of a server or from the root
+
+Names = tuple[str, ...]  # of the folders and the file that a path leads through
+
+
+@dataclass
+class TableLabels:
+    """What a table says about the pictures."""
+
+    labels: dict[str, str]  # path of a picture that is there -> its label
+    parts: dict[str, str]  # path of a labelled picture -> its part, as far as the table names one
+    unlabelled: list[str]  # pictures that are there, in rows with an empty label
+    failures: list[Failure]  # listed, but not there
+
+
+def match_rows(
+    table: Table, parts: Sequence[str | None] | None, folder: str, listing: Listing | None, max_missing: float
+) -> TableLabels:
+    """Find the picture of every row.
+
+    A path is absolute, or relative to `folder`, to the table's own folder or to the current one: the first of these
+    that has it. One without an image suffix is the stem of a picture in `folder`: of its relative path, else of its
+    name alone. Backslashes may stand for slashes, and a Unicode form, invisible characters and case may differ, where
+    one picture alone fits then. Paths below a folder that is not here are looked for below `folder`, as
+    `_Pictures.elsewhere` says. parts: of each row, or None. listing: the pictures of `folder`; None searches the
+    folder only if a row asks for it.
+
+    Rows whose picture is not there are failures. Raises UserError where they are more than a share `max_missing` of
+    the rows, where a row fits several pictures, and where one picture has two labels or two parts.
+    """
+    pictures = _Pictures(folder, table, listing)
+    found = {value: pictures.named(value) for value in dict.fromkeys(table.paths)}
+    missing = [value for value, path in found.items() if path is None]
+    found |= pictures.elsewhere(missing, relative=len(missing) == len(found))
+    result = TableLabels({}, {}, [], [])
+    row_of: dict[str, int] = {}
+    for row, (value, label) in enumerate(zip(table.paths, table.labels, strict=True)):
+        path = found[value]
+        if path is None or path in pictures.broken:
+            continue
+        if not label:
+            result.unlabelled.append(path)
+            continue
+        before = row_of.setdefault(path, row)
+        if label != table.labels[before]:
+            _refuse_two("labels", table.name, path, table.labels[before], label)
+        if parts and parts[row] != parts[before]:
+            _refuse_two("parts", table.name, path, parts[before], parts[row])
+        result.labels[path] = label
+        if parts and (part := parts[row]):
+            result.parts[path] = part
+    result.unlabelled = [path for path in result.unlabelled if path not in result.labels]
+    result.failures = _failures(table, found, pictures)
+    _check_missing(table, [value for value, path in found.items() if path is None], pictures.folders, max_missing)
+    return result
+
+
+class _Pictures:
+    """The pictures of a folder, by every way in which a table may name them."""
+
+    def __init__(self, folder: str, table: Table, listing: Listing | None) -> None:
+        self.folders = [*dict.fromkeys((folder, table.folder, "."))]
+        self.broken: dict[str, Failure] = {}
+        self._table = table.name
+        self._names_in = cache(names_in)
+        self._by_path: dict[str, str] = {}
+        self._by_form: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self._indexed = False
+        if listing:
+            self._index(listing)
+
+    def named(self, value: str) -> str | None:
+        """The path that `value` means, relative or absolute, or None. Raises UserError where several pictures fit."""
+        spellings = [*dict.fromkeys((value, bare(value), _with_slashes(value)))]
+        for text in spellings:
+            for folder in self.folders:
+                path = os.path.join(folder, text)
+                if listed := self._by_path.get(os.path.abspath(path)):
+                    return listed
+                if listed := self._only(value, self._by_form.get(_key(path), [])):
+                    return listed
+                path = on_disk(path, self._names_in)
+                if _has_image_suffix(text) and os.path.isfile(path):
+                    return path
+        if not self._indexed:
+            self._index(find_images(self.folders[0]))
+        for text in spellings:
+            path = os.path.join(self.folders[0], text)
+            if not _has_image_suffix(text):
+                if stems := self._by_stem.get(_key(path)) or self._by_name.get(nfc(text)):
+                    return self._only(value, stems)
+                if os.path.isfile(path):
+                    return path
+        relative = os.path.relpath(os.path.join(self.folders[0], spellings[-1]), self.folders[0])
+        return self._only(value, self._by_tail.get(("", *_names(relative)), []))
+
+    def elsewhere(self, values: Sequence[str], relative: bool) -> dict[str, str]:
+        """Paths for values that begin with a folder that is not here, such as "C:\\photos": value -> path.
+
+        The rest of the value, as much of it as possible, is the end of the path of one picture alone: of its whole path
+        below the folder, or of two names or more. The folder that is not here is the same for all that begin with it:
+        the one by which most pictures are found. Announced. relative: relative values may begin with one, too.
+        """
+        found: dict[str, str] = {}
+        left = {value: _split(value) for value in values if relative or ANCHORED.match(_with_slashes(value))}
+        while left:
+            votes = Counter(names[:cut] for names in left.values() if (cut := self._cut(names)))
+            if not votes:
+                break
+            gone = max(votes, key=lambda names: (votes[names], -len(names)))
+            below = [value for value, names in left.items() if names[: len(gone)] == gone]
+            taken = {value: path for value in below if (path := self._at_tail(left.pop(value)[len(gone) :]))}
+            found |= taken
+            log.warning(
+                "%r names pictures in %r, which is not here: %d of them are taken from %r, the first is %r",
+                self._table, "/".join(gone), len(taken), self.folders[0], next(iter(taken.values())),
+            )  # fmt: skip
+        return found
+
+    def _cut(self, names: Names) -> int:
+        """How many names the folder that is not here has, if the longest rest that fits tells; else 0."""
+        return next((cut for cut in range(1, len(names)) if self._at_tail(names[cut:])), 0)
+
+    def _at_tail(self, names: Names) -> str | None:
+        """The only picture whose path ends in `names`; one name must be the whole path below the folder."""
+        names = tuple(map(_folded, names))
+        fitting = self._by_tail.get(("", *names)) or self._by_tail.get(names, [])
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _index(self, listing: Listing) -> None:
+        self._indexed = True
+        self.broken = {failure.path: failure for failure in listing.failures}
+        for path in [*listing.images, *self.broken]:
+            key = _key(path)
+            stem = key.rpartition(".")[0]
+            self._by_path[os.path.abspath(path)] = path
+            self._by_form[key].append(path)
+            self._by_stem[stem].append(path)
+            self._by_name[stem.rpartition("/")[2]].append(path)
+
+    @cached_property
+    def _by_tail(self) -> dict[Names, list[str]]:
+        """The pictures by the last two names of their paths below the folder or more, and, with "" before, by all."""
+        by_tail = defaultdict(list)
+        prefix = len(os.path.join(self.folders[0], ""))
+        for path in self._by_path.values():
+            names = _names(path[prefix:])
+            by_tail["", *names].append(path)
+            for start in range(len(names) - 1):
+                by_tail[names[start:]].append(path)
+        return by_tail
+
+    def _only(self, value: str, paths: list[str]) -> str | None:
+        if len(paths) > 1:
+            raise UserError(
+                f"{value!r:.300} in {self._table!r} fits {len(paths)} pictures, {paths[0]!r} and {paths[1]!r}: "
+                "give the relative path with its suffix"
+            )
+        return paths[0] if paths else None
+
+
+def _failures(table: Table, found: dict[str, str | None], pictures: _Pictures) -> list[Failure]:
+    reason = f"listed in {table.name} but there is no such file"
+    lost = {value for value, path in found.items() if path is None}
+    failures = {}
+    for value in table.paths:
+        path = found[value] or os.path.join(pictures.folders[0], bare(value))
+        if value in lost or path in pictures.broken:
+            failures[path] = pictures.broken.get(path, Failure(path, reason))
+    return [*failures.values()]
+
+
+def _check_missing(table: Table, missing: list[str], folders: list[str], most: float) -> None:
+    """Say how many rows have no picture; raise UserError where these are more than a share `most` of all."""
+    lost = {*missing}
+    count = sum(value in lost for value in table.paths)
+    if not count:
+        return
+    what = (
+        f"rows of {table.name!r} whose picture is not there: {count} of {len(table.paths)}, "
+        f"the first is {missing[0]!r:.300} (looked for in {', '.join(map(repr, folders))})"
+    )
+    if count > most * len(table.paths):
+        raise UserError(f"{what}: mend the paths, or allow a larger share than {most:g} with --max-missing")
+    log.warning("%s", what)
+
+
+def _refuse_two(what: str, table: str, path: str, one: str | None, other: str | None) -> NoReturn:
+    raise UserError(f"{table!r} gives {path!r:.300} two {what}, {one!r:.80} and {other!r:.80}: keep one")
+
+
+def _key(path: str) -> str:
+    return nfc(os.path.abspath(path))
+
+
+def _with_slashes(value: str) -> str:
+    """`value` as this system writes paths, if it was written on Windows."""
+    return bare(value).replace("\\", "/")
+
+
+def _split(value: str) -> Names:
+    return tuple(name for name in _with_slashes(value).split("/") if name not in ("", "."))
+
+
+def _names(path: str) -> Names:
+    return tuple(map(_folded, path.split("/")))
+
+
+def _folded(name: str) -> str:
+    """A name as it looks, whatever its case: without invisible characters."""
+    return label_of(name).casefold()
+
+
+def _has_image_suffix(path: str) -> bool:
+    return path[path.rfind(".") :].lower() in SUFFIXES

@@ -1,0 +1,36 @@
+"""The files of a saved model: which are written beside it, and which are read with it."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from featurize.outputs import Named, named
+
+MODEL_FILES = (".joblib", ".json", ".npz")
+TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "history", "search"))
+EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv")
+EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)
+
+
+def files_of(model: str, suffixes: Sequence[str] = EVERY) -> list[str]:
+    """The paths of a model's files, whether they are there or not."""
+    stem = os.path.splitext(model)[0]
+    return [stem + suffix for suffix in suffixes]
+
+
+def previous_of(model: str) -> str:
+    """Where the model that `model` replaces is kept, see `classify.saved.previous`."""
+    stem, suffix = os.path.splitext(model)
+    return f"{stem}.previous{suffix}"
+
+
+def written_by_training(model: str, tensorboard: str | None = None) -> list[Named]:
+    """What training as `model` writes, with curves in the folder `tensorboard`, for `check_outputs`."""
+    curves = None if tensorboard is None else os.path.join(tensorboard, "events")
+    return named("--model", *files_of(model), *files_of(previous_of(model))) + named("--tensorboard", curves)
+
+
+def read_with_model(model: str, record: dict[str, Any]) -> list[Named]:
+    """What a saved model consists of, and the files of its weights, for `check_outputs`."""
+    places = record["weights"] if isinstance(record["weights"], list) else [record["weights"]]
+    return named("--model", *files_of(model)) + named("--weights", *(place["path"] for place in places))

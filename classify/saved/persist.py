@@ -1,0 +1,321 @@
+"""A trained head on disk: `NAME.joblib`, beside it `NAME.json`, the record that says what is in it, and `NAME.npz`.
+
+A joblib file is a pickle: loading it runs whatever code it holds, so load only files that you trust. The record is
+read and checked first, and not a byte is unpickled unless the file has the digest that the record names.
+
+`NAME.npz` holds the same head as plain arrays, where it has that form. Predictions are made with these: nothing is
+unpickled, nor scikit-learn imported, unless somebody asks for the estimator.
+
+Both also hold what the record says of their identity, and the arrays the digest of the model file. So who pins the
+digest of one of the two files has pinned everything that decides predictions, whoever rewrites the record.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from cache.files.atomic import make_folder, require_writable, sync_folder, write_atomically
+from cache.files.lock import holding
+from cache.joined_rows import Spec, read_spec
+from cache.spec import DIGEST_BYTES
+from classify.heads.finetune.tuned_head import TunedHead
+from classify.heads.head_arrays import ArrayHead
+from classify.saved.npz import read_arrays, write_arrays
+from classify.saved.record import (
+    ABOUT,
+    FORMAT,
+    NEXT,
+    agreed,
+    find_record,
+    is_sha256,
+    parse,
+    read_regular,
+    record_path,
+    sealed,
+    shown,
+)
+from classify.scoring.outliers import ARRAYS, Known
+
+log = logging.getLogger("bottleneck")
+
+LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
+
+# What unpickling raises for classes that are gone or have other fields by now.
+CANNOT_UNPICKLE = (ImportError, AttributeError, KeyError, IndexError, TypeError, ValueError, EOFError, UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A loaded head: what predicts, its record, and the digests (n, 32) uint8 of the pictures it was fitted on.
+
+    predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead` or a `TunedHead`, or the estimator where it
+    has no arrays. known: what tells unknown pictures; None of maps, and of models that were saved without it.
+    """
+
+    path: str
+    predictor: Any
+    record: dict[str, Any]
+    trained_on: np.ndarray
+    _unpickle: Callable[[], dict[str, Any]] = field(repr=False)
+    known: Known | None = None
+
+    @cached_property
+    def estimator(self) -> Any:
+        """The scikit-learn estimator, unpickled when it is first asked for. Raises UserError as `load` does."""
+        return self._unpickle()["estimator"]
+
+    @property
+    def spec(self) -> Spec:
+        """The spec of the features that it was fitted on."""
+        return read_spec(self.record["spec"])
+
+    def check_width(self, features: int) -> None:
+        """Raise UserError unless rows of so many features are what the head was fitted on."""
+        fitted = getattr(self.predictor, "n_features_in_", features)
+        if fitted != features:
+            raise UserError(f"model {self.path} takes rows of {fitted} features, those of its spec have {features}")
+
+
+def arrays_path(model: str) -> str:
+    """Path of the plain arrays of the model file `model`."""
+    return os.path.splitext(model)[0] + ".npz"
+
+
+def check_place(model: str) -> None:
+    """Whether a model could be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
+    record = record_path(model)
+    for path in (model, arrays_path(model), record):
+        require_writable(path)
+
+
+def save(
+    model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any], known: Known | None = None
+) -> None:
+    """Write the model file, its arrays and its record, as `put` does."""
+    from importlib.metadata import version
+
+    import joblib
+
+    record_path(model)  # refuses other names
+    record = {
+        "format": FORMAT,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **record,
+        "classes": [str(name) for name in estimator.classes_],
+        "versions": {library: version(library) for library in LIBRARIES},
+    }
+    about = json.loads(json.dumps({name: record[name] for name in ABOUT}))  # as it will be read
+    payload = io.BytesIO()
+    held = known.to_arrays() if known else {}
+    joblib.dump({"estimator": estimator, "trained_on": trained_on, "about": about, **held}, payload)
+    data = payload.getbuffer()
+    record["payload"] = _identity(data)
+    plain = _plain_arrays(estimator, trained_on, about | {"payload": record["payload"]}, held)
+    if plain is not None:
+        record["arrays"] = {"file": os.path.basename(arrays_path(model)), **_identity(plain)}
+    put(model, data, plain, sealed(record))
+
+
+@contextlib.contextmanager
+def locked(model: str) -> Iterator[None]:
+    """Hold the lock of whoever saves as `model`, in a folder made if need be; in one thread it may be taken twice."""
+    folder, name = os.path.split(os.path.abspath(model))
+    make_folder(folder)
+    with holding(os.path.join(folder, f".{name}.lock")):
+        yield
+
+
+def put(model: str, data: bytes | memoryview, plain: bytes | memoryview | None, text: bytes) -> None:
+    """Write the bytes of a model file, its arrays and its record: the old model loads, or the new one, at any moment.
+
+    The new record and arrays are first put beside the old ones (`NAME.json.next`, `NAME.npz.next`). The model file is
+    replaced in one step, which makes them those that fit; what is left is to give them their names. Of two processes
+    that save under one name, the second waits for the first (where there are locks). Raises `OSError` where the files
+    cannot be written.
+    """
+    path, arrays = record_path(model), arrays_path(model)
+    with locked(model):
+        write_atomically(path + NEXT, text)
+        if plain is not None:
+            write_atomically(arrays + NEXT, plain)
+        write_atomically(model, data)
+        if plain is not None:
+            os.replace(arrays + NEXT, arrays)
+        os.replace(path + NEXT, path)
+        if plain is None:  # those of an older model of this name
+            for older in (arrays, arrays + NEXT):
+                if os.path.lexists(older):
+                    os.unlink(older)
+        sync_folder(os.path.dirname(os.path.abspath(model)))
+
+
+def load(
+    model: str, allow_other_versions: bool = False, *, sha256: str | None = None, no_pickle: bool = False
+) -> Saved:
+    """Load a model, after its record: from its arrays where the record names them, else from the model file.
+
+    sha256: what `sha256sum` prints for the `.npz` or the `.joblib`; nothing else is loaded then. Pinned by the
+    `.npz`, the arrays predict and nothing is unpickled; pinned by the `.joblib`, the estimator in it predicts.
+    no_pickle: nothing is ever unpickled; a head without arrays is refused, and so is `estimator`.
+
+    Raises UserError where a file or the record is missing, damaged or not what the record describes, and, unless
+    `allow_other_versions`, for another major or minor version of scikit-learn, another fingerprint, a missing
+    record, and one that was changed. With `allow_other_versions` these are warnings, and where the record and the
+    model file disagree on what it was trained on, the model file is believed.
+    """
+    model = os.fspath(model)
+    if sha256 is not None and not is_sha256(sha256 := sha256.strip().lower()):
+        raise UserError(f"sha256 {shown(sha256)}: give the 64 hexadecimal digits that sha256sum prints")
+    while True:
+        before = _stamp(model)
+        try:
+            return _load(model, allow_other_versions, sha256, no_pickle)
+        except UserError:
+            if _stamp(model) == before:  # else it was being saved anew
+                raise
+
+
+def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
+    record_path(model)  # refuses other names
+    try:
+        data = read_regular(model)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {model}: {_reason(error)}; `train` writes one, --model says where") from None
+    digest = hashlib.sha256(data).hexdigest()
+    record = find_record(model, digest, allowed)
+    plain = arrays_of(model, record)
+    if pin not in (None, digest, plain and hashlib.sha256(plain).hexdigest()):
+        arrays = f", its arrays {hashlib.sha256(plain).hexdigest()}" if plain else ""
+        raise UserError(
+            f"model {model} is not the pinned one: it has SHA-256 {digest}{arrays}, pinned is {pin}; it was not loaded"
+        )
+    if no_pickle and (plain is None or pin == digest):
+        why = "its head is a pickle and nothing else" if plain is None else "its pickle is pinned; pin its .npz instead"
+        raise UserError(f"model {model} is not loaded without unpickling it (--no-pickle): {why}")
+    if plain is not None and pin != digest:
+        predictor, trained_on, about, known = _from_arrays(model, plain)
+        record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
+        if record["payload"]["sha256"] != digest:  # where there was no record to say so
+            raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
+        unpickle = partial(_refuse, model) if no_pickle else partial(_unpickle, model, data, record)
+    else:
+        payload = _unpickle(model, data, None)
+        record = agreed(model, record, payload["about"], ABOUT, allowed)
+        predictor, trained_on = payload["estimator"], payload["trained_on"]
+        known = Known(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
+        unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
+    _check_classes(model, predictor, record)
+    if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
+        raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
+    return Saved(model, predictor, record, trained_on, unpickle, known)
+
+
+def _plain_arrays(
+    estimator: Any, trained_on: np.ndarray, about: dict[str, Any], known: dict[str, np.ndarray]
+) -> memoryview | None:
+    """The estimator's array form as an npz file, with the arrays `known`; None where it has no such form."""
+    from classify.heads.base import Head
+
+    head = estimator.arrays() if isinstance(estimator, Head) else None
+    if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
+        return None
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    return write_arrays({"about": text, "trained_on": trained_on, **known, **head.to_arrays()})
+
+
+def arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
+    """The bytes of the arrays that the record names, or of those that are there; None where there are none.
+
+    Arrays that the record names and that are not there are an error: with the model file instead of them, who damages
+    them could choose that it is unpickled.
+    """
+    if record is not None and "arrays" not in record:
+        return None
+    path = arrays_path(model)
+    digests = []
+    for candidate in (path + NEXT, path) if record else (path,):  # in this order as with records
+        try:
+            data = read_regular(candidate)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"model {model}: its arrays {candidate} cannot be read: {_reason(error)}") from None
+        digests.append(hashlib.sha256(data).hexdigest())
+        if record is None or digests[-1] == record["arrays"]["sha256"]:
+            return data
+    if record is None:
+        return None
+    what = f"have SHA-256 {digests[-1]}, the record names {record['arrays']['sha256']}" if digests else "are missing"
+    raise UserError(f"model {model}: its arrays {path} {what}: copy the file again, or train the model again")
+
+
+def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, Known | None]:
+    """The head, the digests of the pictures that it was fitted on, what the arrays say of themselves, what is known."""
+    try:
+        named = read_arrays(data)
+        about, trained_on = parse(named.pop("about").tobytes()), named.pop("trained_on")
+        if trained_on.dtype != np.uint8 or trained_on.shape[1:] != (DIGEST_BYTES,):
+            raise ValueError(f"trained_on has type {trained_on.dtype} and shape {trained_on.shape}")
+        if "tail" in named:
+            return TunedHead.from_arrays(named), trained_on, about, None
+        kept = {name: named.pop(name) for name in ARRAYS if name in named}
+        head = ArrayHead.from_arrays(named)
+        return head, trained_on, about, Known.from_arrays(kept, head.n_features_in_) if kept else None
+    except (ValueError, KeyError, RecursionError) as error:
+        raise UserError(
+            f"model {model}: {arrays_path(model)} holds no head: {_reason(error)}: train it again"
+        ) from error
+
+
+def _unpickle(model: str, data: bytes, record: dict[str, Any] | None) -> dict[str, Any]:
+    """What the bytes of a model file hold, these being the ones that its record describes."""
+    import joblib
+
+    try:
+        payload: dict[str, Any] = joblib.load(io.BytesIO(data))
+        estimator, _, about = payload["estimator"], payload["trained_on"], payload["about"]
+    except CANNOT_UNPICKLE as error:  # the bytes are those that were saved: their classes have changed since
+        raise UserError(
+            f"model {model} cannot be loaded with these versions ({error!r:.200}): train it again"
+        ) from error
+    if record is not None:
+        agreed(model, record, about, ABOUT, allowed=False)
+        _check_classes(model, estimator, record)
+    return payload
+
+
+def _check_classes(model: str, head: Any, record: dict[str, Any]) -> None:
+    if [str(name) for name in head.classes_] != record["classes"]:
+        raise UserError(f"model {model}: its classes are not those of its record: train it again")
+
+
+def _refuse(model: str) -> dict[str, Any]:
+    raise UserError(f"model {model} was loaded with no_pickle: its estimator would have to be unpickled")
+
+
+def _identity(data: bytes | memoryview) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or shown(" ".join(str(error).split()))

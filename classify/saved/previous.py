@@ -1,0 +1,170 @@
+"""Training over a model of other data or classes: announced before the training, the old model kept.
+
+The old one is kept as `NAME.previous.joblib`, which loads by itself, with its tables as `NAME.previous.*`. Of the same
+data and classes a new model simply replaces the old one.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from cache.files.atomic import replacing, sync_file
+from cache.spec import DIGEST_BYTES
+from classify.data.dataset import Dataset
+from classify.saved.model_files import EVALUATION, MODEL_FILES, TABLES, files_of, previous_of
+from classify.saved.npz import read_arrays
+from classify.saved.persist import arrays_of, arrays_path, check_place, put
+from classify.saved.record import NEXT, own_digest, read_record, read_regular, record_path, sealed, shown
+
+log = logging.getLogger("bottleneck")
+
+SAME = 0.5  # share of a model's training pictures that the same data still has
+SHOWN_CLASSES = 5
+
+NO_MODEL = (ValueError, KeyError)  # what reading files raises that are none
+
+Source = dict[str, Any]
+
+
+def source_of(data: Any, options: Mapping[str, Any]) -> Source:
+    """Where labelled pictures come from, for a model's record: folder, table and what else decides their labels.
+
+    None where unused. Paths are absolute, links resolved. A table in memory is named by its type.
+    """
+    table = options.get("labels")
+    named = table if table is None else type(table).__name__
+    columns = {name: options.get(name, name[: -len("_column")]) for name in ("path_column", "label_column")}
+    return {
+        "folder": None if data is None else os.path.realpath(data),
+        "table": os.path.realpath(table) if isinstance(table, str | os.PathLike) else named,
+        **{name: None if table is None else column for name, column in columns.items()},
+        "label_pattern": options.get("label_pattern"),
+        "label_from": options.get("label_from"),
+        **{name: _listed(options.get(name)) for name in ("train_folder", "validation_folder", "test_folder")},
+    }
+
+
+def _listed(folders: str | Sequence[str] | None) -> list[str] | None:
+    if folders is None:
+        return None
+    return [folders] if isinstance(folders, str) else [*folders]
+
+
+def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:
+    """Say in one line that a model trained on `dataset` will replace one of other data or classes, where it will.
+
+    Raises UserError as `replaced`, `OSError` naming the file where the old model could not be kept.
+    """
+    if old := replaced(model, source, dataset):
+        check_place(kept := previous_of(model))
+        there = ", in place of the one kept there" if os.path.lexists(kept) else ""
+        new = _described(source, _classes(dataset))
+        log.warning("%s is %s; it is replaced by a model of %s, and kept as %s%s", model, old, new, kept, there)
+
+
+def replaced(model: str, source: Source, dataset: Dataset) -> str | None:
+    """What a model trained on `dataset` would replace, in words; None where nothing is there, or one of the same data.
+
+    The same: equal classes and source, and at least half of the pictures that the old one was trained on are in
+    `dataset`. Raises `OSError` for files that cannot be read.
+    """
+    if not any(map(os.path.lexists, files_of(model, (*MODEL_FILES, *TABLES)))):
+        return None
+    try:
+        record, trained_on = _read(model)
+    except NO_MODEL as error:
+        return f"what cannot be read as a model ({shown(error)})"
+    if _is_same(record, trained_on, source, dataset):
+        return None
+    return f"a model of {_described(record.get('data'), record['classes'])}, saved {shown(record.get('created'))}"
+
+
+def keep_previous(model: str) -> None:
+    """Copy the files of `model` to the names of `previous_of`, in place of those that are there.
+
+    A model is copied so that it loads under its old name all the while, and under the new one when this is done. What
+    is no model is copied byte by byte.
+    """
+    kept = previous_of(model)
+    copied: tuple[str, ...] = (*TABLES, *EVALUATION)
+    try:
+        record, _ = _read(model)
+        put(kept, read_regular(model), arrays_of(model, record), _renamed(record, kept))
+    except NO_MODEL:
+        copied = (*MODEL_FILES, *copied)
+    for old, new in zip(files_of(model, copied), files_of(kept, copied), strict=True):
+        if os.path.isfile(old):
+            with replacing(new) as temporary:
+                shutil.copyfile(old, temporary)
+                sync_file(temporary)
+        else:
+            with contextlib.suppress(FileNotFoundError):  # of the one that was kept before
+                os.unlink(new)
+    log.info("what was %s is kept as %s", model, kept)
+
+
+def forget_evaluation(model: str) -> None:
+    """Delete the evaluation beside a model that is another one by now."""
+    for path in files_of(model, EVALUATION):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _read(model: str) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The record of a model, of whatever versions, and the digests (n, 32) that it was trained on; None if pickled.
+
+    Raises one of `NO_MODEL` where there is no whole model.
+    """
+    try:
+        digest = hashlib.sha256(read_regular(model)).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{model} is missing") from None
+    path = record_path(model)
+    for record in (read_record(path + NEXT), read_record(path)):
+        if record and record["payload"]["sha256"] == digest:
+            arrays = arrays_of(model, record)
+            return record, None if arrays is None else read_arrays(arrays)["trained_on"].reshape(-1, DIGEST_BYTES)
+    raise UserError(f"{path} does not describe it")
+
+
+def _is_same(record: dict[str, Any], trained_on: np.ndarray | None, source: Source, dataset: Dataset) -> bool:
+    if record["classes"] != _classes(dataset) or record.get("data", source) != source:
+        return False
+    if trained_on is None:  # nothing is unpickled for this; records of older models do not name their source
+        return "data" in record
+    present = {digest.tobytes() for digest in dataset.digests}
+    return sum(digest.tobytes() in present for digest in trained_on) >= SAME * max(1, len(trained_on))
+
+
+def _classes(dataset: Dataset) -> list[str]:
+    return sorted(set(dataset.labels.tolist()))
+
+
+def _renamed(record: dict[str, Any], kept: str) -> bytes:
+    """The record as text, naming the arrays by their new name; one that somebody has changed stays as it is."""
+    if "arrays" not in record or own_digest(record) != record.get("sha256"):
+        return json.dumps(record, indent=2).encode()
+    fields = {name: value for name, value in record.items() if name != "sha256"}
+    return sealed(fields | {"arrays": record["arrays"] | {"file": os.path.basename(arrays_path(kept))}})
+
+
+def _described(source: Any, classes: list[str]) -> str:
+    """Where pictures come from and their classes, in a few words. `source` is from outside: it may be anything."""
+    named = source if isinstance(source, dict) else {}
+    places = [shown(named[name]) for name in ("table", "folder") if named.get(name)]
+    column = named.get("label_column")
+    if column not in (None, "label"):
+        places.append(f"column {shown(column)}")
+    if named.get("label_pattern"):
+        places.append(f"label pattern {shown(named['label_pattern'])}")
+    more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+    listed = ", ".join(map(shown, classes[:SHOWN_CLASSES])) + more
+    return f"{', '.join(places) or 'data that it does not name'} ({len(classes)} classes: {listed})"

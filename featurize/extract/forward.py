@@ -1,0 +1,168 @@
+"""Images -> pixels -> feature rows. Each core takes a picture through all of it, so none waits for another.
+
+A thread reads, decodes and computes as many pictures as the engine takes at once, then the next ones. Pixels exist
+only there; what waits to be stored is rows. All views of a picture come from one decode, and are rows of one moment.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.signatures import no_signatures
+from cache.spec import content_digest
+from featurize.decoding.decode import DECODER, Decoded, decode_views
+from featurize.decoding.memory_gate import Room, SharedMemory, Shares
+from featurize.engines.engine import Engine
+from featurize.machine.parallel import THREADS, in_order
+from featurize.pictures.find import ImageError
+from featurize.pictures.sources import Source, bytes_of
+
+# `featurize.decoding.decode.decode_views`, or its like
+Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room, int], Decoded]
+
+# One more than there are cores: there is always one that waits, for the interpreter or for the network's turn. With
+# MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
+WORKERS = THREADS + 1
+
+LOST = 1e-3  # share of a row's length: rounding to float16 alone changes it by half of this at most
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far the network may run ahead of the disk.
+
+    batch     pictures that a thread takes at once
+    batches   of them that may be computed, or on their way, and not yet taken over
+    commit    pictures taken over whose rows are committed together: with all those on their way never more than
+              `within` allows
+    """
+
+    batch: int
+    batches: int
+    commit: int
+
+    @classmethod
+    def within(cls, most: int, batch: int) -> "Pace":
+        """With `most` pictures computed and not committed at any moment, on an engine that likes `batch` at once.
+
+        An eighth of them is what may be computed while the others are written, more where the threads need that.
+        """
+        batch = min(batch, most)
+        batches = max(1, min(max(most // (8 * batch), WORKERS), (most + 1) // (2 * batch)))
+        return cls(batch, batches, most + 1 - batch * batches)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded image: the digest of the very bytes that were decoded, and what they give or the reason why not."""
+
+    position: int
+    digest: bytes
+    decoded: Decoded | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none.
+
+    signature: that of the image, without contrast where it could not be decoded. note, changed: as of
+    `featurize.decoding.decode.Decoded`.
+    """
+
+    position: int
+    digest: bytes
+    features: np.ndarray | None
+    signature: np.ndarray
+    reason: str = ""
+    note: str = ""
+    changed: str = ""
+
+
+def forward(
+    sources: Sequence[Source],
+    size: tuple[int, int],
+    resize: str,
+    views: Callable[[int], Sequence[str]],
+    ready: Callable[[], tuple[Engine, Pace]],
+    rows: deque[Row],
+    decoder: Decoder = decode_views,
+    version: int = DECODER,
+) -> Generator[None, None, None]:
+    """Append the rows of all `sources` to `rows`, as they are computed; yields now and then.
+
+    `views` names those that are wanted of the source at a position. Whatever ends the iteration: once it is closed,
+    every row that was computed is there. `ready` is asked once, when there is a picture that needs the engine.
+    `version` is that of the decoder, one of `featurize.decoding.decode.DECODERS`.
+    """
+    memory = SharedMemory(WORKERS)
+
+    def look(position: int) -> Picture:
+        with memory.picture() as room:  # and is given back when nothing is left but these pixels
+            return decoded(position, room)
+
+    def decoded(position: int, room: Shares) -> Picture:
+        digest = b""
+        try:
+            data = bytes_of(sources[position], room.file)
+            digest = content_digest(data)
+            return Picture(position, digest, decoder(data, size, resize, views(position), room.picture, version))
+        except ImageError as error:
+            return Picture(position, digest, None, str(error))
+
+    for first in range(len(sources)):
+        picture = look(first)
+        if picture.decoded is not None:
+            break
+        rows.append(_failure(picture))
+        yield
+    else:
+        return
+    engine, pace = ready()
+
+    def compute(start: int) -> None:
+        batch = range(start, min(start + pace.batch, len(sources)))
+        rows.extend(_rows([picture if i == first else look(i) for i in batch], engine))
+
+    yield from in_order(compute, range(first, len(sources), pace.batch), pace.batches - 1, WORKERS)
+
+
+def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
+    good = [(picture, picture.decoded) for picture in pictures if picture.decoded is not None]
+    yield from (_failure(picture) for picture in pictures if picture.decoded is None)
+    if good:
+        pixels = [decoded.pixels for _, decoded in good]
+        ends = np.cumsum([len(views) for views in pixels])
+        features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
+        for (picture, decoded), rows in zip(good, features, strict=True):
+            stored, reason = as_stored(rows, engine.dtype)
+            told = reason, decoded.note, decoded.changed
+            yield Row(picture.position, picture.digest, stored, decoded.signature, *told)
+
+
+def as_stored(rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray | None, str]:
+    """The rows (views, ...) float32 of a picture as `dtype`; None and the reason where that type cannot hold them.
+
+    In float16 numbers above 65504 are infinite, and below 6e-5 digits are lost: a row that would change by more than
+    `LOST` of its length is not stored.
+    """
+    if not np.isfinite(rows).all():
+        return None, "its features are not finite numbers: the network gives NaN or infinity"
+    with np.errstate(over="ignore", under="ignore"):
+        stored = rows.astype(dtype, copy=False)
+    largest = np.abs(rows).max(initial=0)
+    advice = f"{dtype} does not hold them: store float32 (--stored float32)"
+    if not np.isfinite(stored).all():
+        return None, f"its features reach {largest:.6g}, beyond {np.finfo(dtype).max:g}: {advice}"
+    if stored.dtype != rows.dtype:
+        exact = rows.reshape(len(rows), -1).astype(np.float64)
+        changed = np.linalg.norm(stored.reshape(exact.shape) - exact, axis=1)
+        if (changed > LOST * np.linalg.norm(exact, axis=1)).any():
+            return None, f"its features are {largest:.3g} at most, too small: {advice}"
+    return stored, ""
+
+
+def _failure(picture: Picture) -> Row:
+    return Row(picture.position, picture.digest, None, no_signatures(1)[0], picture.reason)
