@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import BUNDLED
 from helpers.other_user import folder_for_all, read_only, require_readable_code
-from test_extract import alike, at, extractor_in, interrupt
+from test_network_extractor import alike, at, extractor_in, interrupt
 
 import featurize.extract.network_extractor
 import featurize.machine.memory

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, TESTS
 from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows
-from reliability.harness import work_beside
 from reliability.conftest import Count, Figure
+from reliability.harness import work_beside
 from reliability.harness.real_command import empty_cache, features, features_report, finish, start, stored
 
 from cache.store import FeatureStore
