@@ -46,6 +46,7 @@ from classify.saved.record import (
     sealed,
     shown,
 )
+from classify.saved.renamed import unpickle
 from classify.scoring.outliers import ARRAYS, Known
 
 log = logging.getLogger("bottleneck")
@@ -281,10 +282,8 @@ def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.nda
 
 def _unpickle(model: str, data: bytes, record: dict[str, Any] | None) -> dict[str, Any]:
     """What the bytes of a model file hold, these being the ones that its record describes."""
-    import joblib
-
     try:
-        payload: dict[str, Any] = joblib.load(io.BytesIO(data))
+        payload: dict[str, Any] = unpickle(data)
         estimator, _, about = payload["estimator"], payload["trained_on"], payload["about"]
     except CANNOT_UNPICKLE as error:  # the bytes are those that were saved: their classes have changed since
         raise UserError(
