@@ -87,8 +87,8 @@ def features(
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
     started = time.perf_counter() - started
     with _reading(rehash):
-        extraction = extractor.run(images, progress)
-    report = report_of(extractor, extraction, failures, started)
+        outcome = extractor.run(images, progress)
+    report = report_of(extractor, outcome, failures, started)
     return report | {"views": views.train, "recipe": views.recipe}
 
 
@@ -341,8 +341,8 @@ def export(
     if found.doubt:
         raise UserError(found.doubt)
     extractor = open_extractor(cache_dir, **spec)
-    extraction = export_images(extractor, found.paths or found.all_images, found.labels or None, output)
-    return len(extraction.succeeded), len(extraction.failures) + len(found.failures)
+    outcome = export_images(extractor, found.paths or found.all_images, found.labels or None, output)
+    return len(outcome.succeeded), len(outcome.failures) + len(found.failures)
 
 
 def default_model(head: str) -> str:

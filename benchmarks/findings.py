@@ -79,13 +79,13 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     """Planted labels found among twice as many suspects; suspects in all; planted ones called probably wrong; all that
     are called so; how many are estimated.
     """
-    extraction, rows = extractor.features(found.paths)
+    outcome, rows = extractor.features(found.paths)
     random = np.random.default_rng(seed)
     labels, classes = np.array(found.labels), found.classes
     planted = random.choice(len(labels), len(labels) // ONE_IN, replace=False)
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
-    groups = _numbers(found.paths, extraction.keys, extractor)
+    groups = _numbers(found.paths, outcome.keys, extractor)
     splits = splits_of(labels, groups)
     honest = out_of_fold(splits, rows, labels, groups, classes, *HONEST)
     shown = suspects(honest, labels, classes, splits)
@@ -141,10 +141,10 @@ def halved(path: str) -> bytes:
 
 def _groups(paths: list[str], extractor: Extractor) -> dict[str, int]:
     """The number of the group of each path."""
-    extraction = extractor.run(paths)
-    if extraction.failures:
-        raise SystemExit(f"{extraction.failures[0].path}: {extraction.failures[0].reason}")
-    groups = _numbers(paths, extraction.keys, extractor)
+    outcome = extractor.run(paths)
+    if outcome.failures:
+        raise SystemExit(f"{outcome.failures[0].path}: {outcome.failures[0].reason}")
+    groups = _numbers(paths, outcome.keys, extractor)
     return dict(zip(paths, groups.tolist(), strict=True))
 
 

@@ -100,9 +100,9 @@ class FromCache:
         extractor = pipeline.open_extractor(
             cache, weights=weights, layer=cut, pooling="none", stored="float16", views=2, recipe="flip"
         )
-        extraction, maps = extractor.features(found.paths)
-        self.lower, self.passes = time.perf_counter() - start, extraction.forward_passes
-        kept = extraction.succeeded
+        outcome, maps = extractor.features(found.paths)
+        self.lower, self.passes = time.perf_counter() - start, outcome.forward_passes
+        kept = outcome.succeeded
         labels, parts = np.array(found.labels)[kept], np.array(found.parts)[kept]
         start = time.perf_counter()
         plan = {"learning_rate": RATE, "epochs": EPOCHS, "validation_fraction": 0}

@@ -69,12 +69,12 @@ def _training_part(
     extractor = pipeline.open_extractor(
         cache, weights=weights, layer=cut, pooling="none", stored="float16", views=VIEWS
     )
-    extraction, maps = extractor.features(found.paths)
-    kept = extraction.succeeded
+    outcome, maps = extractor.features(found.paths)
+    kept = outcome.succeeded
     labels, parts = np.array(found.labels)[kept], np.array(found.parts)[kept]
-    exact = duplicate_groups(extraction.keys)
-    signatures = signatures_of(cache, [found.paths[i] for i in kept], extraction.keys)
-    groups = enough_groups(labels, near_duplicates(extraction.keys, signatures), exact, FOLDS + 1)
+    exact = duplicate_groups(outcome.keys)
+    signatures = signatures_of(cache, [found.paths[i] for i in kept], outcome.keys)
+    groups = enough_groups(labels, near_duplicates(outcome.keys, signatures), exact, FOLDS + 1)
     rows = np.flatnonzero(parts == "train") if "train" in parts else holdout(labels, groups, 0.2, 0)[0]
     return extractor.tail(), maps[rows], labels[rows], groups[rows]
 

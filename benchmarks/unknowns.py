@@ -84,11 +84,11 @@ def main() -> None:
 
 def read(folder: str, name: str, extractor: Extractor) -> Data:
     found = read_labels(folder, **{key: value for key, value in SETS[name].items() if key != "cv"})
-    extraction, rows = extractor.features(found.paths)
-    labels = np.array(found.labels)[extraction.succeeded]
-    paths = [found.paths[i] for i in extraction.succeeded]
-    signatures = signatures_of(extractor.cache_dir, paths, extraction.keys)
-    return Data(rows, labels, near_duplicates(extraction.keys, signatures))
+    outcome, rows = extractor.features(found.paths)
+    labels = np.array(found.labels)[outcome.succeeded]
+    paths = [found.paths[i] for i in outcome.succeeded]
+    signatures = signatures_of(extractor.cache_dir, paths, outcome.keys)
+    return Data(rows, labels, near_duplicates(outcome.keys, signatures))
 
 
 def measured(way: Way, name: str, sets: dict[str, Data], splits: int) -> tuple[float, dict[str, float], float | None]:

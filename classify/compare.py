@@ -104,7 +104,7 @@ def _compared(
     not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
     if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
-    failures = [*found.failures, *specs[0].extraction.failures]
+    failures = [*found.failures, *specs[0].outcome.failures]
     labels, counts = np.unique(_labels(specs[0], pictures), return_counts=True)
     return {
         "images": len(pictures.paths) + len(found.failures),
@@ -140,7 +140,7 @@ def _announce(left_out: list[LeftOut]) -> None:
 
 
 def _labels(cached: Cached, pictures: LabelledImages) -> np.ndarray:
-    return np.array(pictures.labels, dtype=object)[cached.extraction.succeeded].astype(str)
+    return np.array(pictures.labels, dtype=object)[cached.outcome.succeeded].astype(str)
 
 
 def _plan(
@@ -153,8 +153,8 @@ def _plan(
     progress: Progress | None,
 ) -> Folds:
     """The same folds for all specs, which part no near-duplicates."""
-    digests, labels = cached.extraction.keys, _labels(cached, pictures)
-    paths = [pictures.paths[i] for i in cached.extraction.succeeded]
+    digests, labels = cached.outcome.keys, _labels(cached, pictures)
+    paths = [pictures.paths[i] for i in cached.outcome.succeeded]
     exact = duplicate_groups(digests)
     duplicates = near_duplicates(digests, signatures_of(cache_dir, paths, digests, progress))
     announce_duplicates(duplicates, exact, paths)
@@ -234,7 +234,7 @@ def _line(
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
     extractor = cached.extractor
     data, _ = dataset_of(extractor, pictures, views, head, 0.0, None)
-    if not np.array_equal(data.digests, cached.extraction.keys):
+    if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}
     found = held_out(data, head, plan, record, fold_done, search_told)

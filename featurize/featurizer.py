@@ -64,10 +64,10 @@ class Featurizer(TransformerMixin, BaseEstimator):
 
         Raises UserError naming the images that cannot be decoded: rows must stay aligned with labels.
         """
-        extraction, rows = self._extractor().features(expand(X))
-        if extraction.failures:
-            first = extraction.failures[0]
-            count = len(extraction.failures)
+        outcome, rows = self._extractor().features(expand(X))
+        if outcome.failures:
+            first = outcome.failures[0]
+            count = len(outcome.failures)
             raise UserError(f"{count} images have no features, the first is {first.path}: {first.reason}")
         return rows.astype(np.float32, copy=False)
 

@@ -155,7 +155,7 @@ def predict(
     for path, _, label, probability, reason in classifier.ranked(sources, answers, top_k):
         cells = [path, "", "", reason] if label is None else [path, label, f"{probability:.6f}", ""]
         writer.writerow(cells[: len(columns)])
-    _exit_if_too_many_failed(len(answers.extraction.failures), len(sources), max_failed)
+    _exit_if_too_many_failed(len(answers.outcome.failures), len(sources), max_failed)
 
 
 class _Lines:

@@ -10,7 +10,7 @@ from cache.stored_rows import Rows, StoredRows
 from classify.heads.head_table import HEADS
 from featurize.extract.extractor import Extractor, RowsMissingError
 from featurize.extract.hashing import Progress
-from featurize.extract.outcomes import Extraction
+from featurize.extract.outcome import Outcome
 from featurize.machine.disk import readable
 from featurize.pictures.sources import Source
 
@@ -22,7 +22,7 @@ PREDICTING = 3  # memory that predictions take, in sizes of the features: these,
 
 def features_for(
     head: str | None, extractor: Extractor, sources: Sequence[Source], progress: Progress | None = None
-) -> tuple[Extraction, Rows]:
+) -> tuple[Outcome, Rows]:
     """As `Extractor.features`, for training `head` or, with None, for predictions, which every head makes in chunks.
 
     Where the memory that this takes (see `Head.copies`) is not free now, the rows stay on the disk, which is announced.
@@ -31,18 +31,18 @@ def features_for(
     and not kept.
     """
     try:
-        extraction = extractor.run(sources, progress)
+        outcome = extractor.run(sources, progress)
     except RowsMissingError as missing:
         if head is not None:
             raise
         return missing.complete(sources, progress)
-    stored = StoredRows(extractor.store, extraction.keys, featurize.machine.memory.free_memory())
+    stored = StoredRows(extractor.store, outcome.keys, featurize.machine.memory.free_memory())
     # What takes rows computes with them in float32, however they are stored; maps stay as they are.
     in_memory = stored.nbytes if extractor.spec.pooling == "none" else FLOAT32 * math.prod(stored.shape)
     of_one_view = in_memory * (HEADS[head].copies if head else PREDICTING)
     needed = of_one_view * len(extractor.stores)
     if needed <= stored.memory:
-        return extractor.read(extraction, progress)
+        return extractor.read(outcome, progress)
     views = f" in {len(extractor.stores)} views" if len(extractor.stores) > 1 else ""
     sizes = (
         f"the features of {len(stored)} images{views} take {readable(stored.nbytes * len(extractor.stores))}, "
@@ -60,4 +60,4 @@ def features_for(
         smaller = ", or POOLING=avg" if extractor.spec.pooling == "flatten" else ""
         raise UserError(f"{sizes}: {head} cannot stream them, use {able}{smaller}")
     log.info("%s: they are streamed from the cache, %d rows at once", sizes, min(stored.rows_at_once, len(stored)))
-    return extraction, stored
+    return outcome, stored

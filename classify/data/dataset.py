@@ -110,19 +110,19 @@ def dataset_of(
     `head` is the one to be trained, if any: where the rows do not fit into memory, not every one can use them.
     `started`: seconds that went before.
     """
-    extraction, rows = features_for(head, extractor, found.paths, progress)
-    kept = extraction.succeeded
+    outcome, rows = features_for(head, extractor, found.paths, progress)
+    kept = outcome.succeeded
     paths = [found.paths[i] for i in kept]
     dataset = Dataset(
         features=rows,
         labels=np.array(found.labels, dtype=object)[kept].astype(str),
         parts=np.array(found.parts)[kept],
-        digests=extraction.keys,
+        digests=outcome.keys,
         paths=paths,
-        signatures=signatures_of(extractor.cache_dir, paths, extraction.keys, progress),
+        signatures=signatures_of(extractor.cache_dir, paths, outcome.keys, progress),
         views=views.train,
         predict_views=views.predict,
         tail=extractor.tail() if head and HEADS[head].maps else None,
     )
-    report = report_of(extractor, extraction, found.failures, started)
+    report = report_of(extractor, outcome, found.failures, started)
     return dataset, report | {"views": views.train, "recipe": views.recipe, "predict_views": views.predict}

@@ -12,7 +12,7 @@ from classify.data.beyond_memory import features_for
 from classify.saved.persist import Saved
 from classify.scoring.outliers import Known
 from featurize.extract.extractor import Extractor
-from featurize.extract.outcomes import Digests, Extraction
+from featurize.extract.outcome import Digests, Outcome
 from featurize.pictures.sources import Source, expand
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in m
 class Answers:
     """What became of each of n images: probabilities (n, k) float64, a row of NaN where there is no answer.
 
-    unknown: position -> one line, for the images that were rejected; why others have no answer is in `extraction`.
+    unknown: position -> one line, for the images that were rejected; why others have no answer is in `outcome`.
     """
 
-    extraction: Extraction
+    outcome: Outcome
     probabilities: np.ndarray
     unknown: dict[int, str] = field(default_factory=dict)
 
     def reason(self, position: int) -> str:
         """Why the image at `position` has no answer, as one line; empty where it has one."""
-        return self.unknown.get(position) or self.extraction.reasons.get(position, "")
+        return self.unknown.get(position) or self.outcome.reasons.get(position, "")
 
 
 class Classifier:
@@ -81,20 +81,20 @@ class Classifier:
         table.insert(0, "path", paths)
         return table if reject is not None else table.drop(columns="reason")
 
-    def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Extraction, np.ndarray]:
+    def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Outcome, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
         answers = self.answers(sources, use_cache)
-        return answers.extraction, answers.probabilities
+        return answers.outcome, answers.probabilities
 
     def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
         """What became of each source; failures are announced, and how many were rejected."""
         limit = None if reject is None else self._known.limit(reject)
-        extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
-        answers = Answers(extraction, np.full((len(sources), len(self.classes_)), np.nan))
+        outcome = Outcome(sources, Digests(len(sources)), views=len(self.extractor.stores))
+        answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
         count = 0
         for places in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
             part, found, rows = self._predicted([sources[place] for place in places], use_cache)
-            extraction.take(places, part)
+            outcome.take(places, part)
             answered = places[part.digests.known]
             answers.probabilities[answered] = found
             count += len(found)
@@ -107,7 +107,7 @@ class Classifier:
                     f"unknown: distance {distances[far]:.3f} from the training pictures; "
                     f"{reject:g} of known ones are within {limit:.3f}"
                 )
-        for failure in extraction.failures:
+        for failure in outcome.failures:
             log.warning("no prediction for %s: %s", failure.path, failure.reason)
         if answers.unknown:
             first = min(answers.unknown)
@@ -147,16 +147,16 @@ class Classifier:
             raise UserError(f"{cannot}: it was saved without what tells them: train it again (features are cached)")
         return self.saved.known
 
-    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Extraction, np.ndarray, Rows]:
+    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
         """What happened to each source, the probabilities (m, classes) of those that have features, and these."""
-        extraction, rows = self._features(self.extractor, sources, use_cache)
+        outcome, rows = self._features(self.extractor, sources, use_cache)
         if not len(rows):
-            return extraction, np.empty((0, len(self.classes_))), rows
+            return outcome, np.empty((0, len(self.classes_))), rows
         self.saved.check_width(rows.shape[-1])
-        return extraction, self.saved.predictor.predict_proba(rows), rows
+        return outcome, self.saved.predictor.predict_proba(rows), rows
 
     @staticmethod
-    def _features(extractor: Extractor, sources: list[Source], use_cache: bool | None) -> tuple[Extraction, Rows]:
+    def _features(extractor: Extractor, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, Rows]:
         if use_cache:
             return features_for(None, extractor, sources)
         return extractor.complete(sources) if use_cache is None else extractor.without_cache(sources)

@@ -14,7 +14,7 @@ from classify.saved.persist import Saved
 from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor, silent
 from featurize.extract.hashing import digest_sources
-from featurize.extract.outcomes import Digests, Extraction
+from featurize.extract.outcome import Digests, Outcome
 from featurize.extract.read_only import open_extractor
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
@@ -35,11 +35,11 @@ class TunedClassifier(Classifier):
         self.whole = open_extractor(cut.tuned_by(self.head.tuned), cache_dir)
         super().__init__(replace(saved, predictor=self.head), open_extractor(cut, cache_dir))
 
-    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Extraction, np.ndarray, Rows]:
+    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
         if use_cache is False:
-            extraction, decisions = self.whole.without_cache(sources)
-            return extraction, self._of_decisions(decisions), NO_ROWS
-        extraction = Extraction(sources, Digests(len(sources)), views=len(self.extractor.stores))
+            outcome, decisions = self.whole.without_cache(sources)
+            return outcome, self._of_decisions(decisions), NO_ROWS
+        outcome = Outcome(sources, Digests(len(sources)), views=len(self.extractor.stores))
         result = np.full((len(sources), len(self.classes_)), np.nan)
         table = self.extractor.table if use_cache else ReadOnlyTable(self.extractor.cache_dir)
         from_maps = self._have_maps_alone(sources, table)
@@ -50,10 +50,10 @@ class TunedClassifier(Classifier):
             (self.whole, self._of_decisions, others),
         ):
             part, rows = self._features(extractor, [sources[place] for place in places], use_cache)
-            extraction.take(places, part)
+            outcome.take(places, part)
             if len(rows):
                 result[places[part.succeeded]] = predict(rows)
-        return extraction, result[extraction.succeeded], NO_ROWS
+        return outcome, result[outcome.succeeded], NO_ROWS
 
     def _of_decisions(self, decisions: Rows) -> np.ndarray:
         return self.head.of_decisions(decisions) if len(decisions) else np.empty((0, len(self.classes_)))

@@ -11,7 +11,7 @@ from cache.store import FeatureStore
 from featurize.backbones.network import build_tail
 from featurize.extract.hashing import Progress
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.outcomes import as_keys
+from featurize.extract.outcome import as_keys
 from featurize.pictures.find import Failure
 from featurize.pictures.recipes import views_of
 from featurize.resolve import Resolved
@@ -44,16 +44,16 @@ def crops_with_rows(
     views = views_of(recipe, count)
     spec = replace(teacher.spec, pooling="flatten", stored="float16")
     extractor = NetworkExtractor(replace(teacher, spec=spec, views=tuple(views)), cache_dir)
-    extraction = extractor.run(paths, progress)
-    pairs = zip(extraction.digests, paths, strict=True)
+    outcome = extractor.run(paths, progress)
+    pairs = zip(outcome.digests, paths, strict=True)
     found = dict(sorted((digest, path) for digest, path in pairs if digest is not None))
     return Crops(
         paths=list(found.values()),
         digests=as_keys(list(found)),
         views=views,
         stores=extractor.stores,
-        failures=extraction.failures,
-        forward_passes=extraction.forward_passes,
+        failures=outcome.failures,
+        forward_passes=outcome.forward_passes,
     )
 
 

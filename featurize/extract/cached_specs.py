@@ -16,7 +16,7 @@ from featurize.decoding.decode import DECODER, DECODERS
 from featurize.extract.extractor import Extractor, RowsMissingError
 from featurize.extract.hashing import Progress
 from featurize.extract.joined_extractor import JoinedExtractor
-from featurize.extract.outcomes import Extraction
+from featurize.extract.outcome import Outcome
 from featurize.extract.read_only import ReadOnlyExtractor, open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
 from featurize.pictures.sources import Source
@@ -41,13 +41,13 @@ class CachedExtractor(ReadOnlyExtractor):
 
 @dataclass(frozen=True)
 class Cached:
-    """A spec whose rows of all pictures are there, as `extraction` says; a picture without one cannot be decoded.
+    """A spec whose rows of all pictures are there, as `outcome` says; a picture without one cannot be decoded.
 
     weights: where those of its network are on this machine, `BLANK` where that is not known.
     """
 
     extractor: Extractor
-    extraction: Extraction
+    outcome: Outcome
     weights: Weights = BLANK
 
     @property
@@ -88,10 +88,10 @@ def cached_specs(
             reason = str(error)
         if reason:
             left_out.append(LeftOut(store.spec.folder, reason))
-    known = {picture for one in found for picture in one.extraction.succeeded}
+    known = {picture for one in found for picture in one.outcome.succeeded}
     complete = []
     for one in found:
-        if lacking := len(known - set(one.extraction.succeeded)):  # rows of pictures that cannot be decoded any more
+        if lacking := len(known - set(one.outcome.succeeded)):  # rows of pictures that cannot be decoded any more
             left_out.append(LeftOut(one.features, f"{lacking} of {len(sources)} pictures have no row"))
         else:
             complete.append(one)
@@ -102,11 +102,11 @@ def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
     """The same spec with the rows of several views of each picture; None where the cache lacks some of them."""
     extractor = CachedExtractor(Resolved(_spec(cached), cached.weights, views=views), cached.extractor.cache_dir)
     try:
-        extraction = extractor.run(cached.extraction.sources)
+        outcome = extractor.run(cached.outcome.sources)
     except RowsMissingError:
         return None
-    whole = extraction.succeeded == cached.extraction.succeeded
-    return Cached(extractor, extraction, cached.weights) if whole else None
+    whole = outcome.succeeded == cached.outcome.succeeded
+    return Cached(extractor, outcome, cached.weights) if whole else None
 
 
 def _asked(chosen: SpecOptions) -> list[dict[str, Any]]:

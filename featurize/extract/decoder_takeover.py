@@ -15,7 +15,7 @@ from featurize.decoding.decode import DECODER, DECODERS
 from featurize.decoding.memory_gate import SharedMemory
 from featurize.extract.forward import WORKERS, Decoder
 from featurize.extract.hashing import Progress
-from featurize.extract.outcomes import Extraction, Missing
+from featurize.extract.outcome import Missing, Outcome
 from featurize.machine.parallel import in_order
 from featurize.pictures.find import ImageError
 from featurize.pictures.sources import bytes_of
@@ -27,7 +27,7 @@ SMALL = 1, 1  # what a picture is, its pixels at that size do not matter: a larg
 
 def take_over(
     stores: Sequence[FeatureStore],
-    extraction: Extraction,
+    outcome: Outcome,
     missing: Missing,
     decode: Decoder,
     shard_rows: int,
@@ -43,7 +43,7 @@ def take_over(
     ]
     if stores[0].spec.decoder != DECODER or not all(os.path.isdir(store.folder) for store in former):
         return 0
-    keys = extraction.digests.keys(missing.first)
+    keys = outcome.digests.keys(missing.first)
     there = np.stack([store.contains(keys) for store in former], axis=1)
     candidates = np.flatnonzero((there | ~missing.lacking).all(axis=1))
     if not len(candidates):
@@ -54,8 +54,8 @@ def take_over(
         position = int(missing.first[number])
         try:
             with memory.picture() as room:
-                data = bytes_of(extraction.sources[position], room.file)
-                if content_digest(data) != extraction.digests[position]:
+                data = bytes_of(outcome.sources[position], room.file)
+                if content_digest(data) != outcome.digests[position]:
                     return False
                 return not decode(data, SMALL, "antialias", (ORIGINAL_VIEW,), room.picture, DECODER).changed
         except ImageError:

@@ -15,7 +15,7 @@ from cache.joined_rows import Spec, Store
 from cache.shard import DamagedShardError
 from featurize.backbones.tail import Tail
 from featurize.extract.hashing import Progress
-from featurize.extract.outcomes import Extraction
+from featurize.extract.outcome import Outcome
 from featurize.machine.meter import Meter, metering
 from featurize.pictures.sources import Source
 
@@ -23,7 +23,7 @@ log = logging.getLogger("bottleneck")
 
 Metered = TypeVar("Metered", bound="HasMeter")
 Asked = ParamSpec("Asked")
-Result = TypeVar("Result", Extraction, tuple[Extraction, np.ndarray])
+Result = TypeVar("Result", Outcome, tuple[Outcome, np.ndarray])
 
 
 class Extractor(ABC):
@@ -62,7 +62,7 @@ class Extractor(ABC):
         """What lies above the maps in the network. Raises TypeError where rows never are maps."""
 
     @abstractmethod
-    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
+    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """Compute and store the rows that `sources` lack in the cache. A bad image is a failure, never the end.
 
         Whatever ends the run early, what is computed by then is committed first; what kills it costs the rows of one
@@ -72,22 +72,22 @@ class Extractor(ABC):
         """
 
     @abstractmethod
-    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `features`, but nothing is written: rows that are missing in the cache are computed and not kept."""
 
     @abstractmethod
-    def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
+    def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
         """As `features`, from the network alone: rows are neither looked up nor stored."""
 
-    def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+    def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """`run`, then `read`; rows that are missing in a cache that cannot be written are computed and not kept."""
         try:
-            extraction = self.run(sources, progress)
+            outcome = self.run(sources, progress)
         except RowsMissingError as missing:
             return missing.complete(sources, progress)
-        return self.read(extraction, progress)
+        return self.read(outcome, progress)
 
-    def read(self, extraction: Extraction, progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+    def read(self, outcome: Outcome, progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """The rows of all images that have one, as they are stored, in order, and what became of the images.
 
         (n, d), of several views (n, views, d). Every row is checked as it is read; a damaged shard is set aside and its
@@ -95,17 +95,17 @@ class Extractor(ABC):
         """
         while True:
             try:
-                return extraction, self.stored(extraction.keys)
+                return outcome, self.stored(outcome.keys)
             except DamagedShardError:
                 pass  # and set aside
             except KeyError:
                 log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
             try:
-                again = self.run(extraction.sources, progress)
+                again = self.run(outcome.sources, progress)
             except RowsMissingError as missing:
-                return missing.complete(extraction.sources, progress)
-            again.add_cost_of(extraction)
-            extraction = again
+                return missing.complete(outcome.sources, progress)
+            again.add_cost_of(outcome)
+            outcome = again
 
     def stored(self, keys: np.ndarray) -> np.ndarray:
         """The rows of the images with `keys` (n, 32): (n, d), of several views (n, views, d).
@@ -130,7 +130,7 @@ class Extractor(ABC):
 class RowsMissingError(UserError):
     """Rows are missing where none can be stored. `complete` can still compute them for once, called as `features`."""
 
-    def __init__(self, message: str, complete: Callable[..., tuple[Extraction, np.ndarray]]):
+    def __init__(self, message: str, complete: Callable[..., tuple[Outcome, np.ndarray]]):
         super().__init__(message, complete)  # as they came, so that it can be pickled
         self.message = message
         self.complete = complete
@@ -150,16 +150,16 @@ class HasMeter(Protocol):
 
 
 def metered(run: Callable[Concatenate[Metered, Asked], Result]) -> Callable[Concatenate[Metered, Asked], Result]:
-    """`run`, a method, with its cost noted in the extraction that it gives."""
+    """`run`, a method, with its cost noted in the outcome that it gives."""
 
     @functools.wraps(run)
     def noting(self: Metered, *args: Asked.args, **options: Asked.kwargs) -> Result:
         start = time.perf_counter()
         with metering(self.meter), metering(Meter()) as meter:
             result = run(self, *args, **options)
-        extraction = result if isinstance(result, Extraction) else result[0]
-        extraction.forward_passes, extraction.startup_seconds = meter.forward_passes, meter.startup_seconds
-        extraction.seconds = time.perf_counter() - start - meter.startup_seconds
+        outcome = result if isinstance(result, Outcome) else result[0]
+        outcome.forward_passes, outcome.startup_seconds = meter.forward_passes, meter.startup_seconds
+        outcome.seconds = time.perf_counter() - start - meter.startup_seconds
         return result
 
     return noting

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cache.digests import DigestTable, Stamp, take_stamp
-from featurize.extract.outcomes import Digests
+from featurize.extract.outcome import Digests
 from featurize.machine.parallel import in_order
 from featurize.pictures.find import ImageError
 from featurize.pictures.sources import Source, digest_of

@@ -11,7 +11,7 @@ from cache.store import SHARD_ROWS
 from featurize.extract.extractor import Extractor, RowsMissingError, silent
 from featurize.extract.hashing import Progress
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.outcomes import Extraction
+from featurize.extract.outcome import Outcome
 from featurize.extract.read_only import open_extractor
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
@@ -60,24 +60,24 @@ class JoinedExtractor(Extractor):
         """Rows are no maps: raises TypeError."""
         raise TypeError(f"{self.spec.backbone} has no layers above its rows")
 
-    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
+    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`, part after part."""
         try:
             return _together([part.run(sources, _named(part, progress)) for part in self.parts])
         except RowsMissingError as missing:
             raise RowsMissingError(str(missing), self.complete) from None
 
-    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`."""
         return _side_by_side([part.complete(sources, _named(part, progress)) for part in self.parts])
 
-    def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
+    def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.without_cache`."""
         return _side_by_side([part.without_cache(sources) for part in self.parts])
 
 
-def _together(parts: Sequence[Extraction]) -> Extraction:
-    """What became of the same images in every part, as one extraction, the first: with the cost of all of them."""
+def _together(parts: Sequence[Outcome]) -> Outcome:
+    """What became of the same images in every part, as one outcome, the first: with the cost of all of them."""
     whole = parts[0]
     for part in parts[1:]:
         whole.add_cost_of(part)  # and its notes
@@ -92,10 +92,10 @@ def _together(parts: Sequence[Extraction]) -> Extraction:
     return whole
 
 
-def _side_by_side(parts: Sequence[tuple[Extraction, np.ndarray]]) -> tuple[Extraction, np.ndarray]:
+def _side_by_side(parts: Sequence[tuple[Outcome, np.ndarray]]) -> tuple[Outcome, np.ndarray]:
     """Joined rows (n, d), of several views (n, views, d), of the images that have some in every part."""
-    known = [extraction.digests.known for extraction, _ in parts]
-    whole = _together([extraction for extraction, _ in parts])
+    known = [outcome.digests.known for outcome, _ in parts]
+    whole = _together([outcome for outcome, _ in parts])
     kept = whole.digests.known
     if not len(kept):
         return whole, np.empty((0, 0), np.float32)

@@ -29,7 +29,7 @@ from featurize.extract.decoder_takeover import take_over
 from featurize.extract.extractor import Extractor, metered, silent
 from featurize.extract.forward import Decoder, Pace, Row, forward
 from featurize.extract.hashing import Progress, digest_sources
-from featurize.extract.outcomes import Digests, Extraction, Missing
+from featurize.extract.outcome import Digests, Missing, Outcome
 from featurize.machine.disk import require_room
 from featurize.machine.meter import Meter, starting
 from featurize.pictures.notes import announce_changed, announce_notes
@@ -90,32 +90,32 @@ class NetworkExtractor(Extractor):
         return Tail.of(self.spec, self._resolved.weights)
 
     @metered
-    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
+    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`."""
         progress = progress or silent
-        extraction = self._extraction(sources, self.table, progress)
-        missing = self._missing(extraction, extraction.digests.known)
+        outcome = self._hashed(sources, self.table, progress)
+        missing = self._missing(outcome, outcome.digests.known)
         try:
             with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
-                missing = self._missing(extraction, missing.everywhere)  # another run may have computed some by now
-                if missing and self._take_over(extraction, missing, progress):
-                    missing = self._missing(extraction, missing.everywhere)
+                missing = self._missing(outcome, missing.everywhere)  # another run may have computed some by now
+                if missing and self._take_over(outcome, missing, progress):
+                    missing = self._missing(outcome, missing.everywhere)
                 while missing:
-                    missing = self._missing(extraction, self._compute(extraction, missing, progress))
+                    missing = self._missing(outcome, self._compute(outcome, missing, progress))
         except KeyboardInterrupt as interruption:
-            interruption.add_note(f"{extraction.new.sum()} new rows are kept, the next run goes on from there")
+            interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
             raise
-        self._announce(extraction)
-        return extraction
+        self._announce(outcome)
+        return outcome
 
     @metered
-    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`. An image that lacks the row of one view is computed in all of them."""
-        extraction = self._extraction(sources, ReadOnlyTable(self.cache_dir), progress or silent)
+        outcome = self._hashed(sources, ReadOnlyTable(self.cache_dir), progress or silent)
         fresh: dict[bytes, np.ndarray] = {}
         while True:
-            self._compute_missing(extraction, fresh)
-            keys = extraction.keys
+            self._compute_missing(outcome, fresh)
+            keys = outcome.keys
             stored = np.array([bytes(key) not in fresh for key in keys], bool)
             try:
                 rows = self.stored(keys[stored])
@@ -128,13 +128,13 @@ class NetworkExtractor(Extractor):
         if fresh:
             of_cache = iter(rows)
             rows = np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
-        self._announce(extraction)
-        return extraction, rows
+        self._announce(outcome)
+        return outcome, rows
 
     @metered
-    def without_cache(self, sources: Sequence[Source]) -> tuple[Extraction, np.ndarray]:
+    def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.without_cache`."""
-        extraction = Extraction(sources, Digests(len(sources)), views=len(self.stores))
+        outcome = Outcome(sources, Digests(len(sources)), views=len(self.stores))
         computed: deque[Row] = deque()
         all_views = np.ones((len(sources), len(self.stores)), bool)
         for _ in self._forward(sources, all_views, self._ready, computed):
@@ -142,16 +142,16 @@ class NetworkExtractor(Extractor):
         rows: dict[int, np.ndarray] = {}
         for row in computed:
             if row.features is None:
-                extraction.fail(row.position, row.reason)
+                outcome.fail(row.position, row.reason)
             else:
-                extraction.digests[row.position] = row.digest
-                extraction.note(row.position, row.note, row.changed)
+                outcome.digests[row.position] = row.digest
+                outcome.note(row.position, row.note, row.changed)
                 rows[row.position] = row.features if len(self.stores) > 1 else row.features[0]
-        known = extraction.digests.known
-        extraction.new[Missing.of(known, extraction.digests.keys(known), all_views[known]).first] = True
+        known = outcome.digests.known
+        outcome.new[Missing.of(known, outcome.digests.keys(known), all_views[known]).first] = True
         features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
-        self._announce(extraction)
-        return extraction, features
+        self._announce(outcome)
+        return outcome, features
 
     @property
     def engine(self) -> Engine:
@@ -176,43 +176,43 @@ class NetworkExtractor(Extractor):
     def _ready(self) -> tuple[Engine, Pace]:
         return self.engine, self._pace_within(SHARD_ROWS)
 
-    def _extraction(self, sources: Sequence[Source], table: DigestTable, progress: Progress) -> Extraction:
-        return Extraction(sources, *digest_sources(sources, table, progress), views=len(self.stores))
+    def _hashed(self, sources: Sequence[Source], table: DigestTable, progress: Progress) -> Outcome:
+        return Outcome(sources, *digest_sources(sources, table, progress), views=len(self.stores))
 
-    def _missing(self, extraction: Extraction, positions: np.ndarray) -> Missing:
+    def _missing(self, outcome: Outcome, positions: np.ndarray) -> Missing:
         """The contents among the images at `positions` (m,) that lack a row."""
-        keys = extraction.digests.keys(positions)
+        keys = outcome.digests.keys(positions)
         lacking = ~np.stack([store.contains(keys) for store in self.stores], axis=1)
         some = np.flatnonzero(lacking.any(axis=1))
         return Missing.of(positions[some], keys[some], lacking[some])
 
-    def _compute_missing(self, extraction: Extraction, fresh: dict[bytes, np.ndarray]) -> None:
+    def _compute_missing(self, outcome: Outcome, fresh: dict[bytes, np.ndarray]) -> None:
         """Add to `fresh` the rows of each content that has none, there or in the cache; failures are noted."""
         while True:
-            known = extraction.digests.known
-            lacking = [bytes(key) not in fresh for key in extraction.digests.keys(known)]
-            missing = self._missing(extraction, known[np.array(lacking, bool)])
+            known = outcome.digests.known
+            lacking = [bytes(key) not in fresh for key in outcome.digests.keys(known)]
+            missing = self._missing(outcome, known[np.array(lacking, bool)])
             if not len(missing):
                 return
             computed: deque[Row] = deque()
-            sources = [extraction.sources[position] for position in missing.first]
+            sources = [outcome.sources[position] for position in missing.first]
             for _ in self._forward(sources, np.ones_like(missing.lacking), self._ready, computed):
                 pass
             for row in computed:
                 if row.features is None:
-                    missing.fail(extraction, row.position, row.digest, row.reason)
+                    missing.fail(outcome, row.position, row.digest, row.reason)
                 else:  # perhaps of another content than before: then its former copies are missing still
                     fresh[row.digest] = row.features if len(self.stores) > 1 else row.features[0]
                     position = int(missing.first[row.position])
-                    extraction.digests[position] = row.digest
-                    extraction.note(position, row.note, row.changed)
-                    extraction.new[position] = True
+                    outcome.digests[position] = row.digest
+                    outcome.note(position, row.note, row.changed)
+                    outcome.new[position] = True
 
-    def _take_over(self, extraction: Extraction, missing: Missing, progress: Progress) -> int:
+    def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress) -> int:
         with self._decoder() as decode:
-            return take_over(self.stores, extraction, missing, decode, self._shard_rows, progress)
+            return take_over(self.stores, outcome, missing, decode, self._shard_rows, progress)
 
-    def _compute(self, extraction: Extraction, missing: Missing, progress: Progress) -> np.ndarray:
+    def _compute(self, outcome: Outcome, missing: Missing, progress: Progress) -> np.ndarray:
         """Compute and commit the rows of `missing`; failures are noted.
 
         Returns positions (m,) of images that have changed since they were hashed, and of their former copies: they may
@@ -228,34 +228,34 @@ class NetworkExtractor(Extractor):
         left: list[int] = []
         rows = _Waiting([_Rows() for _ in self.stores], _Rows())
         computed: deque[Row] = deque()
-        sources = [extraction.sources[position] for position in missing.first]
+        sources = [outcome.sources[position] for position in missing.first]
         try:
             with closing(self._forward(sources, missing.lacking, ready, computed)) as steps:
                 for _ in steps:
                     done += (count := len(computed))  # more may come at any moment
                     for _ in range(count):
-                        self._take(computed.popleft(), rows, extraction, missing, left)
+                        self._take(computed.popleft(), rows, outcome, missing, left)
                         if len(rows.signatures) == self._pace.commit:
-                            self._commit(rows, extraction)
+                            self._commit(rows, outcome)
                     progress("features", done, len(missing))
         finally:  # whatever ends the run, what is computed is kept
             while computed:
-                self._take(computed.popleft(), rows, extraction, missing, left)
-            self._commit(rows, extraction)
+                self._take(computed.popleft(), rows, outcome, missing, left)
+            self._commit(rows, outcome)
         return np.array(sorted(left), np.int64)
 
-    def _take(self, row: Row, rows: "_Waiting", extraction: Extraction, missing: Missing, left: list[int]) -> None:
+    def _take(self, row: Row, rows: "_Waiting", outcome: Outcome, missing: Missing, left: list[int]) -> None:
         position = int(missing.first[row.position])
         copies = missing.copies.get(position, [])
-        if extraction.digests[position] != row.digest:  # the file has changed since it was hashed
+        if outcome.digests[position] != row.digest:  # the file has changed since it was hashed
             left += copies if row.features is None else [position, *copies]
             copies = []
         if row.features is None:
             for failed in (position, *copies):
-                extraction.fail(failed, row.reason)
+                outcome.fail(failed, row.reason)
             return
-        extraction.digests[position] = row.digest
-        extraction.note(position, row.note, row.changed)
+        outcome.digests[position] = row.digest
+        outcome.note(position, row.note, row.changed)
         most = self._pictures_at_once(self._rows_per_shard)
         rows.signatures.add(position, row.signature, most)
         for view, features in zip(np.flatnonzero(missing.lacking[row.position]), row.features, strict=True):
@@ -297,25 +297,25 @@ class NetworkExtractor(Extractor):
     def _decoder(self) -> AbstractContextManager[Decoder]:
         return isolated_decoder() if self._resolved.isolate else nullcontext(decode_views)
 
-    def _commit(self, rows: "_Waiting", extraction: Extraction) -> None:
+    def _commit(self, rows: "_Waiting", outcome: Outcome) -> None:
         if not len(rows.signatures):
             return
         provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         signed = rows.signatures  # first: whoever finds a row finds its signature
-        signature_store(self.cache_dir).commit(signed.values, extraction.digests.keys(signed.positions), provenance)
+        signature_store(self.cache_dir).commit(signed.values, outcome.digests.keys(signed.positions), provenance)
         signed.positions.clear()
         for view, (store, of_view) in enumerate(zip(self.stores, rows.of_views, strict=True)):
             if len(of_view):
-                keys = extraction.digests.keys(of_view.positions)
+                keys = outcome.digests.keys(of_view.positions)
                 store.commit(of_view.values, keys, provenance, self._shard_rows)
-                extraction.new[of_view.positions, view] = True
+                outcome.new[of_view.positions, view] = True
                 of_view.positions.clear()
 
-    def _announce(self, extraction: Extraction) -> None:
+    def _announce(self, outcome: Outcome) -> None:
         """Say what was decided about unusual pictures, and which ones today's decoder reads otherwise."""
-        announce_notes((extraction.name(position), note) for position, note in sorted(extraction.notes.items()))
+        announce_notes((outcome.name(position), note) for position, note in sorted(outcome.notes.items()))
         if self.spec.decoder != DECODER:
-            announce_changed(extraction.changed.values(), self.spec.decoder, DECODER)
+            announce_changed(outcome.changed.values(), self.spec.decoder, DECODER)
 
 
 class _Rows:

@@ -14,7 +14,7 @@ from featurize.extract.extractor import RowsMissingError, metered, silent
 from featurize.extract.forward import Row
 from featurize.extract.hashing import Progress
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.outcomes import Extraction
+from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
 
@@ -52,24 +52,24 @@ class ReadOnlyExtractor(NetworkExtractor):
         self._said = False
 
     @metered
-    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Extraction:
+    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """Look up all rows; images that cannot be decoded are failures.
 
         Raises RowsMissingError where others have no row, before a picture passes the network.
         """
-        extraction = self._extraction(sources, self.table, progress or silent)
+        outcome = self._hashed(sources, self.table, progress or silent)
 
         def refuse() -> NoReturn:
             raise RowsMissingError(self.refusal(len(missing), len(sources)), self.complete)
 
-        while missing := self._missing(extraction, extraction.digests.known):
+        while missing := self._missing(outcome, outcome.digests.known):
             failed: deque[Row] = deque()
             lacking = [sources[position] for position in missing.first]
             for _ in self._forward(lacking, missing.lacking, refuse, failed):
                 pass
             for row in failed:
-                missing.fail(extraction, row.position, row.digest, row.reason)
-        return extraction
+                missing.fail(outcome, row.position, row.digest, row.reason)
+        return outcome
 
     def refusal(self, missing: int, images: int) -> str:
         """What is said where rows are missing."""
@@ -79,10 +79,10 @@ class ReadOnlyExtractor(NetworkExtractor):
         )
 
     @metered
-    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Extraction, np.ndarray]:
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`; that rows are not kept is said once."""
-        extraction, rows = super().complete(sources, progress)
-        if extraction.forward_passes and not self._said:
+        outcome, rows = super().complete(sources, progress)
+        if outcome.forward_passes and not self._said:
             log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
             self._said = True
-        return extraction, rows
+        return outcome, rows

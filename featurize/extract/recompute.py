@@ -7,7 +7,7 @@ import numpy as np
 
 from featurize.extract.extractor import Extractor
 from featurize.extract.hashing import digest_sources
-from featurize.extract.outcomes import as_keys
+from featurize.extract.outcome import as_keys
 
 SAME_COSINE = 0.99999  # rounding of another batch shape or library version stays far above
 

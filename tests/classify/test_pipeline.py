@@ -281,8 +281,8 @@ def test_a_damaged_shard_is_noticed_set_aside_and_computed_again(
     data = bytearray(Path(shard.path).read_bytes())
     data[shard.offset + 1000] ^= 1
     Path(shard.path).write_bytes(data)
-    extraction, after = extractor.features(paths)
-    assert extraction.computed == 36 and np.array_equal(before, after)
+    outcome, after = extractor.features(paths)
+    assert outcome.computed == 36 and np.array_equal(before, after)
     assert "damaged shard set aside" in caplog.text and os.path.exists(shard.path + ".damaged")
 
 

@@ -116,12 +116,12 @@ def _trial(
 ) -> float:
     spec = replace(resolved.spec, layer=cut.layer, pooling="none")
     extractor = open_extractor(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
-    extraction, maps = extractor.features(pictures, progress)
+    outcome, maps = extractor.features(pictures, progress)
     if not len(maps):
-        first = extraction.failures[0]
+        first = outcome.failures[0]
         raise UserError(f"no picture can be used for a trial of cuts, the first is {first.path}: {first.reason}")
-    labels, kept = labels[extraction.succeeded], [pictures[i] for i in extraction.succeeded]
-    duplicates = near_duplicates(extraction.keys, signatures_of(cache_dir, kept, extraction.keys, progress))
+    labels, kept = labels[outcome.succeeded], [pictures[i] for i in outcome.succeeded]
+    duplicates = near_duplicates(outcome.keys, signatures_of(cache_dir, kept, outcome.keys, progress))
     groups = enough_groups(labels, duplicates, np.arange(len(labels)), 2)
     train, test = holdout(labels, groups, 1 / 3, seed)
     head = FineTuneHead(

@@ -214,11 +214,11 @@ def test_a_picture_whose_signature_cannot_be_made_is_named(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache, paths = str(tmp_path / "cache"), sorted(map(str, photos.glob("*/*.png")))
-    extraction = pipeline.open_extractor(cache, **SPEC).run(paths)
+    outcome = pipeline.open_extractor(cache, **SPEC).run(paths)
     shutil.rmtree(signature_store(cache).folder)
     Path(paths[3]).unlink()
     Path(paths[5]).write_bytes(Path(paths[6]).read_bytes())
-    made = featurize.extract.missing_signatures.signatures_of(cache, paths, extraction.keys)
+    made = featurize.extract.missing_signatures.signatures_of(cache, paths, outcome.keys)
     assert made is not None and [number for number, one in enumerate(made) if not one.any()] == [3, 5]
     assert f"not compared with other pictures: {paths[3]}" in caplog.text and "it has changed" in caplog.text
-    assert len(np.unique(near_duplicates(extraction.keys, made))) == 36
+    assert len(np.unique(near_duplicates(outcome.keys, made))) == 36

@@ -63,12 +63,12 @@ def viewed(tmp_path_factory: pytest.TempPathFactory, cache_dir: str) -> Dataset:
             paths.append(str(folder / f"{label}.{name}"))
             draw_crop(grey, label, "train", name).of(grey).save(paths[-1])
     asked = resolve(open_table(cache_dir), views=VIEWS, recipe="crops", **SPEC)
-    extraction, rows = NetworkExtractor(asked, cache_dir).features(paths)
+    outcome, rows = NetworkExtractor(asked, cache_dir).features(paths)
     return Dataset(
         features=rows,
         labels=np.array([Path(path).name.split(".")[0] for path in paths]),
         parts=np.full(len(paths), "all", dtype="U10"),
-        digests=extraction.keys,
+        digests=outcome.keys,
         paths=paths,
         views=VIEWS,
         predict_views=VIEWS,

@@ -19,7 +19,7 @@ import pipeline
 from cache.errors import UserError
 from classify.saved.npz import read_arrays, write_arrays
 from classify.saved.persist import arrays_path
-from featurize.extract.outcomes import Digests
+from featurize.extract.outcome import Digests
 
 FOREIGN = [str(BUNDLED / name) for name in ("astronaut.png", "rocket.jpg", "retina.jpg", "page.png", "chelsea.png")]
 

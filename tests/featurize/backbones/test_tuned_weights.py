@@ -36,8 +36,8 @@ def test_decisions_are_those_of_the_parts_one_after_the_other(tuned: FineTuned, 
     maps = extractor.features(paths)[1]
     resolved = replace(tuned.cut, engine=engine).tuned_by(tuned.tuned)
     whole = open_extractor(resolved, str(tmp_path))
-    extraction, decisions = whole.features(paths)
-    assert extraction.forward_passes == 36
+    outcome, decisions = whole.features(paths)
+    assert outcome.forward_passes == 36
     assert decisions.shape == (36, 3) and decisions.dtype == np.float32
     expected = in_parts(tuned.tuned, head.tail, maps)
     assert np.abs(decisions - expected).max() < 1e-4 * np.abs(expected).max()
@@ -67,8 +67,8 @@ def test_decisions_of_one_model_are_not_those_of_another(nano: FineTuned, tmp_pa
             **{each: arrays[each] * np.float32(1.01 if each == name else 1) for each in ("tail", "kernel", "bias")}
         )
         extractor = open_extractor(nano.cut.tuned_by(changed), str(tmp_path))
-        extraction, rows[name] = extractor.features(nano.paths[:2])
-        assert extraction.forward_passes == 2, name
+        outcome, rows[name] = extractor.features(nano.paths[:2])
+        assert outcome.forward_passes == 2, name
     assert len({extractor.tobytes() for extractor in rows.values()}) == 4
 
 

@@ -233,7 +233,7 @@ def test_rows_are_the_same_from_a_program_without_a_main_guard(
     )
     paths = sorted(map(str, surfaces.glob("*/*.png")))
     rows = [pipeline.open_extractor(str(cache), **SPEC).features(paths) for cache in (tmp_path / "cache", warm_cache)]
-    assert [extraction.computed for extraction, _ in rows] == [0, 0]
+    assert [outcome.computed for outcome, _ in rows] == [0, 0]
     assert np.array_equal(rows[0][1], rows[1][1])
 
 

@@ -76,9 +76,9 @@ def refusal(call: Any, *arguments: Any, **options: Any) -> str:
 
 
 def test_a_row_is_the_parts_rows_each_of_length_one(warm: str, paths: list[str]) -> None:
-    extraction, rows = pipeline.open_extractor(warm, **BOTH).features(paths)
+    outcome, rows = pipeline.open_extractor(warm, **BOTH).features(paths)
     expected = np.concatenate([unit(alone(warm, paths, **part)) for part in (LARGE, SMALL)], axis=1)
-    assert (rows.shape, rows.dtype, extraction.forward_passes) == ((36, 2560), np.float32, 0)
+    assert (rows.shape, rows.dtype, outcome.forward_passes) == ((36, 2560), np.float32, 0)
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
     turned = pipeline.open_extractor(warm, backbone="nano+nano", size="64+96").features(paths)[1]
     np.testing.assert_array_equal(turned, np.roll(rows, 1280, axis=1))
@@ -104,11 +104,11 @@ def test_without_the_cache_both_networks_are_passed(warm: str, paths: list[str])
     extractor = pipeline.open_extractor(warm, **BOTH)
     expected = extractor.features(paths[:5])[1]
     bad = str(BUNDLED / "no such file.png")
-    extraction, rows = extractor.without_cache([*paths[:3], bad, *paths[3:5]])
-    assert (extraction.forward_passes, extraction.succeeded) == (10, [0, 1, 2, 4, 5])
+    outcome, rows = extractor.without_cache([*paths[:3], bad, *paths[3:5]])
+    assert (outcome.forward_passes, outcome.succeeded) == (10, [0, 1, 2, 4, 5])
     np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-6)
-    extraction, rows = extractor.without_cache([bad])
-    assert len(extraction.failures) == 1 and len(rows) == 0
+    outcome, rows = extractor.without_cache([bad])
+    assert len(outcome.failures) == 1 and len(rows) == 0
 
 
 def test_views_are_joined_view_by_view(warm: str, paths: list[str]) -> None:
@@ -124,8 +124,8 @@ def test_a_damaged_shard_costs_the_rows_of_its_part_alone(warm: str, paths: list
     store = extractor.store
     assert isinstance(store, JoinedStore)
     damage(shards(store.parts[1])[0])
-    extraction, rows = pipeline.open_extractor(warm, **BOTH).features(paths)
-    assert extraction.forward_passes == 36
+    outcome, rows = pipeline.open_extractor(warm, **BOTH).features(paths)
+    assert outcome.forward_passes == 36
     np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-6)
 
 
@@ -138,14 +138,14 @@ def test_a_picture_that_changes_between_the_parts_is_a_failure(
     run = NetworkExtractor.run
 
     def changing(part: NetworkExtractor, *arguments: Any) -> Any:
-        extraction = run(part, *arguments)
+        outcome = run(part, *arguments)
         shutil.copy(BUNDLED / "coffee.png", pictures[2])
-        return extraction
+        return outcome
 
     monkeypatch.setattr(NetworkExtractor, "run", changing)
-    extraction = extractor.run(pictures)
-    assert [(failure.path, failure.reason) for failure in extraction.failures] == [(pictures[2], CHANGED)]
-    assert (extraction.computed, extraction.forward_passes) == (0, 1)
+    outcome = extractor.run(pictures)
+    assert [(failure.path, failure.reason) for failure in outcome.failures] == [(pictures[2], CHANGED)]
+    assert (outcome.computed, outcome.forward_passes) == (0, 1)
     monkeypatch.undo()
     assert extractor.run(pictures).failures == []
 
@@ -164,8 +164,8 @@ def test_what_does_not_fit_into_memory_is_streamed(
 
 def test_stored_rows_are_read_in_chunks_that_cover_every_row(warm: str, paths: list[str]) -> None:
     extractor = pipeline.open_extractor(warm, **BOTH)
-    extraction, expected = extractor.features(paths)
-    stored = StoredRows(extractor.store, extraction.keys, 8 * 10 * expected[0].nbytes)
+    outcome, expected = extractor.features(paths)
+    stored = StoredRows(extractor.store, outcome.keys, 8 * 10 * expected[0].nbytes)
     assert stored.shape == expected.shape and stored.nbytes == expected.nbytes
     np.testing.assert_array_equal(stored.apply(lambda rows: rows), expected)
 
@@ -313,9 +313,9 @@ def test_real_networks_of_other_sizes_and_weights_are_joined(shared: Path, tmp_p
     pictures = sorted(map(str, (shared / "images" / "flowers").rglob("*.jpg")))[:6]
     options: dict[str, Any] = {"weights": weights, "cache_dir": str(tmp_path / "cache")}
     extractor = pipeline.open_extractor(backbone="nano+mobilenet_v2", **options)
-    extraction, rows = extractor.features(pictures)
-    assert (rows.shape, extraction.forward_passes) == ((6, 2560), 12)
+    outcome, rows = extractor.features(pictures)
+    assert (rows.shape, outcome.forward_passes) == ((6, 2560), 12)
     nano = alone(str(tmp_path / "cache"), pictures, backbone="nano")
-    extraction, mobilenet = pipeline.open_extractor(backbone="mobilenet_v2", **options).features(pictures)
-    assert extraction.forward_passes == 0
+    outcome, mobilenet = pipeline.open_extractor(backbone="mobilenet_v2", **options).features(pictures)
+    assert outcome.forward_passes == 0
     np.testing.assert_allclose(rows, np.concatenate([unit(nano), unit(mobilenet)], axis=1), rtol=1e-6)

@@ -47,9 +47,9 @@ def extractor_in(cache: Path, **options: Any) -> Extractor:
 
 
 def test_maps_keep_their_shape_and_are_computed_once(cache: Path, paths: list[str]) -> None:
-    extraction, maps = extractor_in(cache).features(paths)
+    outcome, maps = extractor_in(cache).features(paths)
     assert maps.shape == (36, *SHAPE) and maps.dtype == np.float32
-    assert (extraction.forward_passes, extraction.computed) == (0, 0)
+    assert (outcome.forward_passes, outcome.computed) == (0, 0)
 
 
 @pytest.mark.parametrize(("pooling", "pool"), [("avg", np.mean), ("max", np.max)])
@@ -108,12 +108,12 @@ def test_what_float16_cannot_hold_is_a_failure_that_says_so(
     own: dict[str, Any] = {"backbone": scaled(factor), "pooling": pooling, "size": None, "layer": None}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "overflow")  # numpy's
-        extraction, rows = extractor_in(tmp_path / "c", stored="float16", **own).features([paths[0], black])
+        outcome, rows = extractor_in(tmp_path / "c", stored="float16", **own).features([paths[0], black])
     assert rows.dtype == np.float16 and np.isfinite(rows).all() and not rows[-1].any()  # of zeros nothing is lost
     if reason is None:
-        assert not extraction.failures
+        assert not outcome.failures
         return
-    (failure,) = extraction.failures
+    (failure,) = outcome.failures
     assert failure.path == paths[0] and re.search(reason, failure.reason) and "not finite" not in failure.reason
     assert not extractor_in(tmp_path / "c", **own).features([paths[0], black])[0].failures
 
@@ -153,8 +153,8 @@ def test_maps_are_exported_in_their_shape(cache: Path, surfaces: Path, tmp_path:
 
 def test_maps_that_stay_on_the_disk_are_read_in_chunks(cache: Path, paths: list[str]) -> None:
     extractor = extractor_in(cache, stored="float16")
-    extraction, maps = extractor.features(paths)
-    on_disk = StoredRows(extractor.store, extraction.keys, memory=8 * 5 * 4 * int(np.prod(SHAPE)))
+    outcome, maps = extractor.features(paths)
+    on_disk = StoredRows(extractor.store, outcome.keys, memory=8 * 5 * 4 * int(np.prod(SHAPE)))
     assert on_disk.shape == (36, *SHAPE) and on_disk.rows_at_once == 5
     assert (on_disk.apply(lambda chunk: chunk.mean(axis=(1, 2))) == maps.astype(np.float32).mean(axis=(1, 2))).all()
 

@@ -108,8 +108,8 @@ def spoil(path: str) -> None:
 def test_rows_are_stored_and_come_back_in_the_order_asked_for(
     new: NetworkExtractor, paths: list[str], expected: np.ndarray
 ) -> None:
-    extraction, rows = new.features(paths[:5])
-    assert (extraction.computed, extraction.forward_passes, extraction.failures) == (5, 5, [])
+    outcome, rows = new.features(paths[:5])
+    assert (outcome.computed, outcome.forward_passes, outcome.failures) == (5, 5, [])
     again, backwards = new.features(paths[4::-1])
     assert (again.computed, again.forward_passes) == (0, 0)
     assert np.array_equal(backwards, rows[::-1]) and alike(rows, expected[:5])
@@ -118,15 +118,15 @@ def test_rows_are_stored_and_come_back_in_the_order_asked_for(
 def test_copies_are_computed_once_and_count_as_cached(new: NetworkExtractor, paths: list[str], tmp_path: Path) -> None:
     copy = str(shutil.copy(paths[0], tmp_path / "copy.png"))
     sources: list[Source] = [paths[0], paths[1], copy, Path(paths[1]).read_bytes(), paths[0]]
-    extraction, rows = new.features(sources)
-    assert (extraction.computed, extraction.forward_passes, stored(new)) == (2, 2, 2)
-    assert extraction.succeeded == [0, 1, 2, 3, 4]
+    outcome, rows = new.features(sources)
+    assert (outcome.computed, outcome.forward_passes, stored(new)) == (2, 2, 2)
+    assert outcome.succeeded == [0, 1, 2, 3, 4]
     assert np.array_equal(rows, rows[[0, 1, 0, 1, 0]]) and not np.array_equal(rows[0], rows[1])
 
 
 def test_nothing_asked_for_is_nothing_done(new: NetworkExtractor) -> None:
-    extraction, rows = new.features([])
-    assert (extraction.computed, extraction.forward_passes, len(rows)) == (0, 0, 0)
+    outcome, rows = new.features([])
+    assert (outcome.computed, outcome.forward_passes, len(rows)) == (0, 0, 0)
     assert len(new.without_cache([])[1]) == 0 and not os.path.exists(new.cache_dir)
 
 
@@ -134,8 +134,8 @@ def test_nothing_asked_for_is_nothing_done(new: NetworkExtractor) -> None:
 def test_every_picture_is_one_forward_pass_however_many_come_at_once(
     tmp_path: Path, paths: list[str], expected: np.ndarray, count: int
 ) -> None:
-    extraction, rows = extractor_in(tmp_path).features(paths[:count])
-    assert extraction.forward_passes == extraction.computed == count
+    outcome, rows = extractor_in(tmp_path).features(paths[:count])
+    assert outcome.forward_passes == outcome.computed == count
     assert alike(rows, expected[:count])
 
 
@@ -144,9 +144,9 @@ def test_without_the_cache_nothing_is_looked_up_or_stored(
 ) -> None:
     before = stored(warm)
     sources = [paths[0], "gone.png", paths[1], Path(paths[1]).read_bytes()]
-    extraction, rows = warm.without_cache(sources)
-    assert extraction.forward_passes == 3 and stored(warm) == before
-    assert extraction.succeeded == [0, 2, 3] and [failure.path for failure in extraction.failures] == ["gone.png"]
+    outcome, rows = warm.without_cache(sources)
+    assert outcome.forward_passes == 3 and stored(warm) == before
+    assert outcome.succeeded == [0, 2, 3] and [failure.path for failure in outcome.failures] == ["gone.png"]
     assert alike(rows, expected[[0, 1, 1]])
 
 
@@ -167,11 +167,11 @@ def test_every_failure_has_its_reason_and_the_others_their_row(
     cut.write_bytes(Path(paths[0]).read_bytes()[:500])
     copy = str(shutil.copy(cut, tmp_path / "copy of cut.png"))
     sources: list[Source] = ["gone.png", paths[0], str(cut), b"no picture", copy, paths[1]]
-    extraction, rows = warm.features(sources)
-    assert extraction.succeeded == [1, 5] and len(rows) == 2
-    assert [failure.path for failure in extraction.failures] == ["gone.png", str(cut), "image 4", copy]
-    assert all(failure.reason and "\n" not in failure.reason for failure in extraction.failures)
-    assert (extraction.computed, extraction.forward_passes) == (0, 0)
+    outcome, rows = warm.features(sources)
+    assert outcome.succeeded == [1, 5] and len(rows) == 2
+    assert [failure.path for failure in outcome.failures] == ["gone.png", str(cut), "image 4", copy]
+    assert all(failure.reason and "\n" not in failure.reason for failure in outcome.failures)
+    assert (outcome.computed, outcome.forward_passes) == (0, 0)
 
 
 def test_a_picture_whose_features_are_not_finite_is_a_failure(tmp_path: Path, paths: list[str], infinite: str) -> None:
@@ -179,11 +179,11 @@ def test_a_picture_whose_features_are_not_finite_is_a_failure(tmp_path: Path, pa
     Image.new("RGB", (64, 64), "white").save(white)
     copy = str(shutil.copy(white, tmp_path / "copy.png"))
     extractor = extractor_in(tmp_path / "c", backbone=infinite, size=None, weights=None)
-    extraction, rows = extractor.features([paths[0], white, paths[1], copy])
-    assert [failure.path for failure in extraction.failures] == [white, copy]
-    assert "not finite" in extraction.failures[0].reason
-    assert extraction.computed == stored(extractor) == 2 and np.isfinite(rows).all()
-    assert extractor.without_cache([white])[0].failures[0].reason == extraction.failures[0].reason
+    outcome, rows = extractor.features([paths[0], white, paths[1], copy])
+    assert [failure.path for failure in outcome.failures] == [white, copy]
+    assert "not finite" in outcome.failures[0].reason
+    assert outcome.computed == stored(extractor) == 2 and np.isfinite(rows).all()
+    assert extractor.without_cache([white])[0].failures[0].reason == outcome.failures[0].reason
 
 
 def test_known_pictures_and_bad_ones_need_no_tensorflow(warm: NetworkExtractor, surfaces: Path, tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_known_pictures_and_bad_ones_need_no_tensorflow(warm: NetworkExtractor, 
     code = """
 import json, sys, pipeline
 cache, paths, spec = json.loads(sys.argv[1])
-extraction = pipeline.open_extractor(cache, **spec).run(paths)
-assert len(extraction.failures) == 40 and len(extraction.succeeded) == 36, extraction
+outcome = pipeline.open_extractor(cache, **spec).run(paths)
+assert len(outcome.failures) == 40 and len(outcome.succeeded) == 36, outcome
 assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """
     everything = [str(path) for path in [*surfaces.glob("*/*.png"), *bad]]
@@ -223,8 +223,8 @@ def test_a_file_that_changes_after_it_was_hashed_is_stored_as_what_was_decoded(
     sources = sorted(str(path) for path in photos.glob("*/*.png"))[:4]
     before = Path(sources[1]).read_bytes()
     change = at("reading", 4, lambda: shutil.copy(BUNDLED / "coffee.png", sources[1]))
-    extraction, rows = new.features(sources, change)
-    assert extraction.digests[1] == content_digest((BUNDLED / "coffee.png").read_bytes())
+    outcome, rows = new.features(sources, change)
+    assert outcome.digests[1] == content_digest((BUNDLED / "coffee.png").read_bytes())
     assert np.array_equal(rows[1], new.features([str(BUNDLED / "coffee.png")])[1][0])
     assert alike(rows[[0, 2, 3]], expected[[0, 2, 3]])
     known = new.run([before])
@@ -237,12 +237,12 @@ def test_what_happens_to_one_file_does_not_happen_to_its_copies(
 ) -> None:
     sources = sorted(str(path) for path in photos.glob("*/*.png"))[:3]
     sources += [str(shutil.copy(sources[0], photos / "copy.png"))]
-    extraction = new.run(sources, at("reading", 4, lambda: fate(sources[0])))
-    assert extraction.succeeded[-3:] == [1, 2, 3]
-    assert alike(new.store.read(extraction.keys)[-3:], expected[[1, 2, 0]])
-    assert extraction.computed == len(extraction.succeeded) == stored(new)
-    failed = [failure.path for failure in extraction.failures]
-    assert failed == ([] if 0 in extraction.succeeded else sources[:1])
+    outcome = new.run(sources, at("reading", 4, lambda: fate(sources[0])))
+    assert outcome.succeeded[-3:] == [1, 2, 3]
+    assert alike(new.store.read(outcome.keys)[-3:], expected[[1, 2, 0]])
+    assert outcome.computed == len(outcome.succeeded) == stored(new)
+    failed = [failure.path for failure in outcome.failures]
+    assert failed == ([] if 0 in outcome.succeeded else sources[:1])
 
 
 # ---- runs that end early
@@ -341,8 +341,8 @@ def test_a_damaged_shard_is_computed_again_and_the_others_are_not(
     data = bytearray(Path(damaged.path).read_bytes())
     data[damaged.offset + 5000] ^= 4
     Path(damaged.path).write_bytes(data)
-    extraction, rows = extractor.features(paths)
-    assert extraction.computed == extraction.forward_passes == lost < 36 and stored(extractor) == 36
+    outcome, rows = extractor.features(paths)
+    assert outcome.computed == outcome.forward_passes == lost < 36 and stored(extractor) == 36
     assert alike(rows, expected)
 
 
@@ -358,8 +358,8 @@ def test_rows_that_somebody_deletes_between_looking_and_reading_are_computed_aga
         return read(digests)
 
     monkeypatch.setattr(new.store, "read", after_a_deletion)
-    extraction, rows = new.features(paths[:5])
-    assert (extraction.computed, extraction.forward_passes) == (5, 10) and alike(rows, expected[:5])
+    outcome, rows = new.features(paths[:5])
+    assert (outcome.computed, outcome.forward_passes) == (5, 10) and alike(rows, expected[:5])
 
 
 # ---- two at once
@@ -369,8 +369,8 @@ def test_two_who_compute_the_same_few_images_store_each_once(tmp_path: Path, pat
     first, second = extractor_in(tmp_path), extractor_in(tmp_path)
     other = []
     # The second runs from start to end between the first one's forward passes and its commit.
-    extraction = first.run(paths[:8], at("features", 1, lambda: other.append(second.run(paths[:8]))))
-    assert other[0].computed == extraction.computed == 8 and stored(first) == 8
+    outcome = first.run(paths[:8], at("features", 1, lambda: other.append(second.run(paths[:8]))))
+    assert other[0].computed == outcome.computed == 8 and stored(first) == 8
     assert np.array_equal(first.features(paths[:8])[1], second.features(paths[:8])[1])
 
 
@@ -390,8 +390,8 @@ def test_with_more_than_a_batch_the_second_process_waits_and_computes_nothing(
         assert any("another run is computing features of this spec" in line for line in second[0].stderr)
 
     extractor = extractor_in(tmp_path)
-    extraction = extractor.run(paths, at("features", 1, start_the_second))
+    outcome = extractor.run(paths, at("features", 1, start_the_second))
     second[0].communicate(timeout=600)
     report = json.loads((tmp_path / "r.json").read_text())
-    assert second[0].returncode == 0 and extraction.computed == 36 == stored(extractor)
+    assert second[0].returncode == 0 and outcome.computed == 36 == stored(extractor)
     assert (report["computed"], report["cached"], report["forward_passes"]) == (0, 36, 0)

@@ -150,8 +150,8 @@ def test_a_file_that_cannot_be_read_does_not_fail_its_readable_copy(folder: Path
             classifier.extractor.run(copies)
         assert list(classifier.extractor.run(copies[:1]).reasons) == [0]
     with not_root():
-        extraction, rows = NetworkExtractor(classifier.extractor._resolved, str(folder / "out")).complete(copies)
-    assert list(extraction.reasons) == [0] and len(rows) == 1
+        outcome, rows = NetworkExtractor(classifier.extractor._resolved, str(folder / "out")).complete(copies)
+    assert list(outcome.reasons) == [0] and len(rows) == 1
 
 
 def test_the_featurizer_does_without_writing(folder: Path) -> None:

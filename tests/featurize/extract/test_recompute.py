@@ -29,9 +29,9 @@ def test_a_right_cache_agrees_with_the_network(warm: Extractor, paths: list[str]
 
 
 def test_wrong_rows_are_found(warm: Extractor, paths: list[str], tmp_path: Path) -> None:
-    extraction, rows = warm.features(paths)
+    outcome, rows = warm.features(paths)
     wrong = pipeline.open_extractor(str(tmp_path / "wrong"), **SPEC)
-    wrong.store.commit(rows[::-1].copy(), extraction.keys, {})
+    wrong.store.commit(rows[::-1].copy(), outcome.keys, {})
     _, difference, cosine = largest_difference(wrong, paths, 36)
     assert difference > 0.01 * np.abs(rows).max() and cosine < SAME_COSINE
 

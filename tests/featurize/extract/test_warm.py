@@ -95,8 +95,8 @@ def test_only_what_is_missing_is_looked_up_again(photos: Path, cache: str, monke
         return contains(digests)
 
     monkeypatch.setattr(extractor.store, "contains", counting)
-    extraction = extractor.run(sorted(str(path) for path in photos.glob("*/*.png")))
-    assert (len(extraction.sources), extraction.computed) == (38, 1)
+    outcome = extractor.run(sorted(str(path) for path in photos.glob("*/*.png")))
+    assert (len(outcome.sources), outcome.computed) == (38, 1)
     assert asked == [38, 2, 0]  # images
 
 

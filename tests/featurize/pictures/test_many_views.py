@@ -57,9 +57,9 @@ def test_each_picture_is_decoded_once_and_each_view_computed_once(
     tmp_path: Path, paths: list[str], decoded: Counter[bytes]
 ) -> None:
     extractor = of_views(tmp_path, 4)
-    extraction, rows = extractor.features(paths[:9])
+    outcome, rows = extractor.features(paths[:9])
     assert rows.shape == (9, 4, 1280) and stored(extractor) == [9, 9, 9, 9]
-    assert (extraction.computed, extraction.forward_passes, extractor.forward_passes) == (9, 36, 36)
+    assert (outcome.computed, outcome.forward_passes, extractor.forward_passes) == (9, 36, 36)
     assert list(decoded.values()) == [1] * 9
     again, same = of_views(tmp_path, 4).features(paths[:9])
     assert (again.computed, again.forward_passes) == (0, 0) and np.array_equal(rows, same)
@@ -100,18 +100,18 @@ def test_failures_fail_once_and_copies_are_computed_once(tmp_path: Path, paths: 
     copy = str(shutil.copy(paths[1], tmp_path / "copy.png"))
     sources: list[Source] = [paths[0], "gone.png", paths[1], str(cut), copy, b"no picture"]
     extractor = of_views(tmp_path / "cache", 3)
-    extraction, rows = extractor.features(sources)
-    assert extraction.succeeded == [0, 2, 4] and rows.shape == (3, 3, 1280) and np.array_equal(rows[1], rows[2])
-    assert [failure.path for failure in extraction.failures] == ["gone.png", str(cut), "image 6"]
-    assert (extraction.computed, extraction.forward_passes, stored(extractor)) == (2, 6, [2, 2, 2])
+    outcome, rows = extractor.features(sources)
+    assert outcome.succeeded == [0, 2, 4] and rows.shape == (3, 3, 1280) and np.array_equal(rows[1], rows[2])
+    assert [failure.path for failure in outcome.failures] == ["gone.png", str(cut), "image 6"]
+    assert (outcome.computed, outcome.forward_passes, stored(extractor)) == (2, 6, [2, 2, 2])
 
 
 def test_a_view_that_is_gone_is_computed_alone(tmp_path: Path, paths: list[str], decoded: Counter[bytes]) -> None:
     extractor = of_views(tmp_path, 4)
     before = extractor.features(paths[:6])[1]
     shutil.rmtree(extractor.stores[2].folder)
-    extraction, rows = of_views(tmp_path, 4).features(paths[:6])
-    assert (extraction.computed, extraction.forward_passes) == (6, 6) and alike(rows, before)
+    outcome, rows = of_views(tmp_path, 4).features(paths[:6])
+    assert (outcome.computed, outcome.forward_passes) == (6, 6) and alike(rows, before)
     assert list(decoded.values()) == [2] * 6
 
 
@@ -122,8 +122,8 @@ def test_a_damaged_shard_of_one_view_is_computed_again(tmp_path: Path, paths: li
     data = bytearray(Path(damaged.path).read_bytes())
     data[damaged.offset + 5000] ^= 4
     Path(damaged.path).write_bytes(data)
-    extraction, rows = extractor.features(paths[:6])
-    assert (extraction.computed, extraction.forward_passes) == (6, 6) and alike(rows, before)
+    outcome, rows = extractor.features(paths[:6])
+    assert (outcome.computed, outcome.forward_passes) == (6, 6) and alike(rows, before)
     assert os.path.exists(damaged.path + ".damaged")
 
 
@@ -137,8 +137,8 @@ def test_a_file_that_changes_after_it_was_hashed_has_all_views_of_what_was_decod
     os.unlink(tmp_path / "cache" / "digests.sqlite")  # so that files are read, however old they are
     changed = (BUNDLED / "coffee.png").read_bytes()
     extractor = of_views(tmp_path / "cache", 4)
-    extraction, rows = extractor.features(sources, at("reading", 4, lambda: Path(str(sources[0])).write_bytes(changed)))
-    assert extraction.digests[0] == content_digest(changed) and extraction.succeeded == [0, 1, 2, 3]
+    outcome, rows = extractor.features(sources, at("reading", 4, lambda: Path(str(sources[0])).write_bytes(changed)))
+    assert outcome.digests[0] == content_digest(changed) and outcome.succeeded == [0, 1, 2, 3]
     fresh = of_views(tmp_path / "other", 4).features(sources)[1]
     assert alike(rows, fresh)
     assert stored(extractor) == [4, 4, 4, 4]  # of the copy, which has not changed, as well
@@ -163,9 +163,9 @@ def test_no_more_rows_are_at_risk_than_a_shard_has(
     extractor = of_views(tmp_path, 4, shard_rows=shard_rows)
     commit, at_risk = extractor._commit, []
 
-    def watched(rows: Any, extraction: Any) -> None:
+    def watched(rows: Any, outcome: Any) -> None:
         at_risk.append(extractor.forward_passes - sum(stored(extractor)))
-        commit(rows, extraction)
+        commit(rows, outcome)
 
     monkeypatch.setattr(extractor, "_commit", watched)
     extractor.run(paths)
@@ -190,8 +190,8 @@ def test_the_disk_has_to_have_room_for_all_views(
 def test_isolated_decoders_give_the_same_rows(tmp_path: Path, paths: list[str]) -> None:
     options: dict[str, Any] = {"views": 4, "recipe": "tutorial-breeds"}
     here = extractor_in(tmp_path / "here", **options).features(paths[:4])[1]
-    extraction, there = extractor_in(tmp_path / "there", isolate=True, **options).features([*paths[:4], b"none"])
-    assert np.array_equal(here, there) and extraction.forward_passes == 16 and len(extraction.failures) == 1
+    outcome, there = extractor_in(tmp_path / "there", isolate=True, **options).features([*paths[:4], b"none"])
+    assert np.array_equal(here, there) and outcome.forward_passes == 16 and len(outcome.failures) == 1
 
 
 def test_a_way_of_resizing_without_views_refuses_them(tmp_path: Path, paths: list[str]) -> None:
@@ -226,10 +226,10 @@ def test_a_cache_that_cannot_be_written_serves_views(surfaces: Path) -> None:
             os.chmod(folder, 0o755)
         with read_only(name):
             extractor = pipeline.open_extractor(cache, backbone="nano", views=3)
-            extraction, served = extractor.features(data)
-            assert extraction.forward_passes == 0 and np.array_equal(served, rows)
-            extraction, more = extractor.features([*data, str(new)])
-            assert extraction.forward_passes == 3 and more.shape == (5, 3, 1280) and np.array_equal(more[:4], rows)
+            outcome, served = extractor.features(data)
+            assert outcome.forward_passes == 0 and np.array_equal(served, rows)
+            outcome, more = extractor.features([*data, str(new)])
+            assert outcome.forward_passes == 3 and more.shape == (5, 3, 1280) and np.array_equal(more[:4], rows)
             with pytest.raises(UserError, match="4 of 4 images lack rows"):
                 pipeline.open_extractor(cache, backbone="nano", views=4).run(data)
         assert of_views(cache, 3).run([str(new)]).forward_passes == 3  # they were not kept

@@ -288,9 +288,9 @@ def test_a_shard_never_serves_a_row_under_another_key(
     held = sum(len(open_shard(name)) for name in names)
     for name in names:
         forge(name)
-    extraction, rows = pipeline.open_extractor(cache, **SPEC).features(paths)
+    outcome, rows = pipeline.open_extractor(cache, **SPEC).features(paths)
     assert np.abs(rows - expected).max() < 1e-5 * np.abs(expected).max()
-    assert extraction.forward_passes == held
+    assert outcome.forward_passes == held
     assert all(os.path.exists(name + ".damaged") for name in names)
     figure(14, f"{forge.__name__.replace('_', ' ')}: {len(names)} of {len(names)} shards refused")
 

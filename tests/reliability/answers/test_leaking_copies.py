@@ -79,10 +79,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def copied(folder: Path, cache: str) -> Copied:
     paths = find_images(str(folder)).images
-    extraction, rows = pipeline.open_extractor(cache, **SPEC).features(paths)
-    assert not extraction.failures
+    outcome, rows = pipeline.open_extractor(cache, **SPEC).features(paths)
+    assert not outcome.failures
     shown = np.array([int(Path(path).name[:4]) for path in paths])
-    return Copied(extraction.keys, rows, paths, shown, signatures_of(cache, paths, extraction.keys))
+    return Copied(outcome.keys, rows, paths, shown, signatures_of(cache, paths, outcome.keys))
 
 
 def turned_by_exif(path: str, target: Path) -> None:
@@ -164,8 +164,8 @@ def test_different_photographs_are_not_taken_for_copies(shared: Path, cache: str
     for name, photographs in (("alpaca", 327), ("cats_dogs", 1200)):
         paths = find_images(str(shared / "images" / name)).images
         paths = paths[:: max(1, len(paths) // count(photographs, 150))]
-        extraction = pipeline.open_extractor(cache, **SPEC).run(paths)
-        groups = near_duplicates(extraction.keys, signatures_of(cache, paths, extraction.keys))
+        outcome = pipeline.open_extractor(cache, **SPEC).run(paths)
+        groups = near_duplicates(outcome.keys, signatures_of(cache, paths, outcome.keys))
         grouped = np.bincount(groups)[groups] > 1
         assert grouped.mean() <= 0.01
         figure(15, f"{name}: {grouped.sum()} of {len(paths)} different photographs grouped with another one")

@@ -34,8 +34,8 @@ class Trained:
         report = pipeline.train(str(images), model=self.model, cache_dir=self.cache, refit=True, **SPEC)
         assert report["failed"] == 0 and report["images"] == len(self.paths)
         extractor = pipeline.open_extractor(self.cache, **SPEC)
-        extraction, rows = features_for("logreg", extractor, self.paths)
-        assert extraction.forward_passes == 0 and isinstance(rows, np.ndarray)
+        outcome, rows = features_for("logreg", extractor, self.paths)
+        assert outcome.forward_passes == 0 and isinstance(rows, np.ndarray)
         self.rows = rows
         self.saved = pipeline.load(self.model).saved
         self.probabilities = self.saved.estimator.predict_proba(rows)

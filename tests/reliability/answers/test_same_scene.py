@@ -37,8 +37,8 @@ def scenes(photographs: Callable[[int], Path], number: int) -> list[Image.Image]
 
 def features(paths: list[Path], tmp_path: Path, **options: object) -> np.ndarray:
     extractor = pipeline.open_extractor(str(tmp_path / "cache"), **SPEC, **options)
-    extraction, rows = extractor.features([str(path) for path in paths])
-    assert not extraction.failures
+    outcome, rows = extractor.features([str(path) for path in paths])
+    assert not outcome.failures
     return rows
 
 

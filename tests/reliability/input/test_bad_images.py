@@ -46,8 +46,8 @@ def test_one_bad_image_among_many(damaged: tuple[Path, str, int], figure: Figure
     assert_named(done, bad, number)
     assert done.report["computed"] == done.report["forward_passes"] == number - 1
     good = [path for path in find_images(str(folder / "photos")).images if not path.endswith(bad)]
-    extraction, rows = pipeline.open_extractor(str(folder / "cache"), **SPEC).features(good)
-    assert (len(rows), extraction.forward_passes) == (number - 1, 0)
+    outcome, rows = pipeline.open_extractor(str(folder / "cache"), **SPEC).features(good)
+    assert (len(rows), outcome.forward_passes) == (number - 1, 0)
     assert np.isfinite(rows).all()
 
     again = run(folder, "features", *ARGUMENTS)

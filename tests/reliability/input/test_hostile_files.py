@@ -81,8 +81,8 @@ def assert_each_is_told_once(hostile: Run, folder: Path, expected: dict[str, boo
     assert Counter(found.values()).keys() == {True, False}
     images = [str(path) for path in folder.glob("photos/*/*") if path.is_file() and path.suffix != ".md"]
     with_rows = [path for path in images if os.path.relpath(path, folder) not in reasons]
-    extraction, rows = pipeline.open_extractor(str(folder / "cache"), **SPEC).features(with_rows)
-    assert extraction.forward_passes == 0
+    outcome, rows = pipeline.open_extractor(str(folder / "cache"), **SPEC).features(with_rows)
+    assert outcome.forward_passes == 0
     assert len(rows) == len(with_rows) == hostile.report["images"] - hostile.report["failed"]
     assert np.isfinite(rows).all()
 

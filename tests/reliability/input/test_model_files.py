@@ -48,14 +48,14 @@ def folder(photographs: Callable[[int], Path], warm_cache: Path, tmp_path_factor
     pipeline.train(str(images), model=str(here / "asked.joblib"), cache_dir=str(here / "cache"), **SPEC)
     classifier = pipeline.load(str(here / "asked.joblib"))
     paths = sorted(map(str, images.glob("*/*")))
-    extraction, rows = classifier.extractor.features(paths)
-    labels = np.array([Path(paths[i]).parent.name for i in extraction.succeeded])
+    outcome, rows = classifier.extractor.features(paths)
+    labels = np.array([Path(paths[i]).parent.name for i in outcome.succeeded])
     for name, (head, params) in HEADS.items():
         estimator = make_head(head, params, 0).fit(rows, labels)
         np.save(here / f"{name}.npy", estimator.predict_proba(rows))
         counts = np.unique(labels, return_counts=True)[1].tolist()
         record = {"head": head, "head_params": params, "training_counts": counts, **classifier.extractor.record()}
-        save(str(here / f"{name}.joblib"), estimator, extraction.keys, record)
+        save(str(here / f"{name}.joblib"), estimator, outcome.keys, record)
     np.save(here / "rows.npy", rows)
     (here / "picture.jpg").write_bytes(Path(paths[0]).read_bytes())
     return here

@@ -172,9 +172,9 @@ def test_at_every_moment_no_more_than_one_shard_is_computed_and_not_committed(
 
     monkeypatch.setattr(Engine, "__call__", computing)
     monkeypatch.setattr(FeatureStore, "commit", slowly)
-    extraction = extractor.run(pictures)
-    assert extraction.computed == len(pictures)
-    assert committed[0] == extraction.forward_passes == views * len(pictures)
+    outcome = extractor.run(pictures)
+    assert outcome.computed == len(pictures)
+    assert committed[0] == outcome.forward_passes == views * len(pictures)
     assert highest[0] <= max(shard_rows, views), "a kill would have cost more than a shard"
     if may_run_ahead:
         assert ahead[0] > 0, "the network stood still while a shard was written"

@@ -83,8 +83,8 @@ def test_a_new_picture_passes_one_graph_once(
     model: str, others: list[str], expected: dict[str, np.ndarray], engine: str
 ) -> None:
     classifier = opened(model, engine=engine)
-    extraction, found = classifier.probabilities(others, use_cache=True)
-    assert (extraction.forward_passes, extraction.computed) == (12, 12)
+    outcome, found = classifier.probabilities(others, use_cache=True)
+    assert (outcome.forward_passes, outcome.computed) == (12, 12)
     assert classifier.extractor.forward_passes == 0
     assert np.abs(found - [expected[path] for path in others]).max() < 1e-4
     again, same = classifier.probabilities(others)
@@ -96,9 +96,9 @@ def test_pictures_whose_maps_are_cached_pass_the_tail_alone(
 ) -> None:
     classifier = opened(model)
     asked = [others[0], *trained.paths[:3], "gone.png", others[1]]
-    extraction, found = classifier.probabilities(asked)
-    assert extraction.forward_passes == 2 and extraction.new.reshape(6, -1).any(axis=1).tolist() == [1, 0, 0, 0, 0, 1]
-    assert [failure.path for failure in extraction.failures] == ["gone.png"] and np.isnan(found[4]).all()
+    outcome, found = classifier.probabilities(asked)
+    assert outcome.forward_passes == 2 and outcome.new.reshape(6, -1).any(axis=1).tolist() == [1, 0, 0, 0, 0, 1]
+    assert [failure.path for failure in outcome.failures] == ["gone.png"] and np.isnan(found[4]).all()
     known = {hashlib.sha256(Path(path).read_bytes()).digest(): row for path, row in expected.items()}
     for path, row in zip(asked, found, strict=True):
         if path != "gone.png":
@@ -110,10 +110,10 @@ def test_predictions_are_means_over_views(model: str, trained: FineTuned, others
     one, two = opened(model), opened(model, predict_views=2)
     assert one.predict_proba(others[:2], use_cache=True).shape == (2, 3) and one.whole.forward_passes == 2
     asked = [others[0], trained.paths[0], "gone.png", others[2]]
-    extraction, found = two.probabilities(asked, use_cache=True)
-    assert extraction.forward_passes == 1 + 2 + 2  # of the training picture only the map of itself is cached
-    assert extraction.new[:, 1].tolist() == [1, 1, 0, 1] and np.isnan(found[2]).all()
-    views = two.whole.stored(extraction.keys)
+    outcome, found = two.probabilities(asked, use_cache=True)
+    assert outcome.forward_passes == 1 + 2 + 2  # of the training picture only the map of itself is cached
+    assert outcome.new[:, 1].tolist() == [1, 1, 0, 1] and np.isnan(found[2]).all()
+    views = two.whole.stored(outcome.keys)
     assert np.allclose(found[[0, 1, 3]], [probabilities(picture).mean(axis=0) for picture in views])
     assert two.extractor.run(trained.paths[:1]).computed == 1  # the map of its other view
     again, same = two.probabilities(asked)
@@ -139,9 +139,9 @@ def test_maps_of_many_pictures_are_not_in_memory_together(
     asked: list[int] = []
     read = Extractor.read
 
-    def counting(extractor: Extractor, extraction: Any, progress: Any = None) -> Any:
-        asked.append(len(extraction.sources))
-        return read(extractor, extraction, progress)
+    def counting(extractor: Extractor, outcome: Any, progress: Any = None) -> Any:
+        asked.append(len(outcome.sources))
+        return read(extractor, outcome, progress)
 
     monkeypatch.setattr(Extractor, "read", counting)
     monkeypatch.setattr("classify.saved.tuned_classifier.PICTURES", 7)
@@ -161,8 +161,8 @@ WARM = """
 import json, sys
 import pipeline
 model = pipeline.load({model!r}, cache_dir={cache!r})
-extraction, found = model.probabilities({paths!r}, use_cache=True)
-print(json.dumps([extraction.forward_passes, found.tolist(), sorted({{name.split(".")[0] for name in sys.modules}})]))
+outcome, found = model.probabilities({paths!r}, use_cache=True)
+print(json.dumps([outcome.forward_passes, found.tolist(), sorted({{name.split(".")[0] for name in sys.modules}})]))
 """
 
 
@@ -193,9 +193,9 @@ def test_a_kept_graph_needs_no_tensorflow_and_kept_decisions_no_engine(model: st
 def test_evaluation_goes_by_the_maps(model: str, trained: FineTuned, others: list[str], tmp_path: Path) -> None:
     classifier = opened(model)
     paths = [*trained.paths, *others]
-    extraction, maps = classifier.extractor.features(paths)
+    outcome, maps = classifier.extractor.features(paths)
     labels = np.array([Path(path).parent.name for path in paths])
-    data = Dataset(maps, labels, np.full(len(paths), "all"), extraction.keys, paths)
+    data = Dataset(maps, labels, np.full(len(paths), "all"), outcome.keys, paths)
     scores, _, left_out = evaluate_head(classifier.saved, data, classifier.extractor.cache_dir)
     assert scores.accuracy > 0.8 and len(left_out) >= 24
     photos = tmp_path / "photos"
@@ -208,10 +208,10 @@ def test_evaluation_goes_by_the_maps(model: str, trained: FineTuned, others: lis
 
 def test_maps_that_stay_on_the_disk_and_views_of_pictures(trained: FineTuned) -> None:
     head, extractor, paths, _ = trained
-    extraction, maps = extractor.features(paths)
+    outcome, maps = extractor.features(paths)
     placed = head.arrays()
     expected = placed.predict_proba(maps)
-    stored = StoredRows(extractor.store, extraction.keys, memory=8 * 5 * 4 * maps[0].size)
+    stored = StoredRows(extractor.store, outcome.keys, memory=8 * 5 * 4 * maps[0].size)
     assert np.allclose(placed.predict_proba(stored), expected, atol=1e-6)
     assert placed.predict(stored).tolist() == placed.classes_[expected.argmax(axis=1)].tolist()
     views = np.stack([maps, maps[::-1]], axis=1)
@@ -236,8 +236,8 @@ def test_a_cache_that_cannot_be_written_serves(
     first = classifier.predict_proba([others[0], trained.paths[0]], use_cache=True)
     classifier.whole = ReadOnlyExtractor(trained.cut.tuned_by(trained.tuned), str(tmp_path / "cache"))
     before = len(classifier.whole.store.refresh())
-    extraction, found = classifier.probabilities([others[0], trained.paths[0], others[1]])
-    assert extraction.forward_passes == 1 and np.allclose(found[:2], first, atol=1e-6)
+    outcome, found = classifier.probabilities([others[0], trained.paths[0], others[1]])
+    assert outcome.forward_passes == 1 and np.allclose(found[:2], first, atol=1e-6)
     assert not np.isnan(found).any() and len(classifier.whole.store.refresh()) == before
 
 

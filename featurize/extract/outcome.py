@@ -47,7 +47,7 @@ class Digests:
 
 
 @dataclass
-class Extraction:
+class Outcome:
     """The images, what became of them, and what that cost.
 
     digests          of each image, None where it failed
@@ -109,7 +109,7 @@ class Extraction:
         self.digests[position] = None
         self.reasons[position] = reason
 
-    def take(self, places: np.ndarray, part: "Extraction") -> None:
+    def take(self, places: np.ndarray, part: "Outcome") -> None:
         """Note what became of the images at `places` (m,), those of `part`, and what that has cost."""
         for number, place in enumerate(places.tolist()):
             self.digests[place] = part.digests[number]
@@ -121,7 +121,7 @@ class Extraction:
         self.seconds += part.seconds
         self.startup_seconds += part.startup_seconds
 
-    def add_cost_of(self, earlier: "Extraction") -> None:
+    def add_cost_of(self, earlier: "Outcome") -> None:
         """Count what an earlier attempt at the same images has computed and cost."""
         self.new |= earlier.new
         self.notes = earlier.notes | self.notes
@@ -169,16 +169,16 @@ class Missing:
     def __len__(self) -> int:
         return len(self.first)
 
-    def fail(self, extraction: Extraction, number: int, digest: bytes, reason: str) -> None:
+    def fail(self, outcome: Outcome, number: int, digest: bytes, reason: str) -> None:
         """Note that content `number` has no row for `reason`, as found in bytes with that `digest`.
 
         Its copies fail alike only if these are the bytes that they share: a file that cannot be read, or has changed,
         says nothing about them.
         """
         first = int(self.first[number])
-        copies = self.copies.get(first, []) if extraction.digests[first] == digest else []
+        copies = self.copies.get(first, []) if outcome.digests[first] == digest else []
         for position in (first, *copies):
-            extraction.fail(position, reason)
+            outcome.fail(position, reason)
 
     @property
     def everywhere(self) -> np.ndarray:
