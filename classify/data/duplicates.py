@@ -4,7 +4,7 @@ Rows of features do not tell: half the size and JPEG quality 60 may leave a cosi
 copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls different
 by 0.42 or more (all pictures of four sets of photographs). `ALIKE` lies between. Every split, fold, search, score and
 report asks here, so that "near-duplicate" means one thing. How many copies are found:
-`python benchmarks/duplicates.py FOLDER`.
+`python benchmarks/accuracy/duplicates.py FOLDER`.
 
 Most pairs are never looked at: pictures whose principal components differ by more than this are not alike. They are
 found as in Friedman, Bentley and Finkel, "An algorithm for finding best matches in logarithmic expected time", 1977.

@@ -29,8 +29,8 @@ class Head:
     """Where the estimator class is, what it is in a few words, and the values that a search tries.
 
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
-    copies: memory that training takes, in sizes of the features, these included: what `benchmarks/memory.py` measured,
-    and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
+    copies: memory that training takes, in sizes of the features, these included: measured by
+    `benchmarks/cost/memory.py`, and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
     maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d). views: how many
     views of a picture are fitted on, and how many averaged in its predictions, where nothing else is asked for.
     """

@@ -8,7 +8,7 @@ near-duplicates one counts: a new known picture has none either. This is the lea
 detection, Laxhammar and Falkman, "Conformal prediction for distribution-
 independent anomaly detection in streaming vessel data", StreamKDD 2010, with the distances of Angiulli and Pizzuti,
 "Fast outlier detection in high dimensional spaces", PKDD 2002. What else was tried:
-`python benchmarks/unknowns.py FOLDER --weights FILE`.
+`python benchmarks/accuracy/unknowns.py FOLDER --weights FILE`.
 """
 
 import math

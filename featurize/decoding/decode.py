@@ -50,7 +50,7 @@ RESIZES = ("antialias", "nearest", "bilinear")
 # Decoding a JPEG of 12 megapixels at a quarter of its size takes a quarter of the time, and does little to features
 # as long as much is left to shrink: smallest cosine with those of a full decode 0.9996, median 0.9998 at 3.35 times an
 # input of 224, where SIMD resizing alone (one step in 255 here and there) makes 0.9998 and 0.9999; at 1.67 times it
-# would be 0.9967 and 0.9982. MobileNetV2, `python benchmarks/decoding.py`.
+# would be 0.9967 and 0.9982. MobileNetV2, `python benchmarks/cost/decoding.py`.
 REDUCED_TO = 3
 
 # Pillow warns of odd tags that do not touch the pixels, and of bombs, which are refused here anyway. Set once

@@ -58,7 +58,7 @@ def warp(pixels: np.ndarray, drawn: Drawn, size: tuple[int, int], finer: int, fi
     `fill_mode` as in `featurize.pictures.recipes.Ranges`. Bilinear where `finer` is 1: the numbers that Keras has, in a
     third of the time of `scipy.ndimage.affine_transform`, which it calls. A finer picture is to be shrunk, which takes
     the mean of its neighbours anyway: its pixels are the nearest ones, in another quarter of the time, and come out as
-    near to a much finer rendering as bilinear ones do (`python benchmarks/rendering.py`).
+    near to a much finer rendering as bilinear ones do (`python benchmarks/cost/rendering.py`).
     """
     rows, columns = pixels.shape[:2]
     height, width = size

@@ -3,7 +3,7 @@
 The rank is the logarithm of the odds between the label given and the best other one, both out of fold: the normalised
 margin of Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70 (2021).
 How many labels are wrong is estimated as there. How many planted labels are found, and how many of those that are
-called probably wrong are planted: `python benchmarks/findings.py FOLDER --weights FILE`.
+called probably wrong are planted: `python benchmarks/accuracy/findings.py FOLDER --weights FILE`.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Do the engines agree, and what does bfloat16 cost: a Markdown table, one row for each set of photographs.
 
-    python benchmarks/engines.py FOLDER --weights FILE
+    python benchmarks/accuracy/engines.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Features of OpenVINO and of TensorFlow, both in
 float32, each in a cache of its own: the smallest cosine between the two rows of a picture, and how many pictures of a
@@ -17,7 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from accuracy import SETS
+from heads_on_sets import SETS
 from sklearn.model_selection import StratifiedKFold
 
 import pipeline

@@ -1,7 +1,7 @@
 """Seconds that every head takes to fit and to predict, and that logistic regression takes to search C.
 
-    python benchmarks/training_time.py [--shapes 20000x1280x120,2000x25088x3] [--heads logreg,svm]
-    python benchmarks/training_time.py --search [--shapes 4000x1280x120]
+    python benchmarks/cost/training_time.py [--shapes 20000x1280x120,2000x25088x3] [--heads logreg,svm]
+    python benchmarks/cost/training_time.py --search [--shapes 4000x1280x120]
 
 A shape is ROWSxFEATURESxCLASSES. No data is needed: the rows are drawn, and look like bottleneck features. Beside each
 head stands scikit-learn's own estimator, where there is one (without the temperature that ours fits by 5 more fits).

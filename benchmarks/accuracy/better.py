@@ -1,6 +1,6 @@
 """Frozen, with views, fine-tuned: accuracy on the four tutorial data sets and what it takes, as a Markdown table.
 
-    python benchmarks/better.py FOLDER --weights FILE
+    python benchmarks/accuracy/better.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Sets with their own split are scored on it, the
 others by 5-fold cross-validation. Passes are those through the network, or through its lower part, in the order of the
@@ -13,7 +13,7 @@ import os
 import tempfile
 from typing import Any
 
-from accuracy import SETS
+from heads_on_sets import SETS
 
 import pipeline
 

@@ -1,6 +1,6 @@
 """Accuracy of every head on rows on the four tutorial data sets, as a Markdown table.
 
-    python benchmarks/accuracy.py FOLDER --weights FILE
+    python benchmarks/accuracy/heads_on_sets.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Sets with their own split are scored on it, the
 others by 5-fold cross-validation; every head reads the same cached features.

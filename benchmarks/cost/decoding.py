@@ -1,6 +1,6 @@
 """What decoding costs, and what the shortcuts in it do to features.
 
-    python benchmarks/decoding.py FOLDER [--weights FILE]
+    python benchmarks/cost/decoding.py FOLDER [--weights FILE]
 
 Prints milliseconds a picture on one core: Pillow alone and `featurize.decoding.decode` (SIMD resizing, and JPEGs of
 much more pixels than the network takes reduced by the JPEG decoder), for the pictures of FOLDER and for the same

@@ -1,6 +1,6 @@
 """What `nano` is worth: the table in its model card, measured anew.
 
-    python benchmarks/backbones.py FOLDER --weights FILE --weights-035 FILE
+    python benchmarks/accuracy/backbones.py FOLDER --weights FILE --weights-035 FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`; the files are Keras' weights of MobileNetV2, 1.0 at
 224 and 0.35 at 224, without top. Accuracy is that of the default logistic regression, on the set's own split or in
@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from accuracy import SETS
+from heads_on_sets import SETS
 
 import pipeline
 from classify.data.surfaces import surfaces_folder
 from featurize.engines.keras_import import import_keras
 from featurize.machine.parallel import in_order
 
-CARD = os.path.join(os.path.dirname(__file__), "..", "featurize", "NANO.md")
+CARD = os.path.join(os.path.dirname(__file__), "..", "..", "featurize", "backbones", "NANO.md")
 TURNS = 15
 BATCH = 256  # pictures in a turn
 

@@ -1,6 +1,7 @@
 """What scale costs: warm runs over many files, large caches, the start of a prediction, memory. Needs no data.
 
-    python benchmarks/scale.py [warm] [keys] [read] [start] [memory] [--files 100000] [--backbone NAME] [--weights FILE]
+    python benchmarks/cost/scale.py [warm] [keys] [read] [start] [memory] [--files 100000] [--backbone NAME]
+        [--weights FILE]
 
 All parts unless some are named. Pictures and rows are synthetic, but `start` predicts a photograph that comes
 with scikit-image with the `--backbone`. Every figure is that of a new process with a warm page cache; where two things
@@ -236,7 +237,7 @@ def _spec() -> FeatureSpec:
 def _process(code: str, *arguments: object) -> tuple[Any, float, float]:
     """What a new process prints as its last line (JSON or text), its seconds, and its largest memory in MB."""
     words = [sys.executable, "-c", code, *map(str, arguments)]
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     begun = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}) as process:
         assert process.stdout

@@ -1,6 +1,6 @@
 """Are pictures of other things told from known ones? Two Markdown tables, both with 95% of known pictures to be kept.
 
-    python benchmarks/unknowns.py FOLDER --weights FILE
+    python benchmarks/accuracy/unknowns.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. Of each set four fifths are drawn to train on, five
 times (`--splits`); the others tell how many known pictures are kept. Rejected: the median over these splits of the
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from accuracy import SETS
+from heads_on_sets import SETS
 
 import pipeline
 from classify.data.duplicates import near_duplicates

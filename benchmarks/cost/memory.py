@@ -1,7 +1,7 @@
 """Memory that training takes: of each head in memory, or of the heads that stream with less than the features take.
 
-    python benchmarks/memory.py [--rows 20000] [--features 1280] [--heads logreg,svm]
-    python benchmarks/memory.py --rows 200000 --memory 200000000
+    python benchmarks/cost/memory.py [--rows 20000] [--features 1280] [--heads logreg,svm]
+    python benchmarks/cost/memory.py --rows 200000 --memory 200000000
 
 The rows are synthetic, ten classes around as many centres, stored by class. Each training, of few epochs, is a process
 of its own, with `--memory` told that so many bytes are free. Shown is the largest resident size above that before the

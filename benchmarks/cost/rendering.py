@@ -1,6 +1,6 @@
 """What a view costs before it passes the network, beside the way that Keras goes.
 
-    python benchmarks/rendering.py
+    python benchmarks/cost/rendering.py
 
 One photograph as a JPEG of 500 x 375 and of 4000 x 3000 pixels, at an input of 224, one thread, ways in turns: medians
 of processor time. "decode" is a decode in full; each recipe is one more view of it. The last three are turned, shifted

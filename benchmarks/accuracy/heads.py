@@ -1,7 +1,7 @@
 """Accuracy, log loss and training time of every head, by cross-validation over several draws of the folds.
 
     python -m pipeline cache export --data photos --output photos.h5
-    python benchmarks/heads.py photos.h5 [more.h5 ...] [--heads logreg,svm] [--seeds 3] [--head-params 'C=1.0']
+    python benchmarks/accuracy/heads.py photos.h5 [more.h5 ...] [--heads logreg,svm] [--seeds 3] [--head-params 'C=1.0']
 
 A file holds `features` (n, d) and `labels` (n,). The folds do not keep copies of one picture together.
 """

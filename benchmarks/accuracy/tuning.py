@@ -1,9 +1,9 @@
 """What was tried for the defaults of fine-tuning, in turns on the same folds, as a Markdown table.
 
-    python benchmarks/tuning.py FOLDER --weights FILE
+    python benchmarks/accuracy/tuning.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`, or those of `--sets`. Of sets with a test folder
-that folder is left out. Of the others a fifth is, but `benchmarks/better.py` scores all of their pictures, in folds:
+that folder is left out. Of the others a fifth is, but `better.py` scores all of their pictures, in folds:
 what is chosen by these lines has been chosen on some of what is scored there. Cross-validation in 3 folds; every view
 of every picture passes the network once for all lines.
 """
@@ -15,7 +15,7 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from accuracy import SETS
+from heads_on_sets import SETS
 
 import pipeline
 from classify.data.duplicates import near_duplicates

@@ -1,6 +1,6 @@
 """Are near-duplicates found, different pictures left alone? A Markdown table, one row for each set of photographs.
 
-    python benchmarks/duplicates.py FOLDER
+    python benchmarks/accuracy/duplicates.py FOLDER
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`; the photographs that come with scikit-image
 (`classify.data.surfaces`) are a fifth set. 150 pictures drawn from each set are encoded in each of the ways below.
@@ -8,7 +8,7 @@ Columns: the share of all different pictures that is grouped with another one, t
 and of each way the share of copies that is grouped with its original, where these are the only copies in the set; under
 `all` where all are there at once.
 
-    python benchmarks/duplicates.py --many 100000
+    python benchmarks/accuracy/duplicates.py --many 100000
 
 Seconds for so many signatures, made from noise of several scales, a tenth of them blank.
 """
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from accuracy import SETS
+from heads_on_sets import SETS
 from PIL import Image, ImageOps
 
 from cache.signatures import SIDE

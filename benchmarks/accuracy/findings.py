@@ -1,6 +1,6 @@
 """Does the report find wrong labels and copies? Both are planted in photographs; a table, one row for each set.
 
-    python benchmarks/findings.py FOLDER --weights FILE
+    python benchmarks/accuracy/findings.py FOLDER --weights FILE
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. In turns, one for each seed: one label in thirty is
 replaced by another one, drawn at random, and looked for among twice as many suspects, and among those that are called
@@ -23,7 +23,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from accuracy import SETS
+from heads_on_sets import SETS
 from PIL import Image, ImageOps
 
 import pipeline
