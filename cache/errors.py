@@ -1,4 +1,6 @@
-"""The one exception for everything that the person at the keyboard can mend."""
+"""The one exception for everything that the person at the keyboard can mend, and words for its message."""
+
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -6,3 +8,9 @@ class UserError(ValueError):
 
     The command line prints the line and exits with status 2; callers from Python can catch it as `ValueError`.
     """
+
+
+def listed(words: Iterable[str], most: int) -> str:
+    """The first `most` words with commas between them, and how many more there are."""
+    words = [*words]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -11,39 +11,36 @@ LABEL_FROM = ("outermost", "innermost")
 SHOWN = 3
 
 
-def doubt(pictures: Iterable[tuple[str, str]]) -> str | None:
+def doubt(pictures: Iterable[list[str]]) -> str | None:
     """Why folders that are taken for classes may be none, in one line: two of them hold the same folders.
 
-    pictures: (class, path below its folder). Two classes hold the same where two names of folders or more, or all
-    those in one of them, are in the other. Nothing is in doubt where the inner folders all have one name, for they
-    cannot be classes then, nor of a class whose pictures mostly lie beside its inner folders.
+    pictures: of each the names of the folders that it lies in, that of its class first. Two classes hold the same where
+    two names of folders or more, or all those in one of them, are in the other. Nothing is in doubt where the inner
+    folders all have one name, for they cannot be classes then, nor of a class whose pictures mostly lie beside its
+    inner folders.
     """
-    inner = _inner_folders(pictures)
-    where = defaultdict(list)
-    for folder, names in sorted(inner.items()):
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for outer, *folders in filter(None, pictures):
+        counts[outer][label_of(folders[0]).casefold() if folders else ""] += 1
+    inner = {
+        outer: names.keys() - {""} for outer, names in sorted(counts.items()) if 2 * names[""] < names.total()
+    }  # where most pictures of the class lie in these
+    holders = defaultdict(list)
+    for folder, names in inner.items():
         for name in names:
-            where[name].append(folder)
-    if len(where) < 2:
+            holders[name].append(folder)
+    if len(holders) < 2:
         return None
     first_with: dict[tuple[str, str], str] = {}
-    for folder, names in sorted(inner.items()):
-        shared = sorted(name for name in names if len(where[name]) > 1)
+    for folder, names in inner.items():
+        shared = sorted(name for name in names if len(holders[name]) > 1)
         if len(names) == len(shared) == 1:
-            other = next(one for one in where[shared[0]] if one != folder)
+            other = next(one for one in holders[shared[0]] if one != folder)
             return _line(folder, other, shared)
         for pair in combinations(shared, 2):
             if (other := first_with.setdefault(pair, folder)) != folder:
                 return _line(other, folder, sorted(names & inner[other]))
     return None
-
-
-def _inner_folders(pictures: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    """The names of the folders in each class, where most of its pictures lie in these."""
-    inner: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for label, below in pictures:
-        name, slash, _ = below.partition("/")
-        inner[label][label_of(name).casefold() if slash else ""] += 1
-    return {label: names.keys() - {""} for label, names in inner.items() if 2 * names[""] < names.total()}
 
 
 def _line(one: str, other: str, shared: list[str]) -> str:

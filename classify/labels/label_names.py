@@ -50,8 +50,11 @@ def label_of(name: str) -> str:
     return text
 
 
-def announce_one_class(spellings: dict[str, set[str]], of: str) -> None:
-    """Say which labels are spelled in several ways. spellings: label -> what it is the label of, such as folders."""
+def announce_one_class(spelled: set[str], of: str) -> None:
+    """Say which of the names `spelled`, those `of` folders for example, are spellings of one label."""
+    spellings = defaultdict(set)
+    for name in spelled:
+        spellings[label_of(name)].add(name)
     for label, names in sorted(spellings.items()):
         if len(names) > 1:
             log.warning(
@@ -105,9 +108,8 @@ def _is_joined(before: str, after: str) -> bool:
 
     After RFC 5892, appendix A: beside a virama, and between letters of cursive scripts; and between emoji.
     """
-    if VIRAMA in (unicodedata.combining(before), unicodedata.combining(after)):
-        return True
-    return all(map(_is_cursive, (before, after))) or all(map(_is_symbol, (before, after)))
+    both = (before, after)
+    return VIRAMA in map(unicodedata.combining, both) or all(map(_is_cursive, both)) or all(map(_is_symbol, both))
 
 
 def _is_cursive(c: str) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -71,11 +71,11 @@ def from_names(data: str, label_pattern: str, named: Named) -> Source:
     if "label" not in pattern.groupindex:
         raise UserError(f"--label-pattern {label_pattern!r:.200} has no group named label; example: {PATTERN_EXAMPLE}")
     found = find_images(data)
-    spelled = {}
-    for path in found.images:
-        match = pattern.search(nfc(os.path.basename(path)))
-        if match and match["label"]:
-            spelled[path] = match["label"]
+    spelled = {
+        path: match["label"]
+        for path in found.images
+        if (match := pattern.search(nfc(os.path.basename(path)))) and match["label"]
+    }
     labels = _labels(spelled, "the names of files")
     source = Source(data, found.images, found.failures, found.passed_over, labels)
     return _with_parts(source, find_parts(_below(labels, data).values(), named, data))
@@ -91,19 +91,23 @@ def from_folders(data: str, label_from: str | None, named: Named) -> Source:
     found = find_images(data)
     below = _below(found.images, data)
     parts = find_parts(below.values(), named, data)
-    spelled, rest = {}, []
-    for path, relative in below.items():
-        base = parts.base_of(relative)
-        folders = [] if base is None else relative[len(os.path.join(base, "")) :].split("/")[:-1]
-        if folders:
-            spelled[path] = folders[-1 if label_from == "innermost" else 0]
-            rest.append((spelled[path], "/".join([*folders[1:], ""])))
-    labels = _labels(spelled, "the folders")
+    folders = {
+        path: relative[len(os.path.join(base, "")) :].split("/")[:-1]
+        for path, relative in below.items()
+        if (base := parts.base_of(relative)) is not None
+    }
+    number = -1 if label_from == "innermost" else 0
+    labels = _labels({path: names[number] for path, names in folders.items() if names}, "the folders")
     source = Source(data, found.images, found.failures, found.passed_over, labels)
     if label_from is None:
-        source.doubt = parts.doubt or doubt(rest)
+        source.doubt = parts.doubt or doubt(folders.values())
     if not source.doubt and parts.bases == {"": "all"}:
-        _announce_part_as_class(folders_below(below.values(), ""))
+        named_as_parts = sorted(name for name in folders_below(below.values(), "") if part_and_rest(name)[0])
+        if named_as_parts:
+            log.warning(
+                "the folder %r is taken for a class; an own split needs train and val, validation or test",
+                named_as_parts[0],
+            )
     return _with_parts(source, parts)
 
 
@@ -122,10 +126,7 @@ def _below(paths: Iterable[str], root: str) -> dict[str, str]:
 
 def _labels(spelled: dict[str, str], of: str) -> dict[str, str]:
     """path -> label, for paths whose label is spelled so; says which spellings become one label."""
-    spellings: defaultdict[str, set[str]] = defaultdict(set)
-    for name in set(spelled.values()):
-        spellings[label_of(name)].add(name)
-    announce_one_class(spellings, of)
+    announce_one_class(set(spelled.values()), of)
     return {path: label for path, name in spelled.items() if (label := label_of(name))}
 
 
@@ -142,14 +143,6 @@ def _with_parts(source: Source, parts: Parts) -> Source:
     elif parts.doubt and not source.doubt:
         log.warning("no split of the data's own is used: %s", parts.doubt)
     return source
-
-
-def _announce_part_as_class(folders: set[str]) -> None:
-    part_names = sorted(folder for folder in folders if part_and_rest(folder)[0])
-    if part_names:
-        log.warning(
-            "the folder %r is taken for a class; an own split needs train and val, validation or test", part_names[0]
-        )
 
 
 def _parts_of_rows(table: Table, named: Named) -> list[str | None] | None:

@@ -6,13 +6,14 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from classify.labels.label_names import label_of
 from classify.labels.label_options import AnyTable
 from classify.labels.own_split import COLUMNS, FILLERS
@@ -35,7 +36,8 @@ MARKS = {
 }
 SEPARATOR = re.compile(r"""["']?sep=(.)["']?[,;\t]*(?:\r\n|\r|\n|$)""")  # a first line that tells Excel the delimiter
 
-Columns = tuple[list[str], list[str], dict[str, list[str]]]  # paths, labels, what may be a split by its name
+Columns = list[tuple[str, list[str]]]  # name and cells: of the paths, of the labels, then what may be a split
+Choice = Callable[[list[str]], list[int]]  # the indices in a header of the columns that are wanted
 
 
 @dataclass
@@ -63,24 +65,24 @@ def read_table(table: AnyTable, path_column: str = "path", label_column: str = "
 
     Raises UserError for a table that cannot be read, or lacks one of the columns or a path.
     """
-    name, folder = table_name(table), "."
+    name, folder, wanted = table_name(table), ".", (path_column, label_column)
     if _is_frame(table):
-        columns = _frame_columns(table, path_column, label_column, name)
+        columns = _frame_columns(table, partial(_choose, name, wanted))
     else:
         name = on_disk(name)
         folder = os.path.dirname(name) or "."
         if not Path(name).is_file():
             raise UserError(f"there is no table of labels {name!r}")
-        read = _parquet_columns if Path(name).suffix.lower() in PARQUET_SUFFIXES else _csv_columns
-        columns = read(name, path_column, label_column)
-    paths, labels, splits = columns
+        choose = partial(_choose, name, wanted)
+        is_parquet = Path(name).suffix.lower() in PARQUET_SUFFIXES
+        columns = _parquet_columns(name, choose) if is_parquet else _csv_columns(name, choose, {*map(_folded, wanted)})
+    (_, paths), (_, labels), *splits = columns
     if without_path := sum(not bare(path) for path in paths):
         raise UserError(f"{name!r} has rows with nothing in the column {path_column!r}: {without_path}")
     if strange := next((label for label in labels if "\0" in label), None):  # numpy drops NUL at the end of a text
         raise UserError(f"{name!r} has a label with a NUL character in it, {strange!r:.80}: take it out")
     labels = [label_of(bare(label)) for label in labels]
-    texts = {column: [bare(cell) for cell in cells] for column, cells in splits.items()}
-    return Table(name, folder, paths, labels, texts)
+    return Table(name, folder, paths, labels, {column: [bare(cell) for cell in cells] for column, cells in splits})
 
 
 def bare(cell: str) -> str:
@@ -90,31 +92,29 @@ def bare(cell: str) -> str:
     return cell[1:-1].strip() if quoted else cell
 
 
-def _csv_columns(table: str, path_column: str, label_column: str) -> Columns:
+def _csv_columns(table: str, choose: Choice, wanted: set[str]) -> Columns:
     text = _csv_text(table)
-    told = SEPARATOR.match(text)
-    if told:
-        text = text[told.end() :]
-    delimiters = told[1] if told else DELIMITERS
+    named = SEPARATOR.match(text)
+    if named:
+        text = text[named.end() :]
+    delimiters = named[1] if named else DELIMITERS
     try:
         # At most one delimiter makes a header with both columns; else the widest header is worth showing.
         headers = {d: next((cells for _, cells in _csv_lines(text, d, strict=False)), []) for d in delimiters}
-        wanted = {_folded(path_column), _folded(label_column)}
         delimiter = max(delimiters, key=lambda d: (wanted <= {*map(_folded, headers[d])}, len(headers[d])))
         header = [*map(bare, headers[delimiter])]
-        places = _places(header, path_column, label_column, table)
-        columns: list[list[str]] = [[] for _ in places]
+        columns: list[tuple[int, list[str]]] = [(index, []) for index in choose(header)]
         for number, cells in islice(_csv_lines(text, delimiter, strict=True), 1, None):
             if any(cells[len(header) :]):
                 raise UserError(
-                    f"line {number + bool(told)} of {table!r} has {len(cells)} fields and the header {len(header)}: "
+                    f"line {number + bool(named)} of {table!r} has {len(cells)} fields and the header {len(header)}: "
                     "quote values that hold the delimiter"
                 )
-            for column, place in zip(columns, places, strict=True):
-                column.append(cells[place] if place < len(cells) else "")
+            for index, column in columns:
+                column.append(cells[index] if index < len(cells) else "")
     except csv.Error as error:
         raise UserError(f"{table!r} cannot be read as CSV: {error}") from None
-    return _named(columns, places, header)
+    return [(header[index], column) for index, column in columns]
 
 
 def _csv_text(table: str) -> str:
@@ -139,7 +139,7 @@ def _csv_lines(text: str, delimiter: str, *, strict: bool) -> Iterator[tuple[int
     yield from ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
 
 
-def _parquet_columns(table: str, path_column: str, label_column: str) -> Columns:
+def _parquet_columns(table: str, choose: Choice) -> Columns:
     try:
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
@@ -150,11 +150,11 @@ def _parquet_columns(table: str, path_column: str, label_column: str) -> Columns
     try:
         with parquet.ParquetFile(table) as file:
             header = file.schema_arrow.names
-            places = _places(header, path_column, label_column, table)
+            names = [header[index] for index in choose(header)]
             if file.metadata.num_rows > MOST_ROWS:
                 raise UserError(f"{table!r} claims to have {file.metadata.num_rows} rows, more than {MOST_ROWS}")
-            read = file.read(columns=[header[place] for place in places])
-        columns = [read.column(header[place]).to_pylist() for place in places]
+            read = file.read(columns=names)
+        columns = [(name, read.column(name).to_pylist()) for name in names]
     except UserError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -162,17 +162,14 @@ def _parquet_columns(table: str, path_column: str, label_column: str) -> Columns
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{table!r} cannot be read as Parquet: {reason}") from None
     # NaN is the only value that differs from itself.
-    texts = [["" if value is None or value != value else _text(value) for value in column] for column in columns]  # noqa: PLR0124
-    return _named(texts, places, header)
+    return [(name, ["" if cell is None or cell != cell else _text(cell) for cell in cells]) for name, cells in columns]  # noqa: PLR0124
 
 
-def _frame_columns(frame: "pd.DataFrame", path_column: str, label_column: str, name: str) -> Columns:
+def _frame_columns(frame: "pd.DataFrame", choose: Choice) -> Columns:
     header = [str(column) for column in frame.columns]
-    places = _places(header, path_column, label_column, name)
-    columns = [frame.iloc[:, place] for place in places]
-    cells = [zip(column.tolist(), column.isna().tolist(), strict=True) for column in columns]
-    texts = [["" if missing else _text(value) for value, missing in column] for column in cells]
-    return _named(texts, places, header)
+    columns = [(header[index], frame.iloc[:, index]) for index in choose(header)]
+    cells = [(name, zip(column.tolist(), column.isna().tolist(), strict=True)) for name, column in columns]
+    return [(name, ["" if missing else _text(value) for value, missing in column]) for name, column in cells]
 
 
 def _is_frame(table: Any) -> "TypeGuard[pd.DataFrame]":
@@ -189,11 +186,11 @@ def _folded(name: str) -> str:
     return label_of(bare(name)).casefold()
 
 
-def _places(header: list[str], path_column: str, label_column: str, table: str) -> list[int]:
-    """Where in the header the column of paths is, that of labels, and those that may be a split."""
-    at_path, at_label = (_position(column, header, table) for column in (path_column, label_column))
-    splits = [place for place, name in enumerate(header) if place not in (at_path, at_label) and _may_split(name)]
-    return [at_path, at_label, *(place for place in splits if header.count(header[place]) == 1)]
+def _choose(table: str, wanted: tuple[str, str], header: list[str]) -> list[int]:
+    """The indices of the column of paths, of that of labels, and of those that may be a split."""
+    chosen = [_index(column, header, table) for column in wanted]
+    unique = [index for index, name in enumerate(header) if index not in chosen and header.count(name) == 1]
+    return chosen + [index for index in unique if _may_split(header[index])]
 
 
 def _may_split(name: str) -> bool:
@@ -201,18 +198,12 @@ def _may_split(name: str) -> bool:
     return any(word in COLUMNS for word in words) and all(word in (*COLUMNS, *FILLERS) for word in words)
 
 
-def _named(columns: list[list[str]], places: list[int], header: list[str]) -> Columns:
-    paths, labels, *splits = columns
-    return paths, labels, {header[place]: cells for place, cells in zip(places[2:], splits, strict=True)}
-
-
-def _position(column: str, header: list[str], table: str) -> int:
-    """The place of a column: of this very name, or of the only one that differs in case or white space alone."""
-    places = [place for place, name in enumerate(header) if name == column]
-    places = places or [place for place, name in enumerate(header) if _folded(name) == _folded(column)]
-    if len(places) == 1:
-        return places[0]
-    shown = ", ".join(f"{name!r:.80}" for name in header[:SHOWN_COLUMNS]) or "none"
-    more = f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else ""
-    what = f"has the column {column!r:.80} twice" if places else f"has no column {column!r:.80}"
-    raise UserError(f"{table!r} {what}; its columns are {shown}{more}: choose with --path-column and --label-column")
+def _index(column: str, header: list[str], table: str) -> int:
+    """The index of a column: of this very name, or of the only one that differs in case or white space alone."""
+    found = [index for index, name in enumerate(header) if name == column]
+    found = found or [index for index, name in enumerate(header) if _folded(name) == _folded(column)]
+    if len(found) == 1:
+        return found[0]
+    shown = listed((f"{name!r:.80}" for name in header), SHOWN_COLUMNS) or "none"
+    what = f"has the column {column!r:.80} twice" if found else f"has no column {column!r:.80}"
+    raise UserError(f"{table!r} {what}; its columns are {shown}: choose with --path-column and --label-column")

@@ -82,7 +82,7 @@ def find_parts(paths: Collection[str], named: Named, root: str) -> Parts:
     top = folders_below(paths, "")
     if any(named.values()):
         bases = {folder: part for folder in top if (part := _scored_part(folder))}
-        bases |= {folder: part for part, names in named.items() for folder in _found(names, part, paths, root)}
+        bases |= {_found(name, part, paths, root): part for part, names in named.items() for name in names}
         own_split, doubt = True, None
     else:
         bases, doubt = _own_split(top)
@@ -117,17 +117,14 @@ def folders_below(paths: Iterable[str], folder: str) -> set[str]:
 def _own_split(folders: set[str]) -> tuple[dict[str, str], str | None]:
     """(the part of every folder that is one, doubt). Their names are of one kind: "seg_train" and "seg_test"."""
     kinds: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    to_predict = set()
-    for folder in folders:
+    others = {folder for folder in folders if part_and_rest(folder)[0] != UNLABELLED}
+    for folder in others:
         part, rest = part_and_rest(folder)
-        if part == UNLABELLED:
-            to_predict.add(folder)
-        elif part:
+        if part:
             kinds[rest][folder] = part
-    splits = {rest: kind for rest, kind in kinds.items() if _is_split(kind, folders - to_predict)}
+    splits = {rest: kind for rest, kind in kinds.items() if _is_split(kind, others)}
     if len(splits) > 1 and "" not in splits:
-        folders_of_all = sorted(folder for split in splits.values() for folder in split)
-        named = ", ".join(map(repr, folders_of_all[:SHOWN]))
+        named = ", ".join(map(repr, sorted(folder for split in splits.values() for folder in split)[:SHOWN]))
         return {}, f"the folders {named} look like several splits: move each set into a folder of its own"
     return splits.get("") or next(iter(splits.values()), {}), None
 
@@ -145,25 +142,21 @@ def _scored_part(name: str) -> str | None:
 
 def _inside(folder: str, paths: Collection[str]) -> str:
     """`folder`, or the one in it where it holds nothing else and that one is of the same part: "train/train"."""
-    inner = folders_below(paths, folder)
-    prefix = folder + "/"
     part = _scored_part(os.path.basename(folder))
+    inner = folders_below(paths, folder)
     if part and len(inner) == 1 and _scored_part(name := min(inner)) == part:
-        within = f"{prefix}{name}"
-        if all(path.startswith(within + "/") for path in paths if path.startswith(prefix)):
+        within = os.path.join(folder, name)
+        if all(path.startswith(within + "/") for path in paths if path.startswith(folder + "/")):
             return within
     return folder
 
 
-def _found(names: Sequence[str], part: str, paths: Collection[str], root: str) -> list[str]:
-    """The named folders, relative to the root. Raises UserError for one without pictures."""
-    found = []
-    for name in names:
-        below = os.path.relpath(on_disk(os.path.join(root, name)), root)
-        if not any(path.startswith(below + "/") for path in paths):
-            there = ", ".join(repr(folder) for folder in sorted(folders_below(paths, ""))[:SHOWN]) or "none"
-            raise UserError(
-                f"--{part} {name!r}: no such folder of pictures with labels in {root!r}; its folders are {there}"
-            )
-        found.append(below)
-    return found
+def _found(name: str, part: str, paths: Collection[str], root: str) -> str:
+    """The named folder, relative to the root. Raises UserError for one without pictures."""
+    below = os.path.relpath(on_disk(os.path.join(root, name)), root)
+    if not any(path.startswith(below + "/") for path in paths):
+        there = ", ".join(map(repr, sorted(folders_below(paths, ""))[:SHOWN])) or "none"
+        raise UserError(
+            f"--{part} {name!r}: no such folder of pictures with labels in {root!r}; its folders are {there}"
+        )
+    return below

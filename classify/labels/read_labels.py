@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from classify.labels.label_names import announce_alike, label_of
 from classify.labels.label_options import AnyTable, LabelOptions
 from classify.labels.label_sources import Source, first_folder, from_folders, from_names, from_table
@@ -102,10 +102,11 @@ def announce_classes(found: LabelledImages) -> None:
     elif found.labels:
         counts = Counter(zip(found.parts, found.labels, strict=True))
         for part in sorted(set(found.parts), key=["all", "train", "validation", "test"].index):
-            in_part = {label: counts[part, label] for label in found.classes if counts[part, label]}
-            shown = ", ".join(f"{label} {count}" for label, count in list(in_part.items())[:SHOWN_COUNTS])
-            more = f", and {len(in_part) - SHOWN_COUNTS} more classes" if len(in_part) > SHOWN_COUNTS else ""
-            log.info("%s%d pictures: %s%s", "" if part == "all" else f"{part}: ", sum(in_part.values()), shown, more)
+            shown = [f"{label} {counts[part, label]}" for label in found.classes if counts[part, label]]
+            if len(shown) > SHOWN_COUNTS:
+                shown[SHOWN_COUNTS:] = [f"and {len(shown) - SHOWN_COUNTS} more classes"]
+            named = "" if part == "all" else f"{part}: "
+            log.info("%s%d pictures: %s", named, found.parts.count(part), ", ".join(shown))
     if found.passed_over:
         log.info("%s", describe_passed_over(found.passed_over))
 
@@ -140,21 +141,24 @@ def _source(
 
 
 def _in_parts(source: Source) -> LabelledImages:
-    result = LabelledImages([], [], [], source.failures, [], [], source.passed_over, source.doubt)
-    for path in sorted(source.images, key=os.fsencode):
-        part = "all" if source.part_of is None else source.part_of.get(path)
-        if part is None:
-            result.left_out.append(path)
-        elif path not in source.label_of:
-            result.unlabelled.append(path)
-        else:
-            result.paths.append(path)
-            result.labels.append(source.label_of[path])
-            result.parts.append(part)
-    if set(result.parts) == {"train"}:
+    images = sorted(source.images, key=os.fsencode)
+    part_of = dict.fromkeys(images, "all") if source.part_of is None else source.part_of
+    inside = [path for path in images if path in part_of]
+    paths = [path for path in inside if path in source.label_of]
+    parts = [part_of[path] for path in paths]
+    if set(parts) == {"train"}:
         log.info("no picture outside train has a label, so a part of train is held out for testing")
-        result.parts = ["all"] * len(result.parts)
-    return result
+        parts = ["all"] * len(parts)
+    return LabelledImages(
+        paths,
+        labels=[source.label_of[path] for path in paths],
+        parts=parts,
+        failures=source.failures,
+        unlabelled=[path for path in inside if path not in source.label_of],
+        left_out=[path for path in images if path not in part_of],
+        passed_over=source.passed_over,
+        doubt=source.doubt,
+    )
 
 
 def _announce(labelled: LabelledImages, source: Source) -> None:
@@ -176,13 +180,12 @@ def _announce(labelled: LabelledImages, source: Source) -> None:
 
 
 def _why_nothing_is_labelled(labelled: LabelledImages, root: str, label_source: LabelOptions) -> str:
-    table, label_pattern = label_source.get("labels"), label_source.get("label_pattern")
     pictures = len(labelled.unlabelled) + len(labelled.left_out)
-    failed = ""
-    if labelled.failures:
-        first = labelled.failures[0]
-        failed = f"; files that failed: {len(labelled.failures)}, the first is {first.path!r} ({first.reason})"
-    if table is not None:
+    failed = "".join(
+        f"; files that failed: {len(labelled.failures)}, the first is {first.path!r} ({first.reason})"
+        for first in labelled.failures[:1]
+    )
+    if (table := label_source.get("labels")) is not None:
         return (
             f"{table_name(table)!r} gives no picture a label; its paths are relative to {root!r}, "
             f"pictures without label there: {pictures}{failed}"
@@ -190,7 +193,7 @@ def _why_nothing_is_labelled(labelled: LabelledImages, root: str, label_source: 
     if not pictures:
         other = f" (other files: {labelled.passed_over.total()})" if labelled.passed_over else ""
         return f"there is no image in {root!r}{other}{failed}; these count: {' '.join(sorted(SUFFIXES))}"
-    if label_pattern is not None:
+    if (label_pattern := label_source.get("label_pattern")) is not None:
         first_name = os.path.basename(labelled.unlabelled[0])
         return f"--label-pattern {label_pattern!r} fits none of {pictures} file names, such as {first_name!r}"
     return (
@@ -201,19 +204,16 @@ def _why_nothing_is_labelled(labelled: LabelledImages, root: str, label_source: 
 
 def _require_classes(labelled: LabelledImages) -> None:
     """Raise UserError where no classifier can be trained on the labels, or not be tested on them."""
-    by_part: dict[str, set[str]] = {}
+    by_part: defaultdict[str, set[str]] = defaultdict(set)
     for label, part in zip(labelled.labels, labelled.parts, strict=True):
-        by_part.setdefault(part, set()).add(label)
-    own_split = labelled.has_own_split
-    where = "in train" if own_split else "in the data"
-    trained = by_part.pop("train" if own_split else "all", set())
+        by_part[part].add(label)
+    name, where = ("train", "train") if labelled.has_own_split else ("all", "the data")
+    trained = by_part.pop(name, set())
     if not trained:
         raise UserError(f"there is no labelled picture in train, only in {' and '.join(sorted(by_part))}")
     if len(trained) == 1:
-        raise UserError(f"the only class {where} is {min(trained)!r}: a classifier needs two or more")
+        raise UserError(f"the only class in {where} is {min(trained)!r}: a classifier needs two or more")
     for part, tested in sorted(by_part.items()):
-        if tested - trained:
-            unknown = sorted(tested - trained)
-            named = ", ".join(repr(label) for label in unknown[:SHOWN_CLASSES])
-            more = f" and {len(unknown) - SHOWN_CLASSES} more" if len(unknown) > SHOWN_CLASSES else ""
-            raise UserError(f"the {part} part has classes that train lacks: {named}{more}")
+        if unknown := sorted(tested - trained):
+            named = listed(map(repr, unknown), SHOWN_CLASSES)
+            raise UserError(f"the {part} part has classes that train lacks: {named}")

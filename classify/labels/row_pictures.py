@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import NoReturn
 
 from cache.errors import UserError
 from classify.labels.label_names import label_of
@@ -39,18 +38,19 @@ def match_rows(
 
     A path is absolute, or relative to `folder`, to the table's own folder or to the current one: the first of these
     that has it. One without an image suffix is the stem of a picture in `folder`: of its relative path, else of its
-    name alone. Backslashes may stand for slashes, and a Unicode form, invisible characters and case may differ, where
-    one picture alone fits then. Paths below a folder that is not here are looked for below `folder`, as
-    `_Pictures.elsewhere` says. parts: of each row, or None. listing: the pictures of `folder`; None searches the
-    folder only if a row asks for it.
+    name alone. Backslashes may stand for slashes. Unicode form, invisible characters and case may differ where only
+    one picture fits then. Paths below a folder that is not here are looked for below `folder`, see
+    `_Pictures.find_moved`. parts: of each row, or None. listing: the pictures of `folder`; None searches the folder
+    only if a row asks for it.
 
     Rows whose picture is not there are failures. Raises UserError where they are more than a share `max_missing` of
     the rows, where a row fits several pictures, and where one picture has two labels or two parts.
     """
     pictures = _Pictures(folder, table, listing)
-    found = {value: pictures.named(value) for value in dict.fromkeys(table.paths)}
+    found = {value: pictures.find(value) for value in dict.fromkeys(table.paths)}
     missing = [value for value, path in found.items() if path is None]
-    found |= pictures.elsewhere(missing, relative=len(missing) == len(found))
+    found |= pictures.find_moved(missing, relative=len(missing) == len(found))
+    columns: dict[str, Sequence[str | None]] = {"labels": table.labels, "parts": parts or [None] * len(table.paths)}
     result = TableLabels({}, {}, [], [])
     row_of: dict[str, int] = {}
     for row, (value, label) in enumerate(zip(table.paths, table.labels, strict=True)):
@@ -61,16 +61,22 @@ def match_rows(
             result.unlabelled.append(path)
             continue
         before = row_of.setdefault(path, row)
-        if label != table.labels[before]:
-            _refuse_two("labels", table.name, path, table.labels[before], label)
-        if parts and parts[row] != parts[before]:
-            _refuse_two("parts", table.name, path, parts[before], parts[row])
+        for what, column in columns.items():
+            if column[row] != column[before]:
+                both = f"{column[before]!r:.80} and {column[row]!r:.80}"
+                raise UserError(f"{table.name!r} gives {path!r:.300} two {what}, {both}: keep one")
         result.labels[path] = label
-        if parts and (part := parts[row]):
+        if part := columns["parts"][row]:
             result.parts[path] = part
     result.unlabelled = [path for path in result.unlabelled if path not in result.labels]
-    result.failures = _failures(table, found, pictures)
-    _check_missing(table, [value for value, path in found.items() if path is None], pictures.folders, max_missing)
+    _check_missing(table, [value for value in table.paths if found[value] is None], pictures.folders, max_missing)
+    absent = f"listed in {table.name} but there is no such file"
+    failed = {
+        path or os.path.join(folder, bare(value)): None
+        for value, path in found.items()
+        if path is None or path in pictures.broken
+    }
+    result.failures = [pictures.broken.get(path, Failure(path, absent)) for path in failed]
     return result
 
 
@@ -83,22 +89,19 @@ class _Pictures:
         self._table = table.name
         self._names_in = cache(names_in)
         self._by_path: dict[str, str] = {}
-        self._by_form: defaultdict[str, list[str]] = defaultdict(list)
-        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_key: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # ("form", "stem" or "name", key)
         self._indexed = False
         if listing:
             self._index(listing)
 
-    def named(self, value: str) -> str | None:
+    def find(self, value: str) -> str | None:
         """The path that `value` means, relative or absolute, or None. Raises UserError where several pictures fit."""
         spellings = [*dict.fromkeys((value, bare(value), _with_slashes(value)))]
         for text in spellings:
             for folder in self.folders:
                 path = os.path.join(folder, text)
-                if listed := self._by_path.get(os.path.abspath(path)):
-                    return listed
-                if listed := self._only(value, self._by_form.get(_key(path), [])):
+                fitting = self._fitting("form", _key(path))
+                if listed := self._by_path.get(os.path.abspath(path)) or self._only(value, fitting):
                     return listed
                 path = on_disk(path, self._names_in)
                 if _has_image_suffix(text) and os.path.isfile(path):
@@ -108,26 +111,28 @@ class _Pictures:
         for text in spellings:
             path = os.path.join(self.folders[0], text)
             if not _has_image_suffix(text):
-                if stems := self._by_stem.get(_key(path)) or self._by_name.get(nfc(text)):
+                if stems := self._fitting("stem", _key(path)) or self._fitting("name", nfc(text)):
                     return self._only(value, stems)
                 if os.path.isfile(path):
                     return path
         relative = os.path.relpath(os.path.join(self.folders[0], spellings[-1]), self.folders[0])
         return self._only(value, self._by_tail.get(("", *_names(relative)), []))
 
-    def elsewhere(self, values: Sequence[str], relative: bool) -> dict[str, str]:
+    def find_moved(self, values: Sequence[str], relative: bool) -> dict[str, str]:
         """Paths for values that begin with a folder that is not here, such as "C:\\photos": value -> path.
 
         The rest of the value, as much of it as possible, is the end of the path of one picture alone: of its whole path
-        below the folder, or of two names or more. The folder that is not here is the same for all that begin with it:
+        below the folder, or of two names or more. All values that begin with a missing folder are given the same one:
         the one by which most pictures are found. Announced. relative: relative values may begin with one, too.
         """
         found: dict[str, str] = {}
-        left = {value: _split(value) for value in values if relative or ANCHORED.match(_with_slashes(value))}
-        while left:
-            votes = Counter(names[:cut] for names in left.values() if (cut := self._cut(names)))
-            if not votes:
-                break
+        slashed = {value: _with_slashes(value) for value in values}
+        left = {
+            value: tuple(name for name in text.split("/") if name not in ("", "."))
+            for value, text in slashed.items()
+            if relative or ANCHORED.match(text)
+        }
+        while votes := Counter(names[:cut] for names in left.values() if (cut := self._cut(names))):
             gone = max(votes, key=lambda names: (votes[names], -len(names)))
             below = [value for value, names in left.items() if names[: len(gone)] == gone]
             taken = {value: path for value in below if (path := self._at_tail(left.pop(value)[len(gone) :]))}
@@ -139,7 +144,7 @@ class _Pictures:
         return found
 
     def _cut(self, names: Names) -> int:
-        """How many names the folder that is not here has, if the longest rest that fits tells; else 0."""
+        """How many names the missing folder has, told by the longest rest that fits one picture; 0 where none does."""
         return next((cut for cut in range(1, len(names)) if self._at_tail(names[cut:])), 0)
 
     def _at_tail(self, names: Names) -> str | None:
@@ -152,23 +157,24 @@ class _Pictures:
         self._indexed = True
         self.broken = {failure.path: failure for failure in listing.failures}
         for path in [*listing.images, *self.broken]:
+            self._by_path[os.path.abspath(path)] = path
             key = _key(path)
             stem = key.rpartition(".")[0]
-            self._by_path[os.path.abspath(path)] = path
-            self._by_form[key].append(path)
-            self._by_stem[stem].append(path)
-            self._by_name[stem.rpartition("/")[2]].append(path)
+            for which in (("form", key), ("stem", stem), ("name", stem.rpartition("/")[2])):
+                self._by_key[which].append(path)
+
+    def _fitting(self, kind: str, key: str) -> list[str]:
+        return self._by_key.get((kind, key), [])
 
     @cached_property
     def _by_tail(self) -> dict[Names, list[str]]:
-        """The pictures by the last two names of their paths below the folder or more, and, with "" before, by all."""
+        """The pictures by the last two or more names of their paths below the folder; by all names with "" before."""
         by_tail = defaultdict(list)
         prefix = len(os.path.join(self.folders[0], ""))
         for path in self._by_path.values():
             names = _names(path[prefix:])
-            by_tail["", *names].append(path)
-            for start in range(len(names) - 1):
-                by_tail[names[start:]].append(path)
+            for tail in (("", *names), *(names[start:] for start in range(len(names) - 1))):
+                by_tail[tail].append(path)
         return by_tail
 
     def _only(self, value: str, paths: list[str]) -> str | None:
@@ -180,34 +186,16 @@ class _Pictures:
         return paths[0] if paths else None
 
 
-def _failures(table: Table, found: dict[str, str | None], pictures: _Pictures) -> list[Failure]:
-    reason = f"listed in {table.name} but there is no such file"
-    lost = {value for value, path in found.items() if path is None}
-    failures = {}
-    for value in table.paths:
-        path = found[value] or os.path.join(pictures.folders[0], bare(value))
-        if value in lost or path in pictures.broken:
-            failures[path] = pictures.broken.get(path, Failure(path, reason))
-    return [*failures.values()]
-
-
 def _check_missing(table: Table, missing: list[str], folders: list[str], most: float) -> None:
-    """Say how many rows have no picture; raise UserError where these are more than a share `most` of all."""
-    lost = {*missing}
-    count = sum(value in lost for value in table.paths)
-    if not count:
-        return
-    what = (
-        f"rows of {table.name!r} whose picture is not there: {count} of {len(table.paths)}, "
-        f"the first is {missing[0]!r:.300} (looked for in {', '.join(map(repr, folders))})"
-    )
-    if count > most * len(table.paths):
-        raise UserError(f"{what}: mend the paths, or allow a larger share than {most:g} with --max-missing")
-    log.warning("%s", what)
-
-
-def _refuse_two(what: str, table: str, path: str, one: str | None, other: str | None) -> NoReturn:
-    raise UserError(f"{table!r} gives {path!r:.300} two {what}, {one!r:.80} and {other!r:.80}: keep one")
+    """Announce the values of the rows without a picture; raise UserError above a share `most` of all rows."""
+    if missing:
+        what = (
+            f"rows of {table.name!r} whose picture is not there: {len(missing)} of {len(table.paths)}, "
+            f"the first is {missing[0]!r:.300} (looked for in {', '.join(map(repr, folders))})"
+        )
+        if len(missing) > most * len(table.paths):
+            raise UserError(f"{what}: mend the paths, or allow a larger share than {most:g} with --max-missing")
+        log.warning("%s", what)
 
 
 def _key(path: str) -> str:
@@ -217,10 +205,6 @@ def _key(path: str) -> str:
 def _with_slashes(value: str) -> str:
     """`value` as this system writes paths, if it was written on Windows."""
     return bare(value).replace("\\", "/")
-
-
-def _split(value: str) -> Names:
-    return tuple(name for name in _with_slashes(value).split("/") if name not in ("", "."))
 
 
 def _names(path: str) -> Names:
