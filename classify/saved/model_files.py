@@ -4,11 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from cache.errors import UserError
 from featurize.outputs import Named, named
 
 MODEL_FILES = (".joblib", ".json", ".npz")
 TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "history", "search"))
 EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv")
+NEXT = ".next"  # suffix of files of a model that is being saved
 EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)
 
 
@@ -16,6 +18,24 @@ def files_of(model: str, suffixes: Sequence[str] = EVERY) -> list[str]:
     """The paths of a model's files, whether they are there or not."""
     stem = os.path.splitext(model)[0]
     return [stem + suffix for suffix in suffixes]
+
+
+def record_path(model: str) -> str:
+    """Path of the JSON record of the model file `model`. Raises UserError unless it ends in `.joblib`."""
+    stem, suffix = os.path.splitext(model)
+    if suffix != ".joblib":
+        raise UserError(f"model {model}: the name of a model file ends in .joblib")
+    return stem + ".json"
+
+
+def arrays_path(model: str) -> str:
+    """Path of the plain arrays of the model file `model`."""
+    return os.path.splitext(model)[0] + ".npz"
+
+
+def with_next(path: str) -> tuple[str, str]:
+    """The file that is to be named `path` when the model is saved, and the one of this name."""
+    return path + NEXT, path
 
 
 def previous_of(model: str) -> str:

@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -32,24 +31,23 @@ from cache.joined_rows import Spec, read_spec
 from cache.spec import DIGEST_BYTES
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
+from classify.saved.model_files import NEXT, arrays_path, record_path
 from classify.saved.npz import read_arrays, write_arrays
 from classify.saved.record import (
     ABOUT,
     FORMAT,
-    NEXT,
-    agreed,
-    find_record,
+    Files,
     is_sha256,
     parse,
+    read_files,
     read_regular,
-    record_path,
+    reason_of,
     sealed,
     shown,
 )
 from classify.saved.renamed import unpickle
+from classify.saved.verify import agreed, verify
 from classify.scoring.outliers import ARRAYS, Known
-
-log = logging.getLogger("bottleneck")
 
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
 
@@ -87,11 +85,6 @@ class Saved:
         fitted = getattr(self.predictor, "n_features_in_", features)
         if fitted != features:
             raise UserError(f"model {self.path} takes rows of {fitted} features, those of its spec have {features}")
-
-
-def arrays_path(model: str) -> str:
-    """Path of the plain arrays of the model file `model`."""
-    return os.path.splitext(model)[0] + ".npz"
 
 
 def check_place(model: str) -> None:
@@ -179,40 +172,38 @@ def load(
     model = os.fspath(model)
     if sha256 is not None and not is_sha256(sha256 := sha256.strip().lower()):
         raise UserError(f"sha256 {shown(sha256)}: give the 64 hexadecimal digits that sha256sum prints")
+    record_path(model)  # refuses other names
     while True:
         before = _stamp(model)
         try:
-            return _load(model, allow_other_versions, sha256, no_pickle)
+            files = _read(model)
+            arrays = verify(files, allow_other_versions, sha256, no_pickle)
+            return _construct(files, arrays, allow_other_versions, no_pickle)
         except UserError:
             if _stamp(model) == before:  # else it was being saved anew
                 raise
 
 
-def _load(model: str, allowed: bool, pin: str | None, no_pickle: bool) -> Saved:
-    record_path(model)  # refuses other names
+def _read(model: str) -> Files:
     try:
         data = read_regular(model)
     except (OSError, ValueError) as error:
-        raise UserError(f"model {model}: {_reason(error)}; `train` writes one, --model says where") from None
-    digest = hashlib.sha256(data).hexdigest()
-    record = find_record(model, digest, allowed)
-    plain = arrays_of(model, record)
-    if pin not in (None, digest, plain and hashlib.sha256(plain).hexdigest()):
-        arrays = f", its arrays {hashlib.sha256(plain).hexdigest()}" if plain else ""
-        raise UserError(
-            f"model {model} is not the pinned one: it has SHA-256 {digest}{arrays}, pinned is {pin}; it was not loaded"
-        )
-    if no_pickle and (plain is None or pin == digest):
-        why = "its head is a pickle and nothing else" if plain is None else "its pickle is pinned; pin its .npz instead"
-        raise UserError(f"model {model} is not loaded without unpickling it (--no-pickle): {why}")
-    if plain is not None and pin != digest:
-        predictor, trained_on, about, known = _from_arrays(model, plain)
+        raise UserError(f"model {model}: {reason_of(error)}; `train` writes one, --model says where") from None
+    return read_files(model, data)
+
+
+def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: bool) -> Saved:
+    """The head in verified files: of the arrays, or without these unpickled."""
+    model, record = files.model, files.record
+    unpickle: Callable[[], dict[str, Any]]
+    if arrays is not None:
+        predictor, trained_on, about, known = _from_arrays(model, arrays)
         record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
-        if record["payload"]["sha256"] != digest:  # where there was no record to say so
+        if record["payload"]["sha256"] != files.sha256:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
-        unpickle = partial(_refuse, model) if no_pickle else partial(_unpickle, model, data, record)
+        unpickle = partial(_refuse, model) if no_pickle else partial(_unpickle, model, files.data, record)
     else:
-        payload = _unpickle(model, data, None)
+        payload = _unpickle(model, files.data, None)
         record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         known = Known(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
@@ -236,32 +227,6 @@ def _plain_arrays(
     return write_arrays({"about": text, "trained_on": trained_on, **known, **head.to_arrays()})
 
 
-def arrays_of(model: str, record: dict[str, Any] | None) -> bytes | None:
-    """The bytes of the arrays that the record names, or of those that are there; None where there are none.
-
-    Arrays that the record names and that are not there are an error: with the model file instead of them, who damages
-    them could choose that it is unpickled.
-    """
-    if record is not None and "arrays" not in record:
-        return None
-    path = arrays_path(model)
-    digests = []
-    for candidate in (path + NEXT, path) if record else (path,):  # in this order as with records
-        try:
-            data = read_regular(candidate)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise UserError(f"model {model}: its arrays {candidate} cannot be read: {_reason(error)}") from None
-        digests.append(hashlib.sha256(data).hexdigest())
-        if record is None or digests[-1] == record["arrays"]["sha256"]:
-            return data
-    if record is None:
-        return None
-    what = f"have SHA-256 {digests[-1]}, the record names {record['arrays']['sha256']}" if digests else "are missing"
-    raise UserError(f"model {model}: its arrays {path} {what}: copy the file again, or train the model again")
-
-
 def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, Known | None]:
     """The head, the digests of the pictures that it was fitted on, what the arrays say of themselves, what is known."""
     try:
@@ -276,7 +241,7 @@ def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.nda
         return head, trained_on, about, Known.from_arrays(kept, head.n_features_in_) if kept else None
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
-            f"model {model}: {arrays_path(model)} holds no head: {_reason(error)}: train it again"
+            f"model {model}: {arrays_path(model)} holds no head: {reason_of(error)}: train it again"
         ) from error
 
 
@@ -314,7 +279,3 @@ def _stamp(path: str) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or shown(" ".join(str(error).split()))

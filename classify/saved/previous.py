@@ -5,7 +5,6 @@ data and classes a new model simply replaces the old one.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -19,10 +18,19 @@ from cache.errors import UserError
 from cache.files.atomic import replacing, sync_file
 from cache.spec import DIGEST_BYTES
 from classify.data.dataset import Dataset
-from classify.saved.model_files import EVALUATION, MODEL_FILES, TABLES, files_of, previous_of
+from classify.saved.model_files import (
+    EVALUATION,
+    MODEL_FILES,
+    TABLES,
+    arrays_path,
+    files_of,
+    previous_of,
+    record_path,
+)  # fmt: skip
 from classify.saved.npz import read_arrays
-from classify.saved.persist import arrays_of, arrays_path, check_place, put
-from classify.saved.record import NEXT, own_digest, read_record, read_regular, record_path, sealed, shown
+from classify.saved.persist import check_place, put
+from classify.saved.record import own_digest, read_files, read_regular, sealed, shown
+from classify.saved.verify import find_arrays
 
 log = logging.getLogger("bottleneck")
 
@@ -79,7 +87,8 @@ def replaced(model: str, source: Source, dataset: Dataset) -> str | None:
     if not any(map(os.path.lexists, files_of(model, (*MODEL_FILES, *TABLES)))):
         return None
     try:
-        record, trained_on = _read(model)
+        record, arrays = _read(model)
+        trained_on = read_arrays(arrays)["trained_on"].reshape(-1, DIGEST_BYTES) if arrays else None
     except NO_MODEL as error:
         return f"what cannot be read as a model ({shown(error)})"
     if _is_same(record, trained_on, source, dataset):
@@ -96,8 +105,8 @@ def keep_previous(model: str) -> None:
     kept = previous_of(model)
     copied: tuple[str, ...] = (*TABLES, *EVALUATION)
     try:
-        record, _ = _read(model)
-        put(kept, read_regular(model), arrays_of(model, record), _renamed(record, kept))
+        record, arrays = _read(model)
+        put(kept, read_regular(model), arrays, _renamed(record, kept))
     except NO_MODEL:
         copied = (*MODEL_FILES, *copied)
     for old, new in zip(files_of(model, copied), files_of(kept, copied), strict=True):
@@ -118,21 +127,18 @@ def forget_evaluation(model: str) -> None:
             os.unlink(path)
 
 
-def _read(model: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The record of a model, of whatever versions, and the digests (n, 32) that it was trained on; None if pickled.
+def _read(model: str) -> tuple[dict[str, Any], bytes | None]:
+    """The record of a model, of whatever versions, and its arrays; None where it has none.
 
     Raises one of `NO_MODEL` where there is no whole model.
     """
     try:
-        digest = hashlib.sha256(read_regular(model)).hexdigest()
+        files = read_files(model, read_regular(model))
     except FileNotFoundError:
         raise UserError(f"{model} is missing") from None
-    path = record_path(model)
-    for record in (read_record(path + NEXT), read_record(path)):
-        if record and record["payload"]["sha256"] == digest:
-            arrays = arrays_of(model, record)
-            return record, None if arrays is None else read_arrays(arrays)["trained_on"].reshape(-1, DIGEST_BYTES)
-    raise UserError(f"{path} does not describe it")
+    if files.record is None or not files.match_record:
+        raise UserError(f"{record_path(model)} does not describe it")
+    return files.record, find_arrays(files)
 
 
 def _is_same(record: dict[str, Any], trained_on: np.ndarray | None, source: Source, dataset: Dataset) -> bool:

@@ -1,39 +1,32 @@
-"""The JSON record beside a model file: what the model is. It is read and checked before anything else.
+"""The JSON record beside a model file, which says what the model is; and the bytes of a model's files.
 
-Who can write the model file can write its record: the record protects against accidents, and only a pinned digest
-(`classify.saved.persist.load`) against people. A record is data from outside all the same: nothing in it is opened,
-created or believed before its kind is checked.
+A record is data from outside: nothing in it is opened, created or believed before its kind is checked. Whether it
+describes the files is checked by `classify.saved.verify`.
 """
 
 import hashlib
-import importlib.util
 import json
-import logging
 import math
 import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import featurize.machine.memory
 from cache.errors import UserError
 from cache.joined_rows import JoinedSpec, read_spec
 from classify.data.view_counts import Views, are_views
+from classify.saved.model_files import arrays_path, record_path, with_next
 from featurize.machine.disk import readable
 
-log = logging.getLogger("bottleneck")
-
 FORMAT = 2
-NEXT = ".next"  # of a model that is being saved
 LARGEST = 16 * 1024**2  # bytes: room for a hundred thousand classes
 WEIGHTS = ("file", "imagenet", "packaged", "random")  # kinds of `featurize.backbones.weights.Weights`
-METADATA = re.compile(r"scikit_learn-.*\.dist-info")
 
 # Fields of the record that the model file and the arrays repeat; `payload` is in the arrays alone.
 ABOUT = ("head", "classes", "training_counts", "spec", "weights", "cache_dir")
-
-OVERRIDE = "--allow-other-versions (allow_other_versions=True)"
 
 
 def is_sha256(value: Any) -> bool:
@@ -51,18 +44,20 @@ def _is_file(value: Any) -> bool:
 
 def _is_spec(value: Any) -> bool:
     try:
-        read_spec(value)
+        return bool(read_spec(value))
     except ValueError:
         return False
-    return True
 
 
-def _is_place(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == {"kind", "path"}
-        and value["kind"] in WEIGHTS
-        and _is_path(value["path"])
+def _is_weights(value: Any) -> bool:
+    """A place of weights, or of joined backbones a list of these."""
+    places = value if isinstance(value, list) else [value]
+    return all(
+        isinstance(place, dict)
+        and place.keys() == {"kind", "path"}
+        and place["kind"] in WEIGHTS
+        and _is_path(place["path"])
+        for place in places
     )
 
 
@@ -72,7 +67,7 @@ NEEDED: dict[str, Callable[[Any], bool]] = {
     "classes": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
     "training_counts": lambda value: isinstance(value, list) and all(type(n) is int and n >= 0 for n in value),
     "spec": _is_spec,
-    "weights": lambda value: all(map(_is_place, value)) if isinstance(value, list) else _is_place(value),
+    "weights": _is_weights,
     "cache_dir": _is_path,
     "payload": _is_file,
     "fingerprint": lambda value: isinstance(value, str),
@@ -80,12 +75,44 @@ NEEDED: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def record_path(model: str) -> str:
-    """Path of the JSON record of the model file `model`. Raises UserError unless it ends in `.joblib`."""
-    stem, suffix = os.path.splitext(model)
-    if suffix != ".joblib":
-        raise UserError(f"model {model}: the name of a model file ends in .joblib")
-    return stem + ".json"
+@dataclass(frozen=True)
+class Files:
+    """The files of a model, each read once; all that is known of them is that the fields of the record can be used.
+
+    record: the one that describes the model file, else the one that is there; None without one. arrays: SHA-256 ->
+    bytes of the `.npz` files that may belong to it.
+    """
+
+    model: str
+    data: bytes
+    sha256: str
+    record: dict[str, Any] | None
+    arrays: dict[str, bytes]
+
+    @property
+    def match_record(self) -> bool:
+        """Whether the record is there and describes the model file."""
+        return self.record is not None and self.record["payload"]["sha256"] == self.sha256
+
+
+def read_files(model: str, data: bytes) -> Files:
+    """The record and the arrays beside a model file that holds `data`. Raises UserError for those that are no such."""
+    digest = hashlib.sha256(data).hexdigest()
+    # The next ones first: if they are gone by then, they have become the present ones.
+    records = [record for path in with_next(record_path(model)) if (record := read_record(path))]
+    fitting = [record for record in records if record["payload"]["sha256"] == digest]
+    record = next(iter(fitting + records[-1:]), None)
+    arrays = {}
+    paths = with_next(arrays_path(model)) if record else (arrays_path(model),)
+    for path in paths if record is None or "arrays" in record else ():
+        try:
+            found = read_regular(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"model {model}: its arrays {path} cannot be read: {reason_of(error)}") from None
+        arrays[hashlib.sha256(found).hexdigest()] = found
+    return Files(model, data, digest, record, arrays)
 
 
 def sealed(record: dict[str, Any]) -> bytes:
@@ -105,38 +132,13 @@ def own_digest(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def find_record(model: str, digest: str, allowed: bool) -> dict[str, Any] | None:
-    """The checked record, of the next one and the present one, that describes the file with this SHA-256.
-
-    None where there is none at all and that is allowed.
-    """
-    path = record_path(model)
-    # The next one first: if it is gone by then, it has become the present one.
-    found = [record for record in (read_record(path + NEXT), read_record(path)) if record]
-    if not found:
-        missing = f"model {model}: its record {path} is missing"
-        if not allowed:
-            raise UserError(f"{missing}; copy it along with the .joblib file, or pass {OVERRIDE} to do without")
-        log.warning("%s: what the model file says of itself is believed, as you asked", missing)
-        return None
-    record = next((record for record in found if record["payload"]["sha256"] == digest), found[-1])
-    check_record(model, record, allowed)
-    if record["payload"]["sha256"] != digest:
-        raise UserError(
-            f"model {model} is not the file that {path} describes: it has SHA-256 {digest}, the record names "
-            f"{record['payload']['sha256']}; it was not loaded"
-        )
-    return record
-
-
 def read_record(path: str) -> dict[str, Any] | None:
     """The record at `path`, every field of the right kind; None where there is no such file.
 
     Raises UserError for anything else: bounded in time and memory, whatever lies there.
     """
     try:
-        data = read_regular(path, LARGEST)
-        record = parse(data)
+        record = parse(read_regular(path, LARGEST))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -175,75 +177,6 @@ def unusable(record: Any, names: Any) -> str | None:
     return None if several == (len(spec.parts) if isinstance(spec, JoinedSpec) else None) else "weights"
 
 
-def check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
-    """Check that a record is of this scikit-learn, and as it was written.
-
-    Raises UserError naming both values for another major or minor version of scikit-learn, a fingerprint that is not
-    that of the spec, and another content than the record's own digest tells; with `allow_other_versions` each is a
-    warning.
-    """
-    written, here = str(record["versions"].get("scikit-learn", "unknown")), installed_scikit_learn()
-    fingerprint = read_spec(record["spec"]).fingerprint
-    found = []
-    if written.split(".")[:2] != here.split(".")[:2]:
-        found.append(f"was written with scikit-learn {shown(written)}, this is {here}")
-    if fingerprint != record["fingerprint"]:
-        found.append(
-            f"has a record that names fingerprint {shown(record['fingerprint'])}, but its spec has {fingerprint}"
-        )
-    if (digest := own_digest(record)) != record.get("sha256"):
-        found.append(
-            f"has a record that was changed: its content has SHA-256 {digest}, it names {shown(record.get('sha256'))}"
-        )
-    for what in found:
-        if not allow_other_versions:
-            advice = f"train it again (its features are cached), or pass {OVERRIDE} to try it all the same"
-            raise UserError(f"model {model} {what}: {advice}")
-        log.warning("model %s %s: loaded all the same, as you asked", model, what)
-
-
-def agreed(
-    model: str, record: dict[str, Any] | None, about: Any, names: tuple[str, ...], allowed: bool
-) -> dict[str, Any]:
-    """The record, proven by what the model file or its arrays say of themselves, which is believed where they differ.
-
-    Raises UserError where they do, unless it is `allowed`; then it is announced.
-    """
-    if not isinstance(about, dict) or about.keys() != set(names) or unusable(about, names):
-        raise UserError(f"model {model} does not say what it is, as every model does: train it again")
-    spec = read_spec(about["spec"])
-    if record is None:
-        return about | {"fingerprint": spec.fingerprint, "versions": {}}
-    for name in names:
-        if about[name] == record[name]:
-            continue
-        what = (name, record[name], about[name])
-        if name == "spec":
-            what = ("fingerprint", read_spec(record[name]).fingerprint, spec.fingerprint)
-        differs = f"model {model}: its record has {what[0]} {shown(what[1])}, the model itself {shown(what[2])}"
-        if not allowed or name == "payload":
-            raise UserError(f"{differs}: train it again")
-        log.warning("%s: the latter is believed", differs)
-    return record | about | {"fingerprint": spec.fingerprint}
-
-
-def installed_scikit_learn() -> str:
-    """The version of scikit-learn that is installed here; "none" where there is none.
-
-    From the name of its folder of metadata where that leaves no doubt: to import `importlib.metadata` takes 25 ms.
-    """
-    package = importlib.util.find_spec("sklearn")
-    if package is None or not package.origin:
-        return "none"
-    names = os.listdir(os.path.dirname(os.path.dirname(package.origin)))
-    found = [name[len("scikit_learn-") : -len(".dist-info")] for name in names if METADATA.fullmatch(name)]
-    if len(found) == 1:
-        return found[0]
-    from importlib.metadata import version
-
-    return version("scikit-learn")
-
-
 def read_regular(path: str, most: int | None = None) -> bytes:
     """The bytes of a regular file of at most `most` bytes, by default half of the free memory.
 
@@ -258,6 +191,11 @@ def read_regular(path: str, most: int | None = None) -> bytes:
             if status.st_size > most:
                 raise ValueError(f"{readable(status.st_size)}, more than {readable(most)}")
         return file.readall() or b""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be used, in one line."""
+    return getattr(error, "strerror", None) or shown(" ".join(str(error).split()))
 
 
 def shown(value: Any) -> str:

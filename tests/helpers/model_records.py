@@ -15,8 +15,9 @@ from sklearn.datasets import load_digits
 
 from cache.errors import UserError
 from classify.heads.head_table import make_head
-from classify.saved.persist import arrays_path, load, save
-from classify.saved.record import own_digest, record_path
+from classify.saved.model_files import arrays_path, record_path
+from classify.saved.persist import load, save
+from classify.saved.record import own_digest
 
 RECORD: dict[str, Any] = {
     "head": "logreg",

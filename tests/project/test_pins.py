@@ -7,19 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import real_features
 from helpers.cached_rows import SPEC, keys
 from helpers.model_records import RECORD, Bomb, edit, refusal, replace_arrays, replace_pickle
+from joblib.numpy_pickle import NumpyUnpickler
 
 import pipeline
 from cache.errors import UserError
 from classify.heads.head_arrays import ArrayHead
 from classify.heads.head_table import make_head
-from classify.saved.persist import arrays_path, load, save
+from classify.saved.model_files import arrays_path
+from classify.saved.persist import load, save
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def digest(path: str) -> str:
 
 
 def test_pinned_by_its_arrays_nothing_is_unpickled(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joblib, "load", None)
+    monkeypatch.setattr(NumpyUnpickler, "load", None)
     pin = digest(arrays_path(model))
     assert isinstance(load(model, sha256=pin).predictor, ArrayHead)
     assert isinstance(load(model, sha256=f" {pin.upper()}\n").predictor, ArrayHead)

@@ -23,7 +23,8 @@ from cache.errors import UserError
 from classify.heads import numerics
 from classify.heads.head_arrays import ArrayHead
 from classify.heads.head_table import make_head
-from classify.saved.persist import Saved, arrays_path, load, save
+from classify.saved.model_files import arrays_path
+from classify.saved.persist import Saved, load, save
 
 # Few epochs, and both shapes of network; one with batch normalisation, which is folded into the layers.
 HIDDEN = {"hidden": 16, "batch_norm": True, "epochs": 3}

@@ -16,8 +16,9 @@ import pipeline
 from cache.errors import UserError
 from cache.spec import FeatureSpec
 from classify.heads.head_table import make_head
+from classify.saved.model_files import record_path
 from classify.saved.persist import load, save
-from classify.saved.record import LARGEST, record_path
+from classify.saved.record import LARGEST
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 

@@ -14,8 +14,8 @@ import pytest
 from conftest import REPOSITORY
 from helpers.model_records import refusal, replace_arrays, saved_model, texture_head
 
+from classify.saved.model_files import arrays_path
 from classify.saved.npz import read_arrays
-from classify.saved.persist import arrays_path
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 

@@ -19,11 +19,14 @@ import sklearn
 from conftest import REPOSITORY
 from helpers.cached_rows import SPEC, keys
 from helpers.model_records import RECORD, Bomb, edit, few_digits, saved_model, two_heads
+from joblib.numpy_pickle import NumpyUnpickler
 
 from cache.errors import UserError
 from classify.heads.head_table import HEADS, make_head
-from classify.saved.persist import arrays_path, load, save
-from classify.saved.record import ABOUT, NEEDED, installed_scikit_learn, record_path
+from classify.saved.model_files import arrays_path, record_path
+from classify.saved.persist import load, save
+from classify.saved.record import ABOUT, NEEDED
+from classify.saved.verify import installed_scikit_learn
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ def test_not_one_flipped_bit_gets_as_far_as_unpickling(model: str, monkeypatch: 
     def never(*arguments: Any, **_: Any) -> None:
         raise AssertionError(arguments)
 
-    monkeypatch.setattr(joblib, "load", never)
+    monkeypatch.setattr(NumpyUnpickler, "load", never)
     whole = Path(model).read_bytes()
     random = np.random.default_rng(0)
     for position in random.integers(0, 8 * len(whole), 100).tolist():

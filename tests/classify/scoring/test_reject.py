@@ -17,8 +17,8 @@ from helpers.model_records import refusal, replace_arrays
 
 import pipeline
 from cache.errors import UserError
+from classify.saved.model_files import arrays_path
 from classify.saved.npz import read_arrays, write_arrays
-from classify.saved.persist import arrays_path
 from featurize.extract.outcome import Digests
 
 FOREIGN = [str(BUNDLED / name) for name in ("astronaut.png", "rocket.jpg", "retina.jpg", "page.png", "chelsea.png")]

@@ -14,7 +14,7 @@ from helpers.model_records import edit, refusal
 
 import pipeline
 from cache.errors import UserError
-from classify.saved.record import record_path
+from classify.saved.model_files import record_path
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 predicts in a new process as it did before it was saved."""
 
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from reliability.harness.payloads import PAYLOADS
 import pipeline
 from cache.errors import UserError
 from classify.heads.head_table import make_head
+from classify.saved import renamed
 from classify.saved.persist import Saved, load, save
 from classify.saved.record import own_digest
 
@@ -128,13 +128,13 @@ def test_no_flipped_bit_and_no_cut_loads_silently(
     random = np.random.default_rng(seed)
     rows = np.load(folder / "rows.npy")[:5]
     unpickled: list[bytes] = []
-    original = joblib.load
+    original = renamed.unpickle
 
-    def watched(file: io.BytesIO) -> Any:
-        unpickled.append(file.getvalue())
-        return original(file)
+    def watched(data: bytes) -> Any:
+        unpickled.append(data)
+        return original(data)
 
-    monkeypatch.setattr(joblib, "load", watched)
+    monkeypatch.setattr("classify.saved.persist.unpickle", watched)
     flips = cuts = refused = same = 0
     files = [(head, suffix) for head in ("logreg", "knn", "dense") for suffix in (".joblib", ".json", ".npz")]
     files.remove(("knn", ".npz"))
