@@ -25,7 +25,7 @@ log = logging.getLogger("bottleneck")
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadEntry:
     """Where the estimator class is, what it is in a few words, and the values that a search tries.
 
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
@@ -45,15 +45,15 @@ class Head:
     views: tuple[int, int] = (1, 1)
 
 
-HEADS: dict[str, Head] = {
-    "logreg": Head(
+HEADS: dict[str, HeadEntry] = {
+    "logreg": HeadEntry(
         "classify.heads.linear",
         "LogRegHead",
         "logistic regression",
         {"C": [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]},
         copies=4,
     ),
-    "sgd": Head(
+    "sgd": HeadEntry(
         "classify.heads.sgd",
         "SGDHead",
         "logistic regression for features beyond memory",
@@ -61,14 +61,14 @@ HEADS: dict[str, Head] = {
         copies=5,
         streams=True,
     ),
-    "svm": Head(
+    "svm": HeadEntry(
         "classify.heads.svm",
         "SVMHead",
         "support vector machine, linear or RBF",
         {"C": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]},
         copies=10,
     ),
-    "dense": Head(
+    "dense": HeadEntry(
         "classify.heads.dense.dense_head",
         "DenseClassifier",
         "small Keras network with dropout and early stopping",
@@ -76,28 +76,28 @@ HEADS: dict[str, Head] = {
         copies=7,
         streams=True,
     ),
-    "ridge": Head(
+    "ridge": HeadEntry(
         "classify.heads.linear",
         "RidgeHead",
         "ridge regression classifier, the fastest to train",
         {"alpha": [0.1, 0.3, 1.0, 3.0, 10.0]},
         copies=11,
     ),
-    "knn": Head(
+    "knn": HeadEntry(
         "classify.heads.neighbours",
         "KNNHead",
         "nearest training pictures by cosine",
         {"n_neighbors": [1, 5, 10, 15, 30], "temperature": [0.03, 0.07, 0.2]},
         copies=5,
     ),
-    "centroid": Head(
+    "centroid": HeadEntry(
         "classify.heads.neighbours",
         "CentroidHead",
         "nearest class mean by cosine",
         {"normalize": ["l2", "standard"]},
         copies=9,
     ),
-    "finetune": Head(
+    "finetune": HeadEntry(
         "classify.heads.finetune.finetune_head",
         "FineTuneHead",
         "the backbone's upper layers, trained from cached maps",
@@ -211,7 +211,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _row(name: str) -> Head:
+def _row(name: str) -> HeadEntry:
     if name not in HEADS:
         raise UserError(f"unknown head {name!r}: choose one of {', '.join(HEADS)}")
     return HEADS[name]
