@@ -1,6 +1,5 @@
 """Training on real rows (scikit-learn's handwritten digits): what is fitted on what, scored on what, and refused."""
 
-import hashlib
 import json
 import logging
 import math
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.datasets import dataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
@@ -23,17 +23,6 @@ from classify.heads.head_table import make_head, search_grid
 from classify.train import train_head
 
 FAST = "centroid"  # a head that is fitted in a millisecond
-
-
-def dataset(features: np.ndarray, labels: list[str]) -> Dataset:
-    digests = [hashlib.sha256(row.tobytes()).digest() for row in features]
-    return Dataset(
-        features=features,
-        labels=np.array(labels),
-        parts=np.full(len(labels), "all", dtype="U10"),
-        digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
-        paths=[f"{label}/{number}.png" for number, label in enumerate(labels)],
-    )
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import skimage
+from helpers.picture_files import chunk, encode
 from helpers.slow_pictures import slow_jpeg
 from PIL import Image
 
 FOLDER = Path(skimage.__file__).parent / "data"
 FORMATS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "gif": "GIF", "webp": "WEBP", "tif": "TIFF"}
-MARKED = struct.Struct(">I")
 
 File = tuple[str, bytes, bool | None]
 
@@ -40,29 +40,23 @@ def photograph(name: str = "coffee.png") -> Image.Image:
     return Image.open(FOLDER / name).convert("RGB").resize((300, 200))
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
 def cut() -> Iterator[File]:
     """Each format, ending too early."""
     for suffix, kind in FORMATS.items():
-        data = encoded(photograph(), kind)
+        data = encode(photograph(), kind)
         for part in (0.001, 0.02, 0.3, 0.6, 0.9):
             yield f"cut-{part}.{suffix}", data[: int(part * len(data))], False
-    data = encoded(photograph("astronaut.png"), "JPEG", progressive=True)
+    data = encode(photograph("astronaut.png"), "JPEG", progressive=True)
     yield "cut-progressive.jpg", data[: len(data) // 2], False
-    yield "cut-lzw.tif", encoded(photograph(), "TIFF", compression="tiff_lzw")[:5000], False
+    yield "cut-lzw.tif", encode(photograph(), "TIFF", compression="tiff_lzw")[:5000], False
 
 
 def swapped(seed: int) -> Iterator[File]:
     """Beginnings and ends of different formats, and bytes that chance has changed."""
     chance = random.Random(seed)
-    beginnings = {suffix: encoded(photograph(), kind)[:4] for suffix, kind in FORMATS.items()}
+    beginnings = {suffix: encode(photograph(), kind)[:4] for suffix, kind in FORMATS.items()}
     for (suffix, kind), other in zip(FORMATS.items(), ("tif", "jpg", "png", "bmp", "gif", "webp"), strict=True):
-        data = bytearray(encoded(photograph("chelsea.png"), kind))
+        data = bytearray(encode(photograph("chelsea.png"), kind))
         yield f"as-{other}.{suffix}", beginnings[other] + bytes(data[4:]), False
         for _ in range(10):
             data[chance.randrange(len(data))] = chance.randrange(256)
@@ -71,7 +65,7 @@ def swapped(seed: int) -> Iterator[File]:
 
 def lies() -> Iterator[File]:
     """Headers that do not tell the truth."""
-    png, gif, bmp = (encoded(photograph(), kind) for kind in ("PNG", "GIF", "BMP"))
+    png, gif, bmp = (encode(photograph(), kind) for kind in ("PNG", "GIF", "BMP"))
     at = png.index(b"IDAT")
     yield "crc.png", png[: at + 50] + bytes([png[at + 50] ^ 1]) + png[at + 51 :], False
     for name, size in {
@@ -96,19 +90,19 @@ def lies() -> Iterator[File]:
 def strange() -> Iterator[File]:
     """Unusual, and right."""
     picture = photograph("astronaut.png")
-    yield "cmyk.jpg", encoded(picture.convert("CMYK"), "JPEG"), True
-    yield "sixteen.png", encoded(sixteen_bits(picture), "PNG"), True
-    yield "sixteen.tif", encoded(sixteen_bits(picture), "TIFF"), True
-    yield "floats.tif", encoded(picture.convert("F"), "TIFF"), True
-    yield "lab.tif", encoded(Image.new("LAB", (30, 20), (90, 10, 200)), "TIFF"), True
+    yield "cmyk.jpg", encode(picture.convert("CMYK"), "JPEG"), True
+    yield "sixteen.png", encode(sixteen_bits(picture), "PNG"), True
+    yield "sixteen.tif", encode(sixteen_bits(picture), "TIFF"), True
+    yield "floats.tif", encode(picture.convert("F"), "TIFF"), True
+    yield "lab.tif", encode(Image.new("LAB", (30, 20), (90, 10, 200)), "TIFF"), True
     for suffix, size in {"pixel": (1, 1), "tall": (1, 60_000), "wide": (60_000, 1)}.items():
-        yield f"{suffix}.png", encoded(picture.resize(size), "PNG"), True
+        yield f"{suffix}.png", encode(picture.resize(size), "PNG"), True
     frames = [photograph(name) for name in ("coffee.png", "chelsea.png", "astronaut.png")]
     for suffix, kind in {"gif": "GIF", "webp": "WEBP", "png": "PNG", "tif": "TIFF", "mpo": "MPO"}.items():
-        yield f"frames.{suffix}", encoded(frames[0], kind, save_all=True, append_images=frames[1:]), True
-    yield "misnamed.jpg", encoded(picture, "PNG"), True
-    yield "trailing.jpg", encoded(picture, "JPEG") + b"\0" * 10**6, True
-    archive = io.BytesIO(encoded(picture, "JPEG"))
+        yield f"frames.{suffix}", encode(frames[0], kind, save_all=True, append_images=frames[1:]), True
+    yield "misnamed.jpg", encode(picture, "PNG"), True
+    yield "trailing.jpg", encode(picture, "JPEG") + b"\0" * 10**6, True
+    archive = io.BytesIO(encode(picture, "JPEG"))
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("evil.py", "raise SystemExit")
     yield "archive-too.jpg", archive.getvalue(), True
@@ -127,7 +121,7 @@ def foreign() -> Iterator[File]:
     yield "archive.jpg", b"PK\x05\x06" + bytes(18), False
     yield "program.bmp", b"\x7fELF" + bytes(60), False
     yield "noise.tif", random.Random(0).randbytes(10**5), False
-    yield "icon.png", encoded(photograph(), "ICO"), False
+    yield "icon.png", encode(photograph(), "ICO"), False
 
 
 def small_bombs() -> Iterator[File]:
@@ -140,7 +134,7 @@ def small_bombs() -> Iterator[File]:
     yield "text.png", png_of(10, 10, extra=chunk(b"zTXt", b"a\0\0" + text) * 5), True
     yield "scans.jpg", slow_jpeg(2000, 1500, 750), False
     yield "chunks.png", png_of(10, 10, extra=chunk(b"prVt", b"") * 250_000), False
-    data = encoded(photograph(), "JPEG")
+    data = encode(photograph(), "JPEG")
     exif = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
     yield "exif.jpg", data[:2] + exif * 300 + data[2:], False
     yield "padding.jpg", data[:2] + b"\xff" * 10**6 + data[2:], False
@@ -150,14 +144,14 @@ def small_bombs() -> Iterator[File]:
 def large_bombs() -> Iterator[File]:
     """As much memory as a picture may take, several times over."""
     for number, (mode, side) in enumerate({"RGB": 9400, "RGBA": 8000, "LA": 7990, "I;16": 8000}.items()):
-        yield f"large-{number}.png", encoded(Image.new(mode, (side, side)), "PNG", compress_level=1), True
+        yield f"large-{number}.png", encode(Image.new(mode, (side, side)), "PNG", compress_level=1), True
     for number, side in enumerate((7000, 6990, 9400)):
-        yield f"large-{number}.webp", encoded(Image.new("RGB", (side, side)), "WEBP", method=0), side < 9000
+        yield f"large-{number}.webp", encode(Image.new("RGB", (side, side)), "WEBP", method=0), side < 9000
     for number, side in enumerate((9300, 9290)):
         picture = Image.new("RGB", (side, side))
-        yield f"large-{number}.jpg", encoded(picture.convert("CMYK"), "JPEG", progressive=True, subsampling=0), True
-        yield f"large-{number}.bmp", encoded(picture, "BMP"), True
-        yield f"large-{number}.tif", encoded(picture, "TIFF", compression="tiff_lzw"), True
+        yield f"large-{number}.jpg", encode(picture.convert("CMYK"), "JPEG", progressive=True, subsampling=0), True
+        yield f"large-{number}.bmp", encode(picture, "BMP"), True
+        yield f"large-{number}.tif", encode(picture, "TIFF", compression="tiff_lzw"), True
 
 
 def special(folder: Path) -> dict[str, bool | None]:
@@ -189,7 +183,7 @@ def special(folder: Path) -> dict[str, bool | None]:
         file.truncate(100 * 2**30)
     with (folder / "zeros.tif").open("wb") as file:
         file.truncate(100 * 2**20)
-    (folder / "secret.jpg").write_bytes(encoded(photograph(), "JPEG"))
+    (folder / "secret.jpg").write_bytes(encode(photograph(), "JPEG"))
     (folder / "secret.jpg").chmod(0)
     names = ("fifo.jpg", "socket.jpg", "folder.jpg", *(f"{name}.jpg" for name in targets), "sparse.tif", "zeros.tif")
     return dict.fromkeys(names, False) | {"secret.jpg": os.geteuid() == 0}
@@ -197,10 +191,6 @@ def special(folder: Path) -> dict[str, bool | None]:
 
 def sixteen_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return MARKED.pack(len(body)) + kind + body + MARKED.pack(zlib.crc32(kind + body))
 
 
 def png_of(width: int, height: int, depth: int = 8, rows: bytes = b"", extra: bytes = b"") -> bytes:
@@ -211,7 +201,7 @@ def png_of(width: int, height: int, depth: int = 8, rows: bytes = b"", extra: by
 
 
 def resized_jpeg(width: int, height: int) -> bytes:
-    data = encoded(photograph(), "JPEG")
+    data = encode(photograph(), "JPEG")
     at = data.index(b"\xff\xc0") + 5
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
@@ -230,7 +220,7 @@ def tiff_of(width: int, height: int, strips: int = 1, tile: int = 0) -> bytes:
 
 def looping_tiff() -> bytes:
     """A TIFF whose first page is followed by itself."""
-    data = bytearray(encoded(photograph(), "TIFF"))
+    data = bytearray(encode(photograph(), "TIFF"))
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     struct.pack_into("<I", data, start + 2 + 12 * count, start)

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
-from test_shard_hostile import HOSTILE
+from helpers.hostile_shards import HOSTILE
 
 from cache.digests import DigestTable, take_stamp
 from cache.shard import DamagedShardError, open_shard

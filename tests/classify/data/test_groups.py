@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SPEC
+from helpers.datasets import dataset
 from helpers.real_features import Data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn import config_context
 from sklearn.model_selection import GridSearchCV, GroupKFold
-from test_train import dataset
 
 import classify.heads.dense.dense_head
 import classify.heads.finetune.finetune_head

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.quick_heads import PLAIN, head
 from helpers.real_features import TEXTURES, Data
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import LinearSVC
-from test_heads import PLAIN, head
 
 from cache.errors import UserError
 from classify.heads.head_table import make_head

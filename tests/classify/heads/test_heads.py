@@ -10,6 +10,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from helpers.quick_heads import ON_ROWS, PLAIN, head
 from helpers.real_features import TEXTURES, Data
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,11 +25,6 @@ import classify.heads.numerics
 from cache.errors import UserError
 from classify.heads.head_table import HEADS, fit_head, make_head, parse_params, search_grid
 
-# The dense head has a test file of its own; here it takes part where all heads must behave alike.
-QUICK = {"dense": {"epochs": 40, "learning_rate": 0.03}}
-ON_ROWS = [name for name, row in HEADS.items() if not row.maps]
-PLAIN = [name for name in ON_ROWS if name != "dense"]
-
 
 def rare_and_common(digits: Data, rare: int = 8) -> tuple[np.ndarray, ...]:
     """Eights against ones, which look alike: 8 eights to train on; (X, y) to train and (X, y) to test."""
@@ -37,10 +33,6 @@ def rare_and_common(digits: Data, rare: int = 8) -> tuple[np.ndarray, ...]:
     train = np.concatenate([eights[:rare], ones[:40]]), np.array(["eight"] * rare + ["one"] * 40)
     test = np.concatenate([eights[rare:], ones[40:]])
     return *train, test, np.array(["eight"] * (len(eights) - rare) + ["one"] * (len(ones) - 40))
-
-
-def head(name: str, **params: object) -> classify.heads.base.FeatureHead:
-    return make_head(name, QUICK.get(name, {}) | params)
 
 
 # ---- the table and its parameters

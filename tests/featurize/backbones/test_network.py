@@ -1,5 +1,6 @@
 import hashlib
 import logging
+import random
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,7 @@ import skimage.data
 from cache.errors import UserError
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.network import build_network, native_size
-from featurize.backbones.weights import Weights
+from featurize.backbones.weights import Weights, locate
 from featurize.engines.keras_import import import_keras
 
 RANDOM = Weights("random", "")
@@ -199,8 +200,20 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in network.get_weights()
 """
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     build("vgg16", size=(32, 32), layer="block1_pool")  # whatever happened before in this process
+    random.seed(99)
     here = build("mobilenet_v3_small", size=(32, 32)).get_weights()
     assert fresh == hashlib.sha256(b"".join(array.tobytes() for array in here)).hexdigest() + "\n"
+
+
+@pytest.mark.parametrize("weights", [RANDOM, locate(find_backbone("nano"), 64, None)], ids=["random", "packaged"])
+def test_a_network_leaves_the_callers_random_numbers_alone(weights):
+    def drawn(*, after_building):
+        keras.utils.set_random_seed(7)  # Python's, numpy's and TensorFlow's
+        if after_building:
+            build("nano", weights)
+        return random.random(), np.random.rand(), float(keras.random.uniform(()))
+
+    assert drawn(after_building=True) == drawn(after_building=False)
 
 
 # --- models of the user's own ---

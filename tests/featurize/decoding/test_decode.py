@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import skimage
 import skimage.data
+from helpers.picture_files import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -31,12 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::Runt
 # The two TIFFs of scikit-image hold stacks of float64, which no viewer shows.
 PHOTOS = [path for path in find_images(str(Path(skimage.__file__).parent / "data")).images if not path.endswith(".tif")]
 PHOTO = Image.fromarray(skimage.data.astronaut()).resize((160, 120))
-
-
-def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
 
 
 INTACT = {

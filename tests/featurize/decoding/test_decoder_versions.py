@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import SPEC
+from helpers.picture_files import bmp32, write_png
 from PIL import Image
-from test_levels import bmp32, write_png
 
 import pipeline
 from featurize import resolve

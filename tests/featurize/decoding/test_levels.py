@@ -1,31 +1,19 @@
 """Pictures of more than 8 bits look like their 8-bit version: no-data values, 10 to 14 bits, dark ones, counts."""
 
-import io
 import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-import skimage.data
-from helpers.hostile import chunk
+from helpers.picture_files import COLOUR, bmp32, colour_tiff, encode, premultiplied, tiff, write_png
 from PIL import Image
-from test_rgb import tiff
 
 from featurize.decoding.decode import Decoded, decode_views
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
-COLOUR = skimage.data.astronaut()[:96, 150:294].copy()  # 96 x 144
-COLOUR[:3, :3], COLOUR[:3, 3:6] = 0, 255
 GREY = np.asarray(Image.fromarray(COLOUR).convert("L"))
 SIZE = GREY.shape
-
-
-def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
 
 
 def shown(data: bytes, decoder: int = 3) -> tuple[np.ndarray, Decoded]:
@@ -253,20 +241,6 @@ def with_alpha(mode: str, alpha: int) -> Image.Image:
     return picture
 
 
-def bmp32(alpha: int, mask: int = 0xFF000000, header: int = 124) -> bytes:
-    rows = np.concatenate([COLOUR[::-1, :, ::-1], np.full((*SIZE, 1), alpha, np.uint8)], axis=2).tobytes()
-    fields = struct.pack("<IiiHHIIiiII", header, SIZE[1], SIZE[0], 1, 32, 3, len(rows), 2835, 2835, 0, 0)
-    fields += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, mask)
-    return b"BM" + struct.pack("<IHHI", 14 + header + len(rows), 0, 0, 14 + header) + fields.ljust(header, b"\0") + rows
-
-
-def premultiplied(tiff_file: bytes) -> bytes:
-    """A TIFF with alpha, its ExtraSamples saying that the colours are multiplied by it."""
-    tag = struct.pack("<HHI", 338, 3, 1)
-    assert tag + b"\2" in tiff_file
-    return tiff_file.replace(tag + b"\2", tag + b"\1")
-
-
 UNUSED: dict[str, Callable[[], bytes]] = {
     "bmp v3": lambda: bmp32(0, header=56),
     "bmp v4": lambda: bmp32(0, header=108),
@@ -331,36 +305,6 @@ def test_decoder_2_reads_as_it_did() -> None:
 def test_the_signature_is_the_same_whatever_the_decoder() -> None:
     data = UNUSED["bmp v5"]()
     assert np.array_equal(shown(data)[1].signature, shown(data, decoder=2)[1].signature)
-
-
-def write_png(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
-    """16-bit PNG; Pillow writes grey ones only. https://www.w3.org/TR/png-3/"""
-    height, width = values.shape[:2]
-    colour = {2: 0}.get(values.ndim) or {1: 0, 2: 4, 3: 2, 4: 6}[values.shape[2] if values.ndim == 3 else 1]
-    header = width.to_bytes(4) + height.to_bytes(4) + bytes([16, colour, 0, 0, 0])
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    named = chunk(b"tRNS", struct.pack(">3H", *transparent)) if transparent else b""
-    content = chunk(b"IHDR", header) + named + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + content
-
-
-def colour_tiff(values: np.ndarray, compression: str = "raw") -> bytes:
-    """16-bit RGB TIFF, which Pillow does not write: made of an 8-bit one of twice the width."""
-    content = values.astype("<u2").tobytes()
-    height, width = values.shape[:2]
-    if compression != "raw":
-        five = encode(
-            Image.frombytes("RGB", (2 * width, height), content), "TIFF", compression=compression, strip_size=2**20
-        )
-        with Image.open(io.BytesIO(five)) as picture:
-            tags = picture.tag_v2
-            (offset,), (count,) = tags[273], tags[279]
-        content = five[offset : offset + count]
-    code = {"raw": 1, "tiff_lzw": 5}[compression]
-    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 250), (259, 3, 1, code), (262, 3, 1, 2)]
-    entries += [(273, 4, 1, 256), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(content))]
-    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
-    return head.ljust(250, b"\0") + struct.pack("<3H", 16, 16, 16) + content
 
 
 def planar_tiff(values: np.ndarray, order: str) -> bytes:

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import REPOSITORY
+from helpers.picture_files import FILES, PHOTO, bmp32, colour_tiff, encode, png, turned, write_png
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-from test_levels import bmp32, colour_tiff, write_png
-from test_rgb import png
-from test_sources import FILES, PHOTO, encode, turned
 
 from cache.errors import UserError
 from featurize.decoding.decode import decode_views

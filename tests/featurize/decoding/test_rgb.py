@@ -1,12 +1,11 @@
 """Pictures of every kind become the same upright, opaque 8-bit RGB."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 import skimage.data
+from helpers.picture_files import encode, png, tiff
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -24,12 +23,6 @@ GREY = PHOTO.convert("L")
 WHITE = (255, 255, 255)
 
 
-def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
 def pixels(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as picture:
         return np.asarray(upright(picture).rgb)
@@ -37,35 +30,6 @@ def pixels(data: bytes) -> np.ndarray:
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first.astype(int) - second.astype(int)).mean())
-
-
-def tiff(samples: bytes, width: int, height: int, bits: int, sample_format: int = 1, photometric: int = 1) -> bytes:
-    """One uncompressed grey strip, little-endian: kinds of samples that Pillow reads and does not write."""
-    tags = {
-        256: width,
-        257: height,
-        258: bits,
-        259: 1,
-        262: photometric,
-        273: 8 + 2 + 9 * 12 + 4,
-        277: 1,
-        279: len(samples),
-        339: sample_format,
-    }
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + samples
-
-
-def png(depth: int, colour_type: int, rows: list[bytes], width: int, transparent: bytes) -> bytes:
-    """A PNG that names one transparent colour (tRNS) in its own bit depth."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour_type, 0, 0, 0)
-    scanlines = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = (chunk(b"IHDR", header), chunk(b"tRNS", transparent), chunk(b"IDAT", scanlines), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 # --- orientation ---

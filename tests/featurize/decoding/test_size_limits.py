@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import hostile
+from helpers.picture_files import chunk, colour_tiff, encode, premultiplied, write_png
 from helpers.slow_pictures import slow_jpeg
 from PIL import Image
-from test_levels import colour_tiff, premultiplied, write_png
 
 from featurize.decoding.decode import decode
 from featurize.pictures.find import ImageError
@@ -20,10 +20,10 @@ SIZE = (224, 224)
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-PICTURE = hostile.encoded(hostile.photograph(), "JPEG")
+PICTURE = encode(hostile.photograph(), "JPEG")
 EXIF = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
 REFUSED = {
-    "chunks": (hostile.png_of(9, 9, extra=hostile.chunk(b"prVt", b"") * 300_000), "more than 500000 parts"),
+    "chunks": (hostile.png_of(9, 9, extra=chunk(b"prVt", b"") * 300_000), "more than 500000 parts"),
     "padding": (PICTURE[:2] + b"\xff" * 10**6 + PICTURE[2:], "more than 500000 parts"),
     "run lengths": (hostile.rle_bmp(4000, 4000, b"\0\0" * 400_000), "more than 500000 parts"),
     "much in run lengths": (hostile.rle_bmp(5000, 5000, b"\0\0"), "BMP of 5000x5000 pixels in run lengths"),
@@ -48,7 +48,7 @@ def test_a_bomb_is_refused_in_a_line(name: str, resize: str) -> None:
 
 def test_unusual_pictures_of_some_size_are_no_bombs() -> None:
     decode(slow_jpeg(1000, 800, 30), SIZE)
-    decode(hostile.png_of(10, 10, extra=hostile.chunk(b"prVt", b"") * 1000), SIZE)
+    decode(hostile.png_of(10, 10, extra=chunk(b"prVt", b"") * 1000), SIZE)
     decode(hostile.tiff_of(100, 60_000, strips=60_000), SIZE)
     decode(PICTURE[:2] + EXIF * 20 + PICTURE[2:], SIZE)
 

@@ -1,6 +1,5 @@
 """Images in, rows out: each content once through the network, whatever goes wrong on the way."""
 
-import itertools
 import json
 import logging
 import os
@@ -15,21 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
+from helpers.extractors import alike, at, extractor_in, interrupt
 from PIL import Image
 
 import featurize.extract.network_extractor
-from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import content_digest
-from featurize.extract.network_extractor import SHARD_ROWS, NetworkExtractor
+from featurize.extract.network_extractor import NetworkExtractor
 from featurize.pictures.sources import Source
-from featurize.resolve import resolve
 
 Usage = namedtuple("Usage", "total used free")
-
-
-def extractor_in(cache: Path | str, shard_rows: int = SHARD_ROWS, **options: Any) -> NetworkExtractor:
-    return NetworkExtractor(resolve(DigestTable(str(cache)), **(SPEC | options)), str(cache), shard_rows)
 
 
 @pytest.fixture
@@ -74,28 +68,8 @@ def shard_sizes(extractor: NetworkExtractor) -> list[int]:
     return [len(shard) for shard in extractor.store.refresh()]
 
 
-def alike(rows: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether all numbers agree within 1e-5 of the largest."""
-    return rows.shape == expected.shape and bool(np.abs(rows - expected).max() < 1e-5 * np.abs(expected).max())
-
-
 def stored(extractor: NetworkExtractor) -> int:
     return sum(shard_sizes(extractor))
-
-
-def at(stage: str, number: int, action: Callable[[], Any]) -> Callable[[str, int, int], None]:
-    """A progress function that does something at the call with this number, from 1, of a stage."""
-    calls = itertools.count(1)
-
-    def progress(here: str, _done: int, _total: int) -> None:
-        if here == stage and next(calls) == number:
-            action()
-
-    return progress
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def spoil(path: str) -> None:

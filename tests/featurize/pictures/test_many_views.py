@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUNDLED
+from helpers.extractors import alike, at, extractor_in, interrupt
 from helpers.other_user import folder_for_all, read_only, require_readable_code
-from test_network_extractor import alike, at, extractor_in, interrupt
 
 import featurize.extract.network_extractor
 import featurize.machine.memory

@@ -17,10 +17,11 @@ import pytest
 import skimage
 import skimage.data
 from helpers.other_user import folder_for_all, not_root
+from helpers.picture_files import FILES, GREY, PHOTO, encode, with_alpha
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageCms
+from PIL import Image
 
 from cache.errors import UserError
 from featurize.decoding.decode import RESIZES, decode
@@ -30,15 +31,6 @@ from featurize.pictures.sources import LARGEST_FILE, expand, read
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-
-PHOTO = Image.fromarray(skimage.data.astronaut()).resize((160, 120))
-GREY = np.asarray(PHOTO.convert("L"))
-
-
-def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
 
 
 def as_bytes(image: Any) -> bytes:
@@ -50,46 +42,6 @@ def as_bytes(image: Any) -> bytes:
 def same_pixels(image: Any, data: bytes) -> bool:
     size = 200, 300  # not so small that the JPEG decoder would shrink any of these pictures
     return all(np.array_equal(decode(as_bytes(image), size, r), decode(data, size, r)) for r in RESIZES)
-
-
-def turned(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[274] = orientation
-    return exif
-
-
-def with_alpha(mode: str) -> Image.Image:
-    picture = PHOTO.convert(mode)
-    picture.putalpha(Image.linear_gradient("L").resize(PHOTO.size))
-    return picture
-
-
-LAB = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-FILES = {
-    "jpeg": encode(PHOTO, "JPEG"),
-    "turned jpeg": encode(PHOTO, "JPEG", exif=turned(6)),
-    "turned png": encode(PHOTO, "PNG", exif=turned(5)),
-    "turned tiff": encode(PHOTO, "TIFF", exif=turned(8)),
-    "turned webp": encode(PHOTO, "WEBP", exif=turned(3)),
-    "grey": encode(PHOTO.convert("L"), "PNG"),
-    "one bit": encode(PHOTO.convert("1"), "PNG"),
-    "palette": encode(PHOTO.quantize(16), "GIF"),
-    "transparent palette": encode(PHOTO.quantize(16), "PNG", transparency=bytes(range(0, 256, 16))),
-    "transparent gif": encode(PHOTO.quantize(16), "GIF", transparency=3),
-    "transparent colour": encode(PHOTO.convert("L"), "PNG", transparency=int(GREY[5, 5])),
-    "rgba": encode(with_alpha("RGB"), "PNG"),
-    "la": encode(with_alpha("L"), "PNG"),
-    "cmyk jpeg": encode(PHOTO.convert("CMYK"), "JPEG"),
-    "cmyk tiff": encode(PHOTO.convert("CMYK"), "TIFF"),
-    "ycbcr": encode(PHOTO.convert("YCbCr"), "TIFF"),
-    "lab": encode(ImageCms.applyTransform(PHOTO, LAB) or PHOTO, "TIFF"),
-    "16 bit png": encode(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"),
-    "16 bit tiff": encode(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"),
-    "32 bit": encode(PHOTO.convert("I"), "TIFF"),
-    "float": encode(Image.fromarray(GREY.astype(np.float32) / 255), "TIFF"),
-    "animated": encode(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(90)]),
-    "mpo": encode(PHOTO, "MPO", save_all=True, append_images=[PHOTO]),
-}
 
 
 # --- bytes ---
