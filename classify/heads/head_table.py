@@ -30,9 +30,10 @@ class HeadEntry:
 
     The class is named, not imported: the names of the heads are needed where scikit-learn is not.
     copies: memory that training takes, in sizes of the features, these included: measured by
-    `benchmarks/cost/memory.py`, and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in bounded memory.
-    maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d). views: how many
-    views of a picture are fitted on, and how many averaged in its predictions, where nothing else is asked for.
+    `benchmarks/cost/memory.py`, and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in
+    bounded memory. maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d).
+    views: how many views of a picture are fitted on, and how many averaged in its predictions, where nothing else is
+    asked for.
     """
 
     module: str

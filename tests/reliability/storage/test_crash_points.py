@@ -106,9 +106,14 @@ def test_killed_at_any_call_of_commits_that_merge_no_committed_row_is_lost(
     assert points[first].text.count(".h5") == 1 and len([call for call in points if call.name == "unlink"]) == 8
     of_merge = points[first - 12 : first + 9]  # the end of the merged shard's way to the disk, and the old ones' end
     chosen = spread(points, count(len(points), 6)) + spread(of_merge, count(len(of_merge), 8))
+    killed = 0
     for number, call in enumerate(chosen):
         cache = folder / str(number)
         end = shop.run("extract_singly", cache, strace=killing(call))
+        if end.status == 0:  # within one tick of its clock a folder looks unchanged: it is listed once less
+            assert end.said("committed") == rows_in(cache) == EVERYTHING, (call, end)
+            continue
+        killed += 1
         assert end.status == SIGKILL, (call, end)
         present = rows_in(cache)
         assert end.said("committed") <= present and len(end.said("computed") - present) <= 1, call
@@ -118,7 +123,8 @@ def test_killed_at_any_call_of_commits_that_merge_no_committed_row_is_lost(
         assert rows_in(cache) == EVERYTHING and verify(str(cache)).rows == len(KEYS)  # each once
         assert not list(cache.rglob("*.damaged"))
         shutil.rmtree(cache)
-    figure(1, f"{len(chosen)} crash points of commits that merge small shards: 0 committed rows lost")
+    assert killed > 0.8 * len(chosen)
+    figure(1, f"{killed} crash points of commits that merge small shards: 0 committed rows lost")
 
 
 @pytest.mark.parametrize("over_another", [True, False])
