@@ -27,9 +27,9 @@ from heads_on_sets import SETS
 from PIL import Image, ImageOps
 
 import pipeline
-from bottleneck_features.report.find_findings import HONEST
+from bottleneck_features.report.collect_findings import FOLD_HEADS
 from bottleneck_features.report.parts.suspects import suspects, wrong_labels
-from bottleneck_features.report.scored_pictures import out_of_fold, splits_of
+from bottleneck_features.report.scored_pictures import folds_of, out_of_fold
 from cache.signatures import SIDE
 from classify.data.duplicates import ALIKE, differences, near_duplicates
 from classify.labels.read_labels import LabelledImages, read_labels
@@ -86,8 +86,8 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
     groups = _numbers(found.paths, outcome.keys, extractor)
-    splits = splits_of(labels, groups)
-    honest = out_of_fold(splits, rows, labels, groups, classes, *HONEST)
+    splits = folds_of(labels, groups)
+    honest = out_of_fold(splits, rows, labels, groups, classes, *FOLD_HEADS)
     shown = suspects(honest, labels, classes, splits)
     listed = [suspect.picture for suspect in shown]
     wrong = [suspect.picture for suspect in shown if suspect.probably_wrong]

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import pipeline
+from bottleneck_features.commands.command_files import digests_of_folder
 from bottleneck_features.commands.command_options import CACHE, DATA, LABELS, SPEC, examples, given, options
 from bottleneck_features.terminal.safe_text import printable
 from cache.digests import DigestTable
@@ -59,17 +60,15 @@ def verify(sample: int, **chosen: Any) -> None:
     print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
     for damage in found.damaged:
         lost = "an unknown number of" if damage.rows_lost is None else damage.rows_lost
+        outcome = f"set aside, {lost} rows are lost: the next run computes them again"
         if isinstance(damage, UnreadableShardError):
-            _say(f"{damage.path}: {damage.reason}; it stays there, with {lost} rows: look at the disk")
-            continue
-        _say(f"{damage.path}: {damage.reason}; set aside, {lost} rows are lost: the next run computes them again")
-    for path in [*found.mended, *delete_damaged_graphs(cache_dir)]:
-        _say(f"{path}: missing or damaged: no loss, it is made anew")
-    for path in found.temporary:
-        _say(f"{path}: left by a killed run, or being written; `cache gc` deletes what is left")
-    for path in found.set_aside:
-        _say(f"{path}: set aside earlier; `cache gc` deletes it")
-    status = 1 if found.damaged else 0
+            outcome = f"it stays there, with {lost} rows: look at the disk"
+        _print_paths([damage.path], f"{damage.reason}; {outcome}")
+    mended = [*found.mended, *delete_damaged_graphs(cache_dir)]
+    _print_paths(mended, "missing or damaged: no loss, it is made anew")
+    _print_paths(found.temporary, "left by a killed run, or being written; `cache gc` deletes what is left")
+    _print_paths(found.set_aside, "set aside earlier; `cache gc` deletes it")
+    same = True
     if "data" in asked:
         from featurize.extract.recompute import SAME_COSINE, largest_difference
         from featurize.pictures.find import find_images
@@ -80,8 +79,8 @@ def verify(sample: int, **chosen: Any) -> None:
             print(f"{extractor.run(images).computed} missing rows computed")
         count, difference, cosine = largest_difference(extractor, images, sample)
         print(f"{count} rows computed again: largest difference {difference:.3g}, smallest cosine {cosine:.7f}")
-        status = status or int(cosine < SAME_COSINE)
-    sys.exit(status)
+        same = cosine >= SAME_COSINE
+    sys.exit(1 if found.damaged or not same else 0)
 
 
 @cache.command(epilog=examples("cache explain photos/cat/1.jpg", "cache explain --size 160 photos/cat/1.jpg"))
@@ -114,20 +113,20 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
 
     With --data, drop the rows of all images that are not in that folder: what would go is printed, and goes with --yes,
     or after a question on a terminal. Rows of pictures that cannot be read stay."""
-    from bottleneck_features.commands.still_there import digests_still_there
     from cache.digests import ReadOnlyTable
     from cache.store import SHARD_ROWS
-    from cache.upkeep.inventory import collect_garbage, rows_to_drop
-    from featurize.engines.converted import delete_useless_graphs
+    from cache.upkeep.inventory import collect_garbage, leftovers_of, rows_to_drop
+    from featurize.engines.converted import delete_useless_graphs, useless_graphs
 
     cache_dir = cache_dir or pipeline.DEFAULT_CACHE
     table = ReadOnlyTable(cache_dir) if dry_run else DigestTable(cache_dir)
-    keep = digests_still_there(data, table) if data else None
+    keep = digests_of_folder(data, table) if data else None
     dropped = rows_to_drop(cache_dir, keep) if keep is not None else []
     for folder, rows, of_all in dropped:
         print(f"{rows} of {of_all} rows in {printable(folder)}: their pictures are not in {printable(data or '')}")
     if dry_run:
-        _say_what_would_go(cache_dir)
+        _print_paths([*leftovers_of(cache_dir), *useless_graphs(cache_dir)], "left over, or of no use")
+        print(f"the digests of {len(table.gone())} files that are gone")
         return
     if dropped and not yes and not (sys.stdin.isatty() and click.confirm("Drop these rows?")):
         raise UserError(f"nothing is done: give --yes to drop {sum(rows for _, rows, _ in dropped)} rows")
@@ -138,17 +137,6 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
         f"deleted {gone['files']} leftover files, {graphs} graphs of no use and {gone['rows']} rows, "
         f"{gone['shards']} shards fewer; forgot the digests of {len(forgotten)} files that are gone"
     )
-
-
-def _say_what_would_go(cache_dir: str) -> None:
-    from cache.signatures import signatures_folder
-    from cache.upkeep.spec_folders import leftovers, spec_folders
-    from featurize.engines.converted import useless_graphs
-
-    folders = [*spec_folders(cache_dir), *spec_folders(signatures_folder(cache_dir))]
-    for path in [*(path for folder in folders for path in leftovers(folder)), *useless_graphs(cache_dir)]:
-        _say(f"{path}: left over, or of no use")
-    print(f"the digests of {len(DigestTable(cache_dir).gone())} files that are gone")
 
 
 @cache.command(epilog=examples("cache export --data photos --output features.h5"))
@@ -167,5 +155,6 @@ def export(output: str, **chosen: Any) -> None:
     print(f"{rows} rows written to {printable(output)}" + (f", {failures} images failed" if failures else ""))
 
 
-def _say(text: str) -> None:
-    print(f"  {printable(text)}")
+def _print_paths(paths: list[str], about: str) -> None:
+    for path in paths:
+        print(f"  {printable(f'{path}: {about}')}")

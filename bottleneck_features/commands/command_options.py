@@ -1,5 +1,6 @@
 """Options that several commands share: one name, one meaning, everywhere."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -38,12 +39,12 @@ VIEWS = [
     click.option(
         "--views",
         type=click.IntRange(1, MOST_VIEWS),
-        help="Rows of a picture: of itself, and of renderings. [1, to train finetune 8]",
+        help="Rows of a picture: of itself, and of augmented views. [1, to train finetune 8]",
     ),
     click.option(
         "--recipe",
         metavar="NAME|'K=V ...'",
-        help=f"How they are rendered: {', '.join(RECIPES)}, or Keras' parameters. [{DEFAULT_RECIPE}]",
+        help=f"How they are augmented: {', '.join(RECIPES)}, or Keras' parameters. [{DEFAULT_RECIPE}]",
     ),
 ]
 PREDICT_VIEWS = [
@@ -71,15 +72,17 @@ REHASH = [
     click.option("--rehash", is_flag=True, default=None, help="Read every file again, even if it looks unchanged.")
 ]
 SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
-REPORT = [
-    click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON."),
+JSON = [click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON.")]
+MAX_FAILED = [
     click.option(
         "--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of bad images allowed."
-    ),
+    )
 ]
+SEED = [click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")]
 HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
+MODEL_FILE = [click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]")]
 MODEL = [
-    click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]"),
+    *MODEL_FILE,
     click.option("--allow-other-versions", is_flag=True, help="Load a model of another scikit-learn."),
     click.option("--sha256", metavar="HEX", help="Load nothing but the .npz or .joblib file of this digest."),
     click.option("--no-pickle", is_flag=True, help="Unpickle nothing: refuse a model without plain arrays."),
@@ -88,16 +91,12 @@ MODEL = [
 
 def options(*groups: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
     """Decorate a command with groups of options, in the order given."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed([option for group in groups for option in group]):
-            command = option(command)
-        return command
-
-    return decorate
+    every = reversed([option for group in groups for option in group])
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), every, command)
 
 
 def examples(*lines: str) -> str:
+    """The end of a command's help: each line as an example."""
     return "\b\nExamples:\n" + "\n".join(f"  python -m pipeline {line}" for line in lines)
 
 

@@ -1,20 +1,19 @@
 """demo: the whole job on photographs that come with scikit-image."""
 
-import json
-
 import click
 
-from bottleneck_features.commands.check_places import check_places
-from bottleneck_features.commands.command_options import CACHE, examples, options
+from bottleneck_features.commands.command_files import require_outputs
+from bottleneck_features.commands.command_options import CACHE, JSON, examples, options
+from bottleneck_features.commands.command_result import write_json
 from bottleneck_features.terminal.progress import progress_reporter
-from cache.files.atomic import write_atomically
 from featurize.outputs import named
 from pipeline import DEFAULT_CACHE
 
+ROW = "{features:25} {accuracy:8.4f}   {accuracy_interval[0]:.4f} to {accuracy_interval[1]:.4f} {seconds:7.1f}"
+
 
 @click.command(epilog=examples("demo", "demo --json report.json"))
-@options(CACHE)
-@click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON.")
+@options(CACHE, JSON)
 def demo(cache_dir: str | None, json_file: str | None) -> None:
     """Which surface is it? Train on the left halves of thirteen photographs, test on the right halves.
 
@@ -26,22 +25,25 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
     from classify.saved.model_files import written_by_training
 
     written = written_by_training(MODEL) + named("the picture", PICTURE)
-    check_places(named("--json", json_file), {"data": FOLDER, "cache_dir": cache_dir}, writes=written)
+    require_outputs(named("--json", json_file), {"data": FOLDER, "cache_dir": cache_dir}, writes=written)
     with progress_reporter() as progress:
         report = run_demo(cache_dir or DEFAULT_CACHE, progress)
-    if json_file:  # first: printing may end early, in `| head`
-        write_atomically(json_file, json.dumps(report, indent=2).encode())
-    print("{} classes; crops: {train} to train on, {test} to test on".format(len(report["classes"]), **report))
-    print()
-    print(f"{'features':25} {'accuracy':>8}   {'95% interval':16} {'seconds':>7}")
-    for row in report["rows"]:
-        low, high = row["accuracy_interval"]
-        print(f"{row['features']:25} {row['accuracy']:8.4f}   {low:.4f} to {high:.4f} {row['seconds']:7.1f}")
-    print()
-    for prediction in report["predictions"]:
-        ranked = ", ".join(f"{label} {probability:.3f}" for label, probability in prediction["ranked"])
-        print(f"{prediction['path']}: {ranked}")
-    print()
-    print("right {right} of {test}, some of them and of the others in {picture}".format(**report))
-    print("model  {model}".format(**report))
-    print("seconds  {seconds:.1f}".format(**report))
+    write_json(json_file, report)
+    rows = [ROW.format(**row) for row in report["rows"]]
+    predictions = [
+        f"{each['path']}: " + ", ".join(f"{label} {probability:.3f}" for label, probability in each["ranked"])
+        for each in report["predictions"]
+    ]
+    lines = [
+        "{} classes; crops: {train} to train on, {test} to test on".format(len(report["classes"]), **report),
+        "",
+        f"{'features':25} {'accuracy':>8}   {'95% interval':16} {'seconds':>7}",
+        *rows,
+        "",
+        *predictions,
+        "",
+        "right {right} of {test}, some of them and of the others in {picture}".format(**report),
+        "model  {model}".format(**report),
+        "seconds  {seconds:.1f}".format(**report),
+    ]
+    print("\n".join(lines))

@@ -14,12 +14,9 @@ from typing import NoReturn
 
 import click
 
-from bottleneck_features.commands import jobs
+from bottleneck_features.commands import model_commands, train_commands
 from bottleneck_features.commands.cache_commands import cache
-from bottleneck_features.commands.compare_command import compare
 from bottleneck_features.commands.demo_command import demo
-from bottleneck_features.commands.distil_command import distil
-from bottleneck_features.commands.report_command import report
 from bottleneck_features.commands.signals import Stop
 from bottleneck_features.terminal.safe_text import printable
 from cache.errors import UserError
@@ -33,7 +30,10 @@ def cli() -> None:
     """Every image passes a frozen CNN once; everything after that reads the cache."""
 
 
-for _command in (demo, jobs.features, jobs.train, compare, jobs.evaluate, jobs.predict, report, cache, distil):
+for _command in (
+    demo, train_commands.features, train_commands.train, train_commands.compare, model_commands.evaluate,
+    model_commands.predict, model_commands.report, cache, train_commands.distil,
+):  # fmt: skip
     cli.add_command(_command)
 
 

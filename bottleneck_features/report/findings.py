@@ -1,4 +1,4 @@
-"""What a report says of a model and its pictures, as plain numbers and names: found by `find`, drawn by `page`."""
+"""What a report says of a model and its pictures, as plain numbers and names: `collect` finds it, `page` draws it."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from classify.scoring.metrics import Leaked, Scores, wilson_interval
 
 @dataclass(frozen=True)
 class Picture:
-    """A usable picture; its number is its place in `Findings.pictures`."""
+    """A usable picture; its number is its index in `Findings.pictures`."""
 
     path: str
     label: str  # as given
     part: str  # "train" (fitted on), "scored", "other" (neither)
     answer: str | None  # the model's, or that of the folds; None where it was neither scored nor held out
-    top: list[tuple[str, float]]  # the three most probable labels (fewer classes: fewer), honest: never of a model
-    # that was trained on it
+    top: list[tuple[str, float]]  # the three most probable labels (fewer classes: fewer), by a model that
+    # was not trained on it
     neighbours: list[tuple[int, float]]  # the three nearest training pictures (number, cosine), nearest first; never
-    # itself nor a copy of it
+    # itself nor a near-duplicate of it
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,15 @@ class Rate:
     interval: tuple[float, float]
     n: int
 
+    @classmethod
+    def of(cls, name: str, count: int, n: int) -> "Rate":
+        """`count` of `n` pictures."""
+        return cls(name, count / n, wilson_interval(count, n), n)
+
 
 @dataclass(frozen=True)
-class Bin:
-    """Of the calibration curve: mean probability of the answer, share of right answers, pictures."""
+class CalibrationBin:
+    """A point of the calibration curve: mean probability of the answer, share of right answers, pictures."""
 
     confidence: float
     accuracy: float
@@ -46,7 +51,7 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Noise:
+class ChanceError:
     """The calibration error that probabilities would show if all were exactly right: mean and the middle 95%."""
 
     mean: float
@@ -55,12 +60,12 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Pictures (numbers) that are one picture."""
+class DuplicateGroup:
+    """Near-duplicates of each other: numbers of pictures."""
 
     kind: str  # "exact" or "near"
     members: list[int]
-    straddles: bool  # lies in more than one of the given folders train/validation/test, or both fitted on and scored
+    straddles: bool  # they lie in several of the data's own parts, or are both fitted on and scored
     labels_differ: bool
 
 
@@ -76,7 +81,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Count:
+class LearningPoint:
     """Accuracy after training on so many pictures: mean, least and best of the repetitions."""
 
     pictures: int
@@ -114,19 +119,19 @@ class Findings:
     scores: Scores  # of the scored pictures
     leaked: Leaked  # those of them that are near-duplicates of training pictures, and the scores of the others
     baselines: list[Rate]  # "always the most frequent class", "the nearest training picture"
-    calibration: list[Bin]
+    calibration: list[CalibrationBin]
     calibration_error: float  # expected calibration error
-    calibration_noise: Noise  # of probabilities as these
+    calibration_by_chance: ChanceError
     calibration_verdict: str  # one sentence: is the error more than that?
     epochs: dict[str, list[float]]  # history by epoch
     epochs_of: str  # and of what ("the dense head of this model", "a dense head trained for this report")
-    by_count: list[Count]
+    learning_curve: list[LearningPoint]
     gain: Gain | None  # of the last doubling
     advice: str  # one sentence: would more photographs help?
     mistakes: list[int]  # scored pictures, most confident mistake first; at most 24
     uncertain: list[int]  # scored pictures, least certain first; at most 24
     map: np.ndarray  # (n, 2) float32 in [0, 1], of pictures
-    copies: list[Copies]
+    near_duplicates: list[DuplicateGroup]
     suspects: list[Suspect]  # most suspicious first, at most 100
     wrong_labels: Rate | None  # how many labels are estimated to be wrong
     unknowns: list[Rate]  # of `reject=0.95`: kept of the scored pictures, rejected of each class left out

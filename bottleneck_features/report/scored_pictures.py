@@ -45,12 +45,12 @@ class HeldOut:
 def held_out(saved: Saved, data: Dataset, cache_dir: str, groups: Indices) -> HeldOut:
     """The pictures that a saved model was not fitted on are scored, as `evaluate` does; without any, all are, in folds.
 
-    groups: (n,), equal numbers for copies of one picture. Raises UserError where neither can be done.
+    groups: (n,), equal numbers for near-duplicates. Raises UserError where neither can be done.
     """
     fitted = leaks(saved.trained_on, data.digests)
     own = data.own_test_part() if data.has_own_split else None
     if fitted[data.parts == own if own else slice(None)].all():
-        splits = splits_of(data.labels, groups)
+        splits = folds_of(data.labels, groups)
         if not splits:
             raise UserError("the model was trained on every picture, and there are too few of a class to hold some out")
         parts = np.full(len(fitted), "other", "<U6")
@@ -69,11 +69,11 @@ def held_out(saved: Saved, data: Dataset, cache_dir: str, groups: Indices) -> He
     return HeldOut(parts, [(np.flatnonzero(parts == "train"), scored)], chosen.leaking, words)
 
 
-def splits_of(labels: np.ndarray, groups: Indices) -> list[Split]:
-    """Five folds of the pictures, fewer of a small class, that never part copies.
+def folds_of(labels: np.ndarray, groups: Indices) -> list[Split]:
+    """Five folds of the pictures, fewer of a small class, with all near-duplicates of a picture in one fold.
 
-    labels, groups: (n,). Copies with different labels have that of the first one here. Classes with a single different
-    picture are left out; none where fewer than two classes are left.
+    labels, groups: (n,). Near-duplicates with different labels count under that of the first one. A class whose
+    pictures are all near-duplicates is left out. Without two classes there are no folds.
     """
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     agreed = labels[first][inverse]
@@ -95,8 +95,8 @@ def out_of_fold(
 ) -> Floats:
     """Probabilities of each picture by heads that were fitted on the other folds: their mean.
 
-    rows: (n, ...); labels, groups of copies: (n,); heads: names and parameters. Returns (n, k), columns in the order of
-    `classes`.
+    rows: (n, ...); labels, groups of near-duplicates: (n,); heads: names and parameters. Returns (n, k), columns in the
+    order of `classes`.
     """
     result = np.zeros((len(labels), len(classes)))
     for train, test in splits:

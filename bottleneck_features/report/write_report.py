@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
-from bottleneck_features.report.find_findings import find
+from bottleneck_features.report.collect_findings import collect
 from bottleneck_features.report.findings import Findings
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
@@ -51,7 +51,7 @@ def run_report(
     # (Of libraries that are loaded by now, therefore `bottleneck_features.report.parts.picture_map` imports
     # scikit-learn at once.)
     with threadpool_limits(1):
-        findings = find(
+        findings = collect(
             classifier,
             dataset,
             [Failure(**failure) for failure in cost["failures"]],

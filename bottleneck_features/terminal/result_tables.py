@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from bottleneck_features.commands.leaderboard import short_names
 from bottleneck_features.terminal.safe_text import printable
 from featurize.machine.disk import readable
 
@@ -85,3 +84,9 @@ def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) ->
     if not console.is_terminal:
         console.width = AS_WIDE
     console.print(table)
+
+
+def short_names(features: list[str]) -> dict[str, str]:
+    """Names of folders of specs -> the same without the fingerprint at their end, where that tells them apart."""
+    short = {name: " + ".join(one.rpartition("-")[0] for one in name.split(" + ")) for name in features}
+    return {name: one if [*short.values()].count(one) == 1 else name for name, one in short.items()}

@@ -9,10 +9,11 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or "\udca0" <= c <= "\udcff" else _escape(c) for c in text)
+    return "".join(c if c.isprintable() or "\udca0" <= c <= "\udcff" else escape(c) for c in text)
 
 
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udc9f":
+def escape(character: str) -> str:
+    """A character as Python writes it, "\\u202e"; a byte of a name that is no UTF-8 (PEP 383) as "\\xff"."""
+    if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()

@@ -3,6 +3,7 @@
 import numpy as np
 from rich.cells import cell_len, chop_cells
 
+from bottleneck_features.terminal.safe_text import escape
 from classify.scoring.metrics import Scores
 
 MATRIX_CLASSES = 12  # a wider confusion matrix no longer fits a terminal line
@@ -87,7 +88,7 @@ def _padded(names: list[str]) -> list[str]:
 
 def _printable(name: str) -> str:
     """At most NAME_WIDTH cells, and no character that moves the cursor (folder names may hold any)."""
-    name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    name = "".join(c if c.isprintable() else escape(c) for c in name)
     if cell_len(name) <= NAME_WIDTH:
         return name
     half = (NAME_WIDTH - 1) // 2

@@ -28,11 +28,10 @@ def listing(cache_dir: str) -> dict[str, Any]:
 
     Changes nothing: a damaged shard is not counted, and stays for `verify` to find.
     """
-    specs = [_listed(store) for store in stored_specs(cache_dir)]
-    signatures = [_listed(store) for store in stored_specs(signatures_folder(cache_dir))]
-    names = ("rows", "shards", "bytes")
-    totals, of_signatures = ({name: sum(one[name] for one in some) for name in names} for some in (specs, signatures))
-    return totals | {"specs": specs, "signatures": of_signatures}
+    specs, signatures = (
+        [_listed(store) for store in stored_specs(folder)] for folder in (cache_dir, signatures_folder(cache_dir))
+    )
+    return _totals(specs) | {"specs": specs, "signatures": _totals(signatures)}
 
 
 def _listed(store: FeatureStore) -> dict[str, Any]:
@@ -45,6 +44,10 @@ def _listed(store: FeatureStore) -> dict[str, Any]:
         "row_shape": list(shards[0].row_shape) if shards else None,
         "spec": store.spec.to_json(),
     }
+
+
+def _totals(specs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: sum(spec[name] for spec in specs) for name in ("rows", "shards", "bytes")}
 
 
 @dataclass
@@ -81,7 +84,7 @@ def verify(cache_dir: str) -> Verification:
 
 
 def _verify_specs(cache_dir: str) -> Verification:
-    """What there is to say of the specs that have folders in `cache_dir`."""
+    """`verify`, for the folders of specs in `cache_dir`."""
     found = Verification()
     for folder in spec_folders(cache_dir):
         for path in leftovers(folder):
@@ -98,18 +101,14 @@ def _verify_specs(cache_dir: str) -> Verification:
         found.shards += len(shards)
         found.rows += sum(map(len, shards))
         found.damaged += damaged
-        if not recorded and _mend_spec(store):
+        if recorded:
+            continue
+        try:
+            store.write_spec()
             found.mended.append(os.path.join(folder, SPEC_FILE))
+        except OSError as error:
+            log.warning("%s of %s cannot be written: %s", SPEC_FILE, store.folder, error.strerror)
     return found
-
-
-def _mend_spec(store: FeatureStore) -> bool:
-    try:
-        store.write_spec()
-    except OSError as error:
-        log.warning("%s of %s cannot be written: %s", SPEC_FILE, store.folder, error.strerror)
-        return False
-    return True
 
 
 def rows_to_drop(cache_dir: str, keep: set[bytes]) -> list[tuple[str, int, int]]:
@@ -128,16 +127,23 @@ def collect_garbage(cache_dir: str, shard_rows: int, keep: set[bytes] | None = N
     With `keep`, rows of all other digests are dropped, and their signatures, which are not counted. Where there are no
     locks temporary files stay: a run may be writing them.
     """
-    signatures = signatures_folder(cache_dir)
-    folders = [*spec_folders(cache_dir), *spec_folders(signatures)]
-    gone = {"files": sum(map(_delete_leftovers, folders)), "rows": 0, "shards": 0}
-    for store in stored_specs(signatures):
+    gone = {"files": sum(map(_delete_leftovers, _all_folders(cache_dir))), "rows": 0, "shards": 0}
+    for store in stored_specs(signatures_folder(cache_dir)):
         store.compact(shard_rows, keep)
     for store in stored_specs(cache_dir):
         rows, shards = store.compact(shard_rows, keep)
         gone["rows"] += rows
         gone["shards"] += shards
     return gone
+
+
+def leftovers_of(cache_dir: str) -> list[str]:
+    """Leftovers of killed runs and damaged shards: what `collect_garbage` would delete now."""
+    return [path for folder in _all_folders(cache_dir) for path in leftovers(folder)]
+
+
+def _all_folders(cache_dir: str) -> list[str]:
+    return [*spec_folders(cache_dir), *spec_folders(signatures_folder(cache_dir))]
 
 
 def _delete_leftovers(folder: str) -> int:

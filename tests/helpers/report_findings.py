@@ -9,7 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import normalize
 
-from bottleneck_features.report.findings import Bin, Copies, Count, Findings, Gain, Noise, Picture, Rate, Suspect
+from bottleneck_features.report.findings import (
+    CalibrationBin,
+    ChanceError,
+    DuplicateGroup,
+    Findings,
+    Gain,
+    LearningPoint,
+    Picture,
+    Rate,
+    Suspect,
+)
 from classify.scoring.metrics import Leaked, Scores, score, wilson_interval
 
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -65,7 +75,7 @@ def findings_of(folder: str, paths: list[str], labels: list[str], rows: np.ndarr
         ],
         calibration=_calibration(sure, answers == y),
         calibration_error=0.012,
-        calibration_noise=Noise(0.02, 0.005, 0.04),
+        calibration_by_chance=ChanceError(0.02, 0.005, 0.04),
         calibration_verdict="Expected calibration error 0.012: these pictures show no difference from that.",
         epochs={
             "loss": [0.9, 0.4, 0.25, 0.2, 0.17, 0.15],
@@ -74,14 +84,14 @@ def findings_of(folder: str, paths: list[str], labels: list[str], rows: np.ndarr
             "val_accuracy": [0.8, 0.88, 0.9, 0.92, 0.92, 0.93],
         },
         epochs_of="a dense head trained for this report",
-        by_count=_by_count(X, y),
+        learning_curve=_by_count(X, y),
         gain=Gain(14, 29, 0.01, (-0.05, 0.07)),
         advice="Probably not: twice as many pictures raised the accuracy by less than a point.",
         mistakes=[int(i) for i in wrong[np.argsort(-sure[wrong])][:24]],
         uncertain=[int(i) for i in np.argsort(sure)[:24]],
         map=((flat - flat.min(0)) / np.ptp(flat, axis=0)).astype(np.float32),
-        copies=[
-            Copies("near" if n % 2 else "exact", [int(i), int(j)], n == 0, bool(y[i] != y[j]))
+        near_duplicates=[
+            DuplicateGroup("near" if n % 2 else "exact", [int(i), int(j)], n == 0, bool(y[i] != y[j]))
             for n, (i, j) in enumerate(close)
         ],
         wrong_labels=_rate("labels estimated to be wrong", 2, len(y)),
@@ -119,13 +129,13 @@ def _rate(name: str, hits: int, n: int) -> Rate:
     return Rate(name, hits / n, wilson_interval(hits, n), n)
 
 
-def _calibration(sure: np.ndarray, right: np.ndarray) -> list[Bin]:
+def _calibration(sure: np.ndarray, right: np.ndarray) -> list[CalibrationBin]:
     edges = np.linspace(0, 1, 11)
     inside = [(sure > low) & (sure <= high) for low, high in pairwise(edges)]
-    return [Bin(float(sure[m].mean()), float(right[m].mean()), int(m.sum())) for m in inside if m.any()]
+    return [CalibrationBin(float(sure[m].mean()), float(right[m].mean()), int(m.sum())) for m in inside if m.any()]
 
 
-def _by_count(X: np.ndarray, y: np.ndarray) -> list[Count]:
+def _by_count(X: np.ndarray, y: np.ndarray) -> list[LearningPoint]:
     found = []
     for share in (0.2, 0.4, 0.8):
         n, accuracies = round(share * len(y)), []
@@ -133,7 +143,7 @@ def _by_count(X: np.ndarray, y: np.ndarray) -> list[Count]:
             order = np.random.default_rng(seed).permutation(len(y))
             model = LogisticRegression(C=10, max_iter=500).fit(X[order[:n]], y[order[:n]])
             accuracies.append(float(model.score(X[order[n:]], y[order[n:]])))
-        found.append(Count(n, float(np.mean(accuracies)), min(accuracies), max(accuracies)))
+        found.append(LearningPoint(n, float(np.mean(accuracies)), min(accuracies), max(accuracies)))
     return found
 
 

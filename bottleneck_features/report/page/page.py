@@ -30,8 +30,8 @@ STARTS_WITHIN = 4096
 SAMPLES = 48  # pictures that show what the classes look like, over all classes; at least one of each
 FEW = 3  # classes that have a row of large samples each
 MOST_SAMPLES = 6  # of one class; the page shows a row of them
-GROUPS, MEMBERS = 60, 6  # of copies: groups with pictures, pictures of a group
-LISTED = 1000  # lines of a list of names: failures, further copies
+GROUPS, MEMBERS = 60, 6  # of near-duplicates: groups with pictures, pictures of a group
+LISTED = 1000  # lines of a list of names: failures, further near-duplicates
 MAP_POINTS = 5000  # beyond that a map is slow to draw on a phone
 COLOURS = 8  # classes that colours can tell apart
 
@@ -98,7 +98,7 @@ def _drawn(findings: Findings) -> dict[str, Any]:
         else "",
         "accuracy_by_epoch": plots.epochs_plot(findings.epochs, "accuracy"),
         "loss_by_epoch": plots.epochs_plot(findings.epochs, "loss"),
-        "by_count": plots.counts_plot(findings.by_count) if findings.by_count else "",
+        "learning_curve": plots.learning_plot(findings.learning_curve) if findings.learning_curve else "",
     }
     return {name: Markup(svg) for name, svg in drawn.items()}
 
@@ -106,14 +106,14 @@ def _drawn(findings: Findings) -> dict[str, Any]:
 def _arranged(findings: Findings) -> dict[str, Any]:
     """What the template shows besides the findings themselves, in the order in which it is shown."""
     samples = _samples(findings)
-    groups = sorted(findings.copies, key=lambda copies: (not copies.straddles, not copies.labels_differ))
+    groups = sorted(findings.near_duplicates, key=lambda group: (not group.straddles, not group.labels_differ))
     points = _evenly(np.arange(len(findings.pictures)), MAP_POINTS)
     judged = [*findings.mistakes, *findings.uncertain, *(suspect.picture for suspect in findings.suspects)]
     near = [n for number in judged for n, _ in findings.pictures[number].neighbours]
-    copied = [number for copies in groups[:GROUPS] for number in copies.members[:MEMBERS]]
+    grouped = [number for group in groups[:GROUPS] for number in group.members[:MEMBERS]]
     sampled = [number for numbers in samples.values() for number in numbers]
     large = len(findings.classes) > TABLE_CLASSES
-    cards, small = [*judged, *copied], [*near, *sampled, *points]
+    cards, small = [*judged, *grouped], [*near, *sampled, *points]
     if len(findings.classes) <= FEW:
         cards += sampled
     return {
@@ -121,7 +121,7 @@ def _arranged(findings: Findings) -> dict[str, Any]:
         "few": FEW,
         "samples": samples,
         "groups": groups,
-        "across": sum(copies.straddles for copies in groups),
+        "across": sum(group.straddles for group in groups),
         "shown_groups": GROUPS,
         "shown_members": MEMBERS,
         "listed": LISTED,
@@ -140,12 +140,12 @@ def _arranged(findings: Findings) -> dict[str, Any]:
 
 def _dot(findings: Findings, number: int) -> dict[str, Any]:
     """A picture on the map of 1000 x 1000, whose y runs downwards."""
-    picture, place = findings.pictures[number], findings.map[number]
+    picture, (across, up) = findings.pictures[number], findings.map[number].tolist()
     few = len(findings.classes) <= COLOURS and picture.label in findings.classes
     kinds = [f"k{findings.classes.index(picture.label)}"] if few else []
     if picture.answer not in (None, picture.label):
         kinds.append("wrong")
-    x, y = 20 + 960 * float(place[0]), 980 - 960 * float(place[1])
+    x, y = 20 + 960 * across, 980 - 960 * up
     return {"number": number, "kinds": " ".join(kinds), "x": round(x, 1), "y": round(y, 1)}
 
 

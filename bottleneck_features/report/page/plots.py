@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bottleneck_features.report.findings import Bin, Count
+from bottleneck_features.report.findings import CalibrationBin, LearningPoint
 
 SIZE = (4.2, 2.9)  # inches of 72 CSS pixels: text is as large as it says on a phone, where a plot is a little narrower
 
@@ -53,20 +53,20 @@ PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 2):g}%")
 
 
 @rc_context(STYLE)
-def calibration_plot(bins: Sequence[Bin], verdict: str) -> str:
+def calibration_plot(bins: Sequence[CalibrationBin], verdict: str) -> str:
     """Share of right answers over their mean probability, with its 95% interval, one dot a bin, its area by its count.
 
     verdict: what the plot is called, besides, for those who do not see it.
     """
     figure, axes = _axes("probability of the answer", "right answers")
-    places = [b.confidence for b in bins], [b.accuracy for b in bins]
+    points = [b.confidence for b in bins], [b.accuracy for b in bins]
     ends = [[b.accuracy - b.interval[0] for b in bins], [b.interval[1] - b.accuracy for b in bins]]
-    least = min([0.5, *places[0], *(b.interval[0] for b in bins)])
+    least = min([0.5, *points[0], *(b.interval[0] for b in bins)])
     axes.plot([least, 1], [least, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
-    axes.plot(*places, color=ACCENT)
-    axes.errorbar(*places, yerr=ends, fmt="none", ecolor=ACCENT, elinewidth=1, alpha=0.6)
+    axes.plot(*points, color=ACCENT)
+    axes.errorbar(*points, yerr=ends, fmt="none", ecolor=ACCENT, elinewidth=1, alpha=0.6)
     most = max((b.n for b in bins), default=1)
-    axes.scatter(*places, s=[16 + 120 * b.n / most for b in bins], color=ACCENT, zorder=3)
+    axes.scatter(*points, s=[16 + 120 * b.n / most for b in bins], color=ACCENT, zorder=3)
     axes.set_xlim(least - 0.02, 1.02)
     axes.set_ylim(least - 0.02, 1.03)
     for axis in (axes.xaxis, axes.yaxis):
@@ -96,17 +96,17 @@ def epochs_plot(history: Mapping[str, Sequence[float]], quantity: str) -> str:
 
 
 @rc_context(STYLE)
-def counts_plot(by_count: Sequence[Count]) -> str:
+def learning_plot(curve: Sequence[LearningPoint]) -> str:
     """Accuracy by number of training pictures: mean, and the range of the repetitions."""
-    pictures = [count.pictures for count in by_count]
+    pictures = [point.pictures for point in curve]
     figure, axes = _axes("training pictures", "accuracy")
-    low, high = [count.low for count in by_count], [count.high for count in by_count]
+    low, high = [point.low for point in curve], [point.high for point in curve]
     axes.fill_between(pictures, low, high, color=ACCENT, alpha=0.18, linewidth=0)
-    axes.plot(pictures, [count.accuracy for count in by_count], color=ACCENT, marker="o", markersize=5)
+    axes.plot(pictures, [point.accuracy for point in curve], color=ACCENT, marker="o", markersize=5)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(PERCENT)
-    last = by_count[-1]
+    last = curve[-1]
     return _svg(figure, f"Accuracy by number of training pictures; {last.accuracy:.3f} with {last.pictures}")
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bottleneck_features.report.findings import Bin, Noise
+from bottleneck_features.report.findings import CalibrationBin, ChanceError
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 
@@ -10,7 +10,7 @@ BINS = 10
 DRAWS = 4000
 
 
-def calibration(confidence: Floats, right: np.ndarray) -> tuple[list[Bin], float]:
+def calibration(confidence: Floats, right: np.ndarray) -> tuple[list[CalibrationBin], float]:
     """The calibration curve in bins of equal width, and the expected calibration error.
 
     confidence (n,): probability of each answer; right (n,) bool. Bins without a picture are left out. The error is the
@@ -19,14 +19,14 @@ def calibration(confidence: Floats, right: np.ndarray) -> tuple[list[Bin], float
     """
     number = _bins(confidence)
     curve = [
-        Bin(float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum()))
+        CalibrationBin(float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum()))
         for inside in (number == i for i in np.unique(number))
     ]
-    error = sum(place.n * abs(place.accuracy - place.confidence) for place in curve) / len(right)
+    error = sum(each.n * abs(each.accuracy - each.confidence) for each in curve) / len(right)
     return curve, float(error)
 
 
-def noise(confidence: Floats, groups: Indices) -> Noise:
+def chance_error(confidence: Floats, groups: Indices) -> ChanceError:
     """The calibration error that these probabilities would show if every one of them were exactly right.
 
     It is not 0, least of all of few pictures: each bin's share of right answers differs from its probability by chance.
@@ -40,18 +40,18 @@ def noise(confidence: Floats, groups: Indices) -> Noise:
     for draw in range(DRAWS):
         right = random.random(group.max() + 1)[group] < confidence
         errors[draw] = np.abs(inside @ (right - confidence)).sum() / len(confidence)
-    return Noise(float(errors.mean()), *(float(end) for end in np.quantile(errors, (0.025, 0.975))))
+    return ChanceError(float(errors.mean()), *(float(end) for end in np.quantile(errors, (0.025, 0.975))))
 
 
-def verdict(error: float, chance: Noise) -> str:
+def verdict(error: float, chance: ChanceError) -> str:
     """What a calibration error tells, in a sentence."""
     perfect = (
         f"probabilities that are exactly right would show {chance.mean:.3f} ({chance.low:.3f} to {chance.high:.3f})"
     )
-    told = f"Expected calibration error {error:.3f}; on these pictures {perfect}"
+    measured = f"Expected calibration error {error:.3f}; on these pictures {perfect}"
     if error > chance.high:
-        return f"{told}: the probabilities are off by more than chance."
-    return f"{told}: these pictures show no difference from that."
+        return f"{measured}: the probabilities are off by more than chance."
+    return f"{measured}: these pictures show no difference from that."
 
 
 def _bins(confidence: Floats) -> Indices:

@@ -1,5 +1,6 @@
 """The confusion matrix as the page shows it: a table for some classes, a picture and the worst pairs for many."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,25 +34,23 @@ class Cell:
 
 def cells(scores: Scores) -> list[list[Cell]]:
     """A row for each true class, a cell for each answer."""
-    matrix = scores.confusion_matrix
-    sums = np.maximum(matrix.sum(axis=1), 1)
-    return [
-        [Cell(true, answer, int(n), float(n / sums[true])) for answer, n in enumerate(row)]
-        for true, row in enumerate(matrix)
-    ]
+    count = len(scores.classes)
+    flat = _cells(scores, np.ndindex(count, count))
+    return [flat[start : start + count] for start in range(0, count * count, count)]
 
 
 def occurring(scores: Scores) -> list[Cell]:
     """The cells that are not empty: no more of them than scored pictures, however many classes."""
-    matrix = scores.confusion_matrix
-    sums = np.maximum(matrix.sum(axis=1), 1)
-    return [
-        Cell(int(true), int(answer), int(matrix[true, answer]), float(matrix[true, answer] / sums[true]))
-        for true, answer in np.argwhere(matrix)
-    ]
+    return _cells(scores, zip(*np.nonzero(scores.confusion_matrix), strict=True))
 
 
 def worst_pairs(scores: Scores) -> list[Cell]:
     """The most frequent confusions, at most `PAIRS`; equally frequent ones with the larger share first."""
     wrong = [cell for cell in occurring(scores) if cell.kind == "miss"]
     return sorted(wrong, key=lambda cell: (-cell.count, -cell.share))[:PAIRS]
+
+
+def _cells(scores: Scores, pairs: Iterable[tuple[int, int]]) -> list[Cell]:
+    matrix = scores.confusion_matrix
+    shares = matrix / np.maximum(matrix.sum(axis=1), 1)[:, None]
+    return [Cell(int(row), int(column), int(matrix[row, column]), float(shares[row, column])) for row, column in pairs]

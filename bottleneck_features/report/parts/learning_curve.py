@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bottleneck_features.report.findings import Count, Gain
+from bottleneck_features.report.findings import Gain, LearningPoint
 from classify.data.split import Indices, Split
 from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import Floats
@@ -16,14 +16,14 @@ REPETITIONS = 3  # of each share at least, with other pictures
 WORTH = 0.005  # a gain in accuracy that is worth taking photographs for
 
 
-def accuracy_by_count(
+def learning_curve(
     rows: Floats, labels: np.ndarray, groups: Indices, splits: list[Split], head: str, params: dict[str, Any]
-) -> tuple[list[Count], Gain | None]:
+) -> tuple[list[LearningPoint], Gain | None]:
     """Accuracies of `head` fitted on growing shares of the training pictures, as many of each class in proportion.
 
-    rows (n, d); labels, groups of copies (n,); splits: row indices (training, scored) pictures, each of which is scored
-    once in a round over all splits. Returns the accuracies, and what the last doubling of the pictures has brought;
-    None where half of them cannot be drawn.
+    rows (n, d); labels, groups of near-duplicates (n,); splits: indices of (training, scored) rows. A round over all
+    splits scores each picture once. Returns the accuracies, and the gain of the last doubling of the pictures: None
+    where half of them cannot be drawn.
     """
     random = np.random.default_rng(0)
     scored = np.concatenate([test for _, test in splits])
@@ -43,7 +43,7 @@ def accuracy_by_count(
     for rounds in rounds_of.values():
         number = round(np.mean([drawn for drawn, _ in rounds]))
         counts.setdefault(number, []).extend(float(right.mean()) for _, right in rounds)
-    found = [Count(n, float(np.mean(of)), min(of), max(of)) for n, of in sorted(counts.items())]
+    found = [LearningPoint(n, float(np.mean(of)), min(of), max(of)) for n, of in sorted(counts.items())]
     if len(found) < 2 or 1 / 2 not in rounds_of:
         return found, None
     ((_, full),) = rounds_of[1.0]
@@ -74,7 +74,7 @@ def advice(gain: Gain | None) -> str:
 
 
 def _drawn(train: Indices, labels: np.ndarray, groups: Indices, share: float, random: np.random.Generator) -> Indices:
-    """A share of the rows `train`, of each class in proportion, but at least `LEAST`; copies come together."""
+    """A share of the rows `train`, of each class in proportion, but at least `LEAST`; near-duplicates come together."""
     chosen = []
     for name in np.unique(labels[train]):
         members = train[labels[train] == name]

@@ -1,10 +1,11 @@
-"""How well a model tells pictures that are unlike its training pictures, measured on pictures that it has."""
+"""How well outliers are rejected, measured on pictures whose class was left out of the training pictures."""
 
 import logging
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck_features.report.findings import Rate
 from cache.errors import UserError
 from classify.data.dataset import Dataset
 from classify.scoring.outliers import Known
@@ -14,24 +15,24 @@ log = logging.getLogger("bottleneck")
 MOST_CLASSES = 10  # that are left out in turn
 
 
-def rates(
+def outlier_rates(
     dataset: Dataset, train_rows: NDArray[np.intp], scored_rows: NDArray[np.intp], keep: float = 0.95
-) -> list[tuple[str, int, int]]:
-    """What `reject=keep` does with pictures of `dataset`, measured: (name, how many, of how many) of each rate.
+) -> list[Rate]:
+    """What `reject=keep` does with pictures of `dataset`.
 
-    train_rows, scored_rows: indices. "known pictures kept" is about the scored pictures, copies of training pictures
-    left out. With 3 classes or more there is "pictures of CLASS rejected" for the 10 largest classes: about all
-    pictures of a class, by the training pictures of the others. Nothing of maps, nor where too few
-    different training pictures are left to promise this share, as is announced.
+    train_rows, scored_rows: indices. "known pictures kept" is a share of the scored pictures without near-duplicates of
+    training pictures. With 3 classes or more there is "pictures of CLASS rejected" for each of the 10 largest classes:
+    a share of all its pictures, by the training pictures of the other classes. Feature maps have no rates. A rate with
+    too few different training pictures to promise `keep` is left out, which is announced.
     """
-    if dataset.tail:
+    if dataset.tail or not len(train_rows):
         return []
     rows = np.concatenate([train_rows, scored_rows])
     features, labels = dataset.originals(rows), dataset.labels[rows]
     groups, _ = dataset.duplicates(rows)
     training = np.arange(len(rows)) < len(train_rows)
 
-    found: list[tuple[str, int, int]] = []
+    found: list[Rate] = []
     refused: list[str] = []
 
     def measure(name: str, by: NDArray[np.bool_], about: NDArray[np.bool_], kept: bool) -> None:
@@ -43,7 +44,7 @@ def rates(
         except UserError as error:
             refused.append(f"{name}: {error}")
         else:
-            found.append((name, int((within == kept).sum()), len(within)))
+            found.append(Rate.of(name, int((within == kept).sum()), len(within)))
 
     measure("known pictures kept", training, ~training & ~np.isin(groups, groups[training]), True)
     classes, counts = np.unique(labels, return_counts=True)

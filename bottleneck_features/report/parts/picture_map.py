@@ -1,4 +1,4 @@
-"""A map of the pictures: those with like features lie side by side."""
+"""A map of the pictures: those with similar features lie side by side."""
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -7,32 +7,32 @@ from sklearn.manifold import TSNE
 from bottleneck_features.report.parts.nearest_pictures import nearest
 from classify.heads.numerics import Floats
 
-MOST = 2000  # pictures that are laid out, which takes some seconds; the others are put beside the nearest of them
-LEAST = 10  # fewer have no neighbourhoods to speak of: two of their features say where they lie
-ROUNDING = 1e-7  # spread of features that is none: t-SNE cannot start from one point
+MOST = 2000  # pictures that t-SNE lays out, in some seconds; the others lie at the mean of the nearest three of them
+LEAST = 10  # of fewer, two features are the position
+ROUNDING = 1e-7  # t-SNE cannot start where all features are equal, but for rounding
 COMPONENTS = 50
 STEPS = 500
 PERPLEXITY = 30.0
 
 
-def layout(rows: Floats) -> Floats:
-    """Places (n, 2) float32 in [0, 1] of pictures with rows (n, d) of length 1.
+def picture_map(rows: Floats) -> Floats:
+    """Positions (n, 2) float32 in [0, 1] of pictures with rows (n, d) of length 1.
 
     By t-SNE of the first 50 principal components: van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9
     (2008). Of more than 2,000 pictures so many, drawn at random, are laid out.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:MOST])
-    places = np.empty((len(rows), 2))
-    places[chosen] = _places(rows[chosen])
+    positions = np.empty((len(rows), 2))
+    positions[chosen] = _positions(rows[chosen])
     others = np.setdiff1d(np.arange(len(rows)), chosen)
     if len(others):
         numbers, _ = nearest(rows, np.arange(len(rows)), chosen, 3)
-        places[others] = places[numbers[others]].mean(axis=1)
-    places -= places.min(axis=0)
-    return (places / np.maximum(places.max(axis=0), 1e-12)).astype(np.float32)
+        positions[others] = positions[numbers[others]].mean(axis=1)
+    positions -= positions.min(axis=0)
+    return (positions / np.maximum(positions.max(axis=0), 1e-12)).astype(np.float32)
 
 
-def _places(rows: Floats) -> Floats:
+def _positions(rows: Floats) -> Floats:
     centred = rows - rows.mean(axis=0)
     if len(rows) < LEAST or centred.shape[1] < 2 or centred.std() < ROUNDING:
         return np.pad(centred[:, :2], ((0, 0), (0, max(0, 2 - centred.shape[1]))))

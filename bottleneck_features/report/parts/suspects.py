@@ -12,7 +12,6 @@ from bottleneck_features.report.findings import Rate, Suspect
 from classify.data.split import Split
 from classify.heads.calibrated import fit_temperature
 from classify.heads.numerics import Floats, probabilities
-from classify.scoring.metrics import wilson_interval
 
 MOST = 100
 SMALLEST = 1e-12  # probability: keeps odds finite
@@ -65,8 +64,7 @@ def wrong_labels(given: Floats, labels: np.ndarray, classes: list[str], splits: 
     average = np.bincount(codes, weights=own, minlength=len(classes)) / np.maximum(pictures, 1)
     confident = np.where((found >= average) & (pictures > 0) & judged[:, None], found, -1)
     wrong = int(np.sum((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != codes)))
-    n = int(judged.sum())
-    return Rate("labels estimated to be wrong", wrong / n, wilson_interval(wrong, n), n)
+    return Rate.of("labels estimated to be wrong", wrong, int(judged.sum()))
 
 
 def calibrated(given: Floats, codes: np.ndarray, splits: list[Split]) -> Floats:
@@ -84,5 +82,5 @@ def calibrated(given: Floats, codes: np.ndarray, splits: list[Split]) -> Floats:
 
 
 def _codes(labels: np.ndarray, classes: list[str]) -> np.ndarray:
-    number = {label: place for place, label in enumerate(classes)}
-    return np.array([number[label] for label in labels], np.intp)
+    code_of = {label: code for code, label in enumerate(classes)}
+    return np.array([code_of[label] for label in labels], np.intp)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
 
-from bottleneck_features.commands.path_arguments import existing_paths
+from bottleneck_features.commands.command_files import existing_paths
 from cache.digests import DigestTable
 from cache.shard import open_shard
 from cache.store import FeatureStore

@@ -107,7 +107,7 @@ def test_with_nohup_the_run_goes_on(started: Callable[[], subprocess.Popen[str]]
 @pytest.mark.parametrize(
     "module",
     [
-        "bottleneck_features.commands.early",
+        "bottleneck_features.commands",
         "inspect",
         "click",
         "bottleneck_features.commands.command_options",

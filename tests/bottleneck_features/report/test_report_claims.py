@@ -7,11 +7,11 @@ import pytest
 from helpers.real_features import Data
 from scipy.optimize import minimize_scalar
 
-from bottleneck_features.report.findings import Bin
-from bottleneck_features.report.parts.calibration_curve import calibration, noise, verdict
-from bottleneck_features.report.parts.learning_curve import accuracy_by_count, advice
+from bottleneck_features.report.findings import CalibrationBin
+from bottleneck_features.report.parts.calibration_curve import calibration, chance_error, verdict
+from bottleneck_features.report.parts.learning_curve import advice, learning_curve
 from bottleneck_features.report.parts.suspects import CUT_OFF, calibrated, suspects, wrong_labels
-from bottleneck_features.report.scored_pictures import out_of_fold, splits_of
+from bottleneck_features.report.scored_pictures import folds_of, out_of_fold
 from classify.scoring.metrics import Z_95
 from classify.scoring.paired_difference import paired_difference
 
@@ -82,24 +82,24 @@ def test_the_error_of_exact_probabilities_is_no_finding() -> None:
     for _ in range(40):
         confidence = random.uniform(0.5, 1, 118)
         _, error = calibration(confidence, random.random(118) < confidence)
-        chance = noise(confidence, np.arange(118))
+        chance = chance_error(confidence, np.arange(118))
         assert 0.02 < chance.low < chance.mean < chance.high
         above += "off by more" in verdict(error, chance)
     assert above <= 4
     sure = np.full(118, 0.99)
     _, error = calibration(sure, random.random(118) < 0.8)
-    assert "off by more than chance" in verdict(error, noise(sure, np.arange(118)))
-    assert noise(sure, np.arange(118)) == noise(sure, np.arange(118))
+    assert "off by more than chance" in verdict(error, chance_error(sure, np.arange(118)))
+    assert chance_error(sure, np.arange(118)) == chance_error(sure, np.arange(118))
 
 
 def test_near_duplicates_leave_more_to_chance() -> None:
     confidence = np.random.default_rng(0).uniform(0.5, 1, 200)
     same = np.repeat(confidence[::4], 4)
-    assert noise(same, np.arange(200) // 4).mean > 1.3 * noise(same, np.arange(200)).mean
+    assert chance_error(same, np.arange(200) // 4).mean > 1.3 * chance_error(same, np.arange(200)).mean
 
 
 def test_a_bin_has_an_interval() -> None:
-    low, high = Bin(0.95, 1.0, 10).interval
+    low, high = CalibrationBin(0.95, 1.0, 10).interval
     assert (low, high) == pytest.approx((0.722, 1.0), abs=1e-3)
 
 
@@ -110,12 +110,12 @@ def test_more_help_is_claimed_where_it_is_seen_alone(digits: Data) -> None:
     rows, labels = digits[0], digits[1].astype(str)
     groups = np.arange(len(rows))
     few = [(np.arange(80), np.arange(80, 600))]
-    counts, gain = accuracy_by_count(rows, labels, groups, few, "logreg", {})
+    counts, gain = learning_curve(rows, labels, groups, few, "logreg", {})
     assert gain is not None and (gain.half, gain.full) == (counts[-2].pictures, counts[-1].pictures)
     assert gain.interval[0] < gain.change < gain.interval[1] and gain.interval[0] > 0
     assert advice(gain).startswith("The last doubling of the photographs helped")
     many = [(np.arange(0, 500), np.arange(500, 540))]
-    _, gain = accuracy_by_count(rows, labels, groups, many, "logreg", {})
+    _, gain = learning_curve(rows, labels, groups, many, "logreg", {})
     assert gain is not None and gain.interval[0] < 0 < gain.interval[1]
     assert advice(gain).startswith("These pictures cannot tell whether more photographs would help: ")
     assert "too few" in advice(None)
@@ -124,7 +124,7 @@ def test_more_help_is_claimed_where_it_is_seen_alone(digits: Data) -> None:
 def test_in_folds_every_picture_counts_once(digits: Data) -> None:
     rows, labels = digits[0][:200], digits[1][:200].astype(str)
     groups = np.arange(200)
-    _, gain = accuracy_by_count(rows, labels, groups, splits_of(labels, groups), "centroid", {})
+    _, gain = learning_curve(rows, labels, groups, folds_of(labels, groups), "centroid", {})
     assert gain is not None and gain.full == 160 and np.diff(gain.interval)[0] < 0.2
 
 
@@ -138,7 +138,7 @@ def test_planted_labels_are_called_wrong_and_others_seldom(digits: Data) -> None
     wrong[planted] = np.char.mod("%d", (digits[1][planted] + 1) % 10)
     groups = np.arange(600)
     classes = sorted(set(wrong))
-    splits = splits_of(wrong, groups)
+    splits = folds_of(wrong, groups)
     given = out_of_fold(splits, rows, wrong, groups, classes, ("logreg", {}), ("knn", {}))
     found = suspects(given, wrong, classes, splits)
     called = [suspect.picture for suspect in found if suspect.probably_wrong]

@@ -12,11 +12,11 @@ from conftest import SPEC
 from PIL import Image
 
 import pipeline
-from bottleneck_features.report.find_findings import find
+from bottleneck_features.report.collect_findings import collect
 from bottleneck_features.report.findings import Findings
 from bottleneck_features.report.parts.calibration_curve import calibration
-from bottleneck_features.report.parts.learning_curve import accuracy_by_count
-from bottleneck_features.report.parts.picture_map import layout
+from bottleneck_features.report.parts.learning_curve import learning_curve
+from bottleneck_features.report.parts.picture_map import picture_map
 from cache.errors import UserError
 from classify.data.dataset import dataset_of
 from classify.data.view_counts import Views
@@ -44,7 +44,7 @@ def found_in(classifier: Classifier, folder: Path) -> Findings:
     images = read_labels(str(folder), for_training=False)
     dataset, cost = dataset_of(classifier.extractor, images, Views(), "logreg", 0.0, None)
     failures = [Failure(**failure) for failure in cost["failures"]]
-    return find(classifier, dataset, failures, data=str(folder), forward_passes=cost["forward_passes"])
+    return collect(classifier, dataset, failures, data=str(folder), forward_passes=cost["forward_passes"])
 
 
 def numbers(findings: Findings, *names: str) -> list[int]:
@@ -95,14 +95,14 @@ def test_copies_are_found_and_no_neighbours(train: Train, photos: Path) -> None:
     shutil.copy(photos / "brick" / "brick.3.png", photos / "brick" / "same.png")
     halved(photos / "grass" / "grass.5.png", photos / "gravel" / "half.jpg")
     findings = found_in(train(photos), photos)
-    exact, near = sorted(findings.copies, key=lambda copies: copies.kind)
+    exact, near = sorted(findings.near_duplicates, key=lambda copies: copies.kind)
     assert (exact.kind, exact.members, exact.labels_differ) == (
         "exact",
         numbers(findings, "brick.3.png", "same.png"),
         False,
     )
     assert (near.kind, near.members, near.labels_differ) == ("near", numbers(findings, "grass.5.png", "half.jpg"), True)
-    for copies in findings.copies:
+    for copies in findings.near_duplicates:
         for number in copies.members:
             assert not {other for other, _ in findings.pictures[number].neighbours} & set(copies.members)
 
@@ -116,7 +116,7 @@ def test_copies_in_the_test_folder_straddle(train: Train, surfaces: Path, tmp_pa
     halved(surfaces / "brick" / "brick.0.png", tmp_path / "own" / "test" / "brick" / "half.jpg")
     findings = found_in(train(tmp_path / "own"), tmp_path / "own")
     assert findings.scored == "the folder test"
-    (copies,) = findings.copies
+    (copies,) = findings.near_duplicates
     assert copies.straddles and copies.members == sorted(numbers(findings, "brick.0.png", "half.jpg"))
 
 
@@ -134,7 +134,7 @@ def test_a_model_that_was_fitted_on_everything_is_scored_in_folds(train: Train, 
     findings = found_in(train(photos, head="ridge", refit=True), photos)
     assert findings.scored == "5 folds" and findings.scores.n == 36
     assert {picture.part for picture in findings.pictures} == {"scored"}
-    assert findings.head == "ridge" and findings.by_count[-1].pictures == 29
+    assert findings.head == "ridge" and findings.learning_curve[-1].pictures == 29
 
 
 def test_pictures_of_others_have_no_neighbours_to_show(train: Train, photos: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_pictures_of_others_have_no_neighbours_to_show(train: Train, photos: Pat
     assert findings.counts["gravel"] == {"train": 0, "scored": 0, "other": 0} and findings.scores.n == 12
     assert not any(picture.neighbours for picture in findings.pictures)
     assert [rate.name for rate in findings.baselines] == ["always the most frequent class"]
-    assert findings.epochs == {} and findings.by_count == [] and "too few" in findings.advice
+    assert findings.epochs == {} and findings.learning_curve == [] and "too few" in findings.advice
 
 
 def test_a_single_picture_can_be_reported_on(train: Train, photos: Path, tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_a_picture_that_goes_meanwhile_is_reported_from_what_the_cache_knows(tra
     images = read_labels(str(photos), for_training=False)
     dataset, _ = dataset_of(classifier.extractor, images, Views(), "logreg", 0.0, None)
     (photos / "grass" / "grass.1.png").unlink()
-    findings = find(classifier, dataset, [], data=str(photos))
-    assert len(findings.pictures) == 36 and findings.copies == []
+    findings = collect(classifier, dataset, [], data=str(photos))
+    assert len(findings.pictures) == 36 and findings.near_duplicates == []
 
 
 def test_the_calibration_curve_is_that_of_its_bins() -> None:
@@ -186,7 +186,7 @@ def test_the_calibration_curve_is_that_of_its_bins() -> None:
 def test_counts_grow_and_the_last_is_everything(digits: tuple[np.ndarray, np.ndarray]) -> None:
     rows, labels = digits
     splits = [(np.arange(400), np.arange(400, 600))]
-    counts, _ = accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "logreg", {})
+    counts, _ = learning_curve(rows, labels.astype(str), np.arange(len(rows)), splits, "logreg", {})
     sizes = [count.pictures for count in counts]
     assert sizes == sorted(sizes) and sizes[-1] == 400 and len(sizes) == 5
     assert all(count.low <= count.accuracy <= count.high for count in counts)
@@ -198,7 +198,7 @@ def test_pictures_beyond_those_laid_out_lie_beside_the_nearest(
 ) -> None:
     rows, labels = digits
     monkeypatch.setattr("bottleneck_features.report.parts.picture_map.MOST", 200)
-    places = layout(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    places = picture_map(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     assert places.shape == (600, 2) and places.min() >= 0 and places.max() <= 1
     distances = np.square(places[:, None] - places).sum(axis=2)
     np.fill_diagonal(distances, np.inf)
@@ -207,7 +207,7 @@ def test_pictures_beyond_those_laid_out_lie_beside_the_nearest(
 
 @pytest.mark.parametrize("count", [1, 9, 10, 40])
 def test_pictures_without_any_difference_have_places(count: int) -> None:
-    places = layout(np.full((count, 64), 0.125, np.float32))
+    places = picture_map(np.full((count, 64), 0.125, np.float32))
     assert places.shape == (count, 2) and np.isfinite(places).all()
 
 
@@ -217,7 +217,7 @@ def test_counts_in_folds_of_different_sizes_are_one_point_each(digits: tuple[np.
     splits = [(np.setdiff1d(everything, test), test) for test in np.array_split(everything, 5)]
     counts = [
         count.pictures
-        for count in accuracy_by_count(rows, labels.astype(str), np.arange(len(rows)), splits, "centroid", {})[0]
+        for count in learning_curve(rows, labels.astype(str), np.arange(len(rows)), splits, "centroid", {})[0]
     ]
     assert counts == sorted(counts) and len(counts) <= 5 and counts[-1] == 82 and counts[-2] < 50
 

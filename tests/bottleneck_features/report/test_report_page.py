@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import pipeline
-from bottleneck_features.report.findings import Copies, Findings, Picture, Suspect
+from bottleneck_features.report.findings import DuplicateGroup, Findings, Picture, Suspect
 from bottleneck_features.report.page.page import render, write_report
 from classify.scoring.metrics import score
 
@@ -151,9 +151,9 @@ def test_tables_sort_by_number_and_by_name(findings, opened):
 
 @pytest.mark.parametrize("gallery", ["mistakes-list", "uncertain-list", "suspects-list", "copies-list"])
 def test_galleries_show_one_class(findings, opened, gallery):
-    copies = [Copies("near", [0, 1], True, False), Copies("exact", [12, 13], False, False)]
+    copies = [DuplicateGroup("near", [0, 1], True, False), DuplicateGroup("exact", [12, 13], False, False)]
     suspects = [Suspect(0, "grass", 0.96, 0.04, True), Suspect(20, "gravel", 0.8, 0.2, False)]
-    with opened(replace(findings, copies=copies, suspects=suspects)) as page:
+    with opened(replace(findings, near_duplicates=copies, suspects=suspects)) as page:
         cards = page.locator(f"#{gallery} > li")
         codes = [str(card.get_attribute("data-classes")).split() for card in cards.all()]
         choice = page.locator(f".filter[data-list={gallery}] select")
@@ -285,10 +285,10 @@ def test_a_report_of_nothing_special_is_calm(findings, opened):
         baselines=[],
         calibration=[],
         epochs={},
-        by_count=[],
+        learning_curve=[],
         mistakes=[],
         uncertain=[],
-        copies=[],
+        near_duplicates=[],
         suspects=[],
         unknowns=[],
         seconds={},

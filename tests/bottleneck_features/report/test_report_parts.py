@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from bottleneck_features.report.findings import Bin, Count
-from bottleneck_features.report.page.plots import calibration_plot, counts_plot, epochs_plot
+from bottleneck_features.report.findings import CalibrationBin, LearningPoint
+from bottleneck_features.report.page.plots import calibration_plot, epochs_plot, learning_plot
 from bottleneck_features.report.page.thumbnails import album_of
 from bottleneck_features.report.page.wording import count, percent, printable
 from bottleneck_features.report.parts.confusions import cells, occurring, worst_pairs
@@ -23,8 +23,8 @@ def pixels(uri: str) -> Image.Image:
 def test_plots_are_drawn_in_the_colours_of_the_page():
     history = {name: [0.4, 0.6, 0.9] for name in ("accuracy", "val_accuracy", "loss", "val_loss", "seconds")}
     drawn = [epochs_plot(history, quantity) for quantity in ("accuracy", "loss")]
-    drawn.append(calibration_plot([Bin(0.6, 0.5, 4), Bin(0.95, 0.97, 200)], "No difference."))
-    drawn.append(counts_plot([Count(40, 0.9, 0.85, 0.95), Count(200, 0.97, 0.96, 0.98)]))
+    drawn.append(calibration_plot([CalibrationBin(0.6, 0.5, 4), CalibrationBin(0.95, 0.97, 200)], "No difference."))
+    drawn.append(learning_plot([LearningPoint(40, 0.9, 0.85, 0.95), LearningPoint(200, 0.97, 0.96, 0.98)]))
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert root.get("aria-label") and root.get("role") == "img"

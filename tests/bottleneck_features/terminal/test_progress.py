@@ -18,7 +18,7 @@ def test_plain_lines_say_what_is_counted_and_stages_take_turns(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "bottleneck")
-    monkeypatch.setattr(bottleneck_features.terminal.progress, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(bottleneck_features.terminal.progress, "SECONDS_BETWEEN_LINES", 0.0)
     with progress_reporter() as progress:
         for stage, done in (("features", 3), ("search", 0), ("search", 25), ("compare", 1), ("search", 5)):
             progress(stage, done, 50)

@@ -39,7 +39,7 @@ def counted(engine, pixels):
     os.write(tap, b"." * len(pixels))
     return rows
 Engine.__call__ = counted
-from bottleneck_features.commands.early import main
+from bottleneck_features.__main__ import main
 main()
 """
 
