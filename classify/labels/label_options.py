@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, TypedDict, Union
 
+from featurize.spec_options import SpecOptions
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,6 +34,10 @@ class LabelOptions(TypedDict, total=False):
     train_folder: str | Sequence[str]
     validation_folder: str | Sequence[str]
     test_folder: str | Sequence[str]
+
+
+class Options(SpecOptions, LabelOptions, total=False):
+    """What decides the features, and where labels come from."""
 
 
 class PredictOptions(TypedDict, total=False):
