@@ -72,7 +72,7 @@ def rehashing(wanted: bool = True) -> Iterator[None]:
         _rehashing.reset(before)
 
 
-# A row with other values than ours, in a damaged table, is passed over.
+# Rows of other types, in a damaged table, are ignored.
 _SELECT = f"SELECT {_COLUMNS} FROM files WHERE typeof(digest) = 'blob' AND length(digest) = {DIGEST_BYTES}" + "".join(
     f" AND typeof({name}) = 'integer'" for name in Stamp._fields
 )
@@ -166,18 +166,11 @@ class DigestTable:
 
     def check(self) -> bool:
         """False where the table was damaged, announced, and has been deleted: files are hashed again."""
-        if not os.path.exists(self.path):
-            return True
-        try:
-            with contextlib.closing(self._connect()) as connection:
-                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-        except sqlite3.Error as error:
-            log.warning("%s cannot be read (%s): files are hashed", self.path, error)
-            self._discard_if_damaged(error)
-            return os.path.exists(self.path)
-        return True
+        was_there = os.path.exists(self.path)
+        for answer in [*self._answers([("PRAGMA quick_check(1)", ())])]:
+            if answer != [("ok",)]:
+                self._give_up(sqlite3.DatabaseError(answer[0][0]))
+        return os.path.exists(self.path) or not was_there
 
     def _recorded(self, paths: Sequence[str]) -> Iterator[tuple[str, Stamp, bytes]]:
         """(path, stamp, digest) of those `paths` that the table knows, some at a time: memory stays the same."""
@@ -199,8 +192,11 @@ class DigestTable:
                     yield connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
             if "no such table" not in str(error):
-                log.warning("%s cannot be read (%s): files are hashed", self.path, error)
-                self._discard_if_damaged(error)
+                self._give_up(error)
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        log.warning("%s cannot be read (%s): files are hashed", self.path, error)
+        self._discard_if_damaged(error)
 
     def _connect(self) -> sqlite3.Connection:
         if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
@@ -209,7 +205,7 @@ class DigestTable:
         return sqlite3.connect(self.path, timeout=30)
 
     def _discard_if_damaged(self, error: Exception) -> None:
-        # Others than these tell of the disk, of permissions, of somebody who is writing.
+        # Other errors are of the disk, of permissions, of another process that writes.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest of the number is the detail
         damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
         if isinstance(error, sqlite3.DatabaseError) and damaged:

@@ -99,7 +99,7 @@ def explain(path: str, **chosen: Any) -> None:
     except ImageError as error:
         raise UserError(f"{path}: {error}") from None
     for spec in extractor.spec.parts:
-        for line in explain_file(path, digest, extractor.table.last_known(path), spec, extractor.cache_dir)[1]:
+        for line in explain_file(path, digest, extractor.table.last_known(path), spec, extractor.cache_dir):
             print(printable(line))
 
 

@@ -43,7 +43,7 @@ def replacing(path: str) -> Iterator[str]:
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, os.strerror(error.errno), path) from error
         raise
-    sync_folder(folder)
+    sync_file(folder)  # a rename is durable once its folder is synced
 
 
 def _temporary(path: str) -> str:
@@ -55,7 +55,7 @@ def _temporary(path: str) -> str:
 
 
 def require_writable(path: str) -> None:
-    """Make the folder of `path` and try whether a file of that name could be put there, before hours of other work.
+    """Make the folder of `path` and check that a file can be written there, before hours of other work.
 
     Raises `OSError` naming `path`.
     """
@@ -71,7 +71,7 @@ def require_writable(path: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Bring what another library has written to `path` to the disk. Raises `OSError` naming `path`."""
+    """Make a file durable, or the renames in a folder. Raises `OSError` naming `path`."""
     try:
         file = os.open(path, os.O_RDONLY)
         try:
@@ -101,9 +101,4 @@ def make_folder(folder: str) -> None:
     for created in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(created)
-        sync_folder(os.path.dirname(created) or ".")
-
-
-def sync_folder(folder: str) -> None:
-    """Make renames in `folder` durable: on Linux the folder itself must be fsynced."""
-    sync_file(folder)
+        sync_file(os.path.dirname(created) or ".")

@@ -1,7 +1,7 @@
-"""Locks that belong to the kernel: they fall with their holder, however it dies. The file that is left means nothing.
+"""Locks of the kernel: they end with the process that holds them, however it dies. The file that is left means nothing.
 
-`flock` itself rather than a library that makes up for its absence: a lock file by whose mere presence others wait stays
-behind when its holder is killed. Rows are safe without a lock too, see `FeatureStore`: a lock spares double work.
+This is `flock` itself, not a library that replaces it where it is missing: a lock that is the presence of a file stays
+behind when its holder is killed. Rows are safe without a lock, see `FeatureStore`: a lock spares double work.
 """
 
 import contextlib
@@ -18,24 +18,24 @@ log = logging.getLogger("bottleneck")
 NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 
 
-class _Mine(threading.local):
+class _Held(threading.local):
     """The locks that this thread holds: (device, inode) of the lock file -> whether it is a real one."""
 
     def __init__(self) -> None:
         self.locks: dict[tuple[int, int], bool] = {}
 
 
-_mine = _Mine()
+_held = _Held()
 _files: set[int] = set()  # open lock files of all threads of this process
-_told: set[int] = set()  # devices
+_announced: set[int] = set()  # devices without locks
 
 
 @contextlib.contextmanager
 def holding(path: str, waiting: str = "") -> Iterator[bool]:
-    """Hold the lock file `path`, made if need be, for the body; gives False where the file system has no locks.
+    """Hold the lock file `path` for the body; gives False where the file system has no locks.
 
-    Who holds it may take it again in the same thread; other threads and processes wait, forked ones too. `waiting` is
-    said (as information) before that. Raises `OSError` where the file cannot be opened.
+    The file is created where it is missing. A thread may take a lock twice; other threads and processes wait, forked
+    ones too, and log `waiting` before. Raises `OSError` where the file cannot be opened.
     """
     flags = os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead out of the folder, a pipe would wait for ever
     file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
@@ -43,14 +43,14 @@ def holding(path: str, waiting: str = "") -> Iterator[bool]:
     try:
         status = os.fstat(file)
         key = (status.st_dev, status.st_ino)
-        if key in _mine.locks:
-            yield _mine.locks[key]
+        if key in _held.locks:
+            yield _held.locks[key]
             return
-        _mine.locks[key] = _lock(file, path, waiting)
+        _held.locks[key] = _lock(file, path, waiting)
         try:
-            yield _mine.locks[key]
+            yield _held.locks[key]
         finally:
-            if _mine.locks.pop(key, False) and file in _files:
+            if _held.locks.pop(key, False) and file in _files:
                 fcntl.flock(file, fcntl.LOCK_UN)  # also for a process that was forked before it noted the file
     finally:
         if file in _files:  # else a forked process has closed it, and the number may be another file's
@@ -69,14 +69,14 @@ def _lock(file: int, path: str, waiting: str) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise OSError(error.errno, error.strerror, path) from error
-        _tell(os.path.dirname(os.path.abspath(path)), error)
+        _announce_no_locks(os.path.dirname(os.path.abspath(path)), error)
         return False
     return True
 
 
-def _tell(folder: str, error: OSError) -> None:
-    if (device := os.stat(folder).st_dev) not in _told:
-        _told.add(device)
+def _announce_no_locks(folder: str, error: OSError) -> None:
+    if (device := os.stat(folder).st_dev) not in _announced:
+        _announced.add(device)
         log.warning(
             "the file system of %s has no locks (%s): going on without; better one run at a time there, rows that two "
             "have stored are merged by `cache gc`",
@@ -85,12 +85,12 @@ def _tell(folder: str, error: OSError) -> None:
         )
 
 
-def _let_go_in_child() -> None:
+def _release_in_child() -> None:
     """The locks are the parent's, which would keep them as long as a forked process has their files open."""
     for file in _files:
         os.close(file)
     _files.clear()
-    _mine.locks.clear()
+    _held.locks.clear()
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+os.register_at_fork(after_in_child=_release_in_child)

@@ -9,17 +9,15 @@ from cache.store import FeatureStore
 from cache.upkeep.spec_folders import stored_specs
 
 
-def explain(
-    path: str, digest: bytes, last_known: bytes | None, spec: FeatureSpec, cache_dir: str
-) -> tuple[bool, list[str]]:
-    """(whether the file has a row of `spec`, lines that say why not).
+def explain(path: str, digest: bytes, last_known: bytes | None, spec: FeatureSpec, cache_dir: str) -> list[str]:
+    """Lines that say whether the file has a row of `spec` and, where it has none, why.
 
     `digest` is that of the file's present bytes, `last_known` the one recorded when it was last read, if ever.
     The lines name the field of the spec that differs, with the value of the cached row and the one asked for, for
     every spec that the content is cached under, or say that the bytes have changed or were never seen.
     """
     if _has_row(FeatureStore(cache_dir, spec), digest):
-        return True, [f"{path}: cached in {os.path.join(cache_dir, spec.folder)}"]
+        return [f"{path}: cached in {os.path.join(cache_dir, spec.folder)}"]
     lines = [f"{path}: not cached in {os.path.join(cache_dir, spec.folder)}"]
     others = list(stored_specs(cache_dir))
     for store in others:
@@ -33,7 +31,7 @@ def explain(
         lines.append(f"its bytes have changed: SHA-256 was {last_known.hex()}, is {digest.hex()}; {there}")
     if len(lines) == 1:
         lines.append(f"its content (SHA-256 {digest.hex()}) is not in the cache under any spec")
-    return False, lines
+    return lines
 
 
 def _has_row(store: FeatureStore, digest: bytes) -> bool:

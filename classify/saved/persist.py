@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.files.atomic import make_folder, require_writable, sync_folder, write_atomically
+from cache.files.atomic import make_folder, require_writable, sync_file, write_atomically
 from cache.files.lock import holding
 from cache.joined_rows import Spec, read_spec
 from cache.spec import DIGEST_BYTES
@@ -152,7 +152,7 @@ def put(model: str, data: bytes | memoryview, plain: bytes | memoryview | None, 
             for older in (arrays, arrays + NEXT):
                 if os.path.lexists(older):
                     os.unlink(older)
-        sync_folder(os.path.dirname(os.path.abspath(model)))
+        sync_file(os.path.dirname(os.path.abspath(model)))
 
 
 def load(

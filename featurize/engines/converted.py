@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cache.files.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, sync_folder, write_atomically
+from cache.files.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, write_atomically
 from cache.files.lock import holding
 from cache.files.plain_file import open_plain
 from featurize.engines.silent_openvino import import_openvino, silent_converter
@@ -144,7 +144,7 @@ def _keep(model: Any, folder: str, identity: str) -> None:
         except OSError:
             if not _is_whole(folder, identity):  # else, without locks, another was faster: its graph is the same
                 raise
-        sync_folder(os.path.dirname(folder))
+        sync_file(os.path.dirname(folder))
     finally:
         _delete(fresh)
 

@@ -28,7 +28,7 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(cache.files.lock, "_told", set())
+    monkeypatch.setattr(cache.files.lock, "_announced", set())
 
 
 def test_others_wait_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
