@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its speed
 
-from cache.files.plain_file import open_plain
+from cache.files.plain_file import descriptor_of_plain
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 log = logging.getLogger("bottleneck")
@@ -272,7 +272,7 @@ class _Watched(io.FileIO):
 
 def _open(path: str, again: bool = True) -> _Watched:
     try:
-        return open_plain(path, _Watched)
+        return _Watched(descriptor_of_plain(path))
     except ValueError as error:
         raise DamagedShardError(path, str(error)) from error
     except OSError as error:

@@ -52,24 +52,24 @@ def run_demo(cache_dir: str = pipeline.DEFAULT_CACHE, progress: "Progress | None
     with tempfile.TemporaryDirectory() as elsewhere:
         unused = os.path.join(elsewhere, "random.joblib")
         settings: dict[str, Any] = {"head": HEAD, "backbone": BACKBONE, "cache_dir": cache_dir}
-        by_chance = f"{BACKBONE} with random weights"
-        shown, shown_by_chance = _named(progress, BACKBONE), _named(progress, by_chance)
         rows = [
-            _row("raw pixels", lambda: _train_on_pixels(found)),
+            _row("raw pixels", progress, lambda _: _train_on_pixels(found)),
             _row(
-                by_chance,
-                lambda: pipeline.train(folder, model=unused, weights="random", progress=shown_by_chance, **settings),
+                f"{BACKBONE} with random weights",
+                progress,
+                lambda shown: pipeline.train(folder, model=unused, weights="random", progress=shown, **settings),
             ),
-            _row(BACKBONE, lambda: pipeline.train(folder, model=MODEL, progress=shown, **settings)),
+            _row(BACKBONE, progress, lambda shown: pipeline.train(folder, model=MODEL, progress=shown, **settings)),
         ]
 
     model = pipeline.load(MODEL, cache_dir=cache_dir)
+    spread = [len(paths) * number // PREDICTED for number in range(PREDICTED)]  # crops of different classes
     return {
         "train": len(found.paths) - len(paths),
         "test": len(paths),
         "classes": found.classes,
         "rows": rows,
-        "predictions": [_prediction(model, paths[i], labels[i]) for i in _spread(len(paths))],
+        "predictions": [{"path": paths[i], "true": labels[i], "ranked": _ranked(model, paths[i])} for i in spread],
         "right": save_gallery(PICTURE, paths, labels, list(model.predict(paths))),
         "model": MODEL,
         "picture": PICTURE,
@@ -77,17 +77,15 @@ def run_demo(cache_dir: str = pipeline.DEFAULT_CACHE, progress: "Progress | None
     }
 
 
-def _row(features: str, train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _row(
+    features: str, progress: "Progress | None", train: Callable[["Progress | None"], dict[str, Any]]
+) -> dict[str, Any]:
+    """Train, and show progress under the name of the features: both networks have a stage `features`."""
     log.info("as features: %s", features)
     started = time.perf_counter()
-    report = train()
+    report = train(progress and (lambda stage, done, total: progress(f"{features}, {stage}", done, total)))
     scores = {name: report[name] for name in ("accuracy", "accuracy_interval", "log_loss")}
     return {"features": features, **scores, "seconds": time.perf_counter() - started}
-
-
-def _named(progress: "Progress | None", row: str) -> "Progress | None":
-    """`progress` whose stages say which row they belong to: both networks have a stage `features`."""
-    return progress and (lambda stage, done, total: progress(f"{row}, {stage}", done, total))
 
 
 def _train_on_pixels(found: LabelledImages) -> dict[str, Any]:
@@ -103,11 +101,6 @@ def _train_on_pixels(found: LabelledImages) -> dict[str, Any]:
     return train_head(dataset, HEAD, {}).report()
 
 
-def _prediction(model: "pipeline.Classifier", path: str, true: str) -> dict[str, Any]:
+def _ranked(model: "pipeline.Classifier", path: str) -> list[tuple[str, float]]:
     table = pipeline.top_k(path, model, 3)
-    return {"path": path, "true": true, "ranked": list(zip(table["label"], table["probability"], strict=True))}
-
-
-def _spread(count: int) -> list[int]:
-    """`PREDICTED` positions of `count`, far from each other: crops of different classes."""
-    return [count * number // PREDICTED for number in range(PREDICTED)]
+    return list(zip(table["label"], table["probability"], strict=True))

@@ -3,17 +3,19 @@
 import io
 import os
 import stat
-from typing import TypeVar
-
-File = TypeVar("File", bound=io.FileIO)
 
 
-def open_plain(path: str, kind: type[File] = io.FileIO) -> File:  # type: ignore[assignment]
+def open_plain(path: str) -> io.FileIO:
     """`path` opened for reading, unbuffered, if it is a regular file itself.
 
     Raises `ValueError` for anything else (a link could lead out of the cache, a pipe would wait for ever), and
     `OSError` where there is none or it cannot be opened.
     """
+    return io.FileIO(descriptor_of_plain(path))
+
+
+def descriptor_of_plain(path: str) -> int:
+    """As `open_plain`, the file descriptor."""
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise ValueError("not a regular file")
-    return kind(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
