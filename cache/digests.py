@@ -51,9 +51,9 @@ class Stamp(NamedTuple):
         tick of the file system's clock: the content is certain only if it was read after the tick of its last change.
         Whole seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
 
-        Not promised: a program that has the file mapped (`mmap`) and changes it there moves ctime late or never (see
-        `mmap(2)`; on tmpfs never), as does who writes to the disk below the file system, and a network file system may
-        show times of some seconds ago. `rehashing` reads such files again.
+        Three changes stay unseen: by a program that maps the file, which moves ctime late or never (`mmap(2)`; on tmpfs
+        never), by writes to the disk below the file system, and on a network file system of the last seconds.
+        `rehashing` reads such files again.
         """
         tick = 20_000_000 if self.ctime % 1_000_000_000 else 2_000_000_000
         return self[:4] == now[:4] and self.taken - self.ctime > tick
@@ -64,7 +64,7 @@ _rehashing: ContextVar[bool] = ContextVar("rehashing", default=False)
 
 @contextlib.contextmanager
 def rehashing(wanted: bool = True) -> Iterator[None]:
-    """Where `wanted`, believe no table of digests in the body, in this thread: every file is read, and noted anew."""
+    """Where `wanted`, every file is read and recorded again in the body, in this thread, whatever the table says."""
     before = _rehashing.set(wanted)
     try:
         yield
@@ -123,7 +123,7 @@ class DigestTable:
     def gone(self) -> list[bytes]:
         """The recorded paths (absolute) of files that are gone: their folder is there and has others, not them.
 
-        A folder that is missing or empty may lie on a disk that is not mounted: what was in it is not gone.
+        A missing or empty folder may lie on a disk that is not mounted: its files do not count as gone.
         """
         listed: dict[bytes, set[bytes]] = {}
         paths = []
@@ -155,8 +155,8 @@ class DigestTable:
         try:
             make_folder(os.path.dirname(self.path))
             with contextlib.closing(self._connect()) as connection, connection:
-                # Not waiting for the disk, which takes longer than to hash a photograph: what a power failure leaves is
-                # an older table, or one that is damaged and started anew, and never a row that says something else.
+                # To wait for the disk takes longer than to hash a photograph. A power failure leaves an older table, or
+                # a damaged one that is replaced, and never a wrong row.
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.execute(_CREATE)
                 connection.executemany(statement, rows)

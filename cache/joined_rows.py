@@ -1,4 +1,4 @@
-"""Rows of several specs side by side: what is new is how they are joined, the rows are those of their own folders."""
+"""Rows of several specs side by side. The rows stay in the folders of their specs; here is only how they are joined."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ JOINING = 1  # version of `unit_length` and of the order of the parts
 
 @dataclass(frozen=True)
 class JoinedSpec:
-    """What identifies a joined row: two or more specs of rows (d,), in the order in which these stand in it.
+    """What identifies a joined row: two or more specs of rows (d,), in the order of their parts of the row.
 
     Raises `ValueError` for fewer parts, for the same one twice, and for maps, which have no common shape.
     """
@@ -68,15 +68,15 @@ Spec = FeatureSpec | JoinedSpec
 
 
 def read_spec(fields: Any) -> Spec:
-    """The spec that `to_json` of either kind has told. Raises `ValueError` for anything else."""
+    """The inverse of `to_json` of either kind of spec. Raises `ValueError` for anything else."""
     kind = JoinedSpec if isinstance(fields, dict) and "joined" in fields else FeatureSpec
     return kind.from_json(fields)
 
 
 class JoinedStore:
-    """To be read like a `FeatureStore`: an image has a row here where it has one in each of `parts`.
+    """Reads like a `FeatureStore`: an image has a row where it has one in each of `parts`.
 
-    Rows are (n, d) float32, d the sum of the parts'. Nothing is ever stored here but in the parts.
+    Rows are (n, d) float32, d the sum of the parts'. Rows are stored in the parts alone.
     """
 
     def __init__(self, parts: list[FeatureStore]):
@@ -121,7 +121,7 @@ Store = FeatureStore | JoinedStore
 
 
 def unit_length(rows: np.ndarray) -> np.ndarray:
-    """Rows (..., d) float32 of length 1, so that no part outweighs another by its scale; zeros stay zeros."""
+    """Rows (..., d) float32 of length 1, so that all parts have the same scale; zeros stay zeros."""
     rows = rows.astype(np.float32)
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
     rows /= np.where(length > 0, length, 1)

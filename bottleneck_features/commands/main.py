@@ -38,12 +38,12 @@ for _command in (
 
 
 class _Lines(logging.Handler):
-    """One line a message, to whatever stderr is at that moment: a progress bar replaces it for its time."""
+    """One line a message, to the stderr of that moment: a progress bar replaces it while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = printable(" ".join(record.getMessage().splitlines()))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        with contextlib.suppress(OSError):  # the terminal is gone: that ends no computation
+        with contextlib.suppress(OSError):  # the terminal is gone: the computation goes on
             print(level + message, file=sys.stderr)
 
 
@@ -65,7 +65,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     with Stop() as stop:
         try:
             status = _status(command, name, sys.argv[1:] if arguments is None else arguments, stop)
-        except (Exception, KeyboardInterrupt) as error:  # a signal amidst an import may come out as anything
+        except (Exception, KeyboardInterrupt) as error:  # a signal during an import may become any exception
             if not stop.number:
                 raise
             stop.exit(error)

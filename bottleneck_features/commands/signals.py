@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 log = logging.getLogger("bottleneck")
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 3  # the signal that ends it whatever is going on
+MOST_SIGNALS = 3  # the third ends the process without storing
 
 
 class Stopped(KeyboardInterrupt):
@@ -43,13 +43,13 @@ class Stop:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._count += 1
         self.number = self.number or number
-        if self._count < PATIENCE and self._count > 1:
+        if 1 < self._count < MOST_SIGNALS:
             log.warning("what is computed is being stored; once more gives that up")
         else:
             raise Stopped
 
     def exit(self, error: BaseException) -> NoReturn:
-        """Say what is kept, and end at once: no thread that computes what nobody needs any more is waited for."""
+        """Say what is kept, and end at once, without waiting for threads that still compute."""
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
         said = getattr(error, "__notes__", []) if isinstance(error, KeyboardInterrupt) else [repr(error)]

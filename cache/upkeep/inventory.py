@@ -13,11 +13,11 @@ from cache.store import SPEC_FILE, FeatureStore, set_aside
 from cache.upkeep.spec_folders import (
     leftovers,
     recorded_spec,
-    shards_of_nothing,
+    shards_without_spec,
     spec_folders,
     spec_of_shards,
     stored_specs,
-    writes_alone,
+    writer_lock,
 )
 
 log = logging.getLogger("bottleneck")
@@ -92,7 +92,7 @@ def _verify_specs(cache_dir: str) -> Verification:
         recorded = recorded_spec(folder)
         spec = recorded or spec_of_shards(folder)
         if spec is None:
-            found.damaged += (damaged := shards_of_nothing(folder))
+            found.damaged += (damaged := shards_without_spec(folder))
             for damage in damaged:
                 set_aside(damage)
             continue
@@ -151,7 +151,7 @@ def _delete_leftovers(folder: str) -> int:
     if not leftovers(folder):
         return 0
     count = 0
-    with writes_alone(folder) as alone:
+    with writer_lock(folder) as alone:
         for path in leftovers(folder):
             if path.endswith(TEMPORARY_SUFFIX) and not alone:
                 log.warning("%s stays: without locks nobody knows whether a run is writing it", path)

@@ -20,7 +20,7 @@ MOST_BYTES = 2**16  # of a spec.json
 
 
 def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
-    """The stores below `cache_dir`, by name of folder; a folder that does not tell what is in it is announced."""
+    """The stores below `cache_dir`, by name of folder; a folder without a readable spec is announced."""
     for folder in spec_folders(cache_dir):
         spec = recorded_spec(folder)
         if spec is None and (spec := spec_of_shards(folder)):
@@ -34,8 +34,7 @@ def stored_specs(cache_dir: str) -> Iterator[FeatureStore]:
 def spec_folders(cache_dir: str) -> list[str]:
     """The folders below `cache_dir` that are, or claim to be, those of specs, in order.
 
-    One that is a link is announced and left out: it may lead anywhere, and whoever looks after a cache renames and
-    deletes in it.
+    A link is announced and left out: it may lead anywhere, and upkeep renames and deletes files.
     """
     try:
         entries = sorted(os.scandir(cache_dir), key=lambda entry: entry.name)
@@ -51,10 +50,10 @@ def spec_folders(cache_dir: str) -> list[str]:
 
 def is_spec_folder(path: str) -> bool:
     """Whether a path in a cache is, or claims to be, the folder of a spec, by its name or by what is in it."""
-    return _is_ours(path) or os.path.lexists(os.path.join(path, SPEC_FILE))
+    return _has_name_of_spec(path) or os.path.lexists(os.path.join(path, SPEC_FILE))
 
 
-def _is_ours(folder: str) -> bool:
+def _has_name_of_spec(folder: str) -> bool:
     return bool(re.search(r"-[0-9a-f]{12}$", folder))
 
 
@@ -81,10 +80,10 @@ def spec_of_shards(folder: str) -> FeatureSpec | None:
     return None
 
 
-def shards_of_nothing(folder: str) -> list[DamagedShardError]:
-    """What is wrong with the shards of a folder that tells of no spec; none for a folder with another kind of name."""
+def shards_without_spec(folder: str) -> list[DamagedShardError]:
+    """The shards of a folder without a readable spec, as damage; none in a folder with a name of another kind."""
     damaged = []
-    for path in shard_paths(folder) if _is_ours(folder) else []:
+    for path in shard_paths(folder) if _has_name_of_spec(folder) else []:
         try:
             damaged.append(DamagedShardError(path, f"belongs to another spec ({open_shard(path).spec.folder})"))
         except DamagedShardError as error:
@@ -93,20 +92,20 @@ def shards_of_nothing(folder: str) -> list[DamagedShardError]:
 
 
 def leftovers(folder: str) -> list[str]:
-    """Temporary files of killed processes, and damaged shards that were set aside; none in a folder of another name.
+    """Temporary files of killed processes, and damaged shards that were set aside.
 
-    The temporary ones may be deleted by who `writes_alone` in the folder, as whoever makes such files holds its lock.
-    Folders are not ours to judge.
+    Who writes temporary files holds the folder's lock, so with `writer_lock` they may be deleted. Folders are left out,
+    and everything in a folder that is not named like one of a spec.
     """
     with contextlib.suppress(FileNotFoundError):
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if _is_ours(folder) else []
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if _has_name_of_spec(folder) else []
         ours = [entry for entry in entries if entry.name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
         return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]
     return []
 
 
-def writes_alone(folder: str) -> contextlib.AbstractContextManager[bool]:
-    """Hold the lock of whoever writes in the folder, as `cache.files.lock.holding` has it."""
+def writer_lock(folder: str) -> contextlib.AbstractContextManager[bool]:
+    """Hold the lock for writing in the folder, see `cache.files.lock.holding`."""
     return holding(os.path.join(folder, f"{COMMIT}.lock"))
 
 
