@@ -11,8 +11,8 @@ import pipeline
 from bottleneck_features.commands.command_options import CACHE
 from bottleneck_features.commands.main import run
 from bottleneck_features.terminal.progress import progress_reporter
+from bottleneck_features.terminal.result_summary import show_failures
 from bottleneck_features.terminal.safe_text import printable
-from bottleneck_features.terminal.show import show_failures
 from cache.errors import UserError
 from examples.downloads import Archive, fetch
 from featurize.outputs import check_outputs, named

@@ -5,7 +5,7 @@ import logging
 import sys
 from typing import Any
 
-from bottleneck_features.terminal.show import show_report
+from bottleneck_features.terminal.result_summary import show_report
 from cache.files.atomic import write_atomically
 
 log = logging.getLogger("bottleneck")

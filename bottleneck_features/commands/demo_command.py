@@ -20,7 +20,7 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
     Needs no network and no data: writes crops of photographs that come with scikit-image to surfaces/, and compares
     raw pixels, the backbone nano with random weights, and nano as features of one and the same classifier.
     """
-    from bottleneck_features.demo.whole_job import MODEL, PICTURE, run_demo
+    from bottleneck_features.demo.run_demo import MODEL, PICTURE, run_demo
     from classify.data.surfaces import FOLDER
     from classify.saved.model_files import written_by_training
 

@@ -26,8 +26,8 @@ from bottleneck_features.commands.command_options import (
 )
 from bottleneck_features.commands.command_result import exit_if_too_many_failed, finish
 from bottleneck_features.terminal.progress import progress_reporter
+from bottleneck_features.terminal.result_summary import show_leaked
 from bottleneck_features.terminal.safe_text import printable
-from bottleneck_features.terminal.show import show_leaked
 from cache.errors import UserError
 from cache.files.atomic import require_writable
 from featurize.outputs import named

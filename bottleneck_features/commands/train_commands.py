@@ -28,8 +28,8 @@ from bottleneck_features.commands.command_options import (
 )
 from bottleneck_features.commands.command_result import finish, write_json
 from bottleneck_features.terminal.progress import progress_reporter
+from bottleneck_features.terminal.result_summary import show_failures
 from bottleneck_features.terminal.result_tables import show_comparison
-from bottleneck_features.terminal.show import show_failures
 from classify.labels.label_options import LabelOptions
 from featurize.outputs import named
 

@@ -1,1 +1,1 @@
-"""The whole job on photographs that come along: which surface is it?"""
+"""The whole job on photographs that come with scikit-image: which surface is it?"""

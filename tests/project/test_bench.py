@@ -18,7 +18,8 @@ from conftest import REPOSITORY
 
 import pipeline
 
-sys.path[:0] = [str(REPOSITORY / "benchmarks"), str(REPOSITORY / "benchmarks" / "accuracy")]
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+sys.path.insert(1, str(REPOSITORY / "benchmarks" / "accuracy"))
 import bench
 import bench_report
 import engines

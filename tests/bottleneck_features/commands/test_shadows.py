@@ -1,4 +1,4 @@
-"""The layout of the packages: names that people give to files of their own hide none of ours, and folders stay small."""
+"""The layout of the packages: files of a user hide none of ours whatever their names, and folders stay small."""
 
 import configparser
 import subprocess

@@ -1,4 +1,4 @@
-"""A report of `pipeline` on the terminal."""
+"""The result of a command on the terminal: counts, failures, times, scores."""
 
 from typing import Any
 
