@@ -38,8 +38,3 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(run: Run, model:
     output = model / "out.html"  # a file is no folder
     status, out, err = run("report", "--data", surfaces, "--model", model, "--output", output)
     assert status == 1 and not out and str(model) in err
-
-
-def test_a_head_that_is_not_the_model_s_is_refused(run: Run, model: Path, surfaces: Path) -> None:
-    status, _, err = run("report", "--data", surfaces, "--model", model, "--head", "svm")
-    assert status == 2 and "contradicts the model" in err
