@@ -88,7 +88,6 @@ def features(
     from classify.data.default_data import split_options
     from classify.data.view_counts import Views
     from classify.labels.read_labels import announce_classes, find_labelled
-    from featurize.extract.summary import report_of
 
     started = time.perf_counter()
     data, spec, label_source = split_options(data, options)
@@ -101,7 +100,7 @@ def features(
     started = time.perf_counter() - started
     with rehashing(rehash):
         outcome = extractor.run(images, progress)
-    return report_of(extractor, outcome, failures, started) | {"views": views.train, "recipe": views.recipe}
+    return extractor.report(outcome, failures, started) | {"views": views.train, "recipe": views.recipe}
 
 
 def train(

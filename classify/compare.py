@@ -29,12 +29,12 @@ from featurize.backbones.weights import BLANK
 from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
 from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
-from featurize.machine.meter import Meter, metering
 from featurize.spec_options import SpecOptions
 
 log = logging.getLogger("bottleneck")
 
-Line = tuple[dict[str, Any], HeldOut]  # what a line is of: head, backbone, features, spec, views; and what was found
+# What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
+Line = tuple[dict[str, Any], HeldOut]
 ORDER = "accuracy"  # what the lines go by where nothing else is asked for
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, UserError among them; others are bugs
 
@@ -68,9 +68,8 @@ def compare_heads(
     pictures cannot be cut into the folds, and where no head gives a line.
     """
     started = time.perf_counter()
-    with metering(Meter()) as meter:
-        report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress, scoring)
-    return report | {"forward_passes": meter.forward_passes, "seconds": time.perf_counter() - started}
+    report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress, scoring)
+    return report | {"seconds": time.perf_counter() - started}
 
 
 def _compared(
@@ -120,6 +119,7 @@ def _compared(
         "lines": _ranked(found_lines, _labels(specs[0], pictures), plan.groups, order),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
+        "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
     }
 
 
@@ -233,14 +233,14 @@ def _line(
     if HEADS[head].maps and cached.weights == BLANK:
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
     extractor = cached.extractor
-    data, _ = dataset_of(extractor, pictures, views, head, 0.0, None)
+    data, report = dataset_of(extractor, pictures, views, head, 0.0, None)
     if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}
     found = held_out(data, head, plan, record, fold_done, search_told)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json()}, found
+    return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found
 
 
 def _shifted(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:

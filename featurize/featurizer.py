@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from cache.errors import UserError
 from featurize.extract.extractor import Extractor
 from featurize.extract.joined_extractor import open_parts
-from featurize.extract.read_only import open_table
+from featurize.extract.writable import open_table
 from featurize.joined_options import resolve_parts
 from featurize.pictures.sources import expand
 from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions

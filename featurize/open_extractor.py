@@ -14,7 +14,7 @@ def open_extractor(
     """The extractor of a spec: its rows in the cache, and the network that computes those that are missing."""
     from cache.store import SHARD_ROWS
     from featurize.extract.joined_extractor import open_parts
-    from featurize.extract.read_only import open_table
+    from featurize.extract.writable import open_table
     from featurize.joined_options import resolve_parts
 
     parts = resolve_parts(open_table(cache_dir), spec)

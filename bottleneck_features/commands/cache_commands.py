@@ -70,14 +70,14 @@ def verify(sample: int, **chosen: Any) -> None:
     _print_paths(found.set_aside, "set aside earlier; `cache gc` deletes it")
     same = True
     if "data" in asked:
-        from featurize.extract.recompute import SAME_COSINE, largest_difference
+        from featurize.extract.extractor import SAME_COSINE
         from featurize.pictures.find import find_images
 
         images = find_images(asked.pop("data")).images
         extractor = pipeline.open_extractor(**asked)
         if any(os.path.dirname(damage.path) in extractor.folders for damage in found.damaged):
             print(f"{extractor.run(images).computed} missing rows computed")
-        count, difference, cosine = largest_difference(extractor, images, sample)
+        count, difference, cosine = extractor.difference_to_network(images, sample)
         print(f"{count} rows computed again: largest difference {difference:.3g}, smallest cosine {cosine:.7f}")
         same = cosine >= SAME_COSINE
     sys.exit(1 if found.damaged or not same else 0)

@@ -63,8 +63,7 @@ def digests_of_folder(folder: str, table: DigestTable) -> set[bytes]:
     For a picture that cannot be read, the digests that `table` has recorded, which is announced. Raises UserError for a
     folder without pictures, which may be a disk that is not mounted, and for an unreadable file without record.
     """
-    from featurize.extract.extractor import silent
-    from featurize.extract.hashing import digest_sources
+    from featurize.extract.hashing import digest_sources, silent
     from featurize.pictures.find import Failure, find_images
 
     listing = find_images(folder)

@@ -32,10 +32,10 @@ def features_for(
     """
     try:
         outcome = extractor.run(sources, progress)
-    except RowsMissingError as missing:
+    except RowsMissingError:
         if head is not None:
             raise
-        return missing.complete(sources, progress)
+        return extractor.complete(sources, progress)
     stored = StoredRows(extractor.store, outcome.keys, featurize.machine.memory.free_memory())
     # What takes rows computes with them in float32, however they are stored; maps stay as they are.
     in_memory = stored.nbytes if extractor.spec.pooling == "none" else FLOAT32 * math.prod(stored.shape)

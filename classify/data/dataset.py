@@ -17,7 +17,6 @@ from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor
 from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
-from featurize.extract.summary import report_of
 
 OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
 
@@ -124,5 +123,5 @@ def dataset_of(
         predict_views=views.predict,
         tail=extractor.tail() if head and HEADS[head].maps else None,
     )
-    report = report_of(extractor, outcome, found.failures, started)
+    report = extractor.report(outcome, found.failures, started)
     return dataset, report | {"views": views.train, "recipe": views.recipe, "predict_views": views.predict}

@@ -12,7 +12,7 @@ from classify.data.beyond_memory import features_for
 from classify.saved.persist import Saved
 from classify.scoring.outliers import Known
 from featurize.extract.extractor import Extractor
-from featurize.extract.outcome import Digests, Outcome
+from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source, expand
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Classifier:
     def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
         """What became of each source; failures are announced, and how many were rejected."""
         limit = None if reject is None else self._known.limit(reject)
-        outcome = Outcome(sources, Digests(len(sources)), views=len(self.extractor.stores))
+        outcome = Outcome(sources, len(self.extractor.stores))
         answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
         count = 0
         for places in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):

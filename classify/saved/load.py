@@ -9,7 +9,7 @@ from classify.saved.persist import Saved
 from classify.saved.persist import load as load_saved
 from classify.saved.tuned_classifier import TunedClassifier
 from featurize.extract.joined_extractor import open_parts
-from featurize.extract.read_only import open_table
+from featurize.extract.writable import open_table
 from featurize.joined_options import reopen_parts
 from featurize.spec_options import DEFAULT_CACHE
 
@@ -31,13 +31,11 @@ def open_classifier(
     return Classifier(saved, open_parts(parts, cache_dir))
 
 
-def warm(model: str | Classifier, cache_dir: str | None, weights: str | None) -> Classifier:
+def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:
     """The model at a path, loaded once and again only when its file has changed.
 
     The last `MOST_MODELS` are kept; one whose file is gone or another by now is not. Threads may ask at once.
     """
-    if not isinstance(model, str | os.PathLike):
-        return model
     key = (os.path.abspath(model), cache_dir, weights)
     stamp = _stamp(key[0])
     with _lock:

@@ -12,10 +12,10 @@ from classify.heads.head_arrays import ArrayHead
 from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
 from featurize.backbones.tail import Tail
-from featurize.extract.extractor import Extractor, silent
-from featurize.extract.hashing import digest_sources
-from featurize.extract.outcome import Digests, Outcome
-from featurize.extract.read_only import open_extractor
+from featurize.extract.extractor import Extractor
+from featurize.extract.hashing import digest_sources, silent
+from featurize.extract.network_extractor import open_extractor
+from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
 
@@ -39,7 +39,7 @@ class TunedClassifier(Classifier):
         if use_cache is False:
             outcome, decisions = self.whole.without_cache(sources)
             return outcome, self._of_decisions(decisions), NO_ROWS
-        outcome = Outcome(sources, Digests(len(sources)), views=len(self.extractor.stores))
+        outcome = Outcome(sources, len(self.extractor.stores))
         result = np.full((len(sources), len(self.classes_)), np.nan)
         table = self.extractor.table if use_cache else ReadOnlyTable(self.extractor.cache_dir)
         from_maps = self._have_maps_alone(sources, table)

@@ -18,7 +18,6 @@ from classify.saved.persist import save
 from classify.scoring.metrics import Scores, score
 from classify.scoring.outliers import Known
 from classify.train import fit_on, known_of
-from featurize.machine.meter import Meter, metering
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ class HeldOut:
     right: np.ndarray
     folds: list[Fold]
     bytes: int
-    forward_passes: int
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types; seconds are medians over the folds, which are beside them."""
@@ -69,7 +67,6 @@ class HeldOut:
             "train_seconds": float(np.median([fold.train_seconds for fold in self.folds])),
             "predict_seconds": float(np.median([fold.predict_seconds for fold in self.folds])),
             "bytes": self.bytes,
-            "forward_passes": self.forward_passes,
             "folds": [vars(fold) for fold in self.folds],
         }
 
@@ -92,19 +89,18 @@ def held_out(
     done: list[Fold] = []
     quiet = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
     searched = folds.search, search_told, folds.scoring
-    with metering(Meter()) as meter:
-        for train, test in folds.splits:
-            start = time.perf_counter()
-            estimator, params, table = fit_on(data, train, folds.groups, head, quiet, folds.seed, *searched)
-            train_seconds = time.perf_counter() - start
-            rows = data.scored(test)
-            estimator.predict_proba(rows[:1])
-            start = time.perf_counter()
-            probabilities[test] = estimator.predict_proba(rows)
-            predict_seconds = (time.perf_counter() - start) / len(test)
-            right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
-            done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
-            fold_done(len(done))
+    for train, test in folds.splits:
+        start = time.perf_counter()
+        estimator, params, table = fit_on(data, train, folds.groups, head, quiet, folds.seed, *searched)
+        train_seconds = time.perf_counter() - start
+        rows = data.scored(test)
+        estimator.predict_proba(rows[:1])
+        start = time.perf_counter()
+        probabilities[test] = estimator.predict_proba(rows)
+        predict_seconds = (time.perf_counter() - start) / len(test)
+        right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
+        done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
+        fold_done(len(done))
     predicted = classes[probabilities.argmax(axis=1)]
     counted = [int((data.labels[train] == name).sum()) for name in classes]
     about = {"head": head, "head_params": params, "training_counts": counted, "metrics": {}, **record}
@@ -114,7 +110,6 @@ def held_out(
         right=predicted == data.labels,
         folds=done,
         bytes=_saved_bytes(estimator, data.digests[train], about, known_of(data, train, folds.groups)),
-        forward_passes=meter.forward_passes,
     )
 
 

@@ -8,23 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
-from featurize.engines.engine import Graph
+from featurize.engines.engine import Engine, Graph
+from featurize.engines.registry import Registry
 from featurize.machine.forks import at_work, check_openvino, check_tensorflow
-from featurize.machine.once import Once
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
 
-MOST_GRAPHS = 4
+MOST_ENGINES = 4
 ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the engine that has it
 
 
-def shared_graph(checked: Resolved, cache_dir: str) -> Graph:
-    """`open_graph`, once for all that need it: training, predicting and transforming in one process.
+def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
+    """The engine of a checked spec: one for training, predicting and transforming in a process, see `open_graph`.
 
-    Threads that ask for one that is being built wait for it, those that ask for others do not. `MOST_GRAPHS` are kept.
+    Threads that ask for one that is being built wait for it, those that ask for others do not. `MOST_ENGINES` are kept.
     """
-    return _graphs((*checked.network_fields, checked.engine), lambda: open_graph(checked, cache_dir))
+    return _engines((*checked.network_fields, checked.engine), lambda: Engine(open_graph(checked, cache_dir)))
 
 
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
@@ -104,5 +104,5 @@ def _network(checked: Resolved) -> Any:
         )
 
 
-_graphs: Once[tuple[object, ...], Graph] = Once(MOST_GRAPHS)
+_engines: Registry[tuple[object, ...], Engine] = Registry(MOST_ENGINES)
 _building = threading.Lock()  # Keras has one precision and one source of random numbers for all threads

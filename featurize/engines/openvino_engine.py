@@ -6,8 +6,6 @@ import numpy as np
 
 from featurize.engines.silent_openvino import import_openvino
 from featurize.machine.forks import at_work
-from featurize.machine.meter import starting
-from featurize.machine.once import Once
 from featurize.machine.parallel import THREADS
 
 BATCH = {"float32": 1, "bf16": 4}
@@ -33,16 +31,10 @@ class OpenVinoGraph:
         self.size = (height.get_length(), width.get_length())
         _, *sides = self._model.output(0).partial_shape
         self.row_shape: tuple[int, ...] = tuple(side.get_length() for side in sides)
-        self._compiled: Once[tuple[int, str], _Compiled] = Once()
 
-    def run(self, pixels: np.ndarray) -> np.ndarray:
-        """Features of a batch; compiled at the first one of a shape and type."""
-        key = (len(pixels), pixels.dtype.name)
+    def compile(self, count: int, dtype: str) -> "_Compiled":
+        """The model for batches of `count` pictures of that type."""
         with at_work():
-            return self._compiled(key, lambda: self._compile(*key)).run(pixels)
-
-    def _compile(self, count: int, dtype: str) -> "_Compiled":
-        with starting():
             openvino = import_openvino()
             model = self._model.clone()
             model.reshape([count, *self.size, 3])
@@ -56,9 +48,7 @@ class OpenVinoGraph:
                 "INFERENCE_NUM_THREADS": THREADS,
                 "ENABLE_CPU_PINNING": False,  # the same cores also decode
             }
-            compiled = _Compiled(self._core.compile_model(steps.build(), "CPU", settings))
-            compiled.run(np.zeros((count, *self.size, 3), dtype))  # the first run takes longer than others
-            return compiled
+            return _Compiled(self._core.compile_model(steps.build(), "CPU", settings))
 
 
 class _Compiled:
@@ -68,7 +58,11 @@ class _Compiled:
         self._model = model
         self._idle: list[Any] = []
 
-    def run(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        with at_work():
+            return self._infer(pixels)
+
+    def _infer(self, pixels: np.ndarray) -> np.ndarray:
         try:
             request = self._idle.pop()
         except IndexError:

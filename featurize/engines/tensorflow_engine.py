@@ -3,12 +3,11 @@
 Variables become constants, so TensorFlow folds batch norm into the convolutions; nothing in it can train.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-
-from featurize.machine.meter import starting
-from featurize.machine.once import Once
 
 
 class TensorFlowGraph:
@@ -29,19 +28,10 @@ class TensorFlowGraph:
         self.size: tuple[int, int] = tuple(network.input_shape[1:3])
         self.row_shape: tuple[int, ...] = tuple(network.output_shape[1:])
         self._network = network
-        self._compiled: Once[tuple[int, str], Any] = Once()
 
-    def run(self, pixels: np.ndarray) -> np.ndarray:
-        """Features of a batch; TensorFlow compiles at the first one of a shape and type."""
-        key = (len(pixels), pixels.dtype.name)
-        return _rows(self._compiled(key, lambda: self._compile(*key)), pixels)
-
-    def _compile(self, count: int, dtype: str) -> Any:
-        with starting():
-            shape = (count, *self.size, 3)
-            function = _frozen(self._network, shape, dtype)
-            _rows(function, np.zeros(shape, dtype))  # optimises the graph
-            return function
+    def compile(self, count: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
+        """The network for batches of `count` pictures of that type; TensorFlow optimises it when it is first called."""
+        return partial(_rows, _frozen(self._network, (count, *self.size, 3), dtype))
 
 
 def _rows(function: Any, pixels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NoReturn
+from typing import Any
 
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
@@ -16,8 +16,9 @@ from featurize.decoding.decode import DECODER, DECODERS
 from featurize.extract.extractor import Extractor, RowsMissingError
 from featurize.extract.hashing import Progress
 from featurize.extract.joined_extractor import JoinedExtractor
+from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.outcome import Outcome
-from featurize.extract.read_only import ReadOnlyExtractor, open_table
+from featurize.extract.writable import open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved, identity, parse_size
@@ -27,16 +28,9 @@ FIELDS = ("backbone", "layer", "pooling", "size", "resize", "preprocess", "preci
 ELSEWHERE = ("weights", "engine", "isolate")  # what a caller may say of a computation besides
 
 
-class CachedExtractor(ReadOnlyExtractor):
-    """The rows that are in the cache, and no others. Where rows are missing or damaged, that is an error."""
-
-    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> NoReturn:  # noqa: ARG002
-        """Raises UserError: what is missing would have to pass the network."""
-        raise UserError(f"rows in {self.store.folder} are damaged or gone: `features` computes them again")
-
-    def refusal(self, missing: int, images: int) -> str:
-        """Why a spec cannot be compared."""
-        return f"{missing} of {images} pictures have no row"
+def cached_only(resolved: Resolved, cache_dir: str) -> NetworkExtractor:
+    """The extractor of the rows in the cache, and of no others: where rows are missing or damaged, it refuses."""
+    return NetworkExtractor(resolved, cache_dir, when_missing="refuse")
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def cached_specs(
             reasons = [_unfit(store.spec, weights, one) for one in asked]
             reason = "" if "" in reasons else reasons[0]
             if not reason:
-                extractor = CachedExtractor(Resolved(store.spec, weights), cache_dir)
+                extractor = cached_only(Resolved(store.spec, weights), cache_dir)
                 found.append(Cached(extractor, extractor.run(sources, progress), weights))
         except UserError as error:  # rows are missing, or it takes the network to say so
             reason = str(error)
@@ -100,7 +94,7 @@ def cached_specs(
 
 def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
     """The same spec with the rows of several views of each picture; None where the cache lacks some of them."""
-    extractor = CachedExtractor(Resolved(_spec(cached), cached.weights, views=views), cached.extractor.cache_dir)
+    extractor = cached_only(Resolved(_spec(cached), cached.weights, views=views), cached.extractor.cache_dir)
     try:
         outcome = extractor.run(cached.outcome.sources)
     except RowsMissingError:
@@ -144,7 +138,7 @@ def _joined(complete: list[Cached], asked: list[dict[str, Any]], sources: Sequen
         specs = [_spec(part) for part in parts]
         if len(set(specs)) == len(specs) and all(spec.pooling != "none" for spec in specs):
             extractor = JoinedExtractor(
-                [CachedExtractor(Resolved(_spec(one), one.weights), one.extractor.cache_dir) for one in parts]
+                [cached_only(Resolved(_spec(one), one.weights), one.extractor.cache_dir) for one in parts]
             )
             yield Cached(extractor, extractor.run(sources))
 

@@ -1,11 +1,11 @@
 """What every extractor offers: images in, feature rows out, the cache consulted first."""
 
-import functools
 import logging
-import time
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,16 +14,22 @@ from cache.errors import UserError
 from cache.joined_rows import Spec, Store
 from cache.shard import DamagedShardError
 from featurize.backbones.tail import Tail
-from featurize.extract.hashing import Progress
+from featurize.extract.hashing import Progress, digest_sources, silent
 from featurize.extract.outcome import Outcome
-from featurize.machine.meter import Meter, metering
+from featurize.pictures.find import Failure
 from featurize.pictures.sources import Source
 
 log = logging.getLogger("bottleneck")
 
-Metered = TypeVar("Metered", bound="HasMeter")
-Asked = ParamSpec("Asked")
-Result = TypeVar("Result", Outcome, tuple[Outcome, np.ndarray])
+SAME_COSINE = 0.99999  # rounding of another batch shape or library version stays far above
+
+# What becomes of images without a row in the cache: it is computed and stored; where the cache cannot be written, `run`
+# refuses and `complete` computes it for once; or nothing may pass a network, and both refuse.
+WhenMissing = Literal["store", "compute", "refuse"]
+
+
+class RowsMissingError(UserError):
+    """Rows are missing where none can be stored."""
 
 
 class Extractor(ABC):
@@ -82,10 +88,9 @@ class Extractor(ABC):
     def features(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """`run`, then `read`; rows that are missing in a cache that cannot be written are computed and not kept."""
         try:
-            outcome = self.run(sources, progress)
-        except RowsMissingError as missing:
-            return missing.complete(sources, progress)
-        return self.read(outcome, progress)
+            return self.read(self.run(sources, progress), progress)
+        except RowsMissingError:
+            return self.complete(sources, progress)
 
     def read(self, outcome: Outcome, progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """The rows of all images that have one, as they are stored, in order, and what became of the images.
@@ -93,24 +98,19 @@ class Extractor(ABC):
         (n, d), of several views (n, views, d). Every row is checked as it is read; a damaged shard is set aside and its
         rows are computed again, to be kept where the cache can be written.
         """
-        while True:
-            try:
-                return outcome, self.stored(outcome.keys)
-            except DamagedShardError:
-                pass  # and set aside
-            except KeyError:
-                log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
+        while (rows := self.stored(outcome.keys)) is None:
             try:
                 again = self.run(outcome.sources, progress)
-            except RowsMissingError as missing:
-                return missing.complete(outcome.sources, progress)
+            except RowsMissingError:
+                return self.complete(outcome.sources, progress)
             again.add_cost_of(outcome)
             outcome = again
+        return outcome, rows
 
-    def stored(self, keys: np.ndarray) -> np.ndarray:
+    def stored(self, keys: np.ndarray) -> np.ndarray | None:
         """The rows of the images with `keys` (n, 32): (n, d), of several views (n, views, d).
 
-        Raises `KeyError` where one is missing, `DamagedShardError` where a shard, now set aside, fails its checksums.
+        None where some are in a damaged shard, which is set aside, or have gone meanwhile, as is announced.
         """
         rows = np.empty(0)
         for view, store in enumerate(self.stores):
@@ -118,7 +118,10 @@ class Extractor(ABC):
                 found = store.read(keys)
             except DamagedShardError as error:
                 store.set_aside(error)
-                raise
+                return None
+            except KeyError:
+                log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
+                return None
             if len(self.stores) == 1 or not len(keys):
                 return found
             if not view:
@@ -126,40 +129,37 @@ class Extractor(ABC):
             rows[:, view] = found
         return rows
 
+    def report(self, outcome: Outcome, failures: list[Failure], started: float) -> dict[str, Any]:
+        """What became of images, as JSON types. `failures`: of those never looked at; `started`: seconds before."""
+        everything = [*failures, *outcome.failures]
+        images = len(outcome.digests) + len(failures)
+        return {
+            "images": images,
+            "computed": outcome.computed,
+            "cached": images - outcome.computed - len(everything),
+            "failed": len(everything),
+            "forward_passes": outcome.forward_passes,
+            "seconds": outcome.seconds,
+            "startup_seconds": outcome.startup_seconds + started,
+            "failures": [asdict(failure) for failure in everything],
+            "notes": [
+                {"path": outcome.name(position), "note": note} for position, note in sorted(outcome.notes.items())
+            ],
+            "fingerprint": self.spec.fingerprint,
+            "features": self.store.folder,
+        }
 
-class RowsMissingError(UserError):
-    """Rows are missing where none can be stored. `complete` can still compute them for once, called as `features`."""
-
-    def __init__(self, message: str, complete: Callable[..., tuple[Outcome, np.ndarray]]):
-        super().__init__(message, complete)  # as they came, so that it can be pickled
-        self.message = message
-        self.complete = complete
-
-    def __str__(self) -> str:
-        return self.message
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """The progress of what nobody watches."""
-
-
-class HasMeter(Protocol):
-    """What counts its own passes over all runs, in `meter`."""
-
-    meter: Meter
-
-
-def metered(run: Callable[Concatenate[Metered, Asked], Result]) -> Callable[Concatenate[Metered, Asked], Result]:
-    """`run`, a method, with its cost noted in the outcome that it gives."""
-
-    @functools.wraps(run)
-    def noting(self: Metered, *args: Asked.args, **options: Asked.kwargs) -> Result:
-        start = time.perf_counter()
-        with metering(self.meter), metering(Meter()) as meter:
-            result = run(self, *args, **options)
-        outcome = result if isinstance(result, Outcome) else result[0]
-        outcome.forward_passes, outcome.startup_seconds = meter.forward_passes, meter.startup_seconds
-        outcome.seconds = time.perf_counter() - start - meter.startup_seconds
-        return result
-
-    return noting
+    def difference_to_network(self, paths: Sequence[str], sample: int, seed: int = 0) -> tuple[int, float, float]:
+        """Compute up to `sample` of the cached images anew: (how many, largest difference, smallest cosine)."""
+        digests, _ = digest_sources(paths, self.table, silent)
+        known = digests.known
+        cached = known[self.store.contains(digests.keys(known))].tolist()
+        chosen = [paths[position] for position in random.Random(seed).sample(cached, min(sample, len(cached)))]
+        if not chosen:
+            return 0, 0.0, 1.0
+        before = self.features(chosen)[1].astype(np.float32).reshape(len(chosen), -1)
+        after = self.without_cache(chosen)[1].astype(np.float32).reshape(len(chosen), -1)
+        norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+        cosines = (before * after).sum(axis=1) / np.maximum(norms, np.finfo(np.float32).tiny)
+        cosines[(before == after).all(axis=1)] = 1  # rows of zeros have no direction
+        return len(chosen), float(np.abs(before - after).max()), float(cosines.min())

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.signatures import no_signatures
-from cache.spec import content_digest
-from featurize.decoding.decode import DECODER, Decoded, decode_views
+from cache.spec import FeatureSpec, content_digest
+from featurize.decoding.decode import Decoded, decode_views
 from featurize.decoding.memory_gate import Room, SharedMemory, Shares
-from featurize.engines.engine import Engine
+from featurize.engines.engine import Function
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find import ImageError
 from featurize.pictures.sources import Source, bytes_of
@@ -34,9 +34,8 @@ class Pace:
     """How far the network may run ahead of the disk.
 
     batch     pictures that a thread takes at once
-    batches   of them that may be computed, or on their way, and not yet taken over
-    commit    pictures taken over whose rows are committed together: with all those on their way never more than
-              `within` allows
+    batches   how many of them may be in flight: being computed, or computed and not yet taken from the queue
+    commit    pictures whose rows are committed together. With those in flight they never exceed `most`
     """
 
     batch: int
@@ -45,9 +44,9 @@ class Pace:
 
     @classmethod
     def within(cls, most: int, batch: int) -> "Pace":
-        """With `most` pictures computed and not committed at any moment, on an engine that likes `batch` at once.
+        """At most `most` pictures are computed and not committed at any moment; the engine is fastest with `batch`.
 
-        An eighth of them is what may be computed while the others are written, more where the threads need that.
+        An eighth of them may be computed while the others are written, more where the threads need that.
         """
         batch = min(batch, most)
         batches = max(1, min(max(most // (8 * batch), WORKERS), (most + 1) // (2 * batch)))
@@ -83,19 +82,18 @@ class Row:
 
 def forward(
     sources: Sequence[Source],
+    spec: FeatureSpec,
     size: tuple[int, int],
-    resize: str,
     views: Callable[[int], Sequence[str]],
-    ready: Callable[[], tuple[Engine, Pace]],
+    ready: Callable[[], tuple[Function, Pace]],
     rows: deque[Row],
     decoder: Decoder = decode_views,
-    version: int = DECODER,
 ) -> Generator[None, None, None]:
     """Append the rows of all `sources` to `rows`, as they are computed; yields now and then.
 
-    `views` names those that are wanted of the source at a position. Whatever ends the iteration: once it is closed,
-    every row that was computed is there. `ready` is asked once, when there is a picture that needs the engine.
-    `version` is that of the decoder, one of `featurize.decoding.decode.DECODERS`.
+    `size` is that of the input, (height, width) in pixels. `views` names those that are wanted of the source at a
+    position. `ready` gives what computes rows; it is called once, for the first picture that can be decoded. After
+    `close()`, `rows` holds every computed row, even after an exception.
     """
     memory = SharedMemory(WORKERS)
 
@@ -108,7 +106,9 @@ def forward(
         try:
             data = bytes_of(sources[position], room.file)
             digest = content_digest(data)
-            return Picture(position, digest, decoder(data, size, resize, views(position), room.picture, version))
+            return Picture(
+                position, digest, decoder(data, size, spec.resize, views(position), room.picture, spec.decoder)
+            )
         except ImageError as error:
             return Picture(position, digest, None, str(error))
 
@@ -120,26 +120,28 @@ def forward(
         yield
     else:
         return
-    engine, pace = ready()
+    compute, pace = ready()
 
-    def compute(start: int) -> None:
+    def add_batch(start: int) -> None:
         batch = range(start, min(start + pace.batch, len(sources)))
-        rows.extend(_rows([picture if i == first else look(i) for i in batch], engine))
+        rows.extend(_rows([picture if i == first else look(i) for i in batch], compute, spec.row_dtype))
 
-    yield from in_order(compute, range(first, len(sources), pace.batch), pace.batches - 1, WORKERS)
+    batches = range(first, len(sources), pace.batch)
+    some = len(batches) > 1
+    yield from in_order(add_batch, batches, pace.batches - 1, WORKERS) if some else map(add_batch, batches)
 
 
-def _rows(pictures: Sequence[Picture], engine: Engine) -> Iterator[Row]:
+def _rows(pictures: Sequence[Picture], compute: Function, dtype: np.dtype) -> Iterator[Row]:
     good = [(picture, picture.decoded) for picture in pictures if picture.decoded is not None]
     yield from (_failure(picture) for picture in pictures if picture.decoded is None)
     if good:
         pixels = [decoded.pixels for _, decoded in good]
         ends = np.cumsum([len(views) for views in pixels])
-        features = np.split(engine(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
+        features = np.split(compute(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
         for (picture, decoded), rows in zip(good, features, strict=True):
-            stored, reason = as_stored(rows, engine.dtype)
-            told = reason, decoded.note, decoded.changed
-            yield Row(picture.position, picture.digest, stored, decoded.signature, *told)
+            stored, reason = as_stored(rows, dtype)
+            said = reason, decoded.note, decoded.changed
+            yield Row(picture.position, picture.digest, stored, decoded.signature, *said)
 
 
 def as_stored(rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray | None, str]:

@@ -12,6 +12,11 @@ from featurize.pictures.sources import Source, digest_of
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The progress of what nobody watches."""
+
+
 AHEAD = 32
 RECORD_EVERY = 2000  # digests remembered at a time: an interrupted first run keeps most of them
 
@@ -34,7 +39,7 @@ def digest_sources(sources: Sequence[Source], table: DigestTable, progress: Prog
         except ImageError as error:
             return stamp, str(error)
 
-    results = in_order(hashed, unknown, ahead=AHEAD)
+    results = in_order(hashed, unknown, ahead=AHEAD) if len(unknown) > 1 else map(hashed, unknown)
     for done, (position, (stamp, digest)) in enumerate(zip(unknown, results, strict=True), start=1):
         source = sources[position]
         if isinstance(digest, str):

@@ -8,11 +8,10 @@ import numpy as np
 
 from cache.joined_rows import JoinedSpec, JoinedStore, unit_length
 from cache.store import SHARD_ROWS
-from featurize.extract.extractor import Extractor, RowsMissingError, silent
-from featurize.extract.hashing import Progress
-from featurize.extract.network_extractor import NetworkExtractor
+from featurize.extract.extractor import Extractor
+from featurize.extract.hashing import Progress, silent
+from featurize.extract.network_extractor import NetworkExtractor, open_extractor
 from featurize.extract.outcome import Outcome
-from featurize.extract.read_only import open_extractor
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
 
@@ -62,10 +61,7 @@ class JoinedExtractor(Extractor):
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`, part after part."""
-        try:
-            return _together([part.run(sources, _named(part, progress)) for part in self.parts])
-        except RowsMissingError as missing:
-            raise RowsMissingError(str(missing), self.complete) from None
+        return _together([part.run(sources, _named(part, progress)) for part in self.parts])
 
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`."""

@@ -13,7 +13,7 @@ from cache.spec import content_digest
 from featurize.decoding.decode import decode_views
 from featurize.decoding.memory_gate import SharedMemory
 from featurize.extract.hashing import Progress
-from featurize.extract.read_only import can_be_written
+from featurize.extract.writable import can_be_written
 from featurize.machine.disk import readable
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find import ImageError

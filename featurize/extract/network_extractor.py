@@ -7,31 +7,31 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from cache.digests import DigestTable, ReadOnlyTable
 from cache.errors import UserError
-from cache.shard import DamagedShardError
 from cache.signatures import signature_store
 from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
 from featurize.backbones.tail import Tail
 from featurize.decoding.decode import DECODER, decode_views
 from featurize.decoding.isolation import isolated_decoder
-from featurize.engines.choose import shared_graph
-from featurize.engines.engine import Engine
+from featurize.engines.choose import shared_engine
+from featurize.engines.engine import Cost, Engine, Function
 from featurize.extract.decoder_takeover import take_over
-from featurize.extract.extractor import Extractor, metered, silent
+from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
 from featurize.extract.forward import Decoder, Pace, Row, forward
-from featurize.extract.hashing import Progress, digest_sources
-from featurize.extract.outcome import Digests, Missing, Outcome
+from featurize.extract.hashing import Progress, digest_sources, silent
+from featurize.extract.outcome import Missing, Outcome
+from featurize.extract.writable import can_be_written, open_table
 from featurize.machine.disk import require_room
-from featurize.machine.meter import Meter, starting
 from featurize.pictures.notes import announce_changed, announce_notes
 from featurize.pictures.sources import Source
 from featurize.reopen import check_weights
@@ -43,33 +43,50 @@ MANY = 32  # pictures from which on two runs do not compute side by side what ma
 WAITING = "another run is computing features of this spec: waiting for it"
 
 
+def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> "NetworkExtractor":
+    """The extractor of a spec, which stores what it computes where the cache can be written."""
+    extractor = NetworkExtractor(resolved, cache_dir, shard_rows)
+    locks = [os.path.join(folder, f"{name}.lock") for folder in extractor.folders for name in (".run", ".commit")]
+    if all(map(can_be_written, [cache_dir, *extractor.folders, *locks])):
+        return extractor
+    return NetworkExtractor(resolved, cache_dir, shard_rows, "compute")
+
+
 class NetworkExtractor(Extractor):
     """One spec, its rows in the cache, and its engine, which is built when the first image needs it.
 
-    An image has a row for each of `resolved.views`.
+    An image has a row for each of `resolved.views`. `when_missing` says what is done about rows that the cache lacks.
     """
 
     spec: FeatureSpec
     stores: list[FeatureStore]
 
-    def __init__(self, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS):
+    def __init__(
+        self,
+        resolved: Resolved,
+        cache_dir: str,
+        shard_rows: int = SHARD_ROWS,
+        when_missing: WhenMissing = "store",
+    ):
         if shard_rows < 1:
             raise UserError(f"shard rows {shard_rows}: give a number of 1 or more")
         self.spec = resolved.spec
         self.stores = [FeatureStore(cache_dir, replace(resolved.spec, view=view)) for view in resolved.views]
-        self.table = DigestTable(cache_dir)
+        self.table = open_table(cache_dir) if when_missing != "store" else DigestTable(cache_dir)
         self.cache_dir = cache_dir
+        self.when_missing = when_missing
         self._resolved = resolved
         self._shard_rows = shard_rows
+        self._announced = False
         self._engine: Engine | None = None
-        self.meter = Meter()
+        self._spent = Cost()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without engine and meter: a copy has its own, whether a picture has needed them here or not."""
-        return self.__dict__ | {"_engine": None, "meter": None}
+        """A copy has an engine of its own, and counts for itself."""
+        return self.__dict__ | {"_engine": None, "_spent": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state | {"meter": Meter()}
+        self.__dict__ |= state | {"_spent": Cost()}
 
     @property
     def folders(self) -> list[str]:
@@ -89,69 +106,67 @@ class NetworkExtractor(Extractor):
         """As `Extractor.tail`, where the rows are maps."""
         return Tail.of(self.spec, self._resolved.weights)
 
-    @metered
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`."""
         progress = progress or silent
-        outcome = self._hashed(sources, self.table, progress)
-        missing = self._missing(outcome, outcome.digests.known)
-        try:
-            with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
-                missing = self._missing(outcome, missing.everywhere)  # another run may have computed some by now
-                if missing and self._take_over(outcome, missing, progress):
-                    missing = self._missing(outcome, missing.everywhere)
-                while missing:
-                    missing = self._missing(outcome, self._compute(outcome, missing, progress))
-        except KeyboardInterrupt as interruption:
-            interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
-            raise
-        self._announce(outcome)
-        return outcome
+        with self._outcome(sources) as (outcome, cost):
+            outcome.digests, outcome.reasons = digest_sources(sources, self.table, progress)
+            missing = self._missing(outcome, outcome.digests.known)
+            if self.when_missing != "store":
+                self._refuse(outcome, missing, cost)
+                return outcome
+            try:
+                with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
+                    missing = self._missing(outcome, missing.everywhere)  # another run may have computed some by now
+                    if missing and self._take_over(outcome, missing, progress):
+                        missing = self._missing(outcome, missing.everywhere)
+                    while missing:
+                        missing = self._missing(outcome, self._store(outcome, missing, cost, progress))
+            except KeyboardInterrupt as interruption:
+                interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
+                raise
+            return outcome
 
-    @metered
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`. An image that lacks the row of one view is computed in all of them."""
-        outcome = self._hashed(sources, ReadOnlyTable(self.cache_dir), progress or silent)
+        if self.when_missing == "refuse":
+            raise UserError(f"rows in {self.store.folder} are damaged or gone: `features` computes them again")
         fresh: dict[bytes, np.ndarray] = {}
-        while True:
-            self._compute_missing(outcome, fresh)
-            keys = outcome.keys
-            stored = np.array([bytes(key) not in fresh for key in keys], bool)
-            try:
-                rows = self.stored(keys[stored])
-            except DamagedShardError:
-                pass  # and set aside
-            except KeyError:
-                log.info("rows have gone from %s meanwhile: looking again", self.store.folder)
-            else:
-                break
-        if fresh:
-            of_cache = iter(rows)
-            rows = np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
-        self._announce(outcome)
-        return outcome, rows
+        stored: np.ndarray | None = None
+        with self._outcome(sources) as (outcome, cost):
+            table = ReadOnlyTable(self.cache_dir)
+            outcome.digests, outcome.reasons = digest_sources(sources, table, progress or silent)
+            while stored is None:
+                missing = self._missing(outcome, outcome.digests.known, fresh)
+                while missing:
+                    missing = self._missing(outcome, self._compute_fresh(outcome, missing, cost, fresh), fresh)
+                keys = outcome.keys
+                in_cache = np.array([bytes(key) not in fresh for key in keys], bool)
+                stored = self.stored(keys[in_cache]) if in_cache.any() or not fresh else np.empty(0)
+        if outcome.forward_passes and self.when_missing == "compute" and not self._announced:
+            log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
+            self._announced = True
+        if not fresh:
+            return outcome, stored
+        of_cache = iter(stored)
+        return outcome, np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
 
-    @metered
     def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.without_cache`."""
-        outcome = Outcome(sources, Digests(len(sources)), views=len(self.stores))
-        computed: deque[Row] = deque()
-        all_views = np.ones((len(sources), len(self.stores)), bool)
-        for _ in self._forward(sources, all_views, self._ready, computed):
-            pass
         rows: dict[int, np.ndarray] = {}
-        for row in computed:
-            if row.features is None:
-                outcome.fail(row.position, row.reason)
-            else:
-                outcome.digests[row.position] = row.digest
-                outcome.note(row.position, row.note, row.changed)
-                rows[row.position] = row.features if len(self.stores) > 1 else row.features[0]
-        known = outcome.digests.known
-        outcome.new[Missing.of(known, outcome.digests.keys(known), all_views[known]).first] = True
-        features = np.stack([rows[position] for position in sorted(rows)]) if rows else np.empty((0, 0), np.float32)
-        self._announce(outcome)
-        return outcome, features
+        lacking = np.ones((len(sources), len(self.stores)), bool)
+        with self._outcome(sources) as (outcome, cost):
+            everything = Missing(np.arange(len(sources)), {}, lacking)
+
+            def keep(position: int, _: Row, features: np.ndarray) -> None:
+                rows[position] = self._of_views(features)
+
+            self._compute(outcome, everything, cost, partial(self._ready, cost), keep)
+            known = outcome.digests.known
+            outcome.new[Missing.of(known, outcome.keys, lacking[known]).first] = True
+        if not rows:
+            return outcome, np.empty((0, 0), np.float32)
+        return outcome, np.stack([rows[position] for position in sorted(rows)])
 
     @property
     def engine(self) -> Engine:
@@ -161,105 +176,157 @@ class NetworkExtractor(Extractor):
         """
         engine = self._engine
         if engine is None or engine.is_inherited:
-            with starting():
-                checked = check_weights(self._resolved, self.table)
-                plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
-                one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
-                self._engine = engine = Engine(shared_graph(one_view, self.cache_dir), self.spec.row_dtype)
+            checked = check_weights(self._resolved, self.table)
+            plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
+            one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
+            self._engine = engine = shared_engine(one_view, self.cache_dir)
         return engine
 
     @property
     def forward_passes(self) -> int:
         """Views of pictures that have gone through the engine so far."""
-        return self.meter.forward_passes
+        return self._spent.forward_passes
 
-    def _ready(self) -> tuple[Engine, Pace]:
-        return self.engine, self._pace_within(SHARD_ROWS)
+    @contextmanager
+    def _outcome(self, sources: Sequence[Source]) -> Iterator[tuple[Outcome, Cost]]:
+        """An outcome for the body to fill, and where it counts what it spends; its notes are announced at the end."""
+        start, cost = time.perf_counter(), Cost(self._spent)
+        outcome = Outcome(sources, len(self.stores))
+        yield outcome, cost
+        outcome.forward_passes, outcome.startup_seconds = cost.forward_passes, cost.startup_seconds
+        outcome.seconds = time.perf_counter() - start - cost.startup_seconds
+        if outcome.notes:
+            announce_notes((outcome.name(position), note) for position, note in sorted(outcome.notes.items()))
+        if self.spec.decoder != DECODER:
+            announce_changed(outcome.changed.values(), self.spec.decoder, DECODER)
 
-    def _hashed(self, sources: Sequence[Source], table: DigestTable, progress: Progress) -> Outcome:
-        return Outcome(sources, *digest_sources(sources, table, progress), views=len(self.stores))
-
-    def _missing(self, outcome: Outcome, positions: np.ndarray) -> Missing:
-        """The contents among the images at `positions` (m,) that lack a row."""
+    def _missing(self, outcome: Outcome, positions: np.ndarray, fresh: Container[bytes] = ()) -> Missing:
+        """The contents among the images at `positions` (m,) that lack a row in the cache, and are not `fresh`."""
         keys = outcome.digests.keys(positions)
+        if fresh:
+            others = np.array([bytes(key) not in fresh for key in keys], bool)
+            positions, keys = positions[others], keys[others]
+        if not len(positions):
+            return Missing(positions, {}, np.empty((0, len(self.stores)), bool))
         lacking = ~np.stack([store.contains(keys) for store in self.stores], axis=1)
         some = np.flatnonzero(lacking.any(axis=1))
         return Missing.of(positions[some], keys[some], lacking[some])
-
-    def _compute_missing(self, outcome: Outcome, fresh: dict[bytes, np.ndarray]) -> None:
-        """Add to `fresh` the rows of each content that has none, there or in the cache; failures are noted."""
-        while True:
-            known = outcome.digests.known
-            lacking = [bytes(key) not in fresh for key in outcome.digests.keys(known)]
-            missing = self._missing(outcome, known[np.array(lacking, bool)])
-            if not len(missing):
-                return
-            computed: deque[Row] = deque()
-            sources = [outcome.sources[position] for position in missing.first]
-            for _ in self._forward(sources, np.ones_like(missing.lacking), self._ready, computed):
-                pass
-            for row in computed:
-                if row.features is None:
-                    missing.fail(outcome, row.position, row.digest, row.reason)
-                else:  # perhaps of another content than before: then its former copies are missing still
-                    fresh[row.digest] = row.features if len(self.stores) > 1 else row.features[0]
-                    position = int(missing.first[row.position])
-                    outcome.digests[position] = row.digest
-                    outcome.note(position, row.note, row.changed)
-                    outcome.new[position] = True
 
     def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress) -> int:
         with self._decoder() as decode:
             return take_over(self.stores, outcome, missing, decode, self._shard_rows, progress)
 
-    def _compute(self, outcome: Outcome, missing: Missing, progress: Progress) -> np.ndarray:
-        """Compute and commit the rows of `missing`; failures are noted.
+    def _refuse(self, outcome: Outcome, missing: Missing, cost: Cost) -> None:
+        """Note which pictures of `missing` cannot be decoded. Raises RowsMissingError where others need the network."""
 
-        Returns positions (m,) of images that have changed since they were hashed, and of their former copies: they may
-        still lack a row.
-        """
+        def refuse() -> NoReturn:
+            lack = f"{len(missing)} of {len(outcome.sources)}"
+            if self.when_missing == "refuse":
+                raise RowsMissingError(f"{lack} pictures have no row")
+            raise RowsMissingError(
+                f"{lack} images lack rows in {self.cache_dir}, which cannot be written: "
+                "name another folder with --cache-dir (cache_dir=)"
+            )
 
-        def ready() -> tuple[Engine, Pace]:
+        while missing:
+            missing = self._missing(outcome, self._compute(outcome, missing, cost, refuse, lambda *_: None))
+
+    def _compute_fresh(
+        self, outcome: Outcome, missing: Missing, cost: Cost, fresh: dict[bytes, np.ndarray]
+    ) -> np.ndarray:
+        """Add the rows of `missing` to `fresh`, all views of each picture; returns what `_compute` returns."""
+
+        def keep(position: int, row: Row, features: np.ndarray) -> None:
+            fresh[row.digest] = self._of_views(features)
+            outcome.new[position] = True
+
+        whole = replace(missing, lacking=np.ones_like(missing.lacking))
+        return self._compute(outcome, whole, cost, partial(self._ready, cost), keep)
+
+    def _store(self, outcome: Outcome, missing: Missing, cost: Cost, progress: Progress) -> np.ndarray:
+        """Compute and commit the rows of `missing`; returns what `_compute` returns."""
+        waiting = _Waiting([_Rows() for _ in self.stores], _Rows())
+
+        def ready() -> tuple[Function, Pace]:
+            compute, _ = self._ready(cost)
             folder = self.store.folder if len(self.stores) == 1 else self.cache_dir
             require_room(folder, int(missing.lacking.sum()), self.engine.row_shape, self.spec.row_dtype.itemsize)
-            return self.engine, self._pace
+            return compute, self._pace_within(self._rows_per_shard)
 
-        done = 0
-        left: list[int] = []
-        rows = _Waiting([_Rows() for _ in self.stores], _Rows())
-        computed: deque[Row] = deque()
-        sources = [outcome.sources[position] for position in missing.first]
+        def keep(position: int, row: Row, features: np.ndarray) -> None:
+            most = self._pictures_at_once(self._rows_per_shard)
+            waiting.signatures.add(position, row.signature, most)
+            for view, values in zip(np.flatnonzero(missing.lacking[row.position]), features, strict=True):
+                waiting.of_views[view].add(position, values, most)
+            if len(waiting.signatures) == self._pace_within(self._rows_per_shard).commit:
+                self._commit(waiting, outcome)
+
         try:
-            with closing(self._forward(sources, missing.lacking, ready, computed)) as steps:
-                for _ in steps:
-                    done += (count := len(computed))  # more may come at any moment
-                    for _ in range(count):
-                        self._take(computed.popleft(), rows, outcome, missing, left)
-                        if len(rows.signatures) == self._pace.commit:
-                            self._commit(rows, outcome)
-                    progress("features", done, len(missing))
+            return self._compute(outcome, missing, cost, ready, keep, progress)
         finally:  # whatever ends the run, what is computed is kept
-            while computed:
-                self._take(computed.popleft(), rows, outcome, missing, left)
-            self._commit(rows, outcome)
+            self._commit(waiting, outcome)
+
+    def _compute(
+        self,
+        outcome: Outcome,
+        missing: Missing,
+        cost: Cost,
+        ready: Callable[[], tuple[Function, Pace]],
+        keep: Callable[[int, Row, np.ndarray], None],
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """Call `keep` with position, row and features (views, ...) of each picture of `missing`, the views it lacks.
+
+        Failures are noted. Whatever ends the run, what is computed by then is kept. Returns positions (m,) of images
+        that have changed since they were hashed, and of their former copies: they may still lack a row.
+        """
+        names = self._resolved.views
+        sources = [outcome.sources[position] for position in missing.first]
+        computed: deque[Row] = deque()
+        left: list[int] = []
+        done = 0
+
+        def views(number: int) -> list[str]:
+            return [names[view] for view in np.flatnonzero(missing.lacking[number])]
+
+        def take(row: Row) -> None:
+            position = int(missing.first[row.position])
+            copies = missing.copies.get(position, [])
+            if outcome.digests[position] != row.digest:  # the file has changed since it was hashed, or cannot be read
+                left.extend(copies if row.features is None else [position, *copies])
+                copies = []
+            if row.features is None:
+                for failed in (position, *copies):
+                    outcome.fail(failed, row.reason)
+                return
+            outcome.digests[position] = row.digest
+            outcome.note(position, row.note, row.changed)
+            keep(position, row, row.features)
+
+        with self._decoder() as decoder:
+            size = self.spec.size or self._opened(cost).size
+            try:
+                with closing(forward(sources, self.spec, size, views, ready, computed, decoder)) as steps:
+                    for _ in steps:
+                        done += (count := len(computed))  # more may come at any moment
+                        for _ in range(count):
+                            take(computed.popleft())
+                        progress("features", done, len(missing))
+            finally:
+                while computed:
+                    take(computed.popleft())
         return np.array(sorted(left), np.int64)
 
-    def _take(self, row: Row, rows: "_Waiting", outcome: Outcome, missing: Missing, left: list[int]) -> None:
-        position = int(missing.first[row.position])
-        copies = missing.copies.get(position, [])
-        if outcome.digests[position] != row.digest:  # the file has changed since it was hashed
-            left += copies if row.features is None else [position, *copies]
-            copies = []
-        if row.features is None:
-            for failed in (position, *copies):
-                outcome.fail(failed, row.reason)
-            return
-        outcome.digests[position] = row.digest
-        outcome.note(position, row.note, row.changed)
-        most = self._pictures_at_once(self._rows_per_shard)
-        rows.signatures.add(position, row.signature, most)
-        for view, features in zip(np.flatnonzero(missing.lacking[row.position]), row.features, strict=True):
-            rows.of_views[view].add(position, features, most)
+    def _opened(self, cost: Cost) -> Engine:
+        with cost.starting():
+            return self.engine
+
+    def _ready(self, cost: Cost) -> tuple[Function, Pace]:
+        return partial(self._opened(cost), cost=cost), self._pace_within(SHARD_ROWS)
+
+    def _of_views(self, features: np.ndarray) -> np.ndarray:
+        """Features of an image, as `Extractor` has them, of the rows (views, ...) of all its views."""
+        return features if len(self.stores) > 1 else features[0]
 
     @property
     def _rows_per_shard(self) -> int:
@@ -271,28 +338,6 @@ class NetworkExtractor(Extractor):
 
     def _pace_within(self, rows: int) -> Pace:
         return Pace.within(self._pictures_at_once(rows), self._pictures_at_once(self.engine.batch))
-
-    @property
-    def _pace(self) -> Pace:
-        return self._pace_within(self._rows_per_shard)
-
-    def _forward(
-        self,
-        sources: Sequence[Source],
-        lacking: np.ndarray,
-        ready: Callable[[], tuple[Engine, Pace]],
-        rows: deque[Row],
-    ) -> Generator[None, None, None]:
-        """The rows of those views of each source that `lacking` (sources, views) says."""
-        size = self.spec.size or self.engine.size
-        names = self._resolved.views
-
-        def views(position: int) -> list[str]:
-            return [names[view] for view in np.flatnonzero(lacking[position])]
-
-        with self._decoder() as decoder:
-            version = self.spec.decoder
-            yield from forward(sources, size, self.spec.resize, views, ready, rows, decoder, version)
 
     def _decoder(self) -> AbstractContextManager[Decoder]:
         return isolated_decoder() if self._resolved.isolate else nullcontext(decode_views)
@@ -310,12 +355,6 @@ class NetworkExtractor(Extractor):
                 store.commit(of_view.values, keys, provenance, self._shard_rows)
                 outcome.new[of_view.positions, view] = True
                 of_view.positions.clear()
-
-    def _announce(self, outcome: Outcome) -> None:
-        """Say what was decided about unusual pictures, and which ones today's decoder reads otherwise."""
-        announce_notes((outcome.name(position), note) for position, note in sorted(outcome.notes.items()))
-        if self.spec.decoder != DECODER:
-            announce_changed(outcome.changed.values(), self.spec.decoder, DECODER)
 
 
 class _Rows:

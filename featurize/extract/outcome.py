@@ -50,12 +50,11 @@ class Digests:
 class Outcome:
     """The images, what became of them, and what that cost.
 
+    views            rows that each image has
     digests          of each image, None where it failed
     reasons          position -> one line, for the images without a row
-    notes            position -> one line, what was decided about an unusual picture, of those that were decoded: a
-                     picture whose row is in the cache has none
+    notes            position -> one line on an unusual picture, of those that were decoded in this run
     changed          position -> the kind of picture that decoder 2 reads otherwise than today's, of the same pictures
-    views            rows that each image has
     new              (n, views) bool: rows that were computed; of byte-identical copies one
     forward_passes   rows that came out of the network
     seconds          first read to last commit
@@ -63,17 +62,18 @@ class Outcome:
     """
 
     sources: Sequence[Source]
-    digests: Digests
+    views: int = 1
+    digests: Digests = field(init=False)
     reasons: dict[int, str] = field(default_factory=dict)
     notes: dict[int, str] = field(default_factory=dict)
     changed: dict[int, str] = field(default_factory=dict)
-    views: int = 1
     new: np.ndarray = field(init=False)
     forward_passes: int = 0
     seconds: float = 0.0
     startup_seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        self.digests = Digests(len(self.sources))
         self.new = np.zeros((len(self.sources), self.views), bool)
 
     @property
@@ -168,17 +168,6 @@ class Missing:
 
     def __len__(self) -> int:
         return len(self.first)
-
-    def fail(self, outcome: Outcome, number: int, digest: bytes, reason: str) -> None:
-        """Note that content `number` has no row for `reason`, as found in bytes with that `digest`.
-
-        Its copies fail alike only if these are the bytes that they share: a file that cannot be read, or has changed,
-        says nothing about them.
-        """
-        first = int(self.first[number])
-        copies = self.copies.get(first, []) if outcome.digests[first] == digest else []
-        for position in (first, *copies):
-            outcome.fail(position, reason)
 
     @property
     def everywhere(self) -> np.ndarray:

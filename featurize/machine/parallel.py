@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,7 +16,7 @@ THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: int, threads: int = THREADS
 ) -> Iterator[Result]:
-    """`function(item)` for each item, computed in threads, in the caller's context, yielded in the order of `items`.
+    """`function(item)` for each item, computed in threads, yielded in the order of `items`.
 
     At most `ahead` results exist before they are asked for. An exception of `function` is raised at its place;
     leaving early cancels what has not begun, and waits for what has.
@@ -26,7 +25,7 @@ def in_order(
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                pending.append(pool.submit(copy_context().run, function, item))
+                pending.append(pool.submit(function, item))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:

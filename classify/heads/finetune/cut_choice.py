@@ -17,7 +17,8 @@ from featurize.backbones.cuts import Cut, candidate_cuts
 from featurize.backbones.tail import Tail
 from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
-from featurize.extract.read_only import open_extractor, open_table
+from featurize.extract.network_extractor import open_extractor
+from featurize.extract.writable import open_table
 from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
 from featurize.spec_options import SpecOptions

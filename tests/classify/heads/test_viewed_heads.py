@@ -31,7 +31,7 @@ from classify.scoring.metrics import score
 from classify.search import held_out_scores, search_head
 from classify.train import train_head
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.read_only import open_table
+from featurize.extract.writable import open_table
 from featurize.resolve import resolve
 
 VIEWS = 4

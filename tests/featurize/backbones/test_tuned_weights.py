@@ -14,7 +14,7 @@ from featurize.backbones.tuned_weights import Tuned
 from featurize.backbones.weights import Weights
 from featurize.engines.choose import open_graph
 from featurize.engines.converted import FOLDER, delete_useless_graphs, kept_graph
-from featurize.extract.read_only import open_extractor
+from featurize.extract.network_extractor import open_extractor
 
 BACKBONES = {
     "nano": SPEC | {"layer": "down8"},

@@ -11,7 +11,7 @@ from PIL import Image
 from featurize.backbones.backbone_table import find_backbone
 from featurize.backbones.network import build_network
 from featurize.backbones.weights import Weights, locate
-from featurize.engines.engine import Engine
+from featurize.engines.engine import Cost, Engine
 from featurize.engines.tensorflow_engine import TensorFlowGraph
 
 
@@ -47,11 +47,10 @@ def alike(rows: np.ndarray, expected: np.ndarray) -> bool:
 def test_rows_are_those_of_keras_and_every_picture_counts_once(
     engine: Engine, pixels: np.ndarray, expected: np.ndarray, count: int
 ) -> None:
-    before = engine.forward_passes
-    rows = engine(pixels[:count])
+    rows = engine(pixels[:count], cost := Cost())
     assert rows.shape == (count, *engine.row_shape) and rows.dtype == np.float32
     assert alike(rows, expected[:count])
-    assert engine.forward_passes == before + count
+    assert cost.forward_passes == count
 
 
 def test_a_row_does_not_depend_on_its_company(engine: Engine, pixels: np.ndarray, expected: np.ndarray) -> None:
@@ -61,8 +60,8 @@ def test_a_row_does_not_depend_on_its_company(engine: Engine, pixels: np.ndarray
 
 
 def test_no_picture_is_no_row_and_no_pass(engine: Engine, pixels: np.ndarray) -> None:
-    before = engine.forward_passes
-    assert engine(pixels[:0]).shape == (0, *engine.row_shape) and engine.forward_passes == before
+    cost = Cost()
+    assert engine(pixels[:0], cost).shape == (0, *engine.row_shape) and cost.forward_passes == 0
 
 
 def test_floats_and_bytes_of_the_same_pixels_give_the_same_row(engine: Engine, pixels: np.ndarray) -> None:
@@ -77,10 +76,10 @@ def test_rows_stay_as_they_are_when_the_engine_goes_on(engine: Engine, pixels: n
 
 
 def test_several_threads_may_compute_at_once(engine: Engine, pixels: np.ndarray, expected: np.ndarray) -> None:
-    before = engine.forward_passes
+    cost = Cost(total := Cost())
     with ThreadPoolExecutor(4) as pool:
-        rows = list(pool.map(engine, (pixels[start : start + 3] for start in range(0, 36, 3))))
-    assert alike(np.concatenate(rows), expected) and engine.forward_passes == before + 36
+        rows = list(pool.map(lambda start: engine(pixels[start : start + 3], cost), range(0, 36, 3)))
+    assert alike(np.concatenate(rows), expected) and cost.forward_passes == total.forward_passes == 36
 
 
 def test_dropout_and_batch_norm_are_those_of_inference(pixels: np.ndarray, tmp_path: Path) -> None:

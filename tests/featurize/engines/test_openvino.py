@@ -18,7 +18,7 @@ from cache.digests import DigestTable
 from cache.errors import UserError
 from featurize.engines.choose import open_graph
 from featurize.engines.converted import FOLDER, kept_graph
-from featurize.engines.engine import Engine
+from featurize.engines.engine import Cost, Engine
 from featurize.engines.openvino_engine import OpenVinoGraph
 from featurize.resolve import Resolved, resolve
 
@@ -81,9 +81,10 @@ def test_both_engines_give_the_same_rows(pixels: np.ndarray, tmp_path: Path, opt
 @pytest.mark.parametrize("count", [1, 2, 35, 36])
 def test_a_row_does_not_depend_on_its_company(resolved: Resolved, cache: Path, pixels: np.ndarray, count: int) -> None:
     engine = Engine(open_graph(resolved, str(cache)))
-    everything, some = engine(pixels), engine(pixels[-count:])
+    cost = Cost()
+    everything, some = engine(pixels, cost), engine(pixels[-count:], cost)
     assert np.array_equal(some, everything[-count:])  # every picture is computed alone
-    assert engine.forward_passes == len(pixels) + count
+    assert cost.forward_passes == len(pixels) + count
 
 
 def test_several_threads_may_compute_at_once(resolved: Resolved, cache: Path, pixels: np.ndarray) -> None:

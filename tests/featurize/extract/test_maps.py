@@ -19,8 +19,7 @@ import pipeline
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.data.beyond_memory import features_for
-from featurize.extract.extractor import Extractor
-from featurize.extract.recompute import SAME_COSINE, largest_difference
+from featurize.extract.extractor import SAME_COSINE, Extractor
 from featurize.reopen import check_options, reopen
 
 LAYER = "down8"
@@ -138,7 +137,7 @@ def test_a_shard_of_maps_is_cut_at_its_bytes(paths: list[str], tmp_path: Path, m
 
 @pytest.mark.parametrize("stored", ["float32", "float16"])
 def test_maps_computed_again_agree_with_those_cached(cache: Path, paths: list[str], stored: str) -> None:
-    count, _, cosine = largest_difference(extractor_in(cache, stored=stored), paths, 5)
+    count, _, cosine = extractor_in(cache, stored=stored).difference_to_network(paths, 5)
     assert count == 5 and cosine > SAME_COSINE
 
 

@@ -20,7 +20,7 @@ from cache.digests import DigestTable, take_stamp
 from cache.errors import UserError
 from cache.spec import content_digest
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.read_only import ReadOnlyExtractor, can_be_written
+from featurize.extract.writable import can_be_written
 from featurize.featurizer import Featurizer
 
 
@@ -54,7 +54,7 @@ def test_cached_rows_are_served_without_a_word(folder: Path, caplog: pytest.LogC
     with read_only(str(folder)), caplog.at_level(logging.INFO, "bottleneck"):
         classifier = pipeline.load(str(folder / "m.joblib"))
         labels = classifier.predict(str(folder / "surfaces"))
-        assert isinstance(classifier.extractor, ReadOnlyExtractor) and classifier.extractor.forward_passes == 0
+        assert classifier.extractor.when_missing == "compute" and classifier.extractor.forward_passes == 0
     assert len(labels) == 36 and caplog.messages == [] and everything(folder) == before
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_read_does_not_fail_its_readable_copy(folder: Path
     expected = pipeline.predict_proba(copies[1], str(folder / "m.joblib"), use_cache=False)
     with read_only(cache):
         classifier = pipeline.load(str(folder / "m.joblib"))
-        assert isinstance(classifier.extractor, ReadOnlyExtractor)
+        assert classifier.extractor.when_missing == "compute"
         for use_cache in (None, True):
             found = classifier.predict_proba(copies, use_cache=use_cache)
             assert np.isnan(found[0]).all()

@@ -15,7 +15,7 @@ import featurize.engines.choose
 import featurize.engines.openvino_engine
 import featurize.engines.tensorflow_engine
 import pipeline
-from featurize.machine.once import Once
+from featurize.engines.registry import Registry
 
 THREADS = 6
 
@@ -26,8 +26,8 @@ def paths(surfaces: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_graphs_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurize.engines.choose, "_graphs", Once(featurize.engines.choose.MOST_GRAPHS))
+def _no_engines_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(featurize.engines.choose, "_engines", Registry(featurize.engines.choose.MOST_ENGINES))
 
 
 def at_once(function: Callable[[int], Any], count: int = THREADS) -> list[Any]:
@@ -47,9 +47,9 @@ def test_each_shape_of_a_graph_is_compiled_once_for_all_extractors_and_threads(
     open_graph = featurize.engines.choose.open_graph
     monkeypatch.setattr(featurize.engines.choose, "open_graph", lambda *a: opened.append("") or open_graph(*a))
     if engine == "openvino":
-        compile_ = featurize.engines.openvino_engine.OpenVinoGraph._compile
+        compile_ = featurize.engines.openvino_engine.OpenVinoGraph.compile
         counting: Any = lambda self, *key: compiled.update([key]) or compile_(self, *key)  # noqa: E731
-        monkeypatch.setattr(featurize.engines.openvino_engine.OpenVinoGraph, "_compile", counting)
+        monkeypatch.setattr(featurize.engines.openvino_engine.OpenVinoGraph, "compile", counting)
     else:
         frozen = featurize.engines.tensorflow_engine._frozen
         monkeypatch.setattr(
@@ -105,15 +105,15 @@ def test_a_network_that_is_being_built_holds_up_no_other(
 
 
 def test_what_could_not_be_made_is_tried_again() -> None:
-    once: Once[str, int] = Once()
+    registry: Registry[str, int] = Registry()
     with pytest.raises(ZeroDivisionError):
-        once("a", lambda: 1 // 0)
-    assert once("a", lambda: 1) == once("a", lambda: 2) == 1
+        registry("a", lambda: 1 // 0)
+    assert registry("a", lambda: 1) == registry("a", lambda: 2) == 1
 
 
 def test_the_value_asked_for_last_is_kept_longest() -> None:
-    once: Once[str, int] = Once(2)
+    registry: Registry[str, int] = Registry(2)
     made: list[str] = []
     for key in "abacab":
-        once(key, lambda key=key: made.append(key) or len(made))  # type: ignore[misc]
+        registry(key, lambda key=key: made.append(key) or len(made))  # type: ignore[misc]
     assert made == ["a", "b", "c", "b"]

@@ -23,7 +23,7 @@ from reliability.harness.work import SHARD
 from cache.digests import DigestTable
 from cache.signatures import BACKBONE as SIGNATURE
 from cache.store import FeatureStore
-from featurize.engines.engine import Engine
+from featurize.engines.engine import Cost, Engine, Function
 from featurize.extract.forward import WORKERS, Pace
 from featurize.extract.network_extractor import SHARD_ROWS, NetworkExtractor
 from featurize.pictures.find import find_images
@@ -34,8 +34,8 @@ TAPPED = """
 import os, sys
 from featurize.engines.engine import Engine
 tap, compute = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND), Engine.__call__
-def counted(engine, pixels):
-    rows = compute(engine, pixels)
+def counted(engine, pixels, cost):
+    rows = compute(engine, pixels, cost)
     os.write(tap, b"." * len(pixels))
     return rows
 Engine.__call__ = counted
@@ -129,8 +129,8 @@ class Means:
     def __init__(self, batch: int):
         self.batch = batch
 
-    def run(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels.mean(axis=(1, 2), dtype=np.float32)
+    def compile(self, count: int, dtype: str) -> Function:  # noqa: ARG002
+        return lambda pixels: pixels.mean(axis=(1, 2), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -146,24 +146,24 @@ def test_at_every_moment_no_more_than_one_shard_is_computed_and_not_committed(
 ) -> None:
     resolved = resolve(DigestTable(str(tmp_path)), backbone="nano", views=views)
     extractor = NetworkExtractor(resolved, str(tmp_path), shard_rows)
-    extractor._engine = engine = Engine(Means(batch))
+    extractor._engine = Engine(Means(batch))
     may_run_ahead = views == 1 and Pace.within(shard_rows, batch).batches > 1
     committed, highest, ahead = [0], [0], [0]
     call, commit = Engine.__call__, FeatureStore.commit
 
-    def computing(self: Engine, pixels: np.ndarray) -> np.ndarray:
-        rows = call(self, pixels)
-        highest[0] = max(highest[0], self.forward_passes - committed[0])
+    def computing(self: Engine, pixels: np.ndarray, cost: Cost) -> np.ndarray:
+        rows = call(self, pixels, cost)
+        highest[0] = max(highest[0], extractor.forward_passes - committed[0])
         return rows
 
     def slowly(store: FeatureStore, rows: np.ndarray, *others: Any) -> int:
         if store.spec.backbone == SIGNATURE:
             return commit(store, rows, *others)
         passes, patience = -1, time.monotonic() + 60  # on a busy machine a thread may not have had its turn
-        while passes != engine.forward_passes or (
+        while passes != extractor.forward_passes or (
             may_run_ahead and not ahead[0] and passes <= committed[0] + len(rows) and time.monotonic() < patience
         ):  # until the threads have computed all that they may
-            passes = engine.forward_passes
+            passes = extractor.forward_passes
             time.sleep(0.005)
         ahead[0] = max(ahead[0], passes - committed[0] - len(rows))
         new = commit(store, rows, *others)

@@ -230,11 +230,12 @@ def test_maps_that_stay_on_the_disk_and_views_of_pictures(trained: FineTuned) ->
 def test_a_cache_that_cannot_be_written_serves(
     model: str, others: list[str], trained: FineTuned, tmp_path: Path
 ) -> None:
-    from featurize.extract.read_only import ReadOnlyExtractor
+    from featurize.extract.network_extractor import NetworkExtractor
 
     classifier = opened(model)
     first = classifier.predict_proba([others[0], trained.paths[0]], use_cache=True)
-    classifier.whole = ReadOnlyExtractor(trained.cut.tuned_by(trained.tuned), str(tmp_path / "cache"))
+    whole = trained.cut.tuned_by(trained.tuned)
+    classifier.whole = NetworkExtractor(whole, str(tmp_path / "cache"), when_missing="compute")
     before = len(classifier.whole.store.refresh())
     outcome, found = classifier.probabilities([others[0], trained.paths[0], others[1]])
     assert outcome.forward_passes == 1 and np.allclose(found[:2], first, atol=1e-6)
