@@ -94,7 +94,7 @@ class Classifier:
         count = 0
         for places in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
             part, found, rows = self._predicted([sources[place] for place in places], use_cache)
-            outcome.take(places, part)
+            outcome.put(places, part)
             answered = places[part.digests.known]
             answers.probabilities[answered] = found
             count += len(found)

@@ -50,7 +50,7 @@ class TunedClassifier(Classifier):
             (self.whole, self._of_decisions, others),
         ):
             part, rows = self._features(extractor, [sources[place] for place in places], use_cache)
-            outcome.take(places, part)
+            outcome.put(places, part)
             if len(rows):
                 result[places[part.succeeded]] = predict(rows)
         return outcome, result[outcome.succeeded], NO_ROWS

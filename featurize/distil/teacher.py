@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
+from cache.spec import DIGEST_BYTES
 from cache.store import FeatureStore
 from featurize.backbones.network import build_tail
 from featurize.extract.hashing import Progress
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.outcome import as_keys
 from featurize.pictures.find import Failure
 from featurize.pictures.recipes import views_of
 from featurize.resolve import Resolved
@@ -49,7 +49,7 @@ def crops_with_rows(
     found = dict(sorted((digest, path) for digest, path in pairs if digest is not None))
     return Crops(
         paths=list(found.values()),
-        digests=as_keys(list(found)),
+        digests=np.frombuffer(b"".join(found), np.uint8).reshape(-1, DIGEST_BYTES),
         views=views,
         stores=extractor.stores,
         failures=outcome.failures,

@@ -103,7 +103,7 @@ class Extractor(ABC):
                 again = self.run(outcome.sources, progress)
             except RowsMissingError:
                 return self.complete(outcome.sources, progress)
-            again.add_cost_of(outcome)
+            again.add(outcome)
             outcome = again
         return outcome, rows
 

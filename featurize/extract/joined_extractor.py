@@ -76,7 +76,7 @@ def _together(parts: Sequence[Outcome]) -> Outcome:
     """What became of the same images in every part, as one outcome, the first: with the cost of all of them."""
     whole = parts[0]
     for part in parts[1:]:
-        whole.add_cost_of(part)  # and its notes
+        whole.add(part)
         for position, reason in part.reasons.items():
             if position not in whole.reasons:
                 whole.fail(position, reason)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
 from featurize.extract.forward import Decoder, Pace, Row, forward
 from featurize.extract.hashing import Progress, digest_sources, silent
 from featurize.extract.outcome import Missing, Outcome
+from featurize.extract.pending_rows import PendingRows
 from featurize.extract.writable import can_be_written, open_table
 from featurize.machine.disk import require_room
 from featurize.pictures.notes import announce_changed, announce_notes
@@ -117,9 +118,9 @@ class NetworkExtractor(Extractor):
                 return outcome
             try:
                 with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
-                    missing = self._missing(outcome, missing.everywhere)  # another run may have computed some by now
+                    missing = self._missing(outcome, missing.positions)  # another run may have computed some by now
                     if missing and self._take_over(outcome, missing, progress):
-                        missing = self._missing(outcome, missing.everywhere)
+                        missing = self._missing(outcome, missing.positions)
                     while missing:
                         missing = self._missing(outcome, self._store(outcome, missing, cost, progress))
             except KeyboardInterrupt as interruption:
@@ -245,7 +246,7 @@ class NetworkExtractor(Extractor):
 
     def _store(self, outcome: Outcome, missing: Missing, cost: Cost, progress: Progress) -> np.ndarray:
         """Compute and commit the rows of `missing`; returns what `_compute` returns."""
-        waiting = _Waiting([_Rows() for _ in self.stores], _Rows())
+        pending = PendingRows(self.stores, signature_store(self.cache_dir), outcome, self._shard_rows)
 
         def ready() -> tuple[Function, Pace]:
             compute, _ = self._ready(cost)
@@ -254,17 +255,16 @@ class NetworkExtractor(Extractor):
             return compute, self._pace_within(self._rows_per_shard)
 
         def keep(position: int, row: Row, features: np.ndarray) -> None:
-            most = self._pictures_at_once(self._rows_per_shard)
-            waiting.signatures.add(position, row.signature, most)
-            for view, values in zip(np.flatnonzero(missing.lacking[row.position]), features, strict=True):
-                waiting.of_views[view].add(position, values, most)
-            if len(waiting.signatures) == self._pace_within(self._rows_per_shard).commit:
-                self._commit(waiting, outcome)
+            views = np.flatnonzero(missing.lacking[row.position])
+            pending.add(position, row.signature, views, features, self._pictures_at_once(self._rows_per_shard))
+            if len(pending) == self._pace_within(self._rows_per_shard).commit:
+                pending.commit(self.engine.provenance)
 
         try:
             return self._compute(outcome, missing, cost, ready, keep, progress)
         finally:  # whatever ends the run, what is computed is kept
-            self._commit(waiting, outcome)
+            if len(pending):
+                pending.commit(self.engine.provenance)
 
     def _compute(
         self,
@@ -341,46 +341,3 @@ class NetworkExtractor(Extractor):
 
     def _decoder(self) -> AbstractContextManager[Decoder]:
         return isolated_decoder() if self._resolved.isolate else nullcontext(decode_views)
-
-    def _commit(self, rows: "_Waiting", outcome: Outcome) -> None:
-        if not len(rows.signatures):
-            return
-        provenance = self.engine.provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        signed = rows.signatures  # first: whoever finds a row finds its signature
-        signature_store(self.cache_dir).commit(signed.values, outcome.digests.keys(signed.positions), provenance)
-        signed.positions.clear()
-        for view, (store, of_view) in enumerate(zip(self.stores, rows.of_views, strict=True)):
-            if len(of_view):
-                keys = outcome.digests.keys(of_view.positions)
-                store.commit(of_view.values, keys, provenance, self._shard_rows)
-                outcome.new[of_view.positions, view] = True
-                of_view.positions.clear()
-
-
-class _Rows:
-    """Rows of a view that wait until they are a shard, in one place for all shards of a run: memory stays as it is."""
-
-    def __init__(self) -> None:
-        self.positions: list[int] = []  # of their images
-        self._place = np.empty((0, 0))
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def add(self, position: int, values: np.ndarray, most: int) -> None:
-        """Take the row `values` (...) in, among `most` rows."""
-        if not len(self._place):
-            self._place = np.empty((most, *values.shape), values.dtype)
-        self._place[len(self.positions)] = values
-        self.positions.append(position)
-
-    @property
-    def values(self) -> np.ndarray:
-        return self._place[: len(self.positions)]
-
-
-class _Waiting(NamedTuple):
-    """What is computed and not yet committed: rows of each view, and the signatures of their pictures."""
-
-    of_views: list[_Rows]
-    signatures: _Rows

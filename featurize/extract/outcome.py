@@ -109,26 +109,27 @@ class Outcome:
         self.digests[position] = None
         self.reasons[position] = reason
 
-    def take(self, places: np.ndarray, part: "Outcome") -> None:
-        """Note what became of the images at `places` (m,), those of `part`, and what that has cost."""
-        for number, place in enumerate(places.tolist()):
-            self.digests[place] = part.digests[number]
+    def put(self, positions: np.ndarray, part: "Outcome") -> None:
+        """Note what became of the images at `positions` (m,), which are those of `part`, and add its cost."""
+        for number, position in enumerate(positions.tolist()):
+            self.digests[position] = part.digests[number]
             if number in part.reasons:
-                self.reasons[place] = part.reasons[number]
-            self.note(place, part.notes.get(number, ""), part.changed.get(number, ""))
-        self.new[places] = part.new
-        self.forward_passes += part.forward_passes
-        self.seconds += part.seconds
-        self.startup_seconds += part.startup_seconds
+                self.reasons[position] = part.reasons[number]
+            self.note(position, part.notes.get(number, ""), part.changed.get(number, ""))
+        self.new[positions] = part.new
+        self._add_cost(part)
 
-    def add_cost_of(self, earlier: "Outcome") -> None:
-        """Count what an earlier attempt at the same images has computed and cost."""
-        self.new |= earlier.new
-        self.notes = earlier.notes | self.notes
-        self.changed = earlier.changed | self.changed
-        self.forward_passes += earlier.forward_passes
-        self.seconds += earlier.seconds
-        self.startup_seconds += earlier.startup_seconds
+    def add(self, other: "Outcome") -> None:
+        """Add the rows that another run computed for the same images, its notes and its cost."""
+        self.new |= other.new
+        self.notes = other.notes | self.notes
+        self.changed = other.changed | self.changed
+        self._add_cost(other)
+
+    def _add_cost(self, other: "Outcome") -> None:
+        self.forward_passes += other.forward_passes
+        self.seconds += other.seconds
+        self.startup_seconds += other.startup_seconds
 
     def name(self, position: int) -> str:
         """The path of an image, or "image 1", counted from 1."""
@@ -136,14 +137,9 @@ class Outcome:
         return source if isinstance(source, str) else f"image {position + 1}"
 
 
-def as_keys(digests: Sequence[bytes]) -> np.ndarray:
-    """Digests as an array of keys: (n, 32) uint8."""
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
-
-
 @dataclass(frozen=True)
 class Missing:
-    """Contents that lack rows: `first` (m,) are positions of one image of each, `copies` those of any others of it.
+    """Contents that lack rows: `first` (m,) is the position of one image of each, `copies` those of its other images.
 
     `lacking` (m, views) says which views of each have no row.
     """
@@ -159,10 +155,10 @@ class Missing:
             comparable(keys), return_index=True, return_inverse=True, return_counts=True
         )
         copies: dict[int, list[int]] = {}
-        for place in np.flatnonzero(counts[inverse] > 1):
-            first = index[inverse[place]]
-            if place != first:
-                copies.setdefault(int(positions[first]), []).append(int(positions[place]))
+        for number in np.flatnonzero(counts[inverse] > 1):
+            first = index[inverse[number]]
+            if number != first:
+                copies.setdefault(int(positions[first]), []).append(int(positions[number]))
         order = np.sort(index)
         return cls(positions[order], copies, lacking[order])
 
@@ -170,7 +166,7 @@ class Missing:
         return len(self.first)
 
     @property
-    def everywhere(self) -> np.ndarray:
+    def positions(self) -> np.ndarray:
         """The positions of all images of these contents."""
         others = [position for group in self.copies.values() for position in group]
         return np.sort(np.concatenate([self.first, np.array(others, np.int64)]))

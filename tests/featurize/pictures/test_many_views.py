@@ -19,6 +19,7 @@ from cache.errors import UserError
 from cache.spec import content_digest
 from classify.data.beyond_memory import features_for
 from featurize.extract.extractor import Extractor
+from featurize.extract.pending_rows import PendingRows
 from featurize.pictures.sources import Source
 
 Usage = namedtuple("Usage", "total used free")
@@ -161,13 +162,13 @@ def test_no_more_rows_are_at_risk_than_a_shard_has(
     tmp_path: Path, paths: list[str], shard_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = of_views(tmp_path, 4, shard_rows=shard_rows)
-    commit, at_risk = extractor._commit, []
+    commit, at_risk = PendingRows.commit, []
 
-    def watched(rows: Any, outcome: Any) -> None:
+    def watched(*arguments: Any) -> None:
         at_risk.append(extractor.forward_passes - sum(stored(extractor)))
-        commit(rows, outcome)
+        commit(*arguments)
 
-    monkeypatch.setattr(extractor, "_commit", watched)
+    monkeypatch.setattr(PendingRows, "commit", watched)
     extractor.run(paths)
     assert max(at_risk) <= max(shard_rows, 4)  # a picture's four are of one moment
     assert stored(extractor) == [36] * 4
