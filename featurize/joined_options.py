@@ -1,6 +1,6 @@
-"""Backbones that are joined, as people name them: `a+b`, and options that are one for all of them or one for each.
+"""Joined backbones, written `a+b`, and their options: one value for all of them, or one for each.
 
-A request of one backbone is `featurize.resolve.resolve`'s; here it becomes as many as it names.
+A joined request is split into one request for each backbone, which `featurize.resolve.resolve` takes.
 """
 
 import os
@@ -16,16 +16,16 @@ from featurize.reopen import check_options, reopen
 from featurize.resolve import Resolved, resolve
 from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 
-OF_EACH_PART = ("pooling", "layer", "size", "resize", "preprocess", "precision", "stored")  # or one for all
+PER_BACKBONE = ("pooling", "layer", "size", "resize", "preprocess", "precision", "stored")  # or one for all
 JOIN = "+"
 
 
 def resolve_parts(table: DigestTable, options: SpecOptions) -> list[Resolved]:
     """`resolve` of each backbone that `options` name: "nano+mobilenet_v2" has two. See `share_weights` for theirs.
 
-    The options `OF_EACH_PART` may be told in the same manner, nothing between two plus signs being the default:
-    pooling="avg+max", size="+160". Raises UserError as `resolve`, for another number of values than backbones, for maps
-    and for the same rows twice.
+    The options `PER_BACKBONE` may be joined as well, an empty piece being the default: pooling="avg+max", size="+160".
+    Raises UserError as `resolve` does, for another number of values than backbones, for maps and for the same rows
+    twice.
     """
     backbones = backbones_of(options)
     if len(backbones) == 1:
@@ -33,11 +33,11 @@ def resolve_parts(table: DigestTable, options: SpecOptions) -> list[Resolved]:
     joined = JOIN.join(backbones)
     weights = share_weights(options.get("weights"), backbones)
     each = options_of_each(options | {"backbone": joined, "weights": None}, len(backbones))
-    if any(asked.get("pooling") == "none" for asked in each):
+    if any(one.get("pooling") == "none" for one in each):
         raise UserError(f"pooling none: the maps of {joined} cannot be joined, and finetune takes one backbone")
     parts = []
-    for asked, backbone, place in zip(each, backbones, weights, strict=True):
-        parts.append(resolve(table, **cast(SpecOptions, asked | {"backbone": backbone, "weights": place})))
+    for one, backbone, file in zip(each, backbones, weights, strict=True):
+        parts.append(resolve(table, **cast(SpecOptions, one | {"backbone": backbone, "weights": file})))
         if parts[-1].spec in [part.spec for part in parts[:-1]]:
             raise UserError(f"backbone {joined}: {backbone} would be there twice with the same rows; name it once")
     return parts
@@ -57,8 +57,8 @@ def reopen_parts(
         return [reopen(record, table, weights, engine, isolate, views)]
     given = share_weights(weights, [part.backbone for part in specs])
     return [
-        reopen({"spec": spec.to_json(), "weights": place}, table, file, engine, isolate, views)
-        for spec, place, file in zip(specs, record["weights"], given, strict=True)
+        reopen({"spec": spec.to_json(), "weights": recorded}, table, file, engine, isolate, views)
+        for spec, recorded, file in zip(specs, record["weights"], given, strict=True)
     ]
 
 
@@ -74,29 +74,29 @@ def check_parts(spec: Spec, model: str, options: dict[str, Any], table: DigestTa
         raise UserError(
             f"--backbone {given} contradicts the model {model}, which was trained with backbone {spec.backbone}"
         )
-    for part, asked, backbone in zip(spec.parts, options_of_each(options, len(spec.parts)), backbones, strict=True):
-        check_options(part, model, asked | {"backbone": backbone}, table)
+    for part, one, backbone in zip(spec.parts, options_of_each(options, len(spec.parts)), backbones, strict=True):
+        check_options(part, model, one | {"backbone": backbone}, table)
     return None
 
 
 def share_weights(weights: str | None, backbones: list[str]) -> list[str | None]:
-    """Whose weights "fileA+fileB" are: one for each backbone, in order, nothing between plus signs being its own.
+    """Split "fileA+fileB" into one weights file per backbone; an empty piece means the default.
 
-    Or one for each backbone that does not bring its own as nano and `.keras` files do, so that a single file is enough
+    Or one file per backbone that needs one: nano and `.keras` files bring their own, so that a single file is enough
     for "nano+mobilenet_v2". Raises UserError for any other number, and for a name that can be read in two ways.
     """
     if not weights:
         return [None] * len(backbones)
-    places: list[str | None] = [place or None for place in _pieces("weights", os.fspath(weights), os.path.isfile)]
-    if len(places) == len(backbones):
-        return places
+    files: list[str | None] = [file or None for file in _pieces("weights", os.fspath(weights), os.path.isfile)]
+    if len(files) == len(backbones):
+        return files
     taking = [name in BACKBONES and not BACKBONES[name].packaged for name in backbones]
-    if len(places) != sum(taking):
+    if len(files) != sum(taking):
         raise UserError(
-            f"weights {weights!r}: {len(places)} for the {len(backbones)} of {JOIN.join(backbones)}: name a file for "
+            f"weights {weights!r}: {len(files)} for the {len(backbones)} of {JOIN.join(backbones)}: name a file for "
             "each, joined by plus signs in the same order, with nothing where one has its own"
         )
-    given = iter(places)
+    given = iter(files)
     return [next(given) if takes else None for takes in taking]
 
 
@@ -106,24 +106,24 @@ def backbones_of(options: SpecOptions) -> list[str]:
 
 
 def options_of_each(options: Any, count: int) -> list[dict[str, Any]]:
-    """The options of each of `count` parts; what is left empty for one is left out.
+    """The options of each of `count` parts; an empty piece is left out.
 
     Raises UserError for another number of values than parts.
     """
     each: list[dict[str, Any]] = [{} for _ in range(count)]
     for name, value in options.items():
-        several = name in OF_EACH_PART and isinstance(value, str) and JOIN in value
+        several = name in PER_BACKBONE and isinstance(value, str) and JOIN in value
         values = value.split(JOIN) if several else [value] * count
         if len(values) != count:
             raise UserError(f"{name} {value!r}: give one for all {count} backbones, or {count} joined by plus signs")
-        for asked, one in zip(each, values, strict=True):
-            if one != "":
-                asked[name] = one
+        for part, piece in zip(each, values, strict=True):
+            if piece != "":
+                part[name] = piece
     return each
 
 
 def _pieces(option: str, text: str, exists: Callable[[str], bool]) -> list[str]:
-    """What `text` names: itself where that exists, else what stands between its plus signs.
+    """`text` itself where that exists, else its pieces between plus signs.
 
     Raises UserError where both can be meant.
     """

@@ -1,7 +1,7 @@
-"""From what a person asks for to the exact spec, without TensorFlow.
+"""From a person's options to the exact spec, without TensorFlow.
 
-`resolve` fills in defaults, finds the weights and takes their digest, so that two requests for the same
-computation have the same fingerprint however they were worded.
+`resolve` fills in defaults, finds the weights and takes their digest: two requests for the same computation have the
+same fingerprint, however they are worded.
 """
 
 import logging
@@ -30,11 +30,11 @@ LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES.
+    """A spec, where its weights are on this machine, and its engine, one of ENGINES.
 
-    `views` names the views of each picture that have a row, `spec` being that of the picture itself. `isolate`:
-    pictures are decoded in processes of their own; the network is the same. `tuned`: what the spec names by its digest,
-    see `featurize.backbones.tuned_network`.
+    `views` names the views of each picture that have a row; `spec` is that of the picture itself. `isolate`: pictures
+    are decoded in processes of their own; the network is the same. `tuned`: the weights that the spec names by their
+    digest, see `featurize.backbones.tuned_network`.
     """
 
     spec: FeatureSpec
@@ -50,18 +50,18 @@ class Resolved:
 
     @property
     def network(self) -> str:
-        """What `build_network` is asked for: a backbone's name, or the path of a saved model, its own weights."""
+        """The argument of `build_network`: a backbone's name, or the path of a saved model, which holds its weights."""
         return self.weights.path if self.spec.backbone == OWN_MODEL else self.spec.backbone
 
     @property
     def network_fields(self) -> tuple[object, ...]:
-        """What decides the network: specs that differ elsewhere, in the views or in the resizing say, share one."""
+        """The fields that decide the network; specs that differ in others, such as the resizing, share a network."""
         spec = self.spec
         fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
         return (*fields, spec.precision, spec.tuned)
 
     def tuned_by(self, tuned: "Tuned") -> "Resolved":
-        """From pixels to decisions; this is the computation of the maps that the tail in `tuned` was trained on."""
+        """The computation from pixels to decisions, where this one gives the maps that `tuned` was trained on."""
         return replace(self, spec=replace(self.spec, tuned=tuned.digest, stored="float32"), tuned=tuned)
 
 
@@ -87,9 +87,9 @@ def resolve(
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
     TensorFlow. Each gives rows of its own. `stored`: float16 takes half the disk of float32, and keeps three digits.
     `isolate`: decode in processes of their own; the rows are the same. `views`: how many rows a picture has, of itself
-    and of renderings by `recipe`, see `featurize.pictures.recipes`.
+    and of views augmented by `recipe`, see `featurize.pictures.recipes`.
 
-    Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
+    Raises UserError for an unknown value, with the valid ones, and for weights that cannot be had.
     """
     backbone = os.fspath(backbone)
     if "+" in backbone and not os.path.isfile(backbone):  # `featurize.joined_options.resolve_parts` takes several
@@ -167,7 +167,7 @@ def _say_former_views(table: DigestTable, spec: FeatureSpec, views: tuple[str, .
 
 
 def _say_former(table: DigestTable, former: list[FeatureSpec], what: str) -> None:
-    """Announce rows of the same thing that an earlier version has put under a key of its own."""
+    """Announce rows of the same computation that an earlier version stored under another key."""
     for spec in former:
         folder = os.path.join(os.path.dirname(table.path), spec.folder)
         if os.path.isdir(folder):
@@ -175,13 +175,13 @@ def _say_former(table: DigestTable, former: list[FeatureSpec], what: str) -> Non
 
 
 def identity(weights: Weights, table: DigestTable) -> str:
-    """What a spec says of weights: the SHA-256 of their file, or what decides random ones.
+    """How a spec names weights: the SHA-256 of their file, or what decides random ones.
 
     Raises UserError where the file cannot be read.
     """
     if weights.kind == "random":
         return random_identity()
-    if weights.kind == "packaged":  # small, and nothing to leave a trace of
+    if weights.kind == "packaged":  # small: not worth a line in the table of digests
         with open(weights.path, "rb") as file:
             return "sha256:" + content_digest(file.read()).hex()
     advice = "say where they are with --weights (weights=)"

@@ -1,4 +1,4 @@
-"""Which engine computes a spec's rows here: TensorFlow on a GPU, else OpenVINO where installed, else TensorFlow."""
+"""Which engine computes the rows of a spec: TensorFlow on a GPU, else OpenVINO if installed, else TensorFlow."""
 
 import glob
 import importlib.util
@@ -16,7 +16,7 @@ from featurize.resolve import Resolved
 log = logging.getLogger("bottleneck")
 
 MOST_ENGINES = 4
-ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the engine that has it
+ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the only engine that has it
 
 
 def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
@@ -28,7 +28,7 @@ def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
 
 
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
-    """The network of a checked spec, ready to run on the engine that it asks for, which is announced.
+    """The network of a checked spec on its engine, whose name is announced.
 
     Raises UserError where OpenVINO is asked for and not installed, for networks that cannot be built, and in forked
     processes where an engine would hang, see `featurize.machine.forks`.
@@ -72,7 +72,7 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
 
 
 def tensorflow_has_gpu() -> bool:
-    """Whether there is a GPU that the installed TensorFlow uses; TensorFlow is only asked where there is a driver."""
+    """Whether the installed TensorFlow sees a GPU. Without a driver, TensorFlow is not imported to find out."""
     if not glob.glob("/dev/nvidia[0-9]*"):
         return False
     from featurize.engines.keras_import import import_keras

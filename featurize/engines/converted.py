@@ -1,6 +1,6 @@
-"""Networks converted for OpenVINO, each once: kept in the cache, and read from there without TensorFlow.
+"""Networks converted for OpenVINO: each is converted once, kept in the cache, and read without TensorFlow.
 
-They only save time: what is damaged or of no use is deleted, and one that cannot be kept is used all the same.
+They only save time: damaged or useless ones are deleted, and one that cannot be written is used from memory.
 """
 
 import contextlib
@@ -39,20 +39,20 @@ class ConversionError(Exception):
 def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> Any:
     """The converted graph (openvino.Model) of a checked spec; `build` gives the network (keras.Model) to convert.
 
-    A graph is kept under everything that it was made from, versions included, and is used only if its files have
-    the digests that were noted when it was written. One that cannot be kept, on a full disk or in a cache that may only
-    be read, is announced. Raises ConversionError for networks that OpenVINO cannot take.
+    The key of a graph is everything that it was made from, versions included. It is used only if its files have the
+    digests that were noted when it was written. Where it cannot be kept, on a full disk or in a read-only cache, that
+    is announced. Raises ConversionError for networks that OpenVINO cannot take.
     """
     identity = _identity(checked)
     folder = os.path.join(cache_dir, FOLDER, _name(identity))
     if not _is_whole(folder, identity):
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # a cache that cannot be written: `_keep` comes to know it, too
+            with contextlib.suppress(OSError):  # a cache that cannot be written: `_keep` will fail, too
                 make_folder(os.path.dirname(folder))
                 stack.enter_context(
                     holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it")
                 )
-            if made_from(folder) != identity:  # nobody else has converted it meanwhile
+            if made_from(folder) != identity:  # no other process has converted it meanwhile
                 tuned = "a fine-tuned " if checked.spec.tuned else ""
                 log.info("converting %s%s for OpenVINO, once", tuned, checked.spec.backbone)
                 model = _converted(build())
@@ -66,7 +66,7 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> A
 
 
 def delete_damaged_graphs(cache_dir: str) -> list[str]:
-    """The folders of graphs that were not as they had been written; each is deleted, and converted anew when needed."""
+    """Delete graphs whose files are not as they were written; returns their folders. They are converted when needed."""
     damaged = [folder for folder in _named(cache_dir, GRAPH) if made_from(folder) is None]
     for folder in damaged:
         _delete(folder)
@@ -74,13 +74,13 @@ def delete_damaged_graphs(cache_dir: str) -> list[str]:
 
 
 def useless_graphs(cache_dir: str) -> list[str]:
-    """Folders of graphs that other versions than those installed have made, and those that killed runs have left."""
+    """Folders of graphs that other library versions made, and those that killed runs left."""
     graphs, unfinished = _named(cache_dir, GRAPH), _named(cache_dir, TEMPORARY)
     return [folder for folder in graphs if not _is_of_use(folder)] + unfinished
 
 
 def delete_useless_graphs(cache_dir: str) -> int:
-    """How many of `useless_graphs` were deleted; without locks those stay that a run may be writing."""
+    """Delete `useless_graphs`; returns how many. Without locks, those that a run may be writing stay."""
     if not useless_graphs(cache_dir):
         return 0
     with holding(os.path.join(cache_dir, LOCK)) as alone:
@@ -116,7 +116,7 @@ def _converted(network: Any) -> Any:
 
 @contextlib.contextmanager
 def _same_logging() -> Iterator[None]:
-    """OpenVINO lets nothing but errors through while it converts, and leaves it at that where it fails."""
+    """Restore the root logger: OpenVINO silences it while it converts, and leaves it silent where it fails."""
     root = logging.getLogger()
     level, filters, handlers = root.level, root.filters[:], root.handlers[:]
     try:
@@ -131,7 +131,7 @@ def _keep(model: Any, folder: str, identity: str) -> None:
     make_folder(os.path.dirname(folder))
     fresh = f"{folder}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     try:
-        os.mkdir(fresh)  # for whoever may read the cache, which a folder of `tempfile` is not
+        os.mkdir(fresh)  # a folder of `tempfile` would be readable by this user alone
         import_openvino().save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
         for name in FILES:
             sync_file(os.path.join(fresh, name))
@@ -142,7 +142,7 @@ def _keep(model: Any, folder: str, identity: str) -> None:
         try:
             os.rename(fresh, folder)
         except OSError:
-            if not _is_whole(folder, identity):  # else, without locks, another was faster: its graph is the same
+            if not _is_whole(folder, identity):  # else another process was faster, without locks: the graph is the same
                 raise
         sync_file(os.path.dirname(folder))
     finally:
@@ -167,12 +167,12 @@ def made_from(folder: str) -> str | None:
         if whole and os.path.basename(folder) == _name(identity):
             return identity
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # whatever the reason, there is no graph to use
+        pass  # for whatever reason, there is no usable graph
     return None
 
 
 def _delete(folder: str) -> None:
-    """Delete a graph, or what is in its place; nothing that a link leads to."""
+    """Delete a graph, or whatever has its name; links are not followed."""
     if os.path.isdir(folder) and not os.path.islink(folder):
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -181,7 +181,7 @@ def _delete(folder: str) -> None:
 
 
 def _versions() -> list[str]:
-    """Of what converts, as graphs name them."""
+    """The versions of the libraries that convert."""
     return [version(library) for library in ("openvino", "keras", "tensorflow")]
 
 
@@ -193,7 +193,7 @@ def _digest(path: str) -> str:
 def _is_of_use(folder: str) -> bool:
     try:
         ours = json.dumps(_versions())[1:]  # the end of what a graph of these versions was made from
-    except PackageNotFoundError:  # nothing to compare with: somebody else's, who has OpenVINO
+    except PackageNotFoundError:  # OpenVINO is not installed here: the graphs may be another user's
         return True
     return (made_from(folder) or "").endswith(ours)
 

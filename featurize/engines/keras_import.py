@@ -24,11 +24,11 @@ def import_keras() -> ModuleType:
     """The `keras` module on TensorFlow, imported silently at the first call.
 
     Raises UserError where Keras is set, by `keras.json` or by the calling program, to another backend, to
-    channels_first or to another float type: the same image would give other features. Raises it, too, in a process that
-    was forked from one that had used TensorFlow.
+    channels_first or to another float type: the same image would give other features. Raises it also in a process
+    forked from one that had used TensorFlow.
     """
     check_tensorflow()
-    # A level that the user has set is the user's wish to see the messages.
+    # If the user has set a level, the user wants to see the messages.
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in ("2", "3")
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -16,7 +16,7 @@ CONVERTER = "openvino.tools.ovc"  # the package whose modules hold the telemetry
 
 
 def import_openvino() -> ModuleType:
-    """The `openvino` module; where nobody has imported it yet, without its telemetry.
+    """The `openvino` module; unless it was imported before, without its telemetry.
 
     Raises ImportError where OpenVINO is not installed.
     """
@@ -32,7 +32,7 @@ def import_openvino() -> ModuleType:
 def silent_converter() -> Iterator[ModuleType]:
     """The `openvino` module, its converter silent for the body, also where the calling program imported OpenVINO.
 
-    To withdraw the consent of the telemetry would not do: each conversion asks for it anew.
+    Withdrawing the consent to telemetry is not enough: each conversion asks for it anew.
     """
     openvino = import_openvino()
     from openvino.tools.ovc import telemetry_stub
@@ -60,6 +60,6 @@ def _not_to_be_imported(name: str) -> Iterator[None]:
         sys.modules.update(before)
 
 
-# Two at once would take the other's change for what was there before.
+# Of two threads at once, one would save the other's change as the original.
 _importing = threading.Lock()
 _converting = threading.Lock()

@@ -1,4 +1,4 @@
-"""The specs of a cache that have the rows of all of some pictures, and these rows alone: nothing passes a network."""
+"""The specs in a cache that have the rows of all given pictures. Rows are only read: nothing passes a network."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ from featurize.pictures.sources import Source
 from featurize.resolve import Resolved, identity, parse_size
 from featurize.spec_options import SpecOptions
 
-FIELDS = ("backbone", "layer", "pooling", "size", "resize", "preprocess", "precision", "stored")  # of a spec, to choose
-ELSEWHERE = ("weights", "engine", "isolate")  # what a caller may say of a computation besides
+FIELDS = ("backbone", "layer", "pooling", "size", "resize", "preprocess", "precision", "stored")  # select specs
+IGNORED = ("weights", "engine", "isolate")  # further options of a computation: they select nothing
 
 
 def cached_only(resolved: Resolved, cache_dir: str) -> NetworkExtractor:
@@ -35,7 +35,7 @@ def cached_only(resolved: Resolved, cache_dir: str) -> NetworkExtractor:
 
 @dataclass(frozen=True)
 class Cached:
-    """A spec whose rows of all pictures are there, as `outcome` says; a picture without one cannot be decoded.
+    """A spec with the rows of all pictures; one without a row in `outcome` cannot be decoded.
 
     weights: where those of its network are on this machine, `BLANK` where that is not known.
     """
@@ -46,7 +46,7 @@ class Cached:
 
     @property
     def features(self) -> str:
-        """The name of the folder that its rows are in, of joined ones the names of all."""
+        """The name of its folder, of a joined spec the names of all folders."""
         return " + ".join(part.folder for part in self.extractor.spec.parts)
 
 
@@ -63,17 +63,17 @@ def cached_specs(
 ) -> tuple[list[Cached], list[LeftOut]]:
     """The specs in `cache_dir` that have the rows of all `sources` that can be decoded, and the others.
 
-    Specs that have other values than those `chosen` are left out. Where it names backbones that are joined ("a+b"),
-    these come last, after each of them alone. `weights` is a place where the weights may be, which nobody needs but who
-    trains layers of the network. Raises UserError for options that cached rows cannot have.
+    Specs with other values than the `chosen` ones are left out. Where it names joined backbones ("a+b"), the joined
+    specs come last, after each part alone. Its `weights` is a file in which the weights may be; only a head that trains
+    layers of the network needs them. Raises UserError for options that cached rows cannot have.
     """
-    asked = _asked(chosen)
+    requests = _requests(chosen)
     found: list[Cached] = []
     left_out: list[LeftOut] = []
     for store in stored_specs(cache_dir):
-        weights = _weights_here(store.spec, asked, cache_dir)
+        weights = _weights_here(store.spec, requests, cache_dir)
         try:
-            reasons = [_unfit(store.spec, weights, one) for one in asked]
+            reasons = [_unfit(store.spec, weights, one) for one in requests]
             reason = "" if "" in reasons else reasons[0]
             if not reason:
                 extractor = cached_only(Resolved(store.spec, weights), cache_dir)
@@ -89,7 +89,7 @@ def cached_specs(
             left_out.append(LeftOut(one.features, f"{lacking} of {len(sources)} pictures have no row"))
         else:
             complete.append(one)
-    return [*complete, *_joined(complete, asked, sources)], left_out
+    return [*complete, *_joined(complete, requests, sources)], left_out
 
 
 def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
@@ -103,38 +103,38 @@ def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
     return Cached(extractor, outcome, cached.weights) if whole else None
 
 
-def _asked(chosen: SpecOptions) -> list[dict[str, Any]]:
-    """The options of each backbone that is to be joined; of one, or none that is named, those that are chosen."""
+def _requests(chosen: SpecOptions) -> list[dict[str, Any]]:
+    """The options of each joined backbone; for a single backbone, or none, the chosen ones."""
     for name, value in chosen.items():
-        if name not in (*FIELDS, *ELSEWHERE):
+        if name not in (*FIELDS, *IGNORED):
             raise UserError(f"{name} {value!r}: rows of the pictures themselves are compared; leave the option out")
-    asked: list[dict[str, Any]] = [dict(chosen)]
+    requests: list[dict[str, Any]] = [dict(chosen)]
     if "backbone" in chosen and len(backbones := backbones_of(chosen)) > 1:
         each = options_of_each(chosen, len(backbones))
-        places = share_weights(chosen.get("weights"), backbones)
-        asked = [
-            one | {"backbone": backbone, "weights": place}
-            for one, backbone, place in zip(each, backbones, places, strict=True)
+        files = share_weights(chosen.get("weights"), backbones)
+        requests = [
+            one | {"backbone": backbone, "weights": file}
+            for one, backbone, file in zip(each, backbones, files, strict=True)
         ]
-    for one in asked:
+    for one in requests:
         if (own := _own_model(one)) is None and "backbone" in one:
             find_backbone(str(one["backbone"]))
         for path in (own, _weights_file(one)):
             if path and not os.path.isfile(path):
                 raise UserError(f"there is no file {path}")
-    return asked
+    return requests
 
 
 def _weights_file(chosen: dict[str, Any]) -> str | None:
-    """The absolute path of the file of weights that is asked for; words such as "imagenet" are none."""
+    """The absolute path of the chosen weights file; None for words such as "imagenet"."""
     given = os.fspath(chosen.get("weights") or "")
     return os.path.abspath(os.path.expanduser(given)) if given not in ("", "imagenet", "random") else None
 
 
-def _joined(complete: list[Cached], asked: list[dict[str, Any]], sources: Sequence[Source]) -> Iterator[Cached]:
-    """Every way to join a spec of each backbone that is asked for, where several are."""
-    fitting = [[one for one in complete if not _unfit(_spec(one), one.weights, options)] for options in asked]
-    for parts in product(*fitting) if len(asked) > 1 else ():
+def _joined(complete: list[Cached], requests: list[dict[str, Any]], sources: Sequence[Source]) -> Iterator[Cached]:
+    """Every combination of one spec for each backbone of a joined request."""
+    fitting = [[one for one in complete if not _unfit(_spec(one), one.weights, options)] for options in requests]
+    for parts in product(*fitting) if len(requests) > 1 else ():
         specs = [_spec(part) for part in parts]
         if len(set(specs)) == len(specs) and all(spec.pooling != "none" for spec in specs):
             extractor = JoinedExtractor(
@@ -149,7 +149,7 @@ def _spec(cached: Cached) -> FeatureSpec:
 
 
 def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
-    """Why the rows of a spec are not what is asked for, "" where they are."""
+    """Why a spec does not match the chosen options, "" where it does."""
     if spec.tuned:
         return "decisions of a fine-tuned model"
     if spec.view != ORIGINAL_VIEW:
@@ -161,32 +161,32 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
     if own and (spec.backbone != OWN_MODEL or weights != Weights("file", own)):
         return f"backbone is not {own}"
     for name in FIELDS:
-        asked = chosen.get(name)
-        if asked is None or (own and name == "backbone"):
+        value = chosen.get(name)
+        if value is None or (own and name == "backbone"):
             continue
-        if (parse_size(asked) if name == "size" else asked) != getattr(spec, name):
-            return f"{name} is not {asked}"
+        if (parse_size(value) if name == "size" else value) != getattr(spec, name):
+            return f"{name} is not {value}"
     return ""
 
 
 def _own_model(chosen: dict[str, Any]) -> str | None:
-    """The absolute path of the model of one's own that is asked for."""
+    """The absolute path of the chosen `.keras` file."""
     backbone = os.fspath(chosen.get("backbone") or "")
     return os.path.abspath(os.path.expanduser(backbone)) if backbone.endswith(".keras") else None
 
 
-def _weights_here(spec: FeatureSpec, asked: list[dict[str, Any]], cache_dir: str) -> Weights:
-    """The weights of a spec as far as they are on this machine, else `BLANK`; nothing is downloaded."""
+def _weights_here(spec: FeatureSpec, requests: list[dict[str, Any]], cache_dir: str) -> Weights:
+    """The weights of a spec where they are on this machine, else `BLANK`; nothing is downloaded."""
     table = open_table(cache_dir)
-    for weights in (place for chosen in asked for place in _places(spec, chosen)):
+    for weights in (candidate for options in requests for candidate in _candidates(spec, options)):
         with contextlib.suppress(UserError):  # a file that cannot be read: these are not the weights
             if identity(weights, table) == spec.weights:
                 return weights
     return BLANK
 
 
-def _places(spec: FeatureSpec, chosen: dict[str, Any]) -> Iterator[Weights]:
-    """Where the weights of a spec may be, without asking the network."""
+def _candidates(spec: FeatureSpec, chosen: dict[str, Any]) -> Iterator[Weights]:
+    """Where the weights of a spec may be on this machine."""
     if spec.backbone == OWN_MODEL:
         if own := _own_model(chosen):
             yield Weights("file", own)

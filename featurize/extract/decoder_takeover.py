@@ -1,4 +1,4 @@
-"""Rows of the decoder before, taken over without a forward pass where both decoders give the same pixels."""
+"""Rows of the former decoder, copied without a forward pass where both decoders give the same pixels."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from featurize.pictures.sources import bytes_of
 
 log = logging.getLogger("bottleneck")
 
-SMALL = 1, 1  # what a picture is, its pixels at that size do not matter: a large JPEG is decoded reduced
+SMALL = 1, 1  # only the kind of picture matters here, not its pixels: a large JPEG is decoded reduced
 
 
 def take_over(
@@ -33,10 +33,10 @@ def take_over(
     shard_rows: int,
     progress: Progress,
 ) -> int:
-    """Commit to `stores`, of today's decoder, the rows that `missing` pictures have of the decoder before.
+    """Commit to `stores`, of today's decoder, the rows that `missing` pictures have of the former decoder.
 
-    Each such picture is decoded once, to know whether the decoders read it alike. The count is announced, and so is
-    that of the pictures whose rows have to be computed anew. Returns of how many pictures rows were taken over.
+    Each such picture is decoded once, to know whether both decoders read it alike. The log says how many rows were
+    copied, and how many have to be computed anew. Returns the number of pictures whose rows were copied.
     """
     former = [
         FeatureStore(os.path.dirname(store.folder), replace(store.spec, decoder=DECODERS[-1])) for store in stores
@@ -82,7 +82,7 @@ def take_over(
 
 
 def _copy(before: FeatureStore, store: FeatureStore, keys: np.ndarray, shard_rows: int) -> int:
-    """Copy the rows with `keys` (n, 32); returns how many. Of a damaged shard, which is set aside, none is."""
+    """Copy the rows with `keys` (n, 32); returns how many. A damaged shard is set aside; none of its rows is."""
     if not len(keys):
         return 0
     shape, size = before.row_shape, store.spec.row_dtype.itemsize
@@ -95,7 +95,7 @@ def _copy(before: FeatureStore, store: FeatureStore, keys: np.ndarray, shard_row
         except DamagedShardError as error:
             before.set_aside(error)
             continue
-        except KeyError:  # gone meanwhile
+        except KeyError:  # another process has dropped them
             continue
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         store.commit(rows, part, {"taken_over": f"from decoder {before.spec.decoder}", "written": written})

@@ -1,7 +1,7 @@
-"""Images -> pixels -> feature rows. Each core takes a picture through all of it, so none waits for another.
+"""Images -> pixels -> feature rows. Each thread takes pictures through all steps, so no step waits for another.
 
 A thread reads, decodes and computes as many pictures as the engine takes at once, then the next ones. Pixels exist
-only there; what waits to be stored is rows. All views of a picture come from one decode, and are rows of one moment.
+only there; only rows wait to be stored. One decode gives all views of a picture, and their rows come together.
 """
 
 from collections import deque
@@ -22,8 +22,8 @@ from featurize.pictures.sources import Source, bytes_of
 # `featurize.decoding.decode.decode_views`, or its like
 Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room, int], Decoded]
 
-# One more than there are cores: there is always one that waits, for the interpreter or for the network's turn. With
-# MobileNetV2 at 224 on 2 cores that is 10% in float32, and nothing in bfloat16.
+# One more than there are cores, because one always waits, for the interpreter or for the network. With MobileNetV2 at
+# 224 on 2 cores that makes 10% in float32, and nothing in bfloat16.
 WORKERS = THREADS + 1
 
 LOST = 1e-3  # share of a row's length: rounding to float16 alone changes it by half of this at most
@@ -55,7 +55,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image: the digest of the very bytes that were decoded, and what they give or the reason why not."""
+    """One decoded image: the digest of the decoded bytes, and their pixels or the reason why there are none."""
 
     position: int
     digest: bytes
@@ -65,9 +65,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """Features (views, d) of the image at `position`, or the reason why it has none: it has all of them or none.
+    """Features (views, d) of the image at `position`, of all its views, or the reason why it has none.
 
-    signature: that of the image, without contrast where it could not be decoded. note, changed: as of
+    signature: of the image, without contrast where it could not be decoded. note, changed: as in
     `featurize.decoding.decode.Decoded`.
     """
 
@@ -98,7 +98,7 @@ def forward(
     memory = SharedMemory(WORKERS)
 
     def look(position: int) -> Picture:
-        with memory.picture() as room:  # and is given back when nothing is left but these pixels
+        with memory.picture() as room:  # given back once only the pixels are left
             return decoded(position, room)
 
     def decoded(position: int, room: Shares) -> Picture:

@@ -1,4 +1,4 @@
-"""The features of several backbones side by side: each part is computed and cached as if it were alone."""
+"""The features of several backbones in one row: each part is computed and cached as if it were alone."""
 
 import os
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ def open_parts(parts: Sequence[Resolved], cache_dir: str, shard_rows: int = SHAR
 
 
 class JoinedExtractor(Extractor):
-    """Several extractors, whose rows (d,), each of length 1, stand one after the other in a row.
+    """Several extractors. Their rows (d,), each scaled to length 1, are concatenated.
 
-    An image has features where every part has some. All parts have the same views and the same cache.
+    An image has features where every part has a row. All parts have the same views and the same cache.
     """
 
     def __init__(self, parts: Sequence[NetworkExtractor]):
@@ -61,19 +61,19 @@ class JoinedExtractor(Extractor):
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`, part after part."""
-        return _together([part.run(sources, _named(part, progress)) for part in self.parts])
+        return _merged([part.run(sources, _named(part, progress)) for part in self.parts])
 
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`."""
-        return _side_by_side([part.complete(sources, _named(part, progress)) for part in self.parts])
+        return _joined([part.complete(sources, _named(part, progress)) for part in self.parts])
 
     def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.without_cache`."""
-        return _side_by_side([part.without_cache(sources) for part in self.parts])
+        return _joined([part.without_cache(sources) for part in self.parts])
 
 
-def _together(parts: Sequence[Outcome]) -> Outcome:
-    """What became of the same images in every part, as one outcome, the first: with the cost of all of them."""
+def _merged(parts: Sequence[Outcome]) -> Outcome:
+    """The outcomes of the same images in all parts as one, with the cost of all. It is the first one, changed."""
     whole = parts[0]
     for part in parts[1:]:
         whole.add(part)
@@ -84,14 +84,14 @@ def _together(parts: Sequence[Outcome]) -> Outcome:
         changed = (whole.digests.keys(known) != part.digests.keys(known)).any(axis=1)
         for position in known[changed].tolist():
             whole.fail(position, CHANGED)
-    whole.new[[*whole.reasons]] = False  # a part may have a row of what failed in another: it counts as failed alone
+    whole.new[[*whole.reasons]] = False  # what failed in one part counts as failed, not as computed
     return whole
 
 
-def _side_by_side(parts: Sequence[tuple[Outcome, np.ndarray]]) -> tuple[Outcome, np.ndarray]:
-    """Joined rows (n, d), of several views (n, views, d), of the images that have some in every part."""
+def _joined(parts: Sequence[tuple[Outcome, np.ndarray]]) -> tuple[Outcome, np.ndarray]:
+    """Joined rows (n, d), of several views (n, views, d), of the images that have a row in every part."""
     known = [outcome.digests.known for outcome, _ in parts]
-    whole = _together([outcome for outcome, _ in parts])
+    whole = _merged([outcome for outcome, _ in parts])
     kept = whole.digests.known
     if not len(kept):
         return whole, np.empty((0, 0), np.float32)

@@ -1,4 +1,4 @@
-"""The signatures of pictures from the cache; those that it lacks are made once, by decoding."""
+"""The signatures of pictures, read from the cache; those that it lacks are made once, by decoding."""
 
 import logging
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from featurize.pictures.sources import Source, bytes_of
 
 log = logging.getLogger("bottleneck")
 
-TO_COMPARE = 2 * SIDE * SIDE * 3  # bytes of a picture while near-duplicates are looked for
-AT_ONCE = 2048  # that are committed together
+BYTES_TO_COMPARE = 2 * SIDE * SIDE * 3  # of a picture while near-duplicates are looked for
+COMMITTED_TOGETHER = 2048
 PROVENANCE = {"made": "after the features of these pictures"}
 
 
@@ -31,11 +31,11 @@ def signatures_of(
 ) -> np.ndarray | None:
     """The signatures (n, SIDE, SIDE, 3) uint8 of pictures with `digests` (n, 32), in that order.
 
-    A run that computes features keeps them; those of rows from before there were signatures are made here, announced,
-    and kept where the cache can be written. A picture that can no longer be read, or holds other bytes by now, is
-    announced; its signature is without contrast. None, announced, where so many do not fit into memory.
+    A run that computes features stores them. Rows of older versions have none: these are made here, which is announced,
+    and stored where the cache can be written. A picture that can no longer be read, or holds other bytes by now, is
+    announced; its signature has no contrast. None, announced, where so many do not fit into memory.
     """
-    if (needed := TO_COMPARE * len(digests)) > featurize.machine.memory.free_memory():
+    if (needed := BYTES_TO_COMPARE * len(digests)) > featurize.machine.memory.free_memory():
         log.warning(
             "near-duplicates are not looked for among %d pictures, which takes %s of memory that is not free: only "
             "byte-identical ones are kept together",
@@ -50,8 +50,8 @@ def signatures_of(
         log.info("signatures of %d pictures are made, once: near-duplicates are told by them", len(missing))
     store = signature_store(cache_dir)
     keep = can_be_written(cache_dir) and can_be_written(store.folder)
-    for start in range(0, len(missing), AT_ONCE):
-        some = missing[start : start + AT_ONCE]
+    for start in range(0, len(missing), COMMITTED_TOGETHER):
+        some = missing[start : start + COMMITTED_TOGETHER]
         made = _made([sources[i] for i in first[some]], digests[first[some]])
         for number, signature in zip(some, made, strict=True):
             if signature is not None:
@@ -64,7 +64,7 @@ def signatures_of(
 
 
 def _made(sources: Sequence[Source], digests: np.ndarray) -> list[np.ndarray | None]:
-    """The signature of each picture, None where it cannot be made, as is announced."""
+    """The signature of each picture; None, announced, where it cannot be made."""
     memory = SharedMemory(THREADS)
 
     def made(number: int) -> np.ndarray | None:
@@ -83,9 +83,9 @@ def _made(sources: Sequence[Source], digests: np.ndarray) -> list[np.ndarray | N
 
 
 def stored_signatures(cache_dir: str, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The signatures (n, SIDE, SIDE, 3) uint8 in the cache of `digests` (n, 32), and which (n,) bool are there.
+    """The cached signatures (n, SIDE, SIDE, 3) uint8 of `digests` (n, 32), and a mask (n,) of those that are cached.
 
-    The others are without contrast.
+    The others have no contrast.
     """
     store = signature_store(cache_dir)
     while True:
@@ -98,4 +98,4 @@ def stored_signatures(cache_dir: str, digests: np.ndarray) -> tuple[np.ndarray, 
         except DamagedShardError as error:
             store.set_aside(error)
         except KeyError:
-            pass  # dropped meanwhile: looked up again
+            pass  # another process has dropped them: look again

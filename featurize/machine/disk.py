@@ -1,4 +1,4 @@
-"""Room on the disk for the rows to come, looked for before the first of them is computed."""
+"""Free space for rows on the disk, checked before the first one is computed."""
 
 import logging
 import math

@@ -21,7 +21,7 @@ ADVICE = (
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """The body builds or uses an engine, in this thread."""
+    """Mark that this thread builds or uses an engine in the body."""
     me = threading.get_ident()
     _at_work.append(me)  # lists, as dictionaries, need no lock, which a child could inherit locked
     try:
@@ -59,6 +59,6 @@ def _tensorflow_has_started() -> bool:
     return bool(context._initialized or any(device.device_type == "GPU" for device in devices))
 
 
-_at_work: list[int] = []  # threads, as often as they are
-_lost = {"openvino": False, "tensorflow": False}  # in this process
+_at_work: list[int] = []  # identifiers of the threads within `at_work`, once for each
+_lost = {"openvino": False, "tensorflow": False}  # whether an engine would hang in this process
 os.register_at_fork(after_in_child=_note_in_child)

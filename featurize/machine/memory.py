@@ -1,23 +1,23 @@
-"""How much memory is free for this process: on the machine, and in the container that it runs in."""
+"""How much memory is free for this process, on the machine and in its container."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-# Where Linux keeps the limit of a control group, what it uses, and how much of that is files that can be read again:
-# version 2, and the memory controller of version 1. https://docs.kernel.org/admin-guide/cgroup-v2.html
+# Where Linux has the limit of a control group, its use, and how much of that is file pages that it can drop: control
+# groups of version 2, and the memory controller of version 1. https://docs.kernel.org/admin-guide/cgroup-v2.html
 VERSION_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
 VERSION_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def free_memory() -> int:
-    """Bytes that can be taken now without swapping: the least of what machine and control groups have left."""
+    """Bytes that can be taken now without swapping: the minimum over the machine and all control groups."""
     return max(0, min([psutil.virtual_memory().available, *left_in_control_groups()]))
 
 
 def left_in_control_groups(root: Path = Path("/")) -> Iterator[int]:
-    """Bytes left in each control group with a limit that this process is in; none where there is no such thing."""
+    """Bytes left in each limited control group of this process; nothing on systems without control groups."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux

@@ -191,7 +191,7 @@ def test_fine_tuning_is_compared_where_its_maps_are_cached(
     assert line["spec"]["layer"] == "down16" and line["accuracy"] > 0.8
     assert (line["views"]["train"], line["views"]["predict"]) == HEADS["finetune"].views
     assert report["forward_passes"] == 0 and not report["not_compared"]
-    monkeypatch.setattr("featurize.extract.cached_specs._places", lambda *_: iter(()))
+    monkeypatch.setattr("featurize.extract.cached_specs._candidates", lambda *_: iter(()))
     report = compare(surfaces, cache, "centroid", "finetune", folds=2)
     assert [line["head"] for line in report["lines"]] == ["centroid"]
     assert "the weights of its backbone are not to be found" in report["not_compared"][0]["reason"]
