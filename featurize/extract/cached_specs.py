@@ -153,7 +153,7 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
     if spec.tuned:
         return "decisions of a fine-tuned model"
     if spec.view != ORIGINAL_VIEW:
-        return "renderings have no line of their own"
+        return "augmented views have no line of their own"
     if spec.decoder != DECODER:
         former = ": `features` takes its rows over" if spec.decoder in DECODERS else ""
         return f"decoder {spec.decoder}, this version has {DECODER}{former}"

@@ -161,7 +161,8 @@ def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
         for place, (data, note) in zip(arrays, files_of_arrays(list(arrays.values()), names), strict=True):
             items[place] = data
             notes.append((f"image {place + 1}", note))
-    announce_notes((name, note) for name, note in sorted(notes) if note)
+    if notes:
+        announce_notes((name, note) for name, note in sorted(notes) if note)
     return items
 
 

@@ -78,7 +78,7 @@ def test_specs_with_all_rows_are_compared_and_the_others_named(
     reasons = {one["features"].rpartition("-")[0]: one["reason"] for one in report["left_out"]}
     assert reasons == {
         "nano-features-avg-64": "24 of 36 pictures have no row",
-        "nano-features-max-96-mirror-crops-1": "renderings have no line of their own",
+        "nano-features-max-96-mirror-crops-1": "augmented views have no line of their own",
     }
     assert "not compared, 24 of 36 pictures have no row: nano-features-avg-64-" in caplog.text
     chosen = compare(photos, cache, "centroid", pooling="max")
