@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cache.digests import DigestTable
 from cache.errors import UserError
@@ -100,70 +100,58 @@ def resolve(
     _one_of("precision", precision, PRECISIONS)
     _one_of("stored", stored, STORED)
     names = check_views(views_with_original(recipe, views), resize)
-    sides = parse_size(size)
-    if backbone.endswith(".keras"):
-        own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
-        spec = replace(own.spec, precision=precision, stored=stored)
-        if layer and not spec.layer:
-            _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")
-        _say_former_views(table, spec, names)
-        return replace(own, spec=spec, engine=engine, isolate=isolate, views=names)
-    row = find_backbone(backbone)
-    sides = sides or (row.size, row.size)
-    row.check_size(sides)
-    if preprocess not in (None, row.module):
-        raise UserError(f"preprocess {preprocess!r}: {backbone} has its own ({row.module}); leave the option out")
-    found = locate(row, sides, weights)
+    fields, found = (_own_model if backbone.endswith(".keras") else _named_backbone)(
+        backbone, layer, parse_size(size), weights, preprocess
+    )
     spec = FeatureSpec(
-        backbone=backbone,
+        **fields,
         weights=identity(found, table),
-        layer=layer or row.last_layer,
         pooling=pooling,
-        size=sides,
         resize=resize,
-        preprocess=row.module,
         decoder=DECODER,
         precision=precision,
         stored=stored,
     )
-    _say_former_views(table, spec, names)
+    if layer and not spec.layer:
+        _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")
+    _say_former(
+        table,
+        [replace(spec, view=FORMER_VIEWS[view]) for view in names if view in FORMER_VIEWS],
+        "the mirror image, by recipe flip",
+    )
     return Resolved(spec, found, engine, isolate, names)
 
 
+def _named_backbone(
+    backbone: str, layer: str | None, size: tuple[int, int] | None, weights: str | None, preprocess: str | None
+) -> tuple[dict[str, Any], Weights]:
+    """The fields of the spec that a backbone of the table decides, and its weights."""
+    row = find_backbone(backbone)
+    size = size or (row.size, row.size)
+    row.check_size(size)
+    if preprocess not in (None, row.module):
+        raise UserError(f"preprocess {preprocess!r}: {backbone} has its own ({row.module}); leave the option out")
+    found = locate(row, size, weights)
+    return {"backbone": backbone, "layer": layer or row.last_layer, "size": size, "preprocess": row.module}, found
+
+
 def _own_model(
-    table: DigestTable,
-    path: str,
-    pooling: str,
-    layer: str | None,
-    size: tuple[int, int] | None,
-    weights: str | None,
-    resize: str,
-    preprocess: str | None,
-) -> Resolved:
+    backbone: str, layer: str | None, size: tuple[int, int] | None, weights: str | None, preprocess: str | None
+) -> tuple[dict[str, Any], Weights]:
+    """As `_named_backbone`, of a `.keras` file."""
     if weights is not None:
-        raise UserError(f"weights {weights!r}: {path} brings its own; leave the option out")
-    path = os.path.abspath(os.path.expanduser(path))  # it goes into the records of models, to be found from elsewhere
+        raise UserError(f"weights {weights!r}: {backbone} brings its own; leave the option out")
+    path = os.path.abspath(os.path.expanduser(backbone))  # goes into records of models, to be found from elsewhere
     if not os.path.isfile(path):
         raise UserError(f"backbone {path}: no such file; give a model saved with model.save('name.keras')")
     if preprocess not in (None, "none", *preprocess_names()):
         raise UserError(f"preprocess {preprocess!r}: choose one of none, {', '.join(preprocess_names())}")
-    found = Weights("file", path)
-    spec = FeatureSpec(
-        backbone=OWN_MODEL,
-        weights=identity(found, table),
-        layer="" if not layer or layer == default_layer(path) else layer,
-        pooling=pooling,
-        size=size or native_size(path),
-        resize=resize,
-        preprocess=preprocess or "none",
-        decoder=DECODER,
-    )
-    return Resolved(spec, found)
-
-
-def _say_former_views(table: DigestTable, spec: FeatureSpec, views: tuple[str, ...]) -> None:
-    former = [replace(spec, view=FORMER_VIEWS[view]) for view in views if view in FORMER_VIEWS]
-    _say_former(table, former, "the mirror image, by recipe flip")
+    return {
+        "backbone": OWN_MODEL,
+        "layer": "" if not layer or layer == default_layer(path) else layer,
+        "size": size or native_size(path),
+        "preprocess": preprocess or "none",
+    }, Weights("file", path)
 
 
 def _say_former(table: DigestTable, former: list[FeatureSpec], what: str) -> None:
