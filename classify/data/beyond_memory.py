@@ -25,10 +25,10 @@ def features_for(
 ) -> tuple[Outcome, Rows]:
     """As `Extractor.features`, for training `head` or, with None, for predictions, which every head makes in chunks.
 
-    Where the memory that this takes (see `HeadEntry.copies`) is not free now, the rows stay on the disk, which is announced.
-    Raises UserError then for a head that cannot stream, and for several views of each picture: nothing streams these.
-    Rows that are missing in a cache that cannot be written are an error for training; for predictions they are computed
-    and not kept.
+    Where the memory that this takes (see `HeadEntry.copies`) is not free now, the rows stay on the disk, which is
+    announced. Raises UserError then for a head that cannot stream, and for several views of each picture: nothing
+    streams these. Rows that are missing in a cache that cannot be written are an error for training; for predictions
+    they are computed and not kept.
     """
     try:
         outcome = extractor.run(sources, progress)

@@ -1,13 +1,14 @@
-"""What every head shares: checked parameters, encoded labels, normalised features, predict = argmax of predict_proba.
+"""The base classes of heads: checked parameters, encoded labels, normalised features, predict = argmax of
+predict_proba.
 
-The features are normalised inside the estimator, so that in a cross-validation nothing is learnt from the fold
-that is being scored.
+Features are normalised inside the estimator, so that a cross-validation learns nothing from the fold that it scores.
 """
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ Seed = int | np.random.RandomState | None
 
 @dataclass(frozen=True)
 class Allowed:
-    """The values that a parameter may have, as a test and in words."""
+    """The valid values of a parameter, as a test and in words."""
 
     test: Callable[[Any], bool]
     words: str
@@ -40,23 +41,22 @@ class Allowed:
 
 def number(least: float, *, open_end: bool = False, below: float = math.inf) -> Allowed:
     """Finite numbers from `least` (or only above it, with `open_end`) up to, but not including, `below`."""
-
-    def test(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
-            return False
-        return bool((least < value if open_end else least <= value) and value < below)
-
+    enough = operator.gt if open_end else operator.ge
     words = f"a number {'above' if open_end else 'of at least'} {least:g}"
-    return Allowed(test, words if below == math.inf else f"{words} and below {below:g}")
+    return Allowed(
+        lambda value: (
+            _is(value, float | int | np.floating | np.integer) and bool(enough(value, least) and value < below)
+        ),
+        words if below == math.inf else f"{words} and below {below:g}",
+    )
 
 
 def whole(least: int, most: float = math.inf) -> Allowed:
     """Whole numbers from `least` to `most`."""
-
-    def test(value: Any) -> bool:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(least <= value <= most)
-
-    return Allowed(test, f"a whole number of at least {least}{f' and at most {most}' if most < math.inf else ''}")
+    return Allowed(
+        lambda value: _is(value, (int, np.integer)) and bool(least <= value <= most),
+        f"a whole number of at least {least}{f' and at most {most}' if most < math.inf else ''}",
+    )
 
 
 def choice(*values: str) -> Allowed:
@@ -67,6 +67,10 @@ def choice(*values: str) -> Allowed:
 def or_none(allowed: Allowed) -> Allowed:
     """These values and None."""
     return Allowed(lambda value: value is None or allowed.test(value), f"{allowed.words}, or None")
+
+
+def _is(value: Any, types: Any) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)  # Python counts True and False as integers
 
 
 FLAG = Allowed(lambda value: isinstance(value, bool | np.bool_), "True or False")
@@ -88,13 +92,21 @@ RANDOM_STATE = Allowed(
 )
 
 
+def parameter(default: Any, allowed: Allowed) -> Any:
+    """A parameter of a head: a field of a class that is decorated with `@dataclass(eq=False, repr=False)`.
+
+    The dataclass makes the `__init__` that scikit-learn wants; equality and repr stay those of an estimator.
+    """
+    return field(default=default, metadata={"allowed": allowed})
+
+
 class Head(ClassifierMixin, BaseEstimator, ABC):
     """A classifier of pictures, in scikit-learn's terms, with checked parameters and probabilities.
 
-    Attributes after `fit`: `classes_` (k,) in sorted order.
+    Subclasses are dataclasses whose fields are made by `parameter`. Attributes after `fit`: `classes_` (k,) in sorted
+    order.
     """
 
-    allowed: ClassVar[dict[str, Allowed]] = {}
     classes_: NDArray[Any]
 
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}  # with scikit-learn's metadata routing
@@ -113,22 +125,21 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def arrays(self) -> ArrayHead | TunedHead | None:
-        """What predicts the same without scikit-learn; None where a head cannot be told in so few arrays."""
+        """What predicts the same without scikit-learn; None for a head that needs more."""
         return None
 
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
-        for name, allowed in self.allowed.items():
-            value = getattr(self, name)
+        for declared in fields(self):
+            value, allowed = getattr(self, declared.name), declared.metadata["allowed"]
             if not allowed.test(value):
-                raise UserError(f"{name}={value!r} is not valid: give {allowed.words}")
+                raise UserError(f"{declared.name}={value!r} is not valid: give {allowed.words}")
 
     def _encoded(self, y: Any) -> Labels:
-        """Set `classes_`, and tell the labels y (n,) as their numbers. Raises UserError for fewer than two classes."""
+        """Set `classes_`; returns the index in them of each label of y (n,). Raises UserError for fewer than two."""
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -155,13 +166,16 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
 
 
 class FeatureHead(Head):
-    """A classifier of feature rows; subclasses say how to fit and how to tell probabilities.
+    """A classifier of feature rows. Subclasses say how to fit; they predict by `arrays`, or by `_probabilities`.
 
     Attributes after `fit`: `classes_` (k,) in sorted order, `n_features_in_`; `mean_` and `scale_` (d,) where
-    `normalize="standard"`, else None.
+    `normalize="standard"`, else None. Heads of hyperplanes have `coef_` (k, d), or (1, d) for two classes, and
+    `intercept_`; a temperature that makes probabilities of their decisions is `temperature_`.
     """
 
     normalize: str
+    coef_: Floats
+    intercept_: Floats
 
     @abstractmethod
     def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
@@ -171,29 +185,39 @@ class FeatureHead(Head):
         pictures are held out. A head that streams (`HEADS` says which do) takes `StoredRows` as well.
         """
 
-    @abstractmethod
-    def _probabilities(self, rows: Floats) -> Floats:
-        """Probabilities (n, k) for normalised rows (n, d) float64."""
-
     def fit(self, X: ArrayLike | StoredRows, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Learn from feature rows X (n, d), computed with as float32, and labels y (n,).
+        """Learn from feature rows and their labels.
 
-        X may be an array (n, K, d), K views of each picture, which counts once: all views alike, it is the fit on one.
-        X may be stored rows (n, d) where the head streams. groups: (n,), equal values for copies of one picture: what
-        is held out inside the fit, to stop in time or to fit probabilities on, is held out with its copies. By default
-        no picture is a copy. Raises UserError for an invalid parameter, fewer than two classes, or a weight for an
-        unknown class, and ValueError for groups of another length.
+        Parameters
+        ----------
+        X : array (n, d), computed with as float32, or (n, K, d)
+            One row a picture, or K views of each, which counts once: all views alike, it is the fit on one. Stored rows
+            (n, d) where the head streams.
+        y : array (n,)
+            The labels.
+        groups : array (n,), optional
+            Equal values for copies of one picture. What is held out inside the fit, to stop in time or to fit
+            probabilities on, is held out with its copies. By default no picture is a copy.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        UserError
+            For an invalid parameter, fewer than two classes, or a weight for an unknown class.
+        ValueError
+            For groups of another length, and for rows that are no finite numbers.
         """
         self.check_parameters()
-        rows: Rows
+        y = column_or_1d(y, warn=True)
         if isinstance(X, StoredRows):  # finite: others are not stored
-            rows, y = X, column_or_1d(y)
+            rows: Rows = X
             self.n_features_in_ = rows.shape[1]
-        elif getattr(X, "ndim", 2) == 3:
-            rows, y = self._checked_views(X, reset=True), column_or_1d(y, warn=True)
-            check_consistent_length(rows, y)
         else:
-            rows, y = validate_data(self, X, y, dtype=np.float32)
+            rows = self._checked(X, reset=True)
+        check_consistent_length(rows, y)
         labels = self._encoded(y)
         self._learn_scale(rows)
         prepared: Any = mapped(rows, self._normalized)
@@ -201,25 +225,42 @@ class FeatureHead(Head):
         return self
 
     def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:
-        """Probabilities (n, k) float64 for feature rows X (n, d), columns in the order of `classes_`.
+        """The probabilities of the classes.
 
-        For pictures X (n, M, d), the mean of the probabilities of their M views.
+        Parameters
+        ----------
+        X : array or stored rows (n, d), or array (n, M, d)
+            Feature rows, or M views of each picture.
+
+        Returns
+        -------
+        array (n, k), float64
+            Columns in the order of `classes_`. For pictures of M views, the mean of the probabilities of their views.
         """
         check_is_fitted(self)
         if isinstance(X, StoredRows):
             return X.apply(self.predict_proba)
-        if getattr(X, "ndim", 2) == 3:
-            rows = self._checked_views(X, reset=False)
-        else:
-            rows = validate_data(self, X, reset=False, dtype=np.float32)
+        rows = self._checked(X, reset=False)
         return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
+
+    def arrays(self) -> ArrayHead | None:
+        """What predicts the same without scikit-learn; by default one layer of hyperplanes."""
+        return self._array_head([(self.coef_.T, self.intercept_)], getattr(self, "temperature_", 1.0))
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        """Probabilities (n, k) for normalised rows (n, d) float64."""
+        head = self.arrays()
+        assert head is not None, "a head without arrays has probabilities of its own"
+        return head.of_normalized(rows)
 
     def _numbers_per_row(self) -> int:
         """The most numbers that predicting one row holds at once."""
         return int(self.n_features_in_)
 
-    def _checked_views(self, X: ArrayLike, *, reset: bool) -> Floats:
-        """X (n, K, d) as finite float32; `reset` as in scikit-learn's `validate_data`, which knows no third axis."""
+    def _checked(self, X: ArrayLike, *, reset: bool) -> Floats:
+        """X (n, d) or (n, K, d) as finite float32; `reset` as in `validate_data`, which knows no third axis."""
+        if getattr(X, "ndim", 2) != 3:
+            return validate_data(self, X, reset=reset, dtype=np.float32)
         pictures = np.asarray(X)
         rows = pictures.reshape(math.prod(pictures.shape[:2]), pictures.shape[2])
         return validate_data(self, rows, reset=reset, dtype=np.float32).reshape(pictures.shape)
@@ -238,17 +279,6 @@ class FeatureHead(Head):
     def _array_head(self, layers: Layers, temperature: float = 1.0, *, cosine: bool = False) -> ArrayHead:
         """This head's classes and normalising with what follows them."""
         return ArrayHead(self.classes_, layers, temperature, self.normalize, self.mean_, self.scale_, cosine)
-
-
-class LayeredHead(FeatureHead):
-    """A head that is layers of hyperplanes: it predicts by its array form."""
-
-    @abstractmethod
-    def arrays(self) -> ArrayHead:
-        """What predicts the same without scikit-learn."""
-
-    def _probabilities(self, rows: Floats) -> Floats:
-        return self.arrays().of_normalized(rows)
 
 
 def generator(random_state: Seed) -> np.random.RandomState:

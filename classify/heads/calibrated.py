@@ -1,8 +1,13 @@
-"""Honest probabilities for heads that only decide: a temperature fitted on decisions about held-out pictures.
+"""Calibrated probabilities for heads that only decide: a temperature fitted on decisions about held-out pictures.
 
-Decisions about the pictures that a head was fitted on look surer than they are, so each picture is decided by a
-copy of the head that has seen neither it nor a copy of it, as far as `groups` tells of copies: they would look surer
-than they are, too. The decisions themselves are not changed by a temperature, nor is a `class_weight` undone.
+Decisions about pictures that a head was fitted on, or about copies of such pictures, are overconfident. So a clone of
+the head decides about each picture, fitted on no picture of its group. A temperature changes no decision, and does not
+undo a `class_weight`.
+
+scikit-learn's `CalibratedClassifierCV(method="temperature")` finds the same temperature where some held-out decisions
+are wrong: log loss 0.5466 and 0.5465 (svm), 0.5504 and 0.5505 (ridge) on 300 pictures of five kinds of flowers. Where
+few pictures are all decided rightly its probabilities become 1: log loss 0.194 instead of 0.094 (svm), 0.203 instead of
+0.094 (ridge) on 12 scanned digits of two classes. And it refits on features, not on the coordinates of the first fit.
 """
 
 import logging
@@ -18,13 +23,12 @@ from sklearn.model_selection import StratifiedKFold
 from cache.errors import UserError
 from classify.data.split import Indices
 from classify.heads.base import Labels, Seed
-from classify.heads.numerics import Floats, by_class
-from classify.heads.view_axis import as_pictures
+from classify.heads.numerics import Floats, as_pictures, by_class
 
 log = logging.getLogger("bottleneck")
 
-# Fits the head on the pictures numbered by the first argument, and decides about the views of those numbered by the
-# second: (m * K, outputs), those of a picture side by side.
+# Fits the head on the pictures of the first index, and decides about those of the second: (m * K, outputs), the
+# decisions about the views of a picture side by side.
 Decide = Callable[[np.ndarray, np.ndarray], Floats]
 
 INNER_FOLDS = 5

@@ -1,4 +1,4 @@
-"""A fitted head as plain arrays: the same predictions as those of the estimator, without scikit-learn."""
+"""A fitted head as plain arrays: the predictions of the estimator, without scikit-learn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class ArrayHead:
             raise ValueError(f"give rows (n, {self.n_features_in_}) of finite numbers; these are {rows.shape}")
         return in_blocks(
             rows,
-            max(len(kernel) for kernel, _ in self.layers),  # the widest rows on the way
+            max(len(kernel) for kernel, _ in self.layers),  # the widest layer
             lambda block: self.of_normalized(normalized(block, self.normalize, self.mean, self.scale)),
         )
 

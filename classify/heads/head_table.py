@@ -1,12 +1,12 @@
 """The table of heads, and how one is made from a name and parameters.
 
-To add a head: write a `FeatureHead` and add its row here.
+To add a head: write a `FeatureHead`, a dataclass of its parameters, and add its entry here.
 """
 
 import ast
 import difflib
-import importlib
 import logging
+import pkgutil
 import re
 import warnings
 from dataclasses import dataclass
@@ -26,18 +26,16 @@ log = logging.getLogger("bottleneck")
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """Where the estimator class is, what it is in a few words, and the values that a search tries.
+    """One head of the table. The class is named, not imported: a list of heads must not import scikit-learn.
 
-    The class is named, not imported: the names of the heads are needed where scikit-learn is not.
-    copies: memory that training takes, in sizes of the features, these included: measured by
-    `benchmarks/cost/memory.py`, and one more for a search, rounded up. streams: whether it can do with `StoredRows`, in
-    bounded memory. maps: whether it takes maps (n, h, w, c), which `pooling="none"` leaves, instead of rows (n, d).
-    views: how many views of a picture are fitted on, and how many averaged in its predictions, where nothing else is
-    asked for.
+    estimator: "module:class". summary: one line for people. grid: the values that a search tries.
+    copies: memory that training takes, in sizes of the features, these included; measured by
+    `benchmarks/cost/memory.py`, one more for a search, rounded up. streams: whether it takes `StoredRows`, in bounded
+    memory. maps: whether it takes maps (n, h, w, c), of `pooling="none"`, instead of rows (n, d). views: the default
+    number of views of a picture that are fitted on, and of those that are averaged in its predictions.
     """
 
-    module: str
-    class_name: str
+    estimator: str
     summary: str
     grid: dict[str, list[Any]]
     copies: int
@@ -48,59 +46,51 @@ class HeadEntry:
 
 HEADS: dict[str, HeadEntry] = {
     "logreg": HeadEntry(
-        "classify.heads.linear",
-        "LogRegHead",
+        "classify.heads.linear:LogRegHead",
         "logistic regression",
         {"C": [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]},
         copies=4,
     ),
     "sgd": HeadEntry(
-        "classify.heads.sgd",
-        "SGDHead",
+        "classify.heads.sgd:SGDHead",
         "logistic regression for features beyond memory",
         {"C": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]},
         copies=5,
         streams=True,
     ),
     "svm": HeadEntry(
-        "classify.heads.svm",
-        "SVMHead",
+        "classify.heads.svm:SVMHead",
         "support vector machine, linear or RBF",
         {"C": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]},
         copies=10,
     ),
     "dense": HeadEntry(
-        "classify.heads.dense.dense_head",
-        "DenseClassifier",
+        "classify.heads.dense.dense_head:DenseClassifier",
         "small Keras network with dropout and early stopping",
         {"hidden": [None, 128], "dropout": [0.2, 0.5], "learning_rate": [1e-4, 3e-4, 1e-3]},
         copies=7,
         streams=True,
     ),
     "ridge": HeadEntry(
-        "classify.heads.linear",
-        "RidgeHead",
+        "classify.heads.linear:RidgeHead",
         "ridge regression classifier, the fastest to train",
         {"alpha": [0.1, 0.3, 1.0, 3.0, 10.0]},
         copies=11,
     ),
     "knn": HeadEntry(
-        "classify.heads.neighbours",
-        "KNNHead",
+        "classify.heads.neighbours:KNNHead",
         "nearest training pictures by cosine",
         {"n_neighbors": [1, 5, 10, 15, 30], "temperature": [0.03, 0.07, 0.2]},
         copies=5,
     ),
     "centroid": HeadEntry(
-        "classify.heads.neighbours",
-        "CentroidHead",
+        "classify.heads.neighbours:CentroidHead",
         "nearest class mean by cosine",
         {"normalize": ["l2", "standard"]},
         copies=9,
     ),
     "finetune": HeadEntry(
-        "classify.heads.finetune.finetune_head",
-        "FineTuneHead",
+        "classify.heads.finetune.finetune_head:FineTuneHead",
         "the backbone's upper layers, trained from cached maps",
         {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [12, 24]},
         copies=4,
@@ -111,12 +101,12 @@ HEADS: dict[str, HeadEntry] = {
 
 
 def make_head(name: str, params: dict[str, Any] | None = None, seed: int = 0) -> "FeatureHead":
-    """A new unfitted estimator of the head `name`, its parameters `params` over its defaults.
+    """A new unfitted estimator of the head `name`, with `params` instead of its defaults.
 
     Heads that draw random numbers get `random_state=seed` unless `params` has one. Raises UserError for an unknown
     head, an unknown parameter or an invalid value.
     """
-    estimator_class = _estimator_class(name)
+    estimator_class: type[FeatureHead] = pkgutil.resolve_name(_entry(name).estimator)
     valid = list(estimator_class().get_params())
     params = dict(params or {})
     for parameter in params:
@@ -135,7 +125,7 @@ def make_head(name: str, params: dict[str, Any] | None = None, seed: int = 0) ->
 
 def check_layer(name: str, cut: str | None, layer: str | None, pooling: str | None) -> None:
     """Raise UserError where the head `name` takes rows and is given maps, or the other way round."""
-    if not _row(name).maps:
+    if not _entry(name).maps:
         if pooling == "none":
             raise UserError(f"pooling none keeps maps, the head {name} takes rows: use POOLING=avg or flatten")
         if cut is not None:
@@ -171,10 +161,10 @@ def search_grid(name: str) -> dict[str, list[Any]]:
 
     Raises UserError for an unknown head.
     """
-    return {parameter: list(values) for parameter, values in _row(name).grid.items()}
+    return {parameter: list(values) for parameter, values in _entry(name).grid.items()}
 
 
-# A value may be quoted or bracketed; spaces and commas in it then part nothing.
+# A value may be quoted or bracketed; spaces and commas in it then separate nothing.
 PARAMETER = re.compile(
     r"""\s*(?P<key>[A-Za-z_]\w*)=
     (?P<value>"[^"]*"|'[^']*'|\{[^{}]*\}|\[[^\[\]]*\]|\([^()]*\)|[^\s,"'{}\[\]()]+)
@@ -186,7 +176,7 @@ PARAMETER = re.compile(
 def parse_params(text: str) -> dict[str, Any]:
     """Parameters of a head as written on a command line: `C=1.0 max_iter=500, class_weight=balanced`.
 
-    Parted by spaces or commas. A value that is a Python literal (`0.5`, `None`, `True`, `{'cat': 2}`) becomes what
+    Separated by spaces or commas. A value that is a Python literal (`0.5`, `None`, `True`, `{'cat': 2}`) becomes what
     it denotes, any other a string. Raises UserError for anything else and for a parameter given twice.
     """
     params: dict[str, Any] = {}
@@ -200,25 +190,15 @@ def parse_params(text: str) -> dict[str, Any]:
             )
         if found["key"] in params:
             raise UserError(f"the head parameter {found['key']} is given twice: keep one")
-        params[found["key"]] = _value(found["value"])
         position = found.end()
+        try:
+            params[found["key"]] = ast.literal_eval(found["value"])
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two of thousands of signs in a row
+            params[found["key"]] = found["value"]
     return params
 
 
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two of thousands of signs in a row
-        return text
-
-
-def _row(name: str) -> HeadEntry:
+def _entry(name: str) -> HeadEntry:
     if name not in HEADS:
         raise UserError(f"unknown head {name!r}: choose one of {', '.join(HEADS)}")
     return HEADS[name]
-
-
-def _estimator_class(name: str) -> "type[FeatureHead]":
-    row = _row(name)
-    estimator_class: type[FeatureHead] = getattr(importlib.import_module(row.module), row.class_name)
-    return estimator_class

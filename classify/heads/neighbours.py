@@ -1,7 +1,7 @@
 """Heads that compare: with the nearest training pictures, with the mean of each class."""
 
 import logging
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,19 +10,17 @@ from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
     NORMALIZE,
-    Allowed,
     ClassWeight,
     FeatureHead,
     Labels,
-    LayeredHead,
     number,
     or_none,
+    parameter,
     whole,
 )
 from classify.heads.calibrated import fit_temperature, two_of_each
 from classify.heads.head_arrays import ArrayHead
-from classify.heads.numerics import Floats, unit_rows
-from classify.heads.view_axis import by_row
+from classify.heads.numerics import Floats, by_row, unit_rows
 
 log = logging.getLogger("bottleneck")
 
@@ -31,35 +29,44 @@ log = logging.getLogger("bottleneck")
 PRIOR_VOTES = 0.5
 
 
+@dataclass(eq=False, repr=False)
 class KNNHead(FeatureHead):
     """The nearest training pictures, by cosine, vote; a nearer one has more weight.
 
-    n_neighbors: how many vote; where there are fewer training pictures all of them do, with a warning. Of pictures with
-    K views the nearest K * n_neighbors views vote, each with 1 / K of a vote. temperature: a vote weighs exp(cosine /
-    temperature), as in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR
-    2018; None gives equal votes. class_weight multiplies votes; its scale has no meaning. Fitted: `rows_` (n, d)
-    float32, `labels_` (n,), `votes_` (n,), n being the number of views, `prior_` (k,), and `n_neighbors_`, how many
-    views vote.
+    Parameters
+    ----------
+    n_neighbors : int
+        How many vote; where there are fewer training pictures all of them do, with a warning. Of pictures with K views
+        the nearest K * n_neighbors views vote, each with 1 / K of a vote.
+    temperature : float, optional
+        A vote weighs exp(cosine / temperature), as in Wu et al., "Unsupervised Feature Learning via Non-Parametric
+        Instance Discrimination", CVPR 2018; None gives equal votes.
+    class_weight : "balanced", dict of class: weight, optional
+        Multiplies votes; its scale has no meaning.
+    normalize : {"l2", "standard", "none"}
+        What is done to a row first: length 1, mean 0 and deviation 1 of each feature, or nothing.
+
+    Attributes
+    ----------
+    rows_, labels_, votes_ : arrays (n, d) float32, (n,), (n,)
+        Of the n training views.
+    prior_ : array (k,)
+    n_neighbors_ : int
+        How many views vote.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> head = KNNHead(n_neighbors=5).fit(X[:1000], y[:1000])
+    >>> head.score(X[1000:], y[1000:]) > 0.9
+    True
     """
 
-    allowed: ClassVar[dict[str, Allowed]] = {
-        "n_neighbors": whole(1),
-        "temperature": or_none(number(0, open_end=True)),
-        "class_weight": CLASS_WEIGHT,
-        "normalize": NORMALIZE,
-    }
-
-    def __init__(
-        self,
-        n_neighbors: int = 15,
-        temperature: float | None = 0.07,
-        class_weight: ClassWeight = None,
-        normalize: str = "l2",
-    ) -> None:
-        self.n_neighbors = n_neighbors
-        self.temperature = temperature
-        self.class_weight = class_weight
-        self.normalize = normalize
+    n_neighbors: int = parameter(15, whole(1))
+    temperature: float | None = parameter(0.07, or_none(number(0, open_end=True)))
+    class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
+    normalize: str = parameter("l2", NORMALIZE)
 
     def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
         votes = self._row_weights(self.class_weight, labels)
@@ -68,6 +75,9 @@ class KNNHead(FeatureHead):
         self.n_neighbors_ = min(self.n_neighbors, len(labels)) * len(self.rows_) // len(labels)
         if self.n_neighbors > len(labels):
             log.warning("n_neighbors=%d, but all %d training pictures vote", self.n_neighbors, len(labels))
+
+    def arrays(self) -> None:
+        """None: predicting needs the training rows."""
 
     def _numbers_per_row(self) -> int:
         return max(self.rows_.shape)
@@ -86,21 +96,35 @@ class KNNHead(FeatureHead):
         return votes / votes.sum(axis=1, keepdims=True)
 
 
-class CentroidHead(LayeredHead):
+@dataclass(eq=False, repr=False)
+class CentroidHead(FeatureHead):
     """The class whose mean direction is nearest, by cosine; every class counts the same, whatever its size.
 
-    temperature: probabilities are softmax(cosine / temperature); None fits it on decisions about each training
-    picture by class means that leave it and its copies out. Fitted: `centroids_` (k, d) of length 1, `temperature_`.
+    Parameters
+    ----------
+    temperature : float, optional
+        Probabilities are softmax(cosine / temperature). None fits it on decisions about each training picture by class
+        means that leave it and its copies out.
+    normalize : {"l2", "standard", "none"}
+        What is done to a row first: length 1, mean 0 and deviation 1 of each feature, or nothing.
+
+    Attributes
+    ----------
+    centroids_ : array (k, d)
+        Of length 1.
+    temperature_ : float
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> head = CentroidHead().fit(X[:1000], y[:1000])
+    >>> head.score(X[1000:], y[1000:]) > 0.8
+    True
     """
 
-    allowed: ClassVar[dict[str, Allowed]] = {
-        "temperature": or_none(number(0, open_end=True)),
-        "normalize": NORMALIZE,
-    }
-
-    def __init__(self, temperature: float | None = None, normalize: str = "l2") -> None:
-        self.temperature = temperature
-        self.normalize = normalize
+    temperature: float | None = parameter(None, or_none(number(0, open_end=True)))
+    normalize: str = parameter("l2", NORMALIZE)
 
     def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
         rows = unit_rows(pictures)

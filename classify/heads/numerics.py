@@ -1,4 +1,7 @@
-"""How a fitted head gets from feature rows to probabilities, in numpy alone: predicting needs no scikit-learn."""
+"""From feature rows, or views of pictures, to probabilities, in numpy alone: predicting needs no scikit-learn.
+
+Pictures of K views are (n, K, d): a picture is axis 0, its views are axis 1.
+"""
 
 from collections.abc import Callable
 
@@ -26,7 +29,7 @@ def in_blocks(rows: Floats, numbers_per_row: int, predict: Callable[[Floats], Fl
 
 
 def normalized(rows: Floats, normalize: str, mean: Floats | None, scale: Floats | None) -> Floats:
-    """Rows (..., d) as a head wants them, in their own precision; mean and scale (d,) are those of `standard`."""
+    """Normalised rows (..., d), in their own precision; mean and scale (d,) are those of `standard`."""
     if normalize == "l2":
         return unit_rows(rows)
     if mean is not None and scale is not None:
@@ -56,5 +59,26 @@ def probabilities(decided: Floats, temperature: float = 1.0) -> Floats:
 
 
 def by_class(decided: Floats) -> Floats:
-    """Decisions (n, k), also of two classes, of which (n, 1) tells the second."""
+    """Decisions (n, k) of k classes; (n, 1), which decide for the second of two classes, become (n, 2)."""
     return decided if decided.shape[1] > 1 else np.column_stack([np.zeros_like(decided), decided])
+
+
+def as_rows(pictures: Floats) -> Floats:
+    """Rows (n * K, d) of pictures (n, K, d), those of a picture side by side; (n, d) stays as it is."""
+    return pictures.reshape(-1, pictures.shape[-1])
+
+
+def as_pictures(rows: Floats, count: int) -> Floats:
+    """The `count` pictures (n, K, d) whose rows (n * K, d) these are."""
+    return rows.reshape(count, -1, rows.shape[-1])
+
+
+def by_row(pictures: Floats, labels: np.ndarray, weights: Floats) -> tuple[Floats, np.ndarray, Floats]:
+    """`as_rows` of pictures, each with the label of its picture and 1 / K of its weight: a picture counts once.
+
+    labels, weights: (n,) of the pictures, (n * K,) of the rows.
+    """
+    if pictures.ndim == 2:
+        return pictures, labels, weights
+    views = pictures.shape[1]
+    return as_rows(pictures), np.repeat(labels, views), np.repeat(weights / views, views)

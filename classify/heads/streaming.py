@@ -1,4 +1,4 @@
-"""What training needs of rows, the same for an array in memory and for rows that stay on the disk."""
+"""Chunks, maps and moments of rows, the same for an array in memory and for rows that stay on the disk."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,15 +6,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cache.stored_rows import Rows
-from classify.heads.numerics import BLOCK, Floats
-from classify.heads.view_axis import as_rows
+from classify.heads.numerics import BLOCK, Floats, as_rows
 
 
 def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[tuple[np.ndarray, Floats]]:
-    """(numbers of the rows, the rows (m, d)) chunk by chunk, every row once. An array is a single chunk, itself.
-
-    An array may be of pictures (n, K, d): these are what is numbered then.
-    """
+    """(indices, rows (m, d)) of each chunk, every row once. An array, (n, d) or (n, K, d), is a single chunk."""
     if isinstance(rows, np.ndarray):
         yield np.arange(len(rows)), rows
         return
@@ -25,11 +21,6 @@ def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[
 def mapped(rows: Rows, change: Callable[[Floats], Floats]) -> Rows:
     """`change` of all rows: at once for an array, else whenever a chunk is read."""
     return change(rows) if isinstance(rows, np.ndarray) else rows.map(change)
-
-
-def in_memory(rows: Rows) -> Floats:
-    """All rows (n, d), for those that are known to be few."""
-    return rows if isinstance(rows, np.ndarray) else rows.read()
 
 
 def moments(rows: Rows) -> tuple[Floats, Floats]:

@@ -12,12 +12,13 @@ import pytest
 from conftest import SPEC
 from helpers.real_features import Data, textures
 from sklearn.metrics import get_scorer_names, log_loss
+from sklearn.model_selection import ParameterGrid
 
 import pipeline
 from cache.errors import UserError
 from classify.heads.head_table import HEADS, make_head, search_grid
 from classify.scoring.scorers import check_scoring, score_by
-from classify.search import candidates_of, held_out_scores, nearest_of_best, search_head
+from classify.search import held_out_scores, nearest_of_best, search_head
 
 MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 WALKING_AND_NOT = ["logreg", "ridge", "svm", "knn", "centroid"]
@@ -141,7 +142,7 @@ def test_the_defaults_are_candidates(head: str) -> None:
     grid = search_grid(head)
     defaults = make_head(head).get_params()
     assert all(defaults[name] in values for name, values in grid.items())
-    candidates = candidates_of(grid)
+    candidates = [*ParameterGrid(grid)]
     equal = np.ones((len(candidates), 5))
     taken = candidates[nearest_of_best(candidates, equal, grid, defaults)]
     assert taken == {name: defaults[name] for name in grid}
@@ -149,7 +150,7 @@ def test_the_defaults_are_candidates(head: str) -> None:
 
 def test_the_nearest_within_a_standard_error_of_the_best_is_taken() -> None:
     grid = {"a": [1, 2, 3, 4], "b": [None, "x"]}
-    candidates = candidates_of(grid)
+    candidates = [*ParameterGrid(grid)]
     wide = np.array([-0.2, 0.2, -0.1, 0.1])  # standard error of the mean: 0.091
     means = {(1, None): 0.9, (2, "x"): 0.83, (3, None): 0.84, (3, "x"): 0.7}
     scores = np.array([means.get((one["a"], one["b"]), 0.0) + wide for one in candidates])

@@ -5,86 +5,66 @@ rows takes ten times as long as the training itself (0.2 s instead of 0.02 s an 
 TensorFlow's global seed.
 """
 
-import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache.errors import UserError
 from cache.stored_rows import Rows
 from classify.heads.base import Labels
-from classify.heads.dense.tensorboard import History, curve_writer
-from classify.heads.numerics import Floats, Layers
-from classify.heads.streaming import chunks, in_memory
-from classify.heads.view_axis import as_rows
+from classify.heads.dense.epochs import Measured, run_epochs
+from classify.heads.dense.tensorboard import History
+from classify.heads.numerics import Floats, Layers, as_rows
+from classify.heads.streaming import chunks
 from featurize.engines.keras_import import import_keras
 
-log = logging.getLogger("bottleneck")
+if TYPE_CHECKING:
+    from classify.heads.dense.dense_head import DenseClassifier
 
 Batch = tuple[Any, Any, Any]  # tensors: rows (m * K, d) float32 of m pictures, labels (m,) int32, weights (m,) float32
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The network and how to train it; the fields are the parameters of `DenseClassifier`."""
-
-    classes: int
-    hidden: int | None
-    dropout: float
-    batch_norm: bool
-    learning_rate: float
-    weight_decay: float
-    epochs: int
-    batch_size: int
-    patience: int
-    verbose: int
-    tensorboard: str | None = None
-
-
-def build_network(plan: Plan, features: int, random: np.random.RandomState) -> Any:
-    """The untrained Keras network from `features` inputs to `plan.classes` logits.
+def build_network(head: "DenseClassifier", features: int, random: np.random.RandomState) -> Any:
+    """The untrained Keras network from `features` inputs to a logit a class.
 
     Every layer has a seed of its own, so that no global generator is drawn from.
     """
     keras = import_keras()
 
     layers = [keras.Input((features,))]
-    if plan.hidden is not None:
+    if head.hidden is not None:
         initial = keras.initializers.GlorotUniform(seed=random.randint(2**31 - 1))
-        layers.append(keras.layers.Dense(plan.hidden, kernel_initializer=initial))
-    if plan.batch_norm:
+        layers.append(keras.layers.Dense(head.hidden, kernel_initializer=initial))
+    if head.batch_norm:
         # Keras' momentum of 0.99 needs hundreds of steps to forget the first guess; a small set has a few an epoch.
         layers.append(keras.layers.BatchNormalization(momentum=0.9))
-    if plan.hidden is not None:
+    if head.hidden is not None:
         layers.append(keras.layers.ReLU())
-    if plan.dropout > 0:
-        layers.append(keras.layers.Dropout(plan.dropout, seed=random.randint(2**31 - 1)))
-    layers.append(keras.layers.Dense(plan.classes, kernel_initializer="zeros"))
+    if head.dropout > 0:
+        layers.append(keras.layers.Dropout(head.dropout, seed=random.randint(2**31 - 1)))
+    layers.append(keras.layers.Dense(len(head.classes_), kernel_initializer="zeros"))
     return keras.Sequential(layers)
 
 
 def train_network(
     network: Any,
-    plan: Plan,
+    head: "DenseClassifier",
     pictures: Rows,
     labels: Labels,
     weights: Floats,
     held_out: np.ndarray,
     random: np.random.RandomState,
 ) -> tuple[History, int]:
-    """Fit `network` in place with Adam on cross-entropy; returns the history and the number of the best epoch from 1.
+    """Fit `network` in place with Adam on cross-entropy; returns what `run_epochs` does.
 
     pictures (n, d) or (n, K, d) float32, labels (n,), weights (n,), held_out (n,) bool. An epoch shows one view of each
-    picture; those held out are decided by the mean of the logits of their views. Where anything is held out, training
-    stops after `plan.patience` epochs without a lower loss on it, and the weights of the best epoch come back;
-    otherwise all epochs are run. The weights of pictures count in every loss, not in accuracy. Of stored rows those
-    held out are in memory, and of the others a chunk at a time. Raises UserError where the loss grows without bounds.
+    picture; those held out are decided by the mean of the logits of their views, and stop the training. The weights of
+    pictures count in every loss, not in accuracy. Of stored rows those held out are in memory, and of the others a
+    chunk at a time.
     """
     import tensorflow as tf
 
-    run_chunk, validate = _compiled(network, plan, pictures.shape[-1])
+    run_chunk, measure = _compiled(network, head, pictures.shape[-1])
     trained = np.flatnonzero(~held_out)
     training = pictures[trained]
 
@@ -102,7 +82,7 @@ def train_network(
     # An array is one chunk, and stays where it is.
     resident = list(training_chunks()) if isinstance(pictures, np.ndarray) else None
 
-    def run_epoch(epoch: int) -> np.ndarray:
+    def train(epoch: int) -> Measured:
         total = np.zeros(2)
         for chunk in resident or training_chunks():
             count = len(chunk[1])
@@ -110,51 +90,32 @@ def train_network(
             order = random.permutation(count)
             shown = order * views + (order + epoch) % views
             # Batches of equal size, within one: a last batch of a single row would throw batch normalisation off.
-            batches = -(-count // plan.batch_size)
+            batches = -(-count // head.batch_size)
             edges = tf.constant(np.arange(batches + 1) * count // batches, tf.int32)
             total += run_chunk(chunk, tf.constant(order, tf.int32), tf.constant(shown, tf.int32), edges).numpy()
-        return total / len(trained)
+        return dict(zip(("loss", "accuracy"), (total / len(trained)).tolist(), strict=True))
 
-    history: History = {"loss": [], "accuracy": []}
-    validation = None
+    validate = None
     if held_out.any():
-        validation = on_device(in_memory(pictures[held_out]), held_out)
-        history |= {"val_loss": [], "val_accuracy": []}
-    write = curve_writer(plan.tensorboard)
-    best_epoch, best_loss, best_weights = 0, np.inf, None
-    for epoch in range(1, plan.epochs + 1):
-        measured = run_epoch(epoch).tolist()
-        if validation is not None:
-            measured += validate(*validation).numpy().tolist()
-        for values, value in zip(history.values(), measured, strict=True):
-            values.append(value)
-        if not np.isfinite(history["loss"][-1]):
-            raise UserError(f"training diverged in epoch {epoch}: give a learning_rate below {plan.learning_rate:g}")
-        write(epoch, history)
-        if plan.verbose:
-            shown = " ".join(f"{name} {values[-1]:.4f}" for name, values in history.items())
-            log.info("epoch %d/%d %s", epoch, plan.epochs, shown)
-        if validation is None:
-            best_epoch = epoch
-        elif history["val_loss"][-1] < best_loss:
-            best_epoch, best_loss, best_weights = epoch, history["val_loss"][-1], network.get_weights()
-        elif epoch - best_epoch >= plan.patience:
-            break
-    if best_weights is not None:
-        network.set_weights(best_weights)
-    return history, best_epoch
+        watched = pictures[held_out]
+        validation = on_device(watched if isinstance(watched, np.ndarray) else watched.read(), held_out)
+
+        def validate() -> Measured:
+            return dict(zip(("val_loss", "val_accuracy"), measure(*validation).numpy().tolist(), strict=True))
+
+    return run_epochs(head, head.epochs, head.patience, train, validate, network.weights)
 
 
-def _compiled(network: Any, plan: Plan, features: int) -> tuple[Any, Any]:
-    """Two functions of a `Batch` on the device, its rows (m * K, features): train on it, validate on it.
+def _compiled(network: Any, head: "DenseClassifier", features: int) -> tuple[Any, Any]:
+    """Two functions of a `Batch` on the device, its rows (m * K, features): train on it, measure it.
 
     Training takes an order of the pictures (m,), the row that is shown of each (m,) and the edges of the batches as
-    well, and gives the sums of loss and right answers; validating gives their means.
+    well, and gives the sums of loss and right answers; measuring gives their means.
     """
     keras = import_keras()
     import tensorflow as tf
 
-    optimizer = keras.optimizers.Adam(plan.learning_rate, weight_decay=plan.weight_decay or None)
+    optimizer = keras.optimizers.Adam(head.learning_rate, weight_decay=head.weight_decay or None)
     optimizer.build(network.trainable_variables)
     batch = (tf.TensorSpec((None, features)), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,)))
     numbers = tf.TensorSpec((None,), tf.int32)
@@ -184,12 +145,12 @@ def _compiled(network: Any, plan: Plan, features: int) -> tuple[Any, Any]:
         return total
 
     @tf.function(input_signature=batch)
-    def validate(inputs: Any, labels: Any, weights: Any) -> Any:
+    def measure(inputs: Any, labels: Any, weights: Any) -> Any:
         logits = network(inputs, training=False)
-        logits = tf.reduce_mean(tf.reshape(logits, (tf.size(labels), -1, plan.classes)), axis=1)
+        logits = tf.reduce_mean(tf.reshape(logits, (tf.size(labels), -1, len(head.classes_))), axis=1)
         return tf.stack([tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))])
 
-    return run_chunk, validate
+    return run_chunk, measure
 
 
 def plain_layers(network: Any) -> Layers:

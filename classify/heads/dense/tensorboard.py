@@ -1,4 +1,4 @@
-"""Curves for TensorBoard: what heads that learn by epochs measure after each one."""
+"""Curves for TensorBoard: the history of heads that learn by epochs."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ History = dict[str, list[float]]  # name -> a value for each epoch
 
 
 def with_curves(head: str, params: dict[str, Any] | None, folder: str | None) -> dict[str, Any]:
-    """The parameters of a head that is to write its curves below `folder`, which may be None.
+    """`params` of a head, with `folder`, unless it is None, as the one that it writes its curves to.
 
     Raises UserError, before any work, for a head that does not learn by epochs and where TensorBoard is not installed,
     `OSError` naming the folder where it cannot be written.
@@ -31,12 +31,12 @@ def with_curves(head: str, params: dict[str, Any] | None, folder: str | None) ->
 
 
 def curve_writer(folder: str | None) -> Callable[[int, History], None]:
-    """What writes the last values of a history, with the number of the epoch, to a new folder in `folder`.
+    """A function that writes the last values of a history as those of an epoch, to a new folder in `folder`.
 
-    With None it writes nothing. Raises as `with_curves`.
+    For None a function that writes nothing. Raises as `with_curves`.
     """
     if folder is None:
-        return _unwritten
+        return lambda epoch, history: None  # noqa: ARG005
     _check(folder)
     import tensorflow as tf
 
@@ -58,7 +58,3 @@ def _check(folder: str) -> None:
             f"tensorboard={folder!r}: TensorBoard is not installed: pip install 'bottleneck-features[tensorboard]'"
         )
     require_writable(os.path.join(folder, "events"))
-
-
-def _unwritten(epoch: int, history: History) -> None:
-    pass

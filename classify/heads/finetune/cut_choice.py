@@ -1,4 +1,4 @@
-"""Choose where to cut a backbone for fine-tuning: by the disk and memory that its maps take, and by a short trial."""
+"""Choose the cut of a backbone for fine-tuning, by the disk and memory that its maps take, and by a short trial."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from cache.errors import UserError
 from classify.data.duplicates import near_duplicates
 from classify.data.split import enough_groups, holdout
 from classify.heads.finetune.finetune_head import FineTuneHead
-from classify.heads.finetune.linear_start import USUAL_C
+from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
 from featurize.backbones.cuts import Cut, candidate_cuts
 from featurize.backbones.tail import Tail
@@ -128,7 +128,7 @@ def _trial(
     head = FineTuneHead(
         # One start for all cuts, which are compared.
         Tail.of(spec, resolved.weights),
-        C=USUAL_C,
+        C=DEFAULT_C,
         epochs=EPOCHS,
         validation_fraction=0,
         random_state=seed,

@@ -5,8 +5,8 @@ The rows are the maps at a cut; see `featurize.backbones.tail` for what lies abo
 """
 
 import logging
-from dataclasses import replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,10 +27,12 @@ from classify.heads.base import (
     generator,
     number,
     or_none,
+    parameter,
     whole,
 )
 from classify.heads.dense.dense_head import held_out_rows
-from classify.heads.finetune.finetune_training import History, Pictures, Plan, train_tail
+from classify.heads.dense.tensorboard import History
+from classify.heads.finetune.finetune_training import Pictures, train_tail
 from classify.heads.finetune.linear_start import best_C, linear_start
 from classify.heads.finetune.tail_trainer import Trainer, trainer
 from classify.heads.finetune.tuned_head import TunedHead
@@ -43,71 +45,75 @@ log = logging.getLogger("bottleneck")
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.backbones.tail.Tail: what lies above the cut")
 
 
+@dataclass(eq=False, repr=False)
 class FineTuneHead(Head):
     """The layers above a cut and a linear head, trained together on cached maps, from the pretrained weights on.
 
-    It starts from a logistic regression on the pooled features, and goes on with Adam at a low rate that
-    falls as a cosine. Each epoch shows each picture once, in one of its views.
+    Training starts from a logistic regression on the pooled features, and goes on with Adam at a low rate that falls as
+    a cosine. An epoch shows each picture once, in one of its views. After early stopping a second run trains on all
+    pictures, for twice as many epochs as were best, at most for `epochs`.
 
-    tail: what lies above the cut, see `featurize.backbones.tail.Tail.of`. C: of the logistic regression; None for the
-    best of those that a search of `logreg` tries, see `classify.heads.finetune.linear_start`. learning_rate: the
-    highest. epochs: the most that are run. patience: epochs without a lower loss on the pictures held out after which
-    training stops, None for half of `epochs`. It is then done once more on all pictures, for twice as many epochs as
-    were best where it was stopped, else for all. validation_fraction: share of each class held out for that, rounded,
-    copies of a picture together; 0 trains once, on everything, for all epochs. batch_norm: whether batch normalisation
-    learns from batches, dropout being on then; else both stay in inference mode. class_weight: as that of `logreg`; its
-    scale counts for the start alone. verbose: 1 logs each epoch. tensorboard: a folder for its events, those of each
-    fit in a folder of their own. random_state: as that of `dense`.
+    Parameters
+    ----------
+    tail : featurize.backbones.tail.Tail
+        The layers above the cut, see `Tail.of`.
+    C : float, optional
+        Of the logistic regression; None for the best of those that a search of `logreg` tries.
+    learning_rate : float
+        The highest.
+    epochs : int
+        The most epochs.
+    batch_size : int
+    patience : int, optional
+        Epochs without a lower loss on held-out pictures after which training stops; None for half of `epochs`.
+    validation_fraction : float
+        Share of each class that is held out for that, rounded, copies of a picture together. 0 trains once, on
+        everything, for all epochs.
+    batch_norm : bool
+        Whether batch normalisation learns from batches, with dropout; else both stay in inference mode.
+    class_weight : "balanced", dict of class: weight, optional
+        As that of `LogRegHead`; its scale counts for the start alone.
+    random_state : int or numpy RandomState, optional
+        As that of `DenseClassifier`.
+    verbose : int
+        1 logs each epoch.
+    tensorboard : str, optional
+        A folder for the curves, those of each fit in a folder of their own.
 
-    Fitted: `tail_` (p,) float32, all weights of the tail in the order of `model.weights`; `kernel_` (d, k), `bias_`
-    (k,); `history_` (seconds, loss, accuracy, val_loss, val_accuracy by epoch), `n_iter_` (epochs run),
-    `best_epoch_` (0: nothing was better than the start), `C_` (of the start).
+    Attributes
+    ----------
+    tail_ : array (p,), float32
+        All weights of the tail in the order of `model.weights`.
+    kernel_, bias_ : arrays (d, k) and (k,)
+    history_ : dict of lists
+        seconds, loss, accuracy, val_loss and val_accuracy by epoch.
+    n_iter_, best_epoch_ : int
+        Epochs that were run, and the best of them; 0 where nothing was better than the start.
+    C_ : float
+        Of the start.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> extractor = pipeline.open_extractor(backbone="nano", layer="down16", pooling="none")  # doctest: +SKIP
+    >>> outcome, maps = extractor.features(paths)  # doctest: +SKIP
+    >>> head = FineTuneHead(extractor.tail(), epochs=8).fit(maps, labels)  # doctest: +SKIP
     """
 
-    allowed: ClassVar[dict[str, Allowed]] = {
-        "tail": or_none(TAIL),
-        "C": or_none(number(0, open_end=True)),
-        "learning_rate": number(0, open_end=True),
-        "epochs": whole(1),
-        "batch_size": whole(1),
-        "patience": or_none(whole(1)),
-        "validation_fraction": number(0, below=1),
-        "batch_norm": FLAG,
-        "class_weight": CLASS_WEIGHT,
-        "random_state": RANDOM_STATE,
-        "verbose": whole(0),
-        "tensorboard": or_none(FOLDER),
-    }
+    tail: Tail | None = parameter(None, or_none(TAIL))
+    C: float | None = parameter(None, or_none(number(0, open_end=True)))
+    learning_rate: float = parameter(1e-4, number(0, open_end=True))
+    epochs: int = parameter(24, whole(1))
+    batch_size: int = parameter(32, whole(1))
+    patience: int | None = parameter(None, or_none(whole(1)))
+    validation_fraction: float = parameter(0.1, number(0, below=1))
+    batch_norm: bool = parameter(False, FLAG)
+    class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
+    random_state: Seed = parameter(None, RANDOM_STATE)
+    verbose: int = parameter(1, whole(0))
+    tensorboard: str | None = parameter(None, or_none(FOLDER))
 
-    _predictor: TunedHead | None = None
-
-    def __init__(
-        self,
-        tail: Tail | None = None,
-        C: float | None = None,
-        learning_rate: float = 1e-4,
-        epochs: int = 24,
-        batch_size: int = 32,
-        patience: int | None = None,
-        validation_fraction: float = 0.1,
-        batch_norm: bool = False,
-        class_weight: ClassWeight = None,
-        random_state: Seed = None,
-        verbose: int = 1,
-        tensorboard: str | None = None,
-    ) -> None:
-        self.tail = tail
-        self.C = C
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.batch_norm = batch_norm
-        self.class_weight = class_weight
-        self.random_state = random_state
-        self.verbose = verbose
-        self.tensorboard = tensorboard
+    _predictor = None  # type: TunedHead | None  # no annotation: that would be a parameter
 
     def fit(self, X: ArrayLike, y: Any, groups: ArrayLike | None = None) -> Self:
         """Learn from maps X (n, h, w, c), or of several views (n, K, h, w, c), and labels y (n,).
@@ -128,36 +134,32 @@ class FineTuneHead(Head):
         return self
 
     def _fit_with(self, shared: Trainer, X: ArrayLike, y: NDArray[Any], labels: Labels, groups: Indices) -> None:
-        maps = with_views(np.asarray(X), shared.tail.input_shape[1:])
+        maps, expected = np.asarray(X), tuple(shared.tail.input_shape[1:])
+        if maps.ndim == len(expected) + 1:
+            maps = maps[:, None]
+        if maps.ndim != len(expected) + 2 or maps.shape[2:] != expected:
+            raise UserError(f"rows of shape {maps.shape[1:]}: the layers above the cut take maps of shape {expected}")
         self.map_shape_ = maps.shape[2:]
         features = shared.pretrained_features(maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
         random = generator(self.random_state)
         weights = self._row_weights(self.class_weight, labels)
         pictures = Pictures(maps, labels, weights / weights.mean())  # Adam's steps do not depend on the mean
-        plan = Plan(
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            patience=self.patience or -(-self.epochs // 2),
-            verbose=self.verbose,
-            tensorboard=self.tensorboard,
-        )
 
-        def train(plan: Plan, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
+        def train(epochs: int, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
             shared.start(*linear_start(features[training], y[training], self.C_, self.class_weight))
-            return train_tail(shared, plan, pictures.of(training), pictures.of(held_out), random)
+            return train_tail(shared, self, epochs, pictures.of(training), pictures.of(held_out), random)
 
         held_out = held_out_rows(labels, groups, self.validation_fraction, random)
         kept, everything = ~held_out, np.ones(len(labels), bool)
         self.C_ = best_C(features[kept, 0], y[kept], groups[kept], self.class_weight) if self.C is None else self.C
         if self.verbose:
             log.info("start: logistic regression with C=%g", self.C_)
-        self.history_, self.best_epoch_ = train(plan, kept, held_out)
+        self.history_, self.best_epoch_ = train(self.epochs, kept, held_out)
         self.n_iter_ = len(self.history_["loss"])
         if held_out.any():
             # A run whose rate falls to 0 goes in two epochs as far as one that was stopped near its highest in one.
             epochs = self.epochs if self.n_iter_ == self.epochs else min(2 * self.best_epoch_, self.epochs)
-            train(replace(plan, epochs=epochs), everything, ~everything)
+            train(epochs, everything, ~everything)
         self.tail_, self.kernel_, self.bias_ = shared.learnt()
         self._predictor = None
 
@@ -175,15 +177,3 @@ class FineTuneHead(Head):
     def arrays(self) -> TunedHead:
         """What predicts the same without scikit-learn."""
         return TunedHead(self.classes_, Tuned(self.tail_, self.kernel_, self.bias_), self.tail)
-
-
-def with_views(maps: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Maps (n, h, w, c) or (n, K, h, w, c) as (n, K, h, w, c), a rendering of each being of `shape`.
-
-    Raises UserError for others.
-    """
-    if maps.ndim == len(shape) + 1:
-        maps = maps[:, None]
-    if maps.ndim != len(shape) + 2 or maps.shape[2:] != tuple(shape):
-        raise UserError(f"rows of shape {maps.shape[1:]}: the layers above the cut take maps of shape {tuple(shape)}")
-    return maps

@@ -6,37 +6,26 @@ An epoch shows every picture once, in one of its views. The loop is our own: `Mo
 copies all maps, and it shuffles with TensorFlow's global seed.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache.errors import UserError
 from classify.heads.base import Labels
-from classify.heads.dense.tensorboard import History, curve_writer
+from classify.heads.dense.epochs import Measured, run_epochs
+from classify.heads.dense.tensorboard import History
 from classify.heads.finetune.tail_trainer import Trainer
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import AT_ONCE
 
-log = logging.getLogger("bottleneck")
+if TYPE_CHECKING:
+    from classify.heads.finetune.finetune_head import FineTuneHead
 
 WARM_UP = 0.1  # share of the steps in which the rate rises from 0, before it falls as a cosine
-WATCHED_VIEWS = 4  # of the pictures held out: fewer are noisier, all would take half as long as the training
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to train; the fields are the parameters of `FineTuneHead`."""
-
-    learning_rate: float
-    epochs: int
-    batch_size: int
-    patience: int
-    verbose: int
-    tensorboard: str | None
+VALIDATION_VIEWS = 4  # of the pictures held out: fewer are noisier, all would take half as long as the training
 
 
 @dataclass(frozen=True)
@@ -56,54 +45,35 @@ class Pictures:
 
 def train_tail(
     trainer: Trainer,
-    plan: Plan,
+    head: "FineTuneHead",
+    epochs: int,
     training: Pictures,
     held_out: Pictures,
     random: np.random.RandomState,
 ) -> tuple[History, int]:
-    """Let `trainer` learn, with Adam on cross-entropy, from where it stands.
+    """Let `trainer` learn from its present weights, with Adam on cross-entropy; returns what `run_epochs` does.
 
-    Where anything is held out, training stops after `plan.patience` epochs without a lower loss on it, and the weights
-    of the best epoch come back, which may be those before the first; otherwise all epochs are run. Returns the history
-    and the number of the best epoch, from 1, or 0. Raises UserError where the loss grows beyond all bounds.
+    Held-out pictures, where there are any, stop the training; the best epoch may be that before the first (0).
     """
     count = len(training.labels)
-    batches = -(-count // plan.batch_size)
-    names = ["seconds", "loss", "accuracy"] + (["val_loss", "val_accuracy"] if len(held_out.labels) else [])
-    history: History = {name: [] for name in names}
-    write = curve_writer(plan.tensorboard)
-    variables = trainer.variables
-    best_epoch, best_weights = 0, [variable.numpy() for variable in variables]
-    best_loss = _watch(trainer.probabilities, held_out)[0] if len(held_out.labels) else np.inf
-    for epoch in range(1, plan.epochs + 1):
+    batches = -(-count // head.batch_size)
+
+    def train(epoch: int) -> Measured:
         start = time.perf_counter()
         total = np.zeros(2)
         order = random.permutation(count)
         for batch in range(batches):
             chosen = order[batch * count // batches : (batch + 1) * count // batches]
-            rate = plan.learning_rate * _schedule(((epoch - 1) * batches + batch + 1) / (plan.epochs * batches))
+            rate = head.learning_rate * _schedule(((epoch - 1) * batches + batch + 1) / (epochs * batches))
             total += trainer.step(*_batch(training, chosen, random), np.float32(rate)).numpy()
-        measured = [time.perf_counter() - start, *(total / count)]
-        if len(held_out.labels):
-            measured += _watch(trainer.probabilities, held_out)
-        for values, value in zip(history.values(), measured, strict=True):
-            values.append(value)
-        if not np.isfinite(measured).all():
-            raise UserError(f"training diverged in epoch {epoch}: give a learning_rate below {plan.learning_rate:g}")
-        write(epoch, history)
-        if plan.verbose:
-            log.info("epoch %d/%d %s", epoch, plan.epochs, " ".join(f"{n} {v[-1]:.4f}" for n, v in history.items()))
-        if not len(held_out.labels):
-            best_epoch = epoch
-        elif history["val_loss"][-1] < best_loss:
-            best_epoch, best_loss = epoch, history["val_loss"][-1]
-            best_weights = [variable.numpy() for variable in variables]
-        elif epoch - best_epoch >= plan.patience:
-            break
-    if len(held_out.labels):
-        for variable, value in zip(variables, best_weights, strict=True):
-            variable.assign(value)
-    return history, best_epoch
+        loss, accuracy = (total / count).tolist()
+        return {"seconds": time.perf_counter() - start, "loss": loss, "accuracy": accuracy}
+
+    patience = head.patience or -(-head.epochs // 2)
+    if not len(held_out.labels):
+        return run_epochs(head, epochs, patience, train, None, trainer.variables)
+    validate = partial(_validate, trainer.probabilities, held_out)
+    return run_epochs(head, epochs, patience, train, validate, trainer.variables, validate()["val_loss"])
 
 
 def _batch(
@@ -115,9 +85,9 @@ def _batch(
     return maps, pictures.labels[chosen], pictures.weights[chosen].astype(np.float32)
 
 
-def _watch(probabilities: Callable[..., Any], held_out: Pictures) -> list[float]:
-    """Mean loss and accuracy of the pictures held out, each answered by the mean over its first views."""
-    views = held_out.maps[:, :WATCHED_VIEWS]
+def _validate(probabilities: Callable[..., Any], held_out: Pictures) -> Measured:
+    """Mean loss and accuracy of the pictures held out, each decided by the mean over its first views."""
+    views = held_out.maps[:, :VALIDATION_VIEWS]
     parts = [
         np.mean([probabilities(some[:, view].astype(np.float32)).numpy() for view in range(views.shape[1])], axis=0)
         for some in np.array_split(views, -(-len(views) // AT_ONCE))
@@ -125,7 +95,8 @@ def _watch(probabilities: Callable[..., Any], held_out: Pictures) -> list[float]
     found = np.concatenate(parts)
     true = found[np.arange(len(found)), held_out.labels]
     losses = -np.log(np.maximum(true, np.finfo(np.float32).tiny))
-    return [float(np.average(losses, weights=held_out.weights)), float((found.argmax(1) == held_out.labels).mean())]
+    loss, accuracy = np.average(losses, weights=held_out.weights), (found.argmax(1) == held_out.labels).mean()
+    return {"val_loss": float(loss), "val_accuracy": float(accuracy)}
 
 
 def _schedule(progress: float) -> float:

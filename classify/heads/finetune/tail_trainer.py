@@ -22,7 +22,7 @@ _lock = Lock()
 
 
 class Trainer:
-    """`step` and `probabilities` are compiled functions of maps (m, h, w, c) float32.
+    """A tail with hyperplanes, an optimizer, and compiled functions of maps (m, h, w, c) float32.
 
     step(maps, labels (m,), weights (m,), rate) learns from a batch and gives (sum of losses, right answers).
     probabilities(maps) gives (m, k).
@@ -64,8 +64,8 @@ class Trainer:
         self._optimizer = optimizer
 
     def start(self, kernel: Floats, bias: Floats) -> None:
-        """Forget what was learnt: pretrained weights, these hyperplanes (d, k) and (k,), a new optimizer's memory."""
-        self._forget()
+        """Reset to the pretrained weights, these hyperplanes (d, k) and (k,), and an optimizer without state."""
+        self._reset_tail()
         for variable, value in zip(self.planes, (kernel, bias), strict=True):
             variable.assign(np.asarray(value, np.float32))
         for variable in self._optimizer.variables:
@@ -73,16 +73,16 @@ class Trainer:
 
     def pretrained_features(self, maps: np.ndarray) -> np.ndarray:
         """Features (n, d) float32 of maps (n, h, w, c) before anything is learnt."""
-        self._forget()
+        self._reset_tail()
         return pooled_features(self.tail, maps)
 
-    def _forget(self) -> None:
+    def _reset_tail(self) -> None:
         for variable, value in zip(self.tail.variables, self._pretrained, strict=True):
             variable.assign(value)
 
     @property
     def variables(self) -> list[Any]:
-        """All that makes decisions: of the tail, then kernel and bias."""
+        """All weights: of the tail, then kernel and bias."""
         return [*self.tail.weights, *self.planes]
 
     def learnt(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +104,7 @@ def _made(place: Tail, classes: int, batch_norm: bool, _stamp: tuple[int, ...]) 
 
 
 def _stamp(path: str) -> tuple[int, ...]:
-    """What changes when the file of the weights does."""
+    """Modification time, size and inode of the file of the weights; () where there is none."""
     if not os.path.exists(path):
         return ()
     status = os.stat(path)

@@ -18,7 +18,7 @@ from featurize.backbones.tail import Tail, pooled_features
 from featurize.backbones.tuned_weights import Tuned
 from featurize.machine.forks import check_tensorflow
 
-ARRAYS = {"classes", "tail", "kernel", "bias"}
+ARRAYS = ("classes", "tail", "kernel", "bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +58,16 @@ class TunedHead:
         maps = np.asarray(X)
         if maps.ndim not in (4, 5) or not len(maps) or not np.isfinite(maps).all():
             raise ValueError(f"give maps (n, h, w, c) of finite numbers; these are {maps.shape}")
-        features = self._features(maps.reshape(-1, *maps.shape[-3:]))
+        check_tensorflow()
+        if maps.shape[-3:] != (expected := self._tail.input_shape[1:]):
+            raise ValueError(f"give maps of shape {expected}; these are {maps.shape[-3:]}")
+        features = pooled_features(self._tail, maps.reshape(-1, *expected))
         decisions = unit_rows(features.astype(np.float64)) @ self.tuned.kernel + self.tuned.bias
         return self.of_decisions(decisions.reshape(*maps.shape[:-3], -1))
 
     def predict(self, X: ArrayLike | StoredRows) -> NDArray[Any]:
         """The most probable class (n,) of each map of X (n, h, w, c), or picture of X (n, M, h, w, c)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def _features(self, maps: Floats) -> Floats:
-        check_tensorflow()
-        tail = self._tail
-        if maps.shape[1:] != (expected := tail.input_shape[1:]):
-            raise ValueError(f"give maps of shape {expected}; these are {maps.shape[1:]}")
-        return pooled_features(tail, maps)
 
     @cached_property
     def _tail(self) -> Any:
@@ -81,15 +77,14 @@ class TunedHead:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the place as named arrays, none of objects."""
-        tuned = self.tuned
-        return {"classes": self.classes_, "tail": tuned.tail, "kernel": tuned.kernel, "bias": tuned.bias}
+        return dict(zip(ARRAYS, (self.classes_, self.tuned.tail, self.tuned.kernel, self.tuned.bias), strict=True))
 
     @classmethod
     def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> Self:
         """The head of `to_arrays`. Raises ValueError for arrays that are not those of a head that can predict."""
-        if named.keys() != ARRAYS:
+        if named.keys() != set(ARRAYS):
             raise ValueError(f"not the arrays of a fine-tuned head: {', '.join(sorted(named))!r:.100}")
-        classes, tail, kernel, bias = (named[name] for name in ("classes", "tail", "kernel", "bias"))
+        classes, tail, kernel, bias = (named[name] for name in ARRAYS)
         if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in (tail, kernel, bias)):
             raise ValueError("its weights are not finite numbers in float32")
         if classes.ndim != 1:

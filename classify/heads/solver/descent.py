@@ -1,12 +1,12 @@
-"""Planes with the least penalised loss, by L-BFGS with a preconditioner, all classes in one matrix product.
+"""Minimise a penalised loss by L-BFGS with a preconditioner, all classes in one matrix product.
 
-L-BFGS: Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989. Its first guess of the
-curvature is here that of the loss, summed over the rows, times the spread of each column: where the columns are
-uncorrelated (`classify.heads.solver.whitening`) that is near the truth, and few steps suffice. A step takes two matrix
-products, however many lengths are tried for it: the decisions change in proportion to the length.
+L-BFGS: Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989. The first estimate of
+the curvature is that of the loss, summed over the rows, times the spread of each column. For uncorrelated columns
+(`classify.heads.solver.whitening`) it is close, and few steps suffice. A step takes two matrix products, however many
+lengths the line search tries: decisions change in proportion to the length.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ MOST_TRIES = 30  # lengths tried for one step
 FLAT = 0.5  # a step has a good length when this share, or less, of the slope along it is left
 NOTHING = 1e-6  # mean square of decisions that differ so little from each other that they count as none
 TINY = 1e-30  # instead of dividing by zero
-LEAST_IN_FLOAT32 = 1e-4  # nearer to the optimum, as a share of their length, planes in float32 may never come
+LEAST_IN_FLOAT32 = 1e-4  # the least tolerance that planes in float32 are sure to reach
 
 
 class Fit(NamedTuple):
@@ -30,18 +30,15 @@ class Fit(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A step, how it changed the gradient, the product of both, and one over it; 0 where there was no step."""
+    """A step, how it changed the gradient, the product of both, and one over it.
+
+    per_product is 0, so that the step counts as none, where rounding has made the product negative.
+    """
 
     step: Floats
     gradient: Floats
     product: Floats
     per_product: Floats
-
-    @classmethod
-    def of(cls, step: Floats, gradient: Floats, product: Floats) -> Self:
-        """With a product that rounding has made negative, the step is as good as none."""
-        per_product = np.where(product > 0, 1 / np.maximum(product, TINY), 0).astype(product.dtype)
-        return cls(step, gradient, product, per_product)
 
 
 class Descent:
@@ -50,8 +47,8 @@ class Descent:
     spread: (r,) mean squares of the columns, roughly. penalties: (r,), the squared weights of a column cost half of
     its penalty each.
 
-    Where the classes are separate problems these are solved side by side: what is a number for one problem is an
-    array (k,) below, and (1,) where they are coupled.
+    Where the classes are separate problems they are solved side by side: each scalar of a problem is an array (k,)
+    below, or (1,) where the classes are coupled.
     """
 
     def __init__(self, rows: Floats, spread: Floats, loss: Loss, penalties: Floats) -> None:
@@ -61,10 +58,10 @@ class Descent:
         self.penalties = penalties[:, None]
 
     def minimum(self, planes: Floats, tol: float, max_iter: int) -> Fit:
-        """The planes with the least loss and penalty, looked for from some others.
+        """The planes with the least loss and penalty; `planes` is the start.
 
-        Ends when the planes are within `tol` of the optimal ones, as a share of their length, as far as the gradient
-        and the guessed curvature tell (the decisions then are as well), or after `max_iter` steps.
+        Ends when the planes are within `tol` of the optimal ones, as a share of their length, as estimated from the
+        gradient and the curvature, or after `max_iter` steps. The decisions are then as close.
         """
         decisions = self.rows @ planes
         slopes, curvature = self.loss.slopes(decisions)
@@ -86,20 +83,22 @@ class Descent:
             planes, decisions = planes + step, decisions + length * moves
             before, gradient = gradient, self._gradient(slopes, planes)
             change = gradient - before
-            history = [*history[-MEMORY + 1 :], Change.of(step, change, self._inner(step, change))]
+            product = self._inner(step, change)
+            per_product = np.where(product > 0, 1 / np.maximum(product, TINY), 0).astype(product.dtype)
+            history = [*history[-MEMORY + 1 :], Change(step, change, product, per_product)]
         return Fit(planes, n_iter, not far.any())
 
     def _gradient(self, slopes: Floats, planes: Floats) -> Floats:
         return self.rows.T @ slopes + self.penalties * planes
 
     def _inner(self, left: Floats, right: Floats) -> Floats:
-        """Sum of the products, of a problem each."""
+        """The sum of the products of each problem."""
         if self.loss.coupled:
             return np.vdot(left, right).reshape(1)
         return np.einsum("ij,ij->j", left, right)
 
     def _direction(self, gradient: Floats, guess: Floats, history: list[Change]) -> Floats:
-        """Against the gradient, by the guessed curvature and by how the gradient has changed along past steps."""
+        """The L-BFGS direction: against the gradient, from the estimated curvature and the past steps."""
         direction = -gradient
         shares = []
         for change in reversed(history):
@@ -118,9 +117,9 @@ class Descent:
     def _step(
         self, decisions: Floats, moves: Floats, slopes: Floats, gradient: Floats, direction: Floats
     ) -> tuple[Floats, Floats, Floats]:
-        """(length of the step, slopes and curvature at its end), the end being where it goes down little more.
+        """Line search: (length of the step, slopes and curvature at its end).
 
-        Compares slopes, not losses: near the optimum these differ by less than their rounding in float32.
+        Compares slopes, not losses: near the optimum losses differ by less than their rounding in float32.
         """
         first = self._inner(gradient, direction)
         stiffness = self._inner(self.penalties * direction, direction)
@@ -139,8 +138,3 @@ class Descent:
             beyond = length * np.clip(first / np.minimum(first - slope, -TINY), 1.5, 4)
             length = np.where(down | up, np.where(np.isfinite(long), between, beyond), length)
         return length, there, curvature
-
-
-def precision(tol: float) -> type[np.floating]:
-    """What to compute in, for planes to come within `tol` of the optimum."""
-    return np.float32 if tol >= LEAST_IN_FLOAT32 else np.float64

@@ -1,7 +1,4 @@
-"""What a wrong decision costs: the slopes and curvatures that `classify.heads.solver.descent` follows."""
-
-from abc import ABC, abstractmethod
-from typing import ClassVar
+"""Losses: the slopes and curvatures that `classify.heads.solver.descent` follows."""
 
 import numpy as np
 from scipy.special import expit
@@ -9,54 +6,34 @@ from scipy.special import expit
 from classify.heads.base import Labels
 from classify.heads.numerics import Floats
 
-# A softmax that is sure of everything must not look as if it had no curvature: the next step would be endless.
+# The least curvature, as a share: a saturated softmax has none, and the next step would be endless.
 SATURATED = 1e-6
 
 
-class Loss(ABC):
-    """A convex loss of decisions (n, k) about labels (n,), rows weighted by `weights` (n,).
-
-    outputs: k, and 1 for two classes. coupled: whether the k decisions about a row cost something together, or each
-    for itself.
-    """
-
-    coupled: ClassVar[bool]
-    outputs: int
-
-    @abstractmethod
-    def slopes(self, decisions: Floats) -> tuple[Floats, Floats]:
-        """First derivatives (n, k), and the sums over the rows of the second ones, (k,)."""
-
-
-class SoftmaxLoss(Loss):
+class SoftmaxLoss:
     """Cross-entropy of a softmax over k > 2 classes, or, of one decision about the second of two, of a logistic."""
 
     coupled = True
 
     def __init__(self, labels: Labels, weights: Floats) -> None:
-        self.labels = labels
-        self.weights = weights
-        self.each = np.arange(len(labels))
         self.outputs = outputs(labels)
-        self.binary = self.outputs == 1
+        self.targets = (sides(labels) > 0).astype(weights.dtype)
+        self.weights = weights
 
     def slopes(self, decisions: Floats) -> tuple[Floats, Floats]:
-        if self.binary:
+        if self.outputs == 1:
             chances = expit(decisions)
         else:
             chances = decisions - decisions.max(axis=1, keepdims=True)
             np.exp(chances, out=chances)
             chances /= chances.sum(axis=1, keepdims=True)
         curvature = self.weights @ (chances * (1 - chances)) + SATURATED * self.weights.sum()
-        if self.binary:
-            chances[:, 0] -= self.labels
-        else:
-            chances[self.each, self.labels] -= 1
+        chances -= self.targets
         chances *= self.weights[:, None]
         return chances, curvature
 
 
-class SquaredHingeLoss(Loss):
+class SquaredHingeLoss:
     """Squared hinge of one class against the rest: max(0, 1 - decision)^2 where it is the class, else of -decision."""
 
     coupled = False
@@ -74,12 +51,18 @@ class SquaredHingeLoss(Loss):
         return lacking, curvature
 
 
+# A convex loss of decisions (n, outputs) about labels (n,), rows weighted by `weights` (n,). outputs: k, or 1 for two
+# classes. coupled: whether the decisions about a row have one loss together, or one each. slopes: the first derivatives
+# (n, outputs), and the sums over the rows of the second ones (outputs,).
+Loss = SoftmaxLoss | SquaredHingeLoss
+
+
 def outputs(labels: Labels) -> int:
-    """How many decisions tell the classes apart: one each, or a single one for the second of two."""
+    """The number of decisions a row: one a class, or a single one for the second of two."""
     return 1 if labels.max() == 1 else int(labels.max()) + 1
 
 
 def sides(labels: Labels) -> Floats:
-    """(n, outputs): 1 where a row is of the class that a decision is for, and -1 where not."""
+    """Targets (n, outputs): 1 where a row is of the class of a decision, else -1."""
     decided = np.arange(labels.max() + 1)[-outputs(labels) :]
     return np.where(labels[:, None] == decided, 1.0, -1.0)

@@ -1,45 +1,47 @@
 """Heads of hyperplanes, and the search for the strength of their regularisation: one set of coordinates for all fits.
 
-Where the coordinates are found from all rows, held-out ones among them, nothing leaks: they are isometries found
-without a label (`classify.heads.solver.whitening`), and the planes are fitted on the training rows alone.
+Coordinates of all rows, held-out ones among them, leak nothing: they are isometries that read no label
+(`classify.heads.solver.whitening`), and planes are fitted on training rows alone.
 """
 
 import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from classify.data.split import Indices, Split
 from classify.heads.base import ClassWeight, FeatureHead, Labels, Seed
 from classify.heads.calibrated import fit_temperature, out_of_fold_temperature
-from classify.heads.numerics import Floats, by_class, probabilities
-from classify.heads.solver.descent import Descent, Fit
+from classify.heads.numerics import Floats, as_pictures, as_rows, by_class, by_row, probabilities
+from classify.heads.solver.descent import LEAST_IN_FLOAT32, Descent, Fit
 from classify.heads.solver.losses import Loss
-from classify.heads.solver.whitening import Coordinates
-from classify.heads.view_axis import as_pictures, as_rows, by_row
+from classify.heads.solver.whitening import Coordinates, coordinates
 
-# Number of the split and of the candidate, probabilities (m, k) of the m held-out pictures, columns by all classes.
-HeldOutAnswer = tuple[int, int, Floats]
+# Index of the split, index of the candidate, probabilities (m, k) of the m held-out pictures, columns by all classes.
+HeldOutProbabilities = tuple[int, int, Floats]
 
 
 class PathHead(FeatureHead):
-    """A head of hyperplanes that finds them for many values of one parameter in little more time than for one.
+    """A head of hyperplanes that fits many values of one parameter in little more time than one.
 
-    walked: the name of that parameter; None where the other parameters do not let it.
+    walked: the name of that parameter; None where the other parameters rule it out. calibrated: whether decisions
+    become probabilities by a temperature, which is fitted on held-out pictures.
     """
 
     walked: str | None
+    calibrated: ClassVar[bool] = True
     class_weight: ClassWeight
+    random_state: Seed
 
     @abstractmethod
     def _coordinates(self, rows: Floats) -> Coordinates:
-        """Coordinates of normalised rows (n, d) in which this head looks for its planes."""
+        """Coordinates of normalised rows (n, d), which the solver of this head works in."""
 
     @abstractmethod
     def _walk(
@@ -51,51 +53,35 @@ class PathHead(FeatureHead):
         values: list[float],
         start: Floats | None = None,
     ) -> Iterator[Fit]:
-        """The planes for each of some ascending values of the walked parameter, `start` being near the first.
+        """The planes for each of some ascending values of the walked parameter; the first fit starts from `start`.
 
         rows: (n, r), all or some of those of `points`; labels and weights (n,) are theirs.
         """
 
-    def _fit_planes(self, pictures: Floats, labels: Labels) -> tuple[Coordinates, Floats, Fit]:
-        """Set `coef_` and `intercept_`; returns what `_temperature` asks for.
+    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
+        """Set `coef_`, `intercept_`, `n_iter_` and, where the head is calibrated, `temperature_`.
 
-        Warns with ConvergenceWarning where the solver stopped early.
+        The fits for the temperature are made on parts of the same points, and start from the planes of all. Warns with
+        ConvergenceWarning where the solver stopped early.
         """
+        value = [getattr(self, str(self.walked))]
         points = self._coordinates(as_rows(pictures))
+        pictures = as_pictures(points.rows, len(labels))
         weights = self._row_weights(self.class_weight, labels)
-        (fit,) = self._walk_of(points, as_pictures(points.rows, len(labels)), labels, weights, self._value())
+        (fit,) = self._walk(points, *by_row(pictures, labels, weights), value)
         if not fit.converged:
             warnings.warn(f"stopped after max_iter={fit.n_iter} steps", ConvergenceWarning, stacklevel=2)
+        self.n_iter_ = fit.n_iter
         self.coef_, self.intercept_ = points.hyperplanes(fit.planes)
-        return points, weights, fit
-
-    def _temperature(
-        self, points: Coordinates, labels: Labels, groups: Indices, weights: Floats, fit: Fit, seed: Seed
-    ) -> float:
-        """The temperature of planes, from fits on parts of the same points that are looked for from these planes."""
-        pictures = as_pictures(points.rows, len(labels))
 
         def decide(train: np.ndarray, held_out: np.ndarray) -> Floats:
-            part = pictures[train], labels[train], weights[train]
-            (inner,) = self._walk_of(points, *part, self._value(), fit.planes)
+            part = by_row(pictures[train], labels[train], weights[train])
+            (inner,) = self._walk(points, *part, value, fit.planes)
             return as_rows(pictures[held_out]) @ inner.planes
 
-        return out_of_fold_temperature(decide, self.classes_[labels], groups, weights, seed)
-
-    def _walk_of(
-        self,
-        points: Coordinates,
-        pictures: Floats,
-        labels: Labels,
-        weights: Floats,
-        values: list[float],
-        start: Floats | None = None,
-    ) -> Iterator[Fit]:
-        """`_walk` on all views of pictures (n, K, r), whose labels and weights are (n,)."""
-        return self._walk(points, *by_row(pictures, labels, weights), values, start)
-
-    def _value(self) -> list[float]:
-        return [getattr(self, str(self.walked))]
+        if self.calibrated:
+            y = self.classes_[labels]
+            self.temperature_ = out_of_fold_temperature(decide, y, groups, weights, self.random_state)
 
     def path_probabilities(
         self,
@@ -105,12 +91,12 @@ class PathHead(FeatureHead):
         splits: Iterable[Split],
         views: int | None = None,
         predict_views: int | None = None,
-    ) -> Iterator[HeldOutAnswer]:
-        """What fits on the training pictures of each split say of its held-out ones, for each value of the parameter.
+    ) -> Iterator[HeldOutProbabilities]:
+        """Probabilities of the held-out pictures of each split, for each value of the walked parameter.
 
         X: (n, d) or (n, V, d). views: how many of the V views are fitted on; predict_views: how many decide about
-        held-out pictures; by default all. What a grid search finds, fitting each value of the walked parameter from the
-        one before; the temperature is that of the held-out decisions. A class without a training picture has
+        held-out pictures; by default all. The results are those of a grid search, but each fit starts from that of the
+        value before, and the temperature is fitted on the held-out decisions. A class without a training picture has
         probability 0. `self` stays as it is.
         """
         rows = np.asarray(X, np.float32)
@@ -128,40 +114,31 @@ class PathHead(FeatureHead):
             of_train = np.searchsorted(trained, labels[train])
             weights = head._row_weights(self.class_weight, of_train)
             deciding = of_pictures[held_out][:, :predict_views]
-            for number, fit in zip(
-                order.tolist(),
-                head._walk_of(points, of_pictures[train][:, :views], of_train, weights, ascending),
-                strict=True,
-            ):
+            part = by_row(of_pictures[train][:, :views], of_train, weights)
+            known = np.isin(labels[held_out], trained)
+            of_known = np.searchsorted(trained, labels[held_out][known])
+            for number, fit in zip(order.tolist(), head._walk(points, *part, ascending), strict=True):
                 decided = as_pictures(as_rows(deciding) @ fit.planes, len(deciding)).astype(np.float64)
+                temperature = 1.0
+                if self.calibrated and known.any():
+                    temperature = fit_temperature(by_class(decided.mean(axis=1)[known]), of_known)
                 found = np.zeros((len(held_out), len(classes)))
-                found[:, trained] = head._mean_probabilities(decided, classes[labels[held_out]])
+                of_views = probabilities(as_rows(decided), temperature)
+                found[:, trained] = as_pictures(of_views, len(held_out)).mean(axis=1)
                 yield fold, number, found
-
-    def _mean_probabilities(self, decided: Floats, labels: NDArray[Any]) -> Floats:
-        """Probabilities (n, k) of held-out pictures from decisions (n, M, outputs) about their views.
-
-        labels: (n,), of which some may not be among `classes_`.
-        """
-        known = np.isin(labels, self.classes_)
-        of_pictures = decided.mean(axis=1)[known]
-        temperature = self._held_out_temperature(of_pictures, np.searchsorted(self.classes_, labels[known]))
-        return as_pictures(probabilities(as_rows(decided), temperature), len(labels)).mean(axis=1)
-
-    def _held_out_temperature(self, decided: Floats, labels: Labels) -> float:
-        """The temperature of decisions (n, outputs) about held-out pictures, found as from a fit's inner folds."""
-        return fit_temperature(by_class(decided), labels) if len(labels) else 1.0
 
 
 class DescentHead(PathHead):
-    """A head whose planes have the least of some loss, with a penalty of 1 / C: what is walked is C."""
+    """A head whose planes have the least `loss`, with a penalty of 1 / C: the walked parameter is C."""
 
+    loss: ClassVar[type[Loss]]
+    free_intercept: ClassVar[bool]
     tol: float
     max_iter: int
 
-    @abstractmethod
-    def _loss(self, labels: Labels, weights: Floats) -> Loss:
-        """The loss of decisions about rows with these labels and weights (n,)."""
+    def _coordinates(self, rows: Floats) -> Coordinates:
+        dtype = np.float32 if self.tol >= LEAST_IN_FLOAT32 else np.float64
+        return coordinates(rows, free_intercept=self.free_intercept, uncorrelated=True, dtype=dtype)
 
     def _walk(
         self,
@@ -172,23 +149,15 @@ class DescentHead(PathHead):
         values: list[float],
         start: Floats | None = None,
     ) -> Iterator[Fit]:
-        loss = self._loss(labels, weights.astype(rows.dtype))
-        return descents(points, rows, loss, values, start, self.tol, self.max_iter)
-
-
-def descents(
-    points: Coordinates, rows: Floats, loss: Loss, values: list[float], start: Floats | None, tol: float, max_iter: int
-) -> Iterator[Fit]:
-    """The planes for each of some ascending values of C, the inverse of the penalty.
-
-    Each is looked for from where the last two point, as if planes went with the logarithm of C.
-    """
-    planes = np.zeros((rows.shape[1], loss.outputs), rows.dtype) if start is None else start
-    drift, before = np.zeros_like(planes), None
-    for C in values:
-        lead = math.log(C / before) if before else 0.0
-        fit = Descent(rows, points.spread, loss, points.penalised / C).minimum(planes + lead * drift, tol, max_iter)
-        if before:
-            drift = (fit.planes - planes) / lead
-        planes, before = fit.planes, C
-        yield fit
+        """The values of C; each fit starts where the last two point, as if planes went with the logarithm of C."""
+        loss = self.loss(labels, weights.astype(rows.dtype))
+        planes = np.zeros((rows.shape[1], loss.outputs), rows.dtype) if start is None else start
+        drift, before = np.zeros_like(planes), None
+        for C in values:
+            lead = math.log(C / before) if before else 0.0
+            descent = Descent(rows, points.spread, loss, points.penalised / C)
+            fit = descent.minimum(planes + lead * drift, self.tol, self.max_iter)
+            if before:
+                drift = (fit.planes - planes) / lead
+            planes, before = fit.planes, C
+            yield fit

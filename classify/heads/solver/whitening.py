@@ -1,7 +1,8 @@
-"""Coordinates in which hyperplanes are quick to find: fewer columns where there are few rows, and uncorrelated ones.
+"""Whitened, reduced features: linear solvers converge faster on them.
 
-Both changes keep every length and angle among the rows (isometries), so that a penalty on the length of a hyperplane's
-normal, and with it the optimum, is the same in either coordinates. Neither reads a label.
+Few rows get fewer columns, and columns become uncorrelated. Both changes are isometries: they keep every length and
+angle among the rows, so the optimum of a loss with a penalty on the length of a hyperplane's normal stays the same.
+Neither reads a label.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from scipy.linalg.lapack import dpstrf
 
 from classify.heads.numerics import Floats
 
-# Above this many columns their eigenvectors cost more than the steps that they save.
+# Above this many columns the eigenvectors cost more than the steps that they save.
 MOST_TURNED = 4096
 # Columns that are brought to float64 at once, to multiply rows of tens of thousands of columns.
 CHUNK = 2048
@@ -23,7 +24,7 @@ Back = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Rows (n, r) that stand for feature rows (n, d), and the way back from planes found among them.
+    """Rows (n, r) in place of feature rows (n, d), and the way back from planes fitted to them.
 
     A plane is a column of (r, k) weights; it decides about the rows by `rows @ planes`, the intercept included.
     penalised: (r,) 1, or 0 for the column of the free intercept. spread: (r,) mean squares of the columns.
@@ -40,7 +41,7 @@ class Coordinates:
 
 
 def coordinates(features: Floats, *, free_intercept: bool, uncorrelated: bool, dtype: type[np.floating]) -> Coordinates:
-    """Coordinates of feature rows (n, d), computed with in `dtype`.
+    """Coordinates of feature rows (n, d), in `dtype`.
 
     free_intercept: whether the intercept is not penalised, as in scikit-learn's logistic and ridge regression;
     otherwise it is the weight of a feature that is 1 everywhere, as in liblinear. uncorrelated: whether the columns

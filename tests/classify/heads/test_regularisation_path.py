@@ -14,7 +14,7 @@ import classify.heads.solver.whitening
 from classify.heads.head_table import make_head, search_grid
 from classify.heads.solver.descent import Descent
 from classify.heads.solver.losses import SoftmaxLoss, SquaredHingeLoss
-from classify.heads.solver.regularisation_path import PathHead, descents
+from classify.heads.solver.regularisation_path import PathHead
 from classify.heads.solver.whitening import coordinates
 from classify.search import held_out_scores, search_head
 
@@ -81,14 +81,14 @@ def test_many_columns_stay_as_they_are_and_the_optimum_is_the_same(
     np.testing.assert_allclose(straight.coef_, turned.coef_, atol=1e-4 * np.abs(turned.coef_).max())
 
 
-@pytest.mark.parametrize("loss", [SoftmaxLoss, SquaredHingeLoss])
-def test_fits_along_a_path_are_those_of_each_value_alone(textures: Data, loss: type) -> None:
+@pytest.mark.parametrize(("name", "loss"), [("logreg", SoftmaxLoss), ("svm", SquaredHingeLoss)])
+def test_fits_along_a_path_are_those_of_each_value_alone(textures: Data, name: str, loss: type) -> None:
     X, y = textures
     labels = np.unique(y, return_inverse=True)[1]
     points = coordinates(X, free_intercept=loss is SoftmaxLoss, uncorrelated=True, dtype=np.float64)
-    cost = loss(labels, np.ones(len(X)))
+    head, cost = make_head(name, {"tol": 1e-6}), loss(labels, np.ones(len(X)))
     values = [0.1, 1.0, 10.0, 20.0, 1000.0]
-    for C, fit in zip(values, descents(points, points.rows, cost, values, None, 1e-6, 1000), strict=True):
+    for C, fit in zip(values, head._walk(points, points.rows, labels, np.ones(len(X)), values), strict=True):
         alone = Descent(points.rows, points.spread, cost, points.penalised / C).minimum(0 * fit.planes, 1e-6, 1000)
         assert fit.converged and alone.converged
         apart = np.linalg.norm((fit.planes - alone.planes) * points.penalised[:, None])
@@ -150,10 +150,13 @@ def test_warm_starts_and_coordinates_save_steps(digits: Data) -> None:
     X, y = digits
     labels = y.astype(int)
     points = coordinates(X / 100, free_intercept=True, uncorrelated=True, dtype=np.float32)
-    loss = SoftmaxLoss(labels, np.ones(len(X), np.float32))
     values = search_grid("logreg")["C"]
-    walked = sum(fit.n_iter for fit in descents(points, points.rows, loss, values, None, 1e-3, 1000))
-    alone = sum(next(descents(points, points.rows, loss, [C], None, 1e-3, 1000)).n_iter for C in values)
+
+    def steps(values: list[float]) -> int:
+        fits = make_head("logreg", {"tol": 1e-3})._walk(points, points.rows, labels, np.ones(len(X)), values)
+        return sum(fit.n_iter for fit in fits)
+
+    walked, alone = steps(values), sum(steps([C]) for C in values)
     assert walked < 0.8 * alone
 
 

@@ -16,7 +16,7 @@ from cache.errors import UserError
 from classify.heads.dense.dense_head import held_out_rows
 from classify.heads.finetune import tail_trainer
 from classify.heads.finetune.finetune_head import FineTuneHead
-from classify.heads.finetune.finetune_training import Pictures, Plan, train_tail
+from classify.heads.finetune.finetune_training import Pictures, train_tail
 from classify.heads.finetune.tail_trainer import Trainer
 from classify.heads.linear import LogRegHead
 from featurize.backbones.tail import Tail, set_weights_vector, weights_vector
@@ -118,9 +118,11 @@ def test_pictures_held_out_stop_the_training_and_are_then_trained_on_as_well(
     extractor, maps, labels = nano
     runs: list[tuple[int, int, int]] = []
 
-    def watched(trainer: Trainer, plan: Plan, training: Pictures, held_out: Pictures, *rest: Any) -> Any:
-        runs.append((len(training.labels), len(held_out.labels), plan.epochs))
-        return train_tail(trainer, plan, training, held_out, *rest)
+    def watched(
+        trainer: Trainer, head: FineTuneHead, epochs: int, training: Pictures, held_out: Pictures, *rest: Any
+    ) -> Any:
+        runs.append((len(training.labels), len(held_out.labels), epochs))
+        return train_tail(trainer, head, epochs, training, held_out, *rest)
 
     monkeypatch.setattr("classify.heads.finetune.finetune_head.train_tail", watched)
     head = FineTuneHead(extractor.tail(), validation_fraction=0.25, patience=2, **(QUICK | {"epochs": 6}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.real_features import digits, textures
 
-from classify.heads.finetune.linear_start import USUAL_C, best_C, linear_start
+from classify.heads.finetune.linear_start import DEFAULT_C, best_C, linear_start
 from classify.heads.linear import LogRegHead
 
 
@@ -34,7 +34,7 @@ def test_two_classes_have_a_plane_each_and_decide_as_the_one() -> None:
 def test_where_any_C_is_right_about_all_it_is_the_usual_one(count: int) -> None:
     X, y = textures()
     some = np.concatenate([np.flatnonzero(y == name)[:count] for name in np.unique(y)])
-    assert best_C(X[some], y[some], np.arange(len(some)), None) == USUAL_C
+    assert best_C(X[some], y[some], np.arange(len(some)), None) == DEFAULT_C
 
 
 def test_where_another_C_is_clearly_better_it_is_taken() -> None:
@@ -42,7 +42,7 @@ def test_where_another_C_is_clearly_better_it_is_taken() -> None:
     wrong = np.random.default_rng(0).permutation(len(y))[:300]
     noisy = y.copy()
     noisy[wrong] = np.random.default_rng(1).permutation(y[wrong])  # whoever believes them all is wrong about others
-    assert best_C(X, noisy.astype(str), np.arange(len(y)), None) < USUAL_C
+    assert best_C(X, noisy.astype(str), np.arange(len(y)), None) < DEFAULT_C
 
 
 def test_copies_are_held_out_together() -> None:
@@ -64,7 +64,7 @@ def test_single_pictures_leave_nothing_to_search(caplog: pytest.LogCaptureFixtur
             (np.append(brick[:9], coins[:2]), np.append(np.arange(9), [9, 9])),  # two that are one picture
         ):
             caplog.clear()
-            assert best_C(X[some], y[some], groups, None) == USUAL_C
+            assert best_C(X[some], y[some], groups, None) == DEFAULT_C
             assert "no search of C" in caplog.text
     two = np.append(brick[:9], coins[:2])
     assert best_C(X[two], y[two], np.arange(11), None) > 0
