@@ -92,7 +92,7 @@ def predict(
     writer = csv.writer(_Lines())
     columns = ["path", "label", "probability", "reason"][: 3 if reject is None else 4]
     writer.writerow(columns)
-    for path, _, label, probability, reason in classifier.ranked(sources, answers, top_k):
+    for path, _, label, probability, reason in classifier.ranked(answers, top_k):
         cells = [path, "", "", reason] if label is None else [path, label, f"{probability:.6f}", ""]
         writer.writerow(cells[: len(columns)])
     exit_if_too_many_failed(len(answers.outcome.failures), len(sources), max_failed)

@@ -58,7 +58,11 @@ class Classifier:
 
     def predict(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
         """The label of each image, in the order given: (n,) of str; None (announced) where damaged or rejected."""
-        return self._labels(self.predict_proba(images, use_cache=use_cache, reject=reject))
+        probabilities = self.predict_proba(images, use_cache=use_cache, reject=reject)
+        labels = np.full(len(probabilities), None, dtype=object)
+        known = ~np.isnan(probabilities).any(axis=1)
+        labels[known] = np.array(self.classes_, dtype=object)[probabilities[known].argmax(axis=1)]
+        return labels
 
     def predict_proba(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
         """The probabilities (n, classes) float64 in the order of `classes_`; NaN where damaged or rejected."""
@@ -74,8 +78,7 @@ class Classifier:
         """
         import pandas as pd
 
-        sources = expand(images)
-        rows = self.ranked(sources, self.answers(sources, use_cache, reject), k)
+        rows = self.ranked(self.answers(expand(images), use_cache, reject), k)
         paths = pd.Series([path for path, *_ in rows], dtype=object)  # pandas' own strings must be UTF-8
         table = pd.DataFrame([rest for _, *rest in rows], columns=["rank", "label", "probability", "reason"])
         table.insert(0, "path", paths)
@@ -92,10 +95,10 @@ class Classifier:
         outcome = Outcome(sources, len(self.extractor.stores))
         answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
         count = 0
-        for places in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
-            part, found, rows = self._predicted([sources[place] for place in places], use_cache)
-            outcome.put(places, part)
-            answered = places[part.digests.known]
+        for chunk in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
+            part, found, rows = self._predicted([sources[position] for position in chunk], use_cache)
+            outcome.put(chunk, part)
+            answered = chunk[part.digests.known]
             answers.probabilities[answered] = found
             count += len(found)
             if limit is None or not len(found):
@@ -115,21 +118,21 @@ class Classifier:
                 "%d of %d pictures are unlike those trained on and get no label, the first is %s (%s)",
                 len(answers.unknown),
                 count,
-                _name(sources[first], first),
+                outcome.name(first),
                 answers.unknown[first],
             )
         return answers
 
-    def ranked(self, sources: list[Source], answers: Answers, k: int) -> list[tuple[str, int, Any, float, str]]:
-        """(path, rank, label, probability, reason) of the k most probable labels of each source.
+    def ranked(self, answers: Answers, k: int) -> list[tuple[str, int, Any, float, str]]:
+        """(path, rank, label, probability, reason) of the k most probable labels of each image.
 
         reason: why there is no label, else empty. Raises UserError for k < 1.
         """
         if k < 1:
             raise UserError(f"top k {k}: give a number of 1 or more")
         rows: list[tuple[str, int, Any, float, str]] = []
-        for position, (source, row) in enumerate(zip(sources, answers.probabilities, strict=True)):
-            name = _name(source, position)
+        for position, row in enumerate(answers.probabilities):
+            name = answers.outcome.name(position)
             if np.isnan(row).any():
                 rows.append((name, 1, None, float("nan"), answers.reason(position)))
                 continue
@@ -160,13 +163,3 @@ class Classifier:
         if use_cache:
             return features_for(None, extractor, sources)
         return extractor.complete(sources) if use_cache is None else extractor.without_cache(sources)
-
-    def _labels(self, probabilities: np.ndarray) -> np.ndarray:
-        labels = np.full(len(probabilities), None, dtype=object)
-        known = ~np.isnan(probabilities).any(axis=1)
-        labels[known] = np.array(self.classes_, dtype=object)[probabilities[known].argmax(axis=1)]
-        return labels
-
-
-def _name(source: Source, position: int) -> str:
-    return source if isinstance(source, str) else f"image {position + 1}"

@@ -5,6 +5,7 @@ import threading
 
 from classify.data.view_counts import Views
 from classify.saved.classifier import Classifier
+from classify.saved.model_files import stamp_of
 from classify.saved.persist import Saved
 from classify.saved.persist import load as load_saved
 from classify.saved.tuned_classifier import TunedClassifier
@@ -23,7 +24,10 @@ def open_classifier(
     predict_views: int | None = None,
 ) -> Classifier:
     """A loaded head with the computation of its features, the arguments as `pipeline.load` has them."""
-    cache_dir = _cache_of(saved) if cache_dir is None else cache_dir
+    if cache_dir is None:  # nothing is created in a folder that is no cache because a record names it
+        recorded = saved.record["cache_dir"]
+        is_there = all(os.path.isdir(os.path.join(recorded, part.folder)) for part in saved.spec.parts)
+        cache_dir = recorded if is_there else DEFAULT_CACHE
     names = Views.of_record(saved.record).names(predict_views)
     parts = reopen_parts(saved.record, open_table(cache_dir), weights, engine, isolate, names)
     if saved.spec.pooling == "none":
@@ -37,7 +41,7 @@ def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:
     The last `MOST_MODELS` are kept; one whose file is gone or another by now is not. Threads may ask at once.
     """
     key = (os.path.abspath(model), cache_dir, weights)
-    stamp = _stamp(key[0])
+    stamp = stamp_of(key[0])
     with _lock:
         for other in [other for other in _loaded if other[0] == key[0] and _loaded[other][0] != stamp]:
             del _loaded[other]
@@ -47,7 +51,7 @@ def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:
     opened = open_classifier(load_saved(os.fspath(model)), cache_dir, weights)  # says what is wrong with the file
     with _lock:
         kept = _loaded.setdefault(key, (stamp, opened))  # another thread may have been faster
-        for other in [other for other in _loaded if other[0] != key[0] and _loaded[other][0] != _stamp(other[0])]:
+        for other in [other for other in _loaded if other[0] != key[0] and _loaded[other][0] != stamp_of(other[0])]:
             del _loaded[other]
         for other in [*_loaded][:-MOST_MODELS]:
             del _loaded[other]
@@ -58,19 +62,3 @@ MOST_MODELS = 8
 _Key = tuple[str, str | None, str | None]  # path, cache_dir, weights
 _loaded: dict[_Key, tuple[tuple[int, ...] | None, Classifier]] = {}
 _lock = threading.Lock()
-
-
-def _stamp(path: str) -> tuple[int, ...] | None:
-    """What tells one file at a path from the next; None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _cache_of(saved: Saved) -> str:
-    """The recorded cache if it is there: nothing is created in a folder that is no cache because a record names it."""
-    recorded: str = saved.record["cache_dir"]
-    there = all(os.path.isdir(os.path.join(recorded, part.folder)) for part in saved.spec.parts)
-    return recorded if there else DEFAULT_CACHE

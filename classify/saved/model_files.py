@@ -38,6 +38,15 @@ def with_next(path: str) -> tuple[str, str]:
     return path + NEXT, path
 
 
+def stamp_of(path: str) -> tuple[int, ...] | None:
+    """What is another one when a file is replaced or changed; None where there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def previous_of(model: str) -> str:
     """Where the model that `model` replaces is kept, see `classify.saved.previous`."""
     stem, suffix = os.path.splitext(model)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -31,7 +32,7 @@ from cache.joined_rows import Spec, read_spec
 from cache.spec import DIGEST_BYTES
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
-from classify.saved.model_files import NEXT, arrays_path, record_path
+from classify.saved.model_files import NEXT, arrays_path, record_path, stamp_of, with_next
 from classify.saved.npz import read_arrays, write_arrays
 from classify.saved.record import (
     ABOUT,
@@ -148,10 +149,8 @@ def put(model: str, data: bytes | memoryview, plain: bytes | memoryview | None, 
         if plain is not None:
             os.replace(arrays + NEXT, arrays)
         os.replace(path + NEXT, path)
-        if plain is None:  # those of an older model of this name
-            for older in (arrays, arrays + NEXT):
-                if os.path.lexists(older):
-                    os.unlink(older)
+        for older in with_next(arrays) if plain is None else ():  # of an older model of this name
+            Path(older).unlink(missing_ok=True)
         sync_file(os.path.dirname(os.path.abspath(model)))
 
 
@@ -174,13 +173,13 @@ def load(
         raise UserError(f"sha256 {shown(sha256)}: give the 64 hexadecimal digits that sha256sum prints")
     record_path(model)  # refuses other names
     while True:
-        before = _stamp(model)
+        before = stamp_of(model)
         try:
             files = _read(model)
             arrays = verify(files, allow_other_versions, sha256, no_pickle)
             return _construct(files, arrays, allow_other_versions, no_pickle)
         except UserError:
-            if _stamp(model) == before:  # else it was being saved anew
+            if stamp_of(model) == before:  # else it was being saved anew
                 raise
 
 
@@ -271,11 +270,3 @@ def _refuse(model: str) -> dict[str, Any]:
 
 def _identity(data: bytes | memoryview) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def _stamp(path: str) -> tuple[int, ...] | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -4,20 +4,21 @@ The old one is kept as `NAME.previous.joblib`, which loads by itself, with its t
 data and classes a new model simply replaces the old one.
 """
 
-import contextlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 from cache.files.atomic import replacing, sync_file
 from cache.spec import DIGEST_BYTES
 from classify.data.dataset import Dataset
+from classify.data.split import leaks
 from classify.saved.model_files import (
     EVALUATION,
     MODEL_FILES,
@@ -50,20 +51,15 @@ def source_of(data: Any, options: Mapping[str, Any]) -> Source:
     table = options.get("labels")
     named = table if table is None else type(table).__name__
     columns = {name: options.get(name, name[: -len("_column")]) for name in ("path_column", "label_column")}
+    parts = {name: options.get(name) for name in ("train_folder", "validation_folder", "test_folder")}
     return {
         "folder": None if data is None else os.path.realpath(data),
         "table": os.path.realpath(table) if isinstance(table, str | os.PathLike) else named,
         **{name: None if table is None else column for name, column in columns.items()},
         "label_pattern": options.get("label_pattern"),
         "label_from": options.get("label_from"),
-        **{name: _listed(options.get(name)) for name in ("train_folder", "validation_folder", "test_folder")},
+        **{name: [names] if isinstance(names, str) else names and [*names] for name, names in parts.items()},
     }
-
-
-def _listed(folders: str | Sequence[str] | None) -> list[str] | None:
-    if folders is None:
-        return None
-    return [folders] if isinstance(folders, str) else [*folders]
 
 
 def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:
@@ -115,16 +111,8 @@ def keep_previous(model: str) -> None:
                 shutil.copyfile(old, temporary)
                 sync_file(temporary)
         else:
-            with contextlib.suppress(FileNotFoundError):  # of the one that was kept before
-                os.unlink(new)
+            Path(new).unlink(missing_ok=True)  # of the one that was kept before
     log.info("what was %s is kept as %s", model, kept)
-
-
-def forget_evaluation(model: str) -> None:
-    """Delete the evaluation beside a model that is another one by now."""
-    for path in files_of(model, EVALUATION):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
 
 
 def _read(model: str) -> tuple[dict[str, Any], bytes | None]:
@@ -146,8 +134,7 @@ def _is_same(record: dict[str, Any], trained_on: np.ndarray | None, source: Sour
         return False
     if trained_on is None:  # nothing is unpickled for this; records of older models do not name their source
         return "data" in record
-    present = {digest.tobytes() for digest in dataset.digests}
-    return sum(digest.tobytes() in present for digest in trained_on) >= SAME * max(1, len(trained_on))
+    return leaks(dataset.digests, trained_on).sum() >= SAME * max(1, len(trained_on))
 
 
 def _classes(dataset: Dataset) -> list[str]:
@@ -166,11 +153,9 @@ def _described(source: Any, classes: list[str]) -> str:
     """Where pictures come from and their classes, in a few words. `source` is from outside: it may be anything."""
     named = source if isinstance(source, dict) else {}
     places = [shown(named[name]) for name in ("table", "folder") if named.get(name)]
-    column = named.get("label_column")
-    if column not in (None, "label"):
+    if (column := named.get("label_column")) not in (None, "label"):
         places.append(f"column {shown(column)}")
-    if named.get("label_pattern"):
-        places.append(f"label pattern {shown(named['label_pattern'])}")
-    more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
-    listed = ", ".join(map(shown, classes[:SHOWN_CLASSES])) + more
-    return f"{', '.join(places) or 'data that it does not name'} ({len(classes)} classes: {listed})"
+    if pattern := named.get("label_pattern"):
+        places.append(f"label pattern {shown(pattern)}")
+    names = listed(map(shown, classes), SHOWN_CLASSES)
+    return f"{', '.join(places) or 'data that it does not name'} ({len(classes)} classes: {names})"

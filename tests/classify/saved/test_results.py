@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classify.saved.results import write_evaluation, write_search, write_tables
+from classify.saved.results import search_rows, write_evaluation, write_tables
 from classify.scoring.metrics import Scores, score
 
 CLASSES = ["cat", 'dog, "big"', "größe\nneu"]
@@ -37,7 +37,7 @@ def test_the_tables_hold_every_class_whatever_its_name(scores: Scores, tmp_path:
     assert [float(value) for value in per_class[2][1:]] == pytest.approx([1, 0.5, 2 / 3, 2])
 
 
-def test_every_score_of_a_search_is_in_its_table(tmp_path: Path) -> None:
+def test_every_score_of_a_search_is_in_its_table() -> None:
     def table(first: float) -> list[dict[str, Any]]:
         return [
             {"params": {"C": 0.3, "kernel": kernel}, "accuracy": 0.5, "chosen": kernel == "linear"}
@@ -45,14 +45,13 @@ def test_every_score_of_a_search_is_in_its_table(tmp_path: Path) -> None:
             for kernel in ("linear", 'r,b"f')
         ]
 
-    write_search(str(tmp_path / "m.joblib"), "f1_macro", table(0.5), [table(0.25), table(1 / 3)])
-    header, *rows = rows_of(tmp_path / "m.search.csv")
+    header, *rows = search_rows("f1_macro", [table(0.5), table(0.25), table(1 / 3)])
     assert header[:4] == ["search", "chosen", "C", "kernel"]
     assert header[4:] == ["scoring", "score", "std", "accuracy", "split 1", "split 2"]
     assert [row[1] for row in rows] == ["yes", ""] * 3 and {row[4] for row in rows} == {"f1_macro"}
     assert [row[0] for row in rows] == ["model"] * 2 + ["fold 1"] * 2 + ["fold 2"] * 2
     assert [row[3] for row in rows] == ["linear", 'r,b"f'] * 3
-    assert [float(row[9]) for row in rows[::2]] == [0.25, 0.125, 1 / 6] and {row[9] for row in rows[1::2]} == {""}
+    assert [float(row[9]) for row in rows[::2]] == [0.25, 0.125, 1 / 6] and {row[9] for row in rows[1::2]} == {None}
 
 
 def test_an_evaluation_is_saved_beside_the_model_and_its_training_scores(scores: Scores, tmp_path: Path) -> None:
