@@ -1,16 +1,15 @@
 """Scores of predictions: how good, how sure, and against which baseline."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cache.errors import UserError
+from cache.errors import UserError, listed
 
 PER_CLASS = ("precision", "recall", "f1", "support")
-Z_95 = 1.959963984540054  # the 97.5th percentile of the normal distribution: two-sided 95%
+SHOWN_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,8 @@ def score(
     Raises UserError where there is no picture, or one whose true label the model does not know; ValueError
     for arrays that do not fit together.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # slow to import
+
     names = [str(name) for name in np.asarray(classes).tolist()]
     counts = np.asarray(training_counts)
     given = np.asarray(probabilities, dtype=np.float64)
@@ -126,21 +127,23 @@ def score(
         raise ValueError("a probability is not finite")
     if n == 0:
         raise UserError("there is no picture to score")
-    matrix = np.bincount(true_codes * k + predicted_codes, minlength=k * k).reshape(k, k)
-    hits, support, answers = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    hits = int((true_codes == predicted_codes).sum())
+    precision, recall, f1, support = precision_recall_fscore_support(
+        true_codes, predicted_codes, labels=range(k), zero_division=0
+    )
     eps = float(np.finfo(np.float64).eps)
     true_probabilities = np.clip(given[np.arange(n), true_codes], eps, 1 - eps)
     return Scores(
         n=n,
         classes=names,
-        accuracy=float(hits.sum() / n),
-        accuracy_interval=wilson_interval(int(hits.sum()), n),
+        accuracy=hits / n,
+        accuracy_interval=wilson_interval(hits, n),
         baseline_accuracy=float(support[counts == counts.max()].max() / n),
         log_loss=float(-np.log(true_probabilities).mean()),
-        confusion_matrix=matrix,
-        precision=_ratio(hits, answers),
-        recall=_ratio(hits, support),
-        f1=_ratio(2 * hits, support + answers),
+        confusion_matrix=confusion_matrix(true_codes, predicted_codes, labels=range(k)),
+        precision=precision,
+        recall=recall,
+        f1=f1,
         support=support,
     )
 
@@ -152,32 +155,17 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     American Statistical Association 22 (1927) 209-212. It stays inside [0, 1] and is not empty at 0 or n
     successes.
     """
-    share = successes / n
-    shrink = 1 + Z_95**2 / n
-    centre = (share + Z_95**2 / (2 * n)) / shrink
-    half = Z_95 / shrink * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-    # At 0 and n successes the end is exactly 0 or 1; rounding must not put it beside.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
+    from scipy.stats import binomtest  # slow to import
+
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _codes(labels: ArrayLike, names: list[str]) -> NDArray[np.intp]:
     """Position of every label in `names`. Raises UserError for labels that are not there."""
     number = {name: code for code, name in enumerate(names)}
     given = [str(label) for label in np.asarray(labels).tolist()]
-    unknown = sorted({label for label in given if label not in number})
-    if unknown:
-        raise UserError(
-            f"labels unknown to the model: {len(unknown)}, the first is {unknown[0]!r}; it knows {_some(names)}"
-        )
+    if unknown := sorted({*given} - {*names}):
+        known = listed(map(repr, names), SHOWN_CLASSES)
+        raise UserError(f"labels unknown to the model: {len(unknown)}, the first is {unknown[0]!r}; it knows {known}")
     return np.array([number[label] for label in given], dtype=np.intp)
-
-
-def _some(names: list[str], shown: int = 10) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(repr(name) for name in names[:shown]) + more
-
-
-def _ratio(part: NDArray[np.intp], whole: NDArray[np.intp]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -6,11 +6,9 @@ import numpy as np
 from scipy.optimize import brentq
 
 from classify.data.split import Indices
-from classify.scoring.metrics import Z_95
 
-BESIDE = (
-    1e-9  # a difference itself has no error where no picture tells the two apart: the ends are looked for beside it
-)
+Z_95 = 1.959963984540054  # the 97.5th percentile of the normal distribution: two-sided 95%
+BESIDE = 1e-9  # the ends are searched beside the difference, whose own error is 0 where no picture tells the two apart
 
 
 @dataclass(frozen=True)
