@@ -1,6 +1,9 @@
-"""The one exception for everything that the person at the keyboard can mend, and words for its message."""
+"""What a person is told: the error for what the one at the keyboard can mend, the log, and lists in few words."""
 
+import logging
 from collections.abc import Iterable
+
+log = logging.getLogger("bottleneck")
 
 
 class UserError(ValueError):

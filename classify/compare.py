@@ -4,7 +4,6 @@ labelled images -> specs whose rows are all cached -> groups of near-duplicates,
     -> each head fitted and scored in each fold -> lines
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.dataset import dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
 from classify.data.split import duplicate_groups, enough_groups, folds
@@ -31,10 +30,7 @@ from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
 from featurize.spec_options import SpecOptions
 
-log = logging.getLogger("bottleneck")
-
-# What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
-Line = tuple[dict[str, Any], HeldOut]
+Line = tuple[dict[str, Any], HeldOut]  # what a line is of: head, backbone, features, spec, views; and what was found
 ORDER = "accuracy"  # what the lines go by where nothing else is asked for
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, UserError among them; others are bugs
 

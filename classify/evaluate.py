@@ -1,11 +1,10 @@
 """Score a saved head on labelled images: which of them are scored, and which of these it knows from its training."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates
 from classify.data.split import Indices, leaks
@@ -13,8 +12,6 @@ from classify.saved.persist import Saved
 from classify.scoring.metrics import Leaked, Scores
 from classify.train import score_part
 from featurize.extract.missing_signatures import stored_signatures
-
-log = logging.getLogger("bottleneck")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Fit a head on cached features and score it honestly: split, search, fit, score, cross-validate, refit."""
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.errors import log
 from classify.data.dataset import Dataset
 from classify.data.duplicates import announce_duplicates
 from classify.data.split import enough_groups, folds, holdout
@@ -20,8 +20,6 @@ from classify.scoring.metrics import Leaked, Scores, score
 from classify.scoring.outliers import Known
 from classify.search import SEARCH_FOLDS, search_head
 from featurize.extract.hashing import Progress
-
-log = logging.getLogger("bottleneck")
 
 
 @dataclass

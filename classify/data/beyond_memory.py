@@ -1,11 +1,10 @@
 """Whether features fit into memory: they are read at once, or stay on the disk for the heads that can stream."""
 
-import logging
 import math
 from collections.abc import Sequence
 
 import featurize.machine.memory
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.stored_rows import Rows, StoredRows
 from classify.heads.head_table import HEADS
 from featurize.extract.extractor import Extractor, RowsMissingError
@@ -13,8 +12,6 @@ from featurize.extract.hashing import Progress
 from featurize.extract.outcome import Outcome
 from featurize.machine.disk import readable
 from featurize.pictures.sources import Source
-
-log = logging.getLogger("bottleneck")
 
 FLOAT32 = 4  # bytes of a number
 PREDICTING = 3  # memory that predictions take, in sizes of the features: these, those chosen among them, a spare one

@@ -1,14 +1,12 @@
 """What is taken where nobody says which pictures: the crops of `classify.data.surfaces`, and the backbone `nano`."""
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any, cast
 
+from cache.errors import log
 from classify.labels.label_options import LabelOptions
 from featurize.spec_options import SpecOptions
-
-log = logging.getLogger("bottleneck")
 
 BACKBONE = "nano"
 

@@ -10,7 +10,6 @@ Most pairs are never looked at: pictures whose principal components differ by mo
 found as in Friedman, Bentley and Finkel, "An algorithm for finding best matches in logarithmic expected time", 1977.
 """
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +17,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+from cache.errors import log
 from cache.signatures import SIDE
 from classify.data.split import Indices, duplicate_groups
 from classify.heads.numerics import Floats
 from featurize.machine.parallel import THREADS, in_order
-
-log = logging.getLogger("bottleneck")
 
 ALIKE = 0.3  # root mean square of the difference of two signatures, as a share of the lower contrast
 LEAST_CONTRAST = 4.0  # steps of 255: below it a picture is blank, and what differs is how JPEG rounds

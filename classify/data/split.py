@@ -5,7 +5,6 @@ Everything works on groups, one for each distinct picture: files of equal bytes 
 which picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
 """
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cache.errors import UserError
-
-log = logging.getLogger("bottleneck")
+from cache.errors import UserError, log
 
 Indices = NDArray[np.intp]
 Split = tuple[Indices, Indices]

@@ -1,15 +1,13 @@
 """The text of a label: one spelling for whatever looks the same."""
 
-import logging
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 
+from cache.errors import log
 from featurize.pictures.unicode_paths import nfc
-
-log = logging.getLogger("bottleneck")
 
 JOINERS = "\u200c\u200d"  # ZERO WIDTH NON-JOINER and JOINER
 VIRAMA = 9  # canonical combining class of the sign that joins two consonants of an Indian script

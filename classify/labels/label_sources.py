@@ -1,13 +1,12 @@
 """The three places a label may come from: a table, the file's name, the folder it lies in."""
 
-import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.labels.class_folders import LABEL_FROM, doubt
 from classify.labels.label_names import announce_one_class, label_of
 from classify.labels.label_options import AnyTable
@@ -16,8 +15,6 @@ from classify.labels.own_split import Named, Parts, find_parts, folders_below, p
 from classify.labels.row_pictures import match_rows
 from featurize.pictures.find import Failure, Listing, find_images
 from featurize.pictures.unicode_paths import nfc
-
-log = logging.getLogger("bottleneck")
 
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
 

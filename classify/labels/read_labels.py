@@ -1,21 +1,18 @@
 """Which picture has which label, and which part of the data's own split it belongs to."""
 
-import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
-from cache.errors import UserError, listed
+from cache.errors import UserError, listed, log
 from classify.labels.label_names import announce_alike, label_of
 from classify.labels.label_options import AnyTable, LabelOptions
 from classify.labels.label_sources import Source, first_folder, from_folders, from_names, from_table
 from classify.labels.label_tables import table_name
 from featurize.pictures.find import SUFFIXES, Failure, describe_passed_over
 from featurize.pictures.unicode_paths import on_disk
-
-log = logging.getLogger("bottleneck")
 
 SHOWN_CLASSES = 5
 SHOWN_COUNTS = 30

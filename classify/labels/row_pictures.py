@@ -1,6 +1,5 @@
 """The picture that each row of a table means, however the table spells its path."""
 
-import logging
 import os
 import re
 from collections import Counter, defaultdict
@@ -8,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.labels.label_names import label_of
 from classify.labels.label_tables import Table, bare
 from featurize.pictures.find import SUFFIXES, Failure, Listing, find_images
 from featurize.pictures.unicode_paths import names_in, nfc, on_disk
-
-log = logging.getLogger("bottleneck")
 
 ANCHORED = re.compile("[A-Za-z]:|/")  # a path of a drive, of a server or from the root
 

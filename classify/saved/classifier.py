@@ -1,12 +1,11 @@
 """A trained head together with the extractor of its features: images in, labels out."""
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.stored_rows import Rows
 from classify.data.beyond_memory import features_for
 from classify.saved.persist import Saved
@@ -17,8 +16,6 @@ from featurize.pictures.sources import Source, expand
 
 if TYPE_CHECKING:
     import pandas as pd
-
-log = logging.getLogger("bottleneck")
 
 PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in memory
 

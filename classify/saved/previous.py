@@ -5,7 +5,6 @@ data and classes a new model simply replaces the old one.
 """
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError, listed
+from cache.errors import UserError, listed, log
 from cache.files.atomic import replacing, sync_file
 from cache.spec import DIGEST_BYTES
 from classify.data.dataset import Dataset
@@ -32,8 +31,6 @@ from classify.saved.npz import read_arrays
 from classify.saved.persist import check_place, put
 from classify.saved.record import own_digest, read_files, read_regular, sealed, shown
 from classify.saved.verify import find_arrays
-
-log = logging.getLogger("bottleneck")
 
 SAME = 0.5  # share of a model's training pictures that the same data still has
 SHOWN_CLASSES = 5

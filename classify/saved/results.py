@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
+from cache.errors import log
 from cache.files.atomic import write_atomically
 from classify.data.dataset import Dataset
 from classify.saved.model_files import EVALUATION, files_of
@@ -15,8 +15,6 @@ from classify.saved.persist import locked, save
 from classify.saved.previous import keep_previous, replaced
 from classify.scoring.metrics import Scores
 from classify.train import Training
-
-log = logging.getLogger("bottleneck")
 
 NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
 

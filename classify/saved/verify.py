@@ -6,17 +6,14 @@ against people.
 
 import hashlib
 import importlib.util
-import logging
 import os
 import re
 from typing import Any
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.joined_rows import read_spec
 from classify.saved.model_files import arrays_path, record_path
 from classify.saved.record import Files, own_digest, shown, unusable
-
-log = logging.getLogger("bottleneck")
 
 METADATA = re.compile(r"scikit_learn-(.*)\.dist-info")
 OVERRIDE = "--allow-other-versions (allow_other_versions=True)"

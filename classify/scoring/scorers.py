@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
-
-log = logging.getLogger("bottleneck")
 
 EACH = 4  # pictures of each class on which a scorer is tried
 
