@@ -7,7 +7,6 @@ labelled images -> specs whose rows are all cached -> groups of near-duplicates,
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,15 +91,27 @@ def _compared(
             f"no spec in {cache_dir} has the rows of these {len(pictures.paths)} pictures: `features` computes them, "
             "--cache-dir names another cache"
         )
-    plan = _plan(specs[0], pictures, cache_dir, count, search, seed, progress)
-    plan = replace(plan, scoring=scoring or DEFAULT_SCORING)
-    pairs = [(head, cached) for cached in specs for head in asked if HEADS[head].maps == _has_maps(cached)]
+    succeeded, digests = specs[0].outcome.succeeded, specs[0].outcome.keys
+    labels, paths = (np.array(values, dtype=object)[succeeded] for values in (pictures.labels, pictures.paths))
+    labels = labels.astype(str)
+    exact = duplicate_groups(digests)
+    duplicates = near_duplicates(digests, signatures_of(cache_dir, paths.tolist(), digests, progress))
+    announce_duplicates(duplicates, exact, paths.tolist())
+    groups = enough_groups(labels, duplicates, exact, groups_needed(1 / max(count, 2), count, search))
+    # The same folds for all specs, which part no near-duplicates.
+    plan = Folds(groups, folds(labels, groups, count, seed), search, seed, scoring or DEFAULT_SCORING)
+    pairs = [
+        (head, cached)
+        for cached in specs
+        for head in asked
+        if HEADS[head].maps == (cached.extractor.spec.pooling == "none")
+    ]
     found_lines, failed = _lines(pairs, pictures, plan, progress)
     not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
     if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
     failures = [*found.failures, *specs[0].outcome.failures]
-    labels, counts = np.unique(_labels(specs[0], pictures), return_counts=True)
+    classes, counts = np.unique(labels, return_counts=True)
     return {
         "images": len(pictures.paths) + len(found.failures),
         "pictures": int(counts.sum()),
@@ -110,9 +121,9 @@ def _compared(
         "search": search,
         "scoring": plan.scoring,
         "order": order,
-        "classes": labels.tolist(),
+        "classes": classes.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
-        "lines": _ranked(found_lines, _labels(specs[0], pictures), plan.groups, order),
+        "lines": _ranked(found_lines, labels, groups, order),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
         "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
@@ -135,33 +146,6 @@ def _announce(left_out: list[LeftOut]) -> None:
         log.info("not compared, %s: %s", reason, ", ".join(names))
 
 
-def _labels(cached: Cached, pictures: LabelledImages) -> np.ndarray:
-    return np.array(pictures.labels, dtype=object)[cached.outcome.succeeded].astype(str)
-
-
-def _plan(
-    cached: Cached,
-    pictures: LabelledImages,
-    cache_dir: str,
-    count: int,
-    search: bool,
-    seed: int,
-    progress: Progress | None,
-) -> Folds:
-    """The same folds for all specs, which part no near-duplicates."""
-    digests, labels = cached.outcome.keys, _labels(cached, pictures)
-    paths = [pictures.paths[i] for i in cached.outcome.succeeded]
-    exact = duplicate_groups(digests)
-    duplicates = near_duplicates(digests, signatures_of(cache_dir, paths, digests, progress))
-    announce_duplicates(duplicates, exact, paths)
-    groups = enough_groups(labels, duplicates, exact, groups_needed(1 / max(count, 2), count, search))
-    return Folds(groups, folds(labels, groups, count, seed), search, seed)
-
-
-def _has_maps(cached: Cached) -> bool:
-    return cached.extractor.spec.pooling == "none"
-
-
 def _without_rows(asked: list[str], having: set[str]) -> list[dict[str, Any]]:
     """The heads for which the cache has nothing, announced."""
     lines = []
@@ -180,10 +164,13 @@ def _lines(
 ) -> tuple[list[Line], list[dict[str, Any]]]:
     """The lines of heads on specs, and those that failed, with the reasons."""
     lines, failed = [], []
-    count = len(plan.splits)
+    fits = len(plan.splits)
     tell = told(progress, "compare")
     for number, (head, cached) in enumerate(pairs):
-        fold_done = partial(_shifted, tell, number * count, len(pairs) * count)
+
+        def fold_done(done: int, before: int = number * fits) -> None:
+            tell(before + done, len(pairs) * fits)
+
         fold_done(0)
         try:
             lines.append(_line(head, cached, pictures, plan, fold_done, told(progress, "search")))
@@ -236,8 +223,4 @@ def _line(
     found = held_out(data, head, plan, record, fold_done, search_told)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found
-
-
-def _shifted(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    tell(before + done, total)
+    return about | {"views": views.to_json()}, found

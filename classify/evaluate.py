@@ -57,8 +57,7 @@ def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
         raise UserError("nothing to score: the model was trained on every one of these pictures")
     if not data.has_own_split:
         rows, left_out, trained = rows[~trained], rows[trained], trained[~trained]
-    unknown = sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"]))
-    if unknown:
+    if unknown := sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"])):
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
         )
@@ -70,9 +69,9 @@ def _near_training_pictures(saved: Saved, data: Dataset, rows: Indices, cache_di
     digests = saved.trained_on
     signatures, known = stored_signatures(cache_dir, digests)
     if data.signatures is not None:  # those of this very data are there, whatever cache they lie in
+        index_of = {digest.tobytes(): index for index, digest in enumerate(data.digests)}
         ours = leaks(data.digests, digests) & ~known
-        places = {digest.tobytes(): place for place, digest in enumerate(data.digests)}
-        signatures[ours] = data.signatures[[places[digest.tobytes()] for digest in digests[ours]]]
+        signatures[ours] = data.signatures[[index_of[digest.tobytes()] for digest in digests[ours]]]
         known |= ours
     if not known.all():
         log.info(
@@ -82,7 +81,6 @@ def _near_training_pictures(saved: Saved, data: Dataset, rows: Indices, cache_di
         )
     if data.signatures is None:
         return np.zeros(len(rows), bool)
-    groups = near_duplicates(
-        np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
-    )
-    return np.isin(groups[len(digests) :], groups[: len(digests)])
+    both = np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
+    of_training, of_rows = np.split(near_duplicates(*both), [len(digests)])
+    return np.isin(of_rows, of_training)

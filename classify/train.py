@@ -42,33 +42,21 @@ class Training:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """Scores and circumstances as JSON types."""
-        return (
-            self.scores.to_json()
-            | self.leaked.to_json()
-            | {
-                "head_params": self.head_params,
-                "validation_accuracy": self.validation_accuracy,
-                "cv_accuracy": self.cv_accuracy,
-                "cv_std": self.cv_std,
-                "cv_scores": self.cv_scores,
-                "scoring": self.scoring,
-                "search": self.search_table,
-                "cv_search": self.cv_search,
-                "history": self.history,
-                "stage_seconds": self.seconds,
-            }
-        )
-
-    @property
-    def cv_accuracy(self) -> float | None:
-        """Mean accuracy over the folds."""
-        return float(np.mean(self.cv_scores)) if self.cv_scores else None
-
-    @property
-    def cv_std(self) -> float | None:
-        """Standard deviation of the accuracy over the folds."""
-        return float(np.std(self.cv_scores)) if self.cv_scores else None
+        """Scores and circumstances as JSON types. cv_accuracy, cv_std: mean and standard deviation over the folds."""
+        return {
+            **self.scores.to_json(),
+            **self.leaked.to_json(),
+            "head_params": self.head_params,
+            "validation_accuracy": self.validation_accuracy,
+            "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
+            "cv_std": float(np.std(self.cv_scores)) if self.cv_scores else None,
+            "cv_scores": self.cv_scores,
+            "scoring": self.scoring,
+            "search": self.search_table,
+            "cv_search": self.cv_search,
+            "history": self.history,
+            "stage_seconds": self.seconds,
+        }
 
 
 def check_split(labels: Sequence[str], parts: Sequence[str], test_size: float, cv: int, seed: int) -> None:
@@ -111,26 +99,23 @@ def train_head(
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
     seconds: dict[str, float] = {}
-    everything = np.arange(len(data.labels))
-    pool = data.own_train_part() if data.has_own_split else everything
+    own_split, everything = data.has_own_split, np.arange(len(data.labels))
+    pool = data.own_train_part() if own_split else everything
     with _timed(seconds, "near-duplicates"):
         duplicates, exact = data.duplicates()
         # What is fitted on an own training part, and its folds, must not depend on what is scored.
-        of_pool = data.duplicates(pool) if data.has_own_split else (duplicates[pool], exact[pool])
+        of_pool = data.duplicates(pool) if own_split else (duplicates, exact)
     announce_duplicates(duplicates, exact, data.paths)
     groups = duplicates.copy()
-    needed = groups_needed(test_size, cv, search) if cv or search or not data.has_own_split else 0
+    needed = groups_needed(test_size, cv, search) if cv or search or not own_split else 0
     groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
-    if data.has_own_split:
-        train, test = pool, data.part(data.own_test_part())
-    else:
-        train, test = holdout(data.labels, groups, test_size, seed)
+    test_part = data.own_test_part() if own_split else "all"
+    train, test = (pool, data.part(test_part)) if own_split else holdout(data.labels, groups, test_size, seed)
     leaking = np.isin(duplicates[test], duplicates[train])
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
+    searched = head, params, seed, search
     with _timed(seconds, "train"):
-        estimator, best, table = fit_on(
-            data, train, groups, head, params, seed, search, told(progress, "search"), scoring
-        )
+        estimator, best, table = fit_on(data, train, groups, *searched, told(progress, "search"), scoring)
         known = known_of(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
@@ -148,24 +133,21 @@ def train_head(
         history=getattr(estimator, "history_", None),
         seconds=seconds,
     )
-    if data.has_own_split and data.own_test_part() == "test" and len(validation := data.part("validation")):
+    if test_part == "test" and len(validation := data.part("validation")):
         training.validation_accuracy = score_head(estimator, data, counts, validation).accuracy
     if cv:
         with _timed(seconds, "cross-validation"):
             for number, (inner_train, inner_test) in enumerate(cv_folds, start=1):
                 tell = told(progress, f"search in fold {number} of {cv}")
-                fitted, _, inner = fit_on(data, pool[inner_train], groups, head, params, seed, search, tell, scoring)
-                if search:
-                    training.cv_search.append(inner)
+                fitted, _, inner = fit_on(data, pool[inner_train], groups, *searched, tell, scoring)
+                training.cv_search += [inner] if search else []
                 held_out = pool[inner_test]
-                training.cv_scores.append(
-                    float(np.mean(fitted.predict(data.scored(held_out)) == data.labels[held_out]))
-                )
+                right = fitted.predict(data.scored(held_out)) == data.labels[held_out]
+                training.cv_scores.append(float(right.mean()))
     if refit:
         with _timed(seconds, "refit"):
-            if data.has_own_split:  # whose `groups` number each part for itself
-                groups = duplicates
-            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
+            copies = duplicates if own_split else groups  # under an own split `groups` number each part for itself
+            training.estimator, _, _ = fit_on(data, everything, copies, head, training.head_params, seed, search=False)
             training.known = known_of(data, everything, duplicates)
         training.trained_on = data.digests
     return training

@@ -36,13 +36,13 @@ def features_for(
     stored = StoredRows(extractor.store, outcome.keys, featurize.machine.memory.free_memory())
     # What takes rows computes with them in float32, however they are stored; maps stay as they are.
     in_memory = stored.nbytes if extractor.spec.pooling == "none" else FLOAT32 * math.prod(stored.shape)
-    of_one_view = in_memory * (HEADS[head].copies if head else PREDICTING)
-    needed = of_one_view * len(extractor.stores)
+    of_one_view, count = in_memory * (HEADS[head].copies if head else PREDICTING), len(extractor.stores)
+    needed = of_one_view * count
     if needed <= stored.memory:
         return extractor.read(outcome, progress)
-    views = f" in {len(extractor.stores)} views" if len(extractor.stores) > 1 else ""
+    views = f" in {count} views" if count > 1 else ""
     sizes = (
-        f"the features of {len(stored)} images{views} take {readable(stored.nbytes * len(extractor.stores))}, "
+        f"the features of {len(stored)} images{views} take {readable(stored.nbytes * count)}, "
         f"{head or 'predicting'} in memory {readable(needed)}, and {readable(stored.memory)} are free"
     )
     if views:

@@ -18,8 +18,6 @@ from featurize.extract.extractor import Extractor
 from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
 
-OWN_PARTS = ("test", "validation")  # in the order in which one of them is scored
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -54,9 +52,9 @@ class Dataset:
         return self._first(1, chosen)
 
     def _first(self, views: int, chosen: np.ndarray | slice) -> Rows:
-        if not self.has_views:
-            return self.features[chosen]
         most = max(self.views, self.predict_views)
+        if most == 1:
+            return self.features[chosen]
         if isinstance(self.features, StoredRows) or self.features.shape[1] != most:
             raise ValueError(f"features {self.features.shape} are not of {most} views in memory")
         return self.features[chosen, 0] if views == 1 else self.features[chosen, :views]
@@ -83,14 +81,13 @@ class Dataset:
 
     def own_train_part(self) -> np.ndarray:
         """Indices of the rows to fit on under the data's own split. Raises UserError where there is none."""
-        rows = self.part("train")
-        if not len(rows):
-            raise UserError("no picture of the train folder could be used: see the failed images")
-        return rows
+        if len(rows := self.part("train")):
+            return rows
+        raise UserError("no picture of the train folder could be used: see the failed images")
 
     def own_test_part(self) -> str:
         """The part that is scored under the data's own split: test, else validation. Raises UserError without one."""
-        for part in OWN_PARTS:
+        for part in ("test", "validation"):
             if (self.parts == part).any():
                 return part
         raise UserError("no picture of the test or validation folder could be used: see the failed images")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from cache.errors import log
 from classify.labels.label_options import LabelOptions
@@ -39,9 +39,8 @@ def surfaces_to_predict() -> str:
 
 def split_options(data: str | None, options: Mapping[str, Any]) -> tuple[str | None, SpecOptions, LabelOptions]:
     """(data, the options that decide the spec, those that say where labels come from), defaults for want of data."""
-    spec = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
-    source = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
-    for name in options.keys() - spec.keys() - source.keys():
+    spec: Any = {name: value for name, value in options.items() if name in SpecOptions.__annotations__}
+    label_source: Any = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
+    for name in options.keys() - spec.keys() - label_source.keys():
         raise TypeError(f"unexpected keyword argument {name!r}")
-    label_source = cast(LabelOptions, source)
-    return *given_or_surfaces(data, label_source, cast(SpecOptions, spec)), label_source
+    return *given_or_surfaces(data, label_source, spec), label_source

@@ -5,7 +5,6 @@ Everything works on groups, one for each distinct picture: files of equal bytes 
 which picture goes where depends on the pictures, their labels and the seed, not on file names or the order of the rows.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,15 +39,12 @@ def copies_by_first(groups: ArrayLike | None, count: int) -> Indices:
     groups = np.asarray(groups)
     if groups.shape != (count,):
         raise ValueError(f"groups must have one value for each of {count} pictures, not the shape {groups.shape}")
-    missing = [number for number, value in enumerate(groups.tolist()) if value is None or _is_nan(value)]
+    # NaN is the only value that differs from itself.
+    missing = [number for number, value in enumerate(groups.tolist()) if value is None or value != value]  # noqa: PLR0124
     if missing:
         raise ValueError(f"the picture number {missing[0]} has no group: give each that is no copy a value of its own")
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     return first[group]
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: int) -> Indices:
@@ -84,16 +80,12 @@ def holdout(labels: ArrayLike, groups: ArrayLike, test_size: float, seed: int) -
         raise UserError(f"the test size must be a share between 0 and 1, not {test_size}")
     drawn = _Groups(labels, groups)
     drawn.announce_contradictions()
-    drawn.require(2, "a split into training and test pictures")
-    order, sizes = drawn.shuffled_by_class(seed)
+    sizes = drawn.require(2, "a split into training and test pictures")
     # Rounding the running total, not each class, keeps the whole test part at its share as well.
-    totals = np.rint(np.concatenate([[0], np.cumsum(sizes)]) * test_size).astype(int)
-    test_sizes = np.clip(np.diff(totals), 1, sizes - 1)
-    starts = np.cumsum(sizes) - sizes
-    fold = np.ones(len(order), dtype=int)
-    for start, size in zip(starts, test_sizes, strict=True):
-        fold[order[start : start + size]] = 0
-    return drawn.rows_outside_and_inside(fold, 0)
+    totals = np.rint(np.cumsum(sizes) * test_size).astype(int)
+    test_sizes = np.clip(np.diff(totals, prepend=0), 1, sizes - 1)
+    rank = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each group in its class
+    return drawn.split(drawn.shuffled_by_class(seed)[rank < np.repeat(test_sizes, sizes)])
 
 
 def folds(labels: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[Split]:
@@ -147,8 +139,8 @@ class _Groups:
                 self.contradicting_rows,
             )
 
-    def require(self, count: int, purpose: str) -> None:
-        """Raise UserError naming the smallest class where it has fewer than `count` groups."""
+    def require(self, count: int, purpose: str) -> Indices:
+        """The number of groups of each class. Raises UserError naming the smallest class with fewer than `count`."""
         sizes = self.class_sizes()
         if not len(sizes):
             raise UserError(f"there is no labelled picture for {purpose}")
@@ -158,25 +150,24 @@ class _Groups:
                 f"class {str(self.classes[smallest])!r} has too few different pictures: {sizes[smallest]} "
                 f"(near-duplicates count once); {purpose} needs {count} of every class: add pictures or leave it out"
             )
+        return sizes
 
-    def shuffled_by_class(self, seed: int) -> tuple[Indices, Indices]:
-        """The groups in class order, shuffled inside each class, and the number of groups of each class."""
+    def shuffled_by_class(self, seed: int) -> Indices:
+        """The groups in class order, shuffled inside each class."""
         shuffled = np.random.default_rng(seed).permutation(len(self.class_of_group))
-        order = shuffled[np.argsort(self.class_of_group[shuffled], kind="stable")]
-        return order, self.class_sizes()
+        return shuffled[np.argsort(self.class_of_group[shuffled], kind="stable")]
 
     def folds(self, k: int, seed: int) -> list[Split]:
         if k < 2:
             raise UserError(f"cross-validation needs at least 2 folds, not {k}")
         self.require(k, f"cross-validation with {k} folds")
-        order, _ = self.shuffled_by_class(seed)
-        fold = np.empty(len(order), dtype=int)
+        order = self.shuffled_by_class(seed)
         # Dealt like cards, without a new start at each class: so the folds are of one size, too.
-        fold[order] = np.arange(len(order)) % k
-        return [self.rows_outside_and_inside(fold, number) for number in range(k)]
+        return [self.split(order[number::k]) for number in range(k)]
 
-    def rows_outside_and_inside(self, fold: NDArray[np.int_], number: int) -> Split:
-        inside = (fold == number)[self.group_of_row]
+    def split(self, test: Indices) -> Split:
+        """The rows whose groups are not among those in `test`, and those whose are."""
+        inside = np.isin(self.group_of_row, test)
         return np.flatnonzero(~inside), np.flatnonzero(inside)
 
     def class_sizes(self) -> Indices:

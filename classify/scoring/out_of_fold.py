@@ -87,20 +87,21 @@ def held_out(
     classes, counts = np.unique(data.labels, return_counts=True)
     probabilities = np.empty((len(data.labels), len(classes)))
     done: list[Fold] = []
-    quiet = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
-    searched = folds.search, search_told, folds.scoring
-    for train, test in folds.splits:
-        start = time.perf_counter()
-        estimator, params, table = fit_on(data, train, folds.groups, head, quiet, folds.seed, *searched)
-        train_seconds = time.perf_counter() - start
-        rows = data.scored(test)
-        estimator.predict_proba(rows[:1])
-        start = time.perf_counter()
-        probabilities[test] = estimator.predict_proba(rows)
-        predict_seconds = (time.perf_counter() - start) / len(test)
-        right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
-        done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
-        fold_done(len(done))
+    silent = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
+    searched = head, silent, folds.seed, folds.search, search_told, folds.scoring
+    with metering(Meter()) as meter:
+        for train, test in folds.splits:
+            start = time.perf_counter()
+            estimator, params, table = fit_on(data, train, folds.groups, *searched)
+            train_seconds = time.perf_counter() - start
+            rows = data.scored(test)
+            estimator.predict_proba(rows[:1])
+            start = time.perf_counter()
+            probabilities[test] = estimator.predict_proba(rows)
+            predict_seconds = (time.perf_counter() - start) / len(test)
+            right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
+            done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
+            fold_done(len(done))
     predicted = classes[probabilities.argmax(axis=1)]
     counted = [int((data.labels[train] == name).sum()) for name in classes]
     about = {"head": head, "head_params": params, "training_counts": counted, "metrics": {}, **record}

@@ -55,16 +55,14 @@ class Known:
         width = min(rows.shape[1], WIDEST)
         different = np.sort(np.unique(groups, return_index=True)[1])
         drawn = np.random.RandomState(0).permutation(len(different))[: min(MOST, LARGEST // width)]
-        drawn = different[np.sort(drawn)]
         kept = np.empty((len(drawn), width), np.int8)
-        for members, chunk in chunks(rows[drawn]):
+        for members, chunk in chunks(rows[different[np.sort(drawn)]]):
             directions = _directions(chunk)
             largest = np.abs(directions).max(axis=1, keepdims=True)
             kept[members] = np.rint(directions * (127 / np.where(largest > 0, largest, 1)))
         known, each = cls(kept, np.empty(0, np.float32)), np.arange(len(kept))
-        if len(kept) == 1:
-            return known
-        distances = [known._from(known._units[block], each[block]) for block in _blocks(len(kept), len(kept))]
+        blocks = _blocks(len(kept), len(kept)) if len(kept) > 1 else []
+        distances = [known.distances, *(known._from(known._units[block], each[block]) for block in blocks)]
         return cls(kept, np.sort(np.concatenate(distances)))
 
     def distances_of(self, rows: Rows) -> Floats:

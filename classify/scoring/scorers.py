@@ -47,10 +47,9 @@ def check_name(name: str) -> None:
     """Raise UserError unless scikit-learn has a scorer of this name."""
     from sklearn.metrics import get_scorer_names
 
-    names = get_scorer_names()
-    if name not in names:
+    if name not in (names := get_scorer_names()):
         close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-        meant = f", did you mean {close[0]}?" if close else ""
+        meant = "".join(f", did you mean {other}?" for other in close)
         raise UserError(f"unknown scoring {name!r}{meant}: give a scorer of scikit-learn, such as {DEFAULT_SCORING}")
 
 
