@@ -57,7 +57,12 @@ def surfaces_folder(folder: str = FOLDER) -> str:
 
     Raises UserError where the folder holds anything else: it is then somebody's own.
     """
-    expected = {os.path.join(part, label, name) for part in COUNTS for label in PHOTOGRAPHS for name in _names(part)}
+    expected = {
+        os.path.join(part, label, f"{number:02}.png")
+        for part, count in COUNTS.items()
+        for label in PHOTOGRAPHS
+        for number in range(count)
+    }
     present = _files_below(folder)
     if strange := sorted(present - expected):
         raise UserError(
@@ -94,10 +99,6 @@ def draw_crop(photograph: Image.Image, label: str, part: str, name: str) -> Crop
         crop = Crop((left, upper, left + side, upper + side), int(random.integers(4)))
         if np.asarray(photograph.crop(crop.box)).std() >= LEAST_CONTRAST:
             return crop
-
-
-def _names(part: str) -> list[str]:
-    return [f"{number:02}.png" for number in range(COUNTS[part])]
 
 
 def _files_below(folder: str) -> set[str]:

@@ -8,7 +8,6 @@ from classify.labels.label_names import label_of
 from classify.labels.own_split import parts_of_values
 
 LABEL_FROM = ("outermost", "innermost")
-SHOWN = 3
 
 
 def doubt(pictures: Iterable[list[str]]) -> str | None:
@@ -44,7 +43,7 @@ def doubt(pictures: Iterable[list[str]]) -> str | None:
 
 
 def _line(one: str, other: str, shared: list[str]) -> str:
-    names = ", ".join(repr(name) for name in shared[:SHOWN]) + (" and more" if len(shared) > SHOWN else "")
+    names = ", ".join(repr(name) for name in shared[:3]) + (" and more" if len(shared) > 3 else "")
     both = f"the folders {one!r} and {other!r} both hold {names}"
     if parts_of_values(shared):
         return (

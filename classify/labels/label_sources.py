@@ -18,8 +18,6 @@ from featurize.pictures.unicode_paths import nfc
 
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
 
-SHOWN_VALUES = 5
-
 
 @dataclass
 class Source:
@@ -154,7 +152,7 @@ def _parts_of_rows(table: Table, named: Named) -> list[str | None] | None:
             shown = ", ".join(f"{part} {count}" for part, count in sorted(Counter(filter(None, parts)).items()))
             log.info("the column %r of %r is the data's own split: %s", column, table.name, shown)
             return parts
-        shown = ", ".join(f"{value!r:.40}" for value in sorted(set(values))[:SHOWN_VALUES])
+        shown = ", ".join(f"{value!r:.40}" for value in sorted(set(values))[:5])
         log.warning(
             "the column %r of %r is ignored: %s",
             column,

@@ -22,9 +22,6 @@ from featurize.pictures.unicode_paths import on_disk
 if TYPE_CHECKING:
     import pandas as pd
 
-PARQUET_SUFFIXES = {".parquet", ".pq"}
-DELIMITERS = ",;\t"
-SHOWN_COLUMNS = 20
 MOST_ROWS = 2**24  # of a Parquet table: a few bytes can claim any number of them
 
 # Excel's "Unicode text" is UTF-16. UTF-32 first: its mark begins with that of UTF-16.
@@ -74,7 +71,7 @@ def read_table(table: AnyTable, path_column: str = "path", label_column: str = "
         if not Path(name).is_file():
             raise UserError(f"there is no table of labels {name!r}")
         choose = partial(_choose, name, wanted)
-        is_parquet = Path(name).suffix.lower() in PARQUET_SUFFIXES
+        is_parquet = Path(name).suffix.lower() in (".parquet", ".pq")
         columns = _parquet_columns(name, choose) if is_parquet else _csv_columns(name, choose, {*map(_folded, wanted)})
     (_, paths), (_, labels), *splits = columns
     if without_path := sum(not bare(path) for path in paths):
@@ -97,7 +94,7 @@ def _csv_columns(table: str, choose: Choice, wanted: set[str]) -> Columns:
     named = SEPARATOR.match(text)
     if named:
         text = text[named.end() :]
-    delimiters = named[1] if named else DELIMITERS
+    delimiters = named[1] if named else ",;\t"
     try:
         # At most one delimiter makes a header with both columns; else the widest header is worth showing.
         headers = {d: next((cells for _, cells in _csv_lines(text, d, strict=False)), []) for d in delimiters}
@@ -204,6 +201,6 @@ def _index(column: str, header: list[str], table: str) -> int:
     found = found or [index for index, name in enumerate(header) if _folded(name) == _folded(column)]
     if len(found) == 1:
         return found[0]
-    shown = listed((f"{name!r:.80}" for name in header), SHOWN_COLUMNS) or "none"
+    shown = listed((f"{name!r:.80}" for name in header), 20) or "none"
     what = f"has the column {column!r:.80} twice" if found else f"has no column {column!r:.80}"
     raise UserError(f"{table!r} {what}; its columns are {shown}: choose with --path-column and --label-column")

@@ -14,7 +14,6 @@ from classify.labels.label_tables import table_name
 from featurize.pictures.find import SUFFIXES, Failure, describe_passed_over
 from featurize.pictures.unicode_paths import on_disk
 
-SHOWN_CLASSES = 5
 SHOWN_COUNTS = 30
 
 
@@ -212,5 +211,5 @@ def _require_classes(labelled: LabelledImages) -> None:
         raise UserError(f"the only class in {where} is {min(trained)!r}: a classifier needs two or more")
     for part, tested in sorted(by_part.items()):
         if unknown := sorted(tested - trained):
-            named = listed(map(repr, unknown), SHOWN_CLASSES)
+            named = listed(map(repr, unknown), 5)
             raise UserError(f"the {part} part has classes that train lacks: {named}")

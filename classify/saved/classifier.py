@@ -31,10 +31,6 @@ class Answers:
     probabilities: np.ndarray
     unknown: dict[int, str] = field(default_factory=dict)
 
-    def reason(self, position: int) -> str:
-        """Why the image at `position` has no answer, as one line; empty where it has one."""
-        return self.unknown.get(position) or self.outcome.reasons.get(position, "")
-
 
 class Classifier:
     """What `pipeline.load` returns; keeps the head and, once a picture needed it, the network warm.
@@ -131,10 +127,11 @@ class Classifier:
         for position, row in enumerate(answers.probabilities):
             name = answers.outcome.name(position)
             if np.isnan(row).any():
-                rows.append((name, 1, None, float("nan"), answers.reason(position)))
+                reason = answers.unknown.get(position) or answers.outcome.reasons.get(position, "")
+                rows.append((name, 1, None, float("nan"), reason))
                 continue
-            for rank, best in enumerate(np.argsort(-row, kind="stable")[:k], start=1):
-                rows.append((name, rank, self.classes_[best], float(row[best]), ""))
+            best = np.argsort(-row, kind="stable")[:k]
+            rows += [(name, rank, self.classes_[i], float(row[i]), "") for rank, i in enumerate(best, start=1)]
         return rows
 
     @property

@@ -90,8 +90,7 @@ class Saved:
 
 def check_place(model: str) -> None:
     """Whether a model could be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
-    record = record_path(model)
-    for path in (model, arrays_path(model), record):
+    for path in (model, arrays_path(model), record_path(model)):
         require_writable(path)
 
 
@@ -140,15 +139,14 @@ def put(model: str, data: bytes | memoryview, plain: bytes | memoryview | None, 
     that save under one name, the second waits for the first (where there are locks). Raises `OSError` where the files
     cannot be written.
     """
-    path, arrays = record_path(model), arrays_path(model)
+    arrays = arrays_path(model)
+    beside = {record_path(model): text} | ({} if plain is None else {arrays: plain})
     with locked(model):
-        write_atomically(path + NEXT, text)
-        if plain is not None:
-            write_atomically(arrays + NEXT, plain)
+        for path, content in beside.items():
+            write_atomically(path + NEXT, content)
         write_atomically(model, data)
-        if plain is not None:
-            os.replace(arrays + NEXT, arrays)
-        os.replace(path + NEXT, path)
+        for path in reversed(beside):
+            os.replace(path + NEXT, path)
         for older in with_next(arrays) if plain is None else ():  # of an older model of this name
             Path(older).unlink(missing_ok=True)
         sync_file(os.path.dirname(os.path.abspath(model)))
@@ -184,6 +182,7 @@ def load(
 
 
 def _read(model: str) -> Files:
+    """The model file, and what lies beside it."""
     try:
         data = read_regular(model)
     except (OSError, ValueError) as error:
@@ -194,23 +193,23 @@ def _read(model: str) -> Files:
 def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: bool) -> Saved:
     """The head in verified files: of the arrays, or without these unpickled."""
     model, record = files.model, files.record
-    unpickle: Callable[[], dict[str, Any]]
+    payload_of: Callable[[], dict[str, Any]]
     if arrays is not None:
         predictor, trained_on, about, known = _from_arrays(model, arrays)
         record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
         if record["payload"]["sha256"] != files.sha256:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
-        unpickle = partial(_refuse, model) if no_pickle else partial(_unpickle, model, files.data, record)
+        payload_of = partial(_refuse, model) if no_pickle else partial(_unpickle, model, files.data, record)
     else:
         payload = _unpickle(model, files.data, None)
         record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         known = Known(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
-        unpickle = partial(dict, payload)  # not once more, and the bytes need not be kept
+        payload_of = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
     if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
         raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
-    return Saved(model, predictor, record, trained_on, unpickle, known)
+    return Saved(model, predictor, record, trained_on, payload_of, known)
 
 
 def _plain_arrays(

@@ -33,7 +33,6 @@ from classify.saved.record import own_digest, read_files, read_regular, sealed, 
 from classify.saved.verify import find_arrays
 
 SAME = 0.5  # share of a model's training pictures that the same data still has
-SHOWN_CLASSES = 5
 
 NO_MODEL = (ValueError, KeyError)  # what reading files raises that are none
 
@@ -154,5 +153,5 @@ def _described(source: Any, classes: list[str]) -> str:
         places.append(f"column {shown(column)}")
     if pattern := named.get("label_pattern"):
         places.append(f"label pattern {shown(pattern)}")
-    names = listed(map(shown, classes), SHOWN_CLASSES)
+    names = listed(map(shown, classes), 5)
     return f"{', '.join(places) or 'data that it does not name'} ({len(classes)} classes: {names})"

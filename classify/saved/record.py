@@ -23,7 +23,6 @@ from featurize.machine.disk import readable
 
 FORMAT = 2
 LARGEST = 16 * 1024**2  # bytes: room for a hundred thousand classes
-WEIGHTS = ("file", "imagenet", "packaged", "random")  # kinds of `featurize.backbones.weights.Weights`
 
 # Fields of the record that the model file and the arrays repeat; `payload` is in the arrays alone.
 ABOUT = ("head", "classes", "training_counts", "spec", "weights", "cache_dir")
@@ -55,7 +54,7 @@ def _is_weights(value: Any) -> bool:
     return all(
         isinstance(place, dict)
         and place.keys() == {"kind", "path"}
-        and place["kind"] in WEIGHTS
+        and place["kind"] in ("file", "imagenet", "packaged", "random")
         and _is_path(place["path"])
         for place in places
     )

@@ -15,7 +15,6 @@ from cache.joined_rows import read_spec
 from classify.saved.model_files import arrays_path, record_path
 from classify.saved.record import Files, own_digest, shown, unusable
 
-METADATA = re.compile(r"scikit_learn-(.*)\.dist-info")
 OVERRIDE = "--allow-other-versions (allow_other_versions=True)"
 
 
@@ -134,7 +133,7 @@ def installed_scikit_learn() -> str:
     if package is None or not package.origin:
         return "none"
     names = os.listdir(os.path.dirname(os.path.dirname(package.origin)))
-    found = [match[1] for match in map(METADATA.fullmatch, names) if match]
+    found = [match[1] for name in names if (match := re.fullmatch(r"scikit_learn-(.*)\.dist-info", name))]
     if len(found) == 1:
         return found[0]
     from importlib.metadata import version

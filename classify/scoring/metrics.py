@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from cache.errors import UserError, listed
 
 PER_CLASS = ("precision", "recall", "f1", "support")
-SHOWN_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -166,6 +165,6 @@ def _codes(labels: ArrayLike, names: list[str]) -> NDArray[np.intp]:
     number = {name: code for code, name in enumerate(names)}
     given = [str(label) for label in np.asarray(labels).tolist()]
     if unknown := sorted({*given} - {*names}):
-        known = listed(map(repr, names), SHOWN_CLASSES)
+        known = listed(map(repr, names), 10)
         raise UserError(f"labels unknown to the model: {len(unknown)}, the first is {unknown[0]!r}; it knows {known}")
     return np.array([number[label] for label in given], dtype=np.intp)
