@@ -73,10 +73,9 @@ def differences(signatures: np.ndarray, one: Indices, other: Indices) -> Floats:
 
 def contrasts(signatures: np.ndarray) -> Floats:
     """The contrast of each of `signatures` (n, SIDE, SIDE, 3): (n,), mean standard deviation of its three colours."""
-    found = [np.empty(0, np.float32)]
-    for start in range(0, len(signatures), BLOCK):
-        found.append(signatures[start : start + BLOCK].std(axis=(1, 2), dtype=np.float32).mean(axis=1))
-    return np.concatenate(found)
+    blocks = (signatures[start : start + BLOCK] for start in range(0, len(signatures), BLOCK))
+    found = (block.std(axis=(1, 2), dtype=np.float32).mean(axis=1) for block in blocks)
+    return np.concatenate([np.empty(0, np.float32), *found])
 
 
 def near_pairs(signatures: np.ndarray) -> Indices:

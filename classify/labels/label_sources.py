@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cache.errors import UserError, log
 from classify.labels.class_folders import LABEL_FROM, doubt
@@ -50,9 +50,8 @@ def from_table(
     source = Source(root, images, failures, found.passed_over, matched.labels)
     if parts is None:
         return _with_parts(source, find_parts(_below(matched.labels, root).values(), named, root))
-    source.part_of = dict.fromkeys(images - matched.labels.keys(), "train") | matched.parts  # the first have no label
-    source.beside = f"the parts that {table.name!r} names"
-    return source
+    part_of = dict.fromkeys(images - matched.labels.keys(), "train") | matched.parts  # the first have no label
+    return replace(source, part_of=part_of, beside=f"the parts that {table.name!r} names")
 
 
 def from_names(data: str, label_pattern: str, named: Named) -> Source:
@@ -96,13 +95,12 @@ def from_folders(data: str, label_from: str | None, named: Named) -> Source:
     source = Source(data, found.images, found.failures, found.passed_over, labels)
     if label_from is None:
         source.doubt = parts.doubt or doubt(folders.values())
-    if not source.doubt and parts.bases == {"": "all"}:
-        named_as_parts = sorted(name for name in folders_below(below.values(), "") if part_and_rest(name)[0])
-        if named_as_parts:
-            log.warning(
-                "the folder %r is taken for a class; an own split needs train and val, validation or test",
-                named_as_parts[0],
-            )
+    classes = folders_below(below.values(), "") if not source.doubt and parts.bases == {"": "all"} else ()
+    if named_as_parts := sorted(name for name in classes if part_and_rest(name)[0]):
+        log.warning(
+            "the folder %r is taken for a class; an own split needs train and val, validation or test",
+            named_as_parts[0],
+        )
     return _with_parts(source, parts)
 
 

@@ -48,24 +48,15 @@ def match_rows(
     missing = [value for value, path in found.items() if path is None]
     found |= pictures.find_moved(missing, relative=len(missing) == len(found))
     columns: dict[str, Sequence[str | None]] = {"labels": table.labels, "parts": parts or [None] * len(table.paths)}
-    result = TableLabels({}, {}, [], [])
+    paths = [found[value] for value in table.paths]
+    usable = [(row, path) for row, path in enumerate(paths) if path is not None and path not in pictures.broken]
     row_of: dict[str, int] = {}
-    for row, (value, label) in enumerate(zip(table.paths, table.labels, strict=True)):
-        path = found[value]
-        if path is None or path in pictures.broken:
-            continue
-        if not label:
-            result.unlabelled.append(path)
-            continue
-        before = row_of.setdefault(path, row)
+    for row, path in usable:
+        before = row_of.setdefault(path, row) if table.labels[row] else row
         for what, column in columns.items():
             if column[row] != column[before]:
                 both = f"{column[before]!r:.80} and {column[row]!r:.80}"
                 raise UserError(f"{table.name!r} gives {path!r:.300} two {what}, {both}: keep one")
-        result.labels[path] = label
-        if part := columns["parts"][row]:
-            result.parts[path] = part
-    result.unlabelled = [path for path in result.unlabelled if path not in result.labels]
     _check_missing(table, [value for value in table.paths if found[value] is None], pictures.folders, max_missing)
     absent = f"listed in {table.name} but there is no such file"
     failed = {
@@ -73,8 +64,12 @@ def match_rows(
         for value, path in found.items()
         if path is None or path in pictures.broken
     }
-    result.failures = [pictures.broken.get(path, Failure(path, absent)) for path in failed]
-    return result
+    return TableLabels(
+        labels={path: table.labels[row] for path, row in row_of.items()},
+        parts={path: part for path, row in row_of.items() if (part := columns["parts"][row])},
+        unlabelled=[path for _, path in usable if path not in row_of],
+        failures=[pictures.broken.get(path, Failure(path, absent)) for path in failed],
+    )
 
 
 class _Pictures:

@@ -32,31 +32,21 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """One fold of a head. accuracy: of the pictures held out. train_seconds: of the fit, a search included.
-
-    predict_seconds: of one picture, its row being there, all of the fold predicted at once and the head warm. params:
-    what the search has chosen among the other folds' pictures, and its table as `classify.search.search_head` has it.
-    """
-
-    accuracy: float
-    train_seconds: float
-    predict_seconds: float
-    params: dict[str, Any]
-    search: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
 class HeldOut:
     """Scores over all pictures, each decided by the fit without its fold. bytes: of the model file and its arrays.
 
     probabilities: (n, k), columns in the order of `scores.classes`. right: (n,) bool.
+
+    Each of `folds` has: accuracy, of the pictures held out; train_seconds, of the fit, a search included;
+    predict_seconds, of one picture, its row being there, all of the fold predicted at once and the head warm; params,
+    what the search has chosen among the other folds' pictures; search, its table as `classify.search.search_head` has
+    it.
     """
 
     scores: Scores
     probabilities: Floats
     right: np.ndarray
-    folds: list[Fold]
+    folds: list[dict[str, Any]]
     bytes: int
 
     def to_json(self) -> dict[str, Any]:
@@ -64,10 +54,13 @@ class HeldOut:
         scores = self.scores.to_json()
         return {
             **{name: scores[name] for name in ("n", "accuracy", "accuracy_interval", "log_loss", "per_class")},
-            "train_seconds": float(np.median([fold.train_seconds for fold in self.folds])),
-            "predict_seconds": float(np.median([fold.predict_seconds for fold in self.folds])),
+            **{
+                name: float(np.median([fold[name] for fold in self.folds]))
+                for name in ("train_seconds", "predict_seconds")
+            },
             "bytes": self.bytes,
-            "folds": [vars(fold) for fold in self.folds],
+            "forward_passes": self.forward_passes,
+            "folds": self.folds,
         }
 
 
@@ -86,7 +79,7 @@ def held_out(
     """
     classes, counts = np.unique(data.labels, return_counts=True)
     probabilities = np.empty((len(data.labels), len(classes)))
-    done: list[Fold] = []
+    done: list[dict[str, Any]] = []
     silent = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
     searched = head, silent, folds.seed, folds.search, search_told, folds.scoring
     with metering(Meter()) as meter:
@@ -100,7 +93,8 @@ def held_out(
             probabilities[test] = estimator.predict_proba(rows)
             predict_seconds = (time.perf_counter() - start) / len(test)
             right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
-            done.append(Fold(float(right.mean()), train_seconds, predict_seconds, params, table))
+            fold = {"accuracy": float(right.mean()), "train_seconds": train_seconds, "predict_seconds": predict_seconds}
+            done.append(fold | {"params": params, "search": table})
             fold_done(len(done))
     predicted = classes[probabilities.argmax(axis=1)]
     counted = [int((data.labels[train] == name).sum()) for name in classes]

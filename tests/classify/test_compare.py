@@ -219,15 +219,16 @@ def test_each_fold_is_tuned_without_the_pictures_that_it_is_scored_on(digits: Da
     plan = Folds(each, folds(digits.labels, each, 3, 0), search=True, seed=0)
     record = {"spec": {}, "weights": {}, "cache_dir": ""}
     plain = held_out(digits, head, plan, record)
-    assert [len(fold.search[0]["scores"]) for fold in plain.folds] == [5] * 3
+    assert [len(fold["search"][0]["scores"]) for fold in plain.folds] == [5] * 3
     for number, (_, test) in enumerate(plan.splits):
         spoiled = digits.features.copy()
         spoiled[test] = np.random.default_rng(0).random((len(test), 64))
         labels = digits.labels.copy()
         labels[test] = np.roll(labels[test], 1)
         other = held_out(replace(digits, features=spoiled, labels=labels), head, plan, record).folds[number]
-        assert other.params == plain.folds[number].params and other.accuracy < plain.folds[number].accuracy
-        scores, expected = ([row["scores"] for row in fold.search] for fold in (other, plain.folds[number]))
+        before = plain.folds[number]
+        assert other["params"] == before["params"] and other["accuracy"] < before["accuracy"]
+        scores, expected = ([row["scores"] for row in fold["search"]] for fold in (other, before))
         assert np.allclose(scores, expected, atol=1e-12)
 
 
