@@ -91,7 +91,7 @@ def features(
 
     started = time.perf_counter()
     data, spec, label_source = split_options(data, options)
-    views = Views.asked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1))
+    views = Views.checked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1))
     found = find_labelled(data, **label_source)
     announce_classes(found)
     images, failures = found.all_images, found.failures
@@ -179,7 +179,7 @@ def train(
     from classify.heads.finetune.cut_choice import spec_at_cut
     from classify.heads.head_table import HEADS, check_layer, make_head
     from classify.saved.model_files import written_by_training
-    from classify.saved.persist import check_place
+    from classify.saved.persist import check_writable
     from classify.saved.previous import announce_replacing, source_of
     from classify.saved.results import save_training
     from classify.scoring.scorers import check_scoring
@@ -190,7 +190,7 @@ def train(
     head_params = with_curves(head, head_params, tensorboard)
     make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
     check_layer(head, cut, options.get("layer"), options.get("pooling"))
-    check_place(model := os.fspath(model or default_model(head)))
+    check_writable(model := os.fspath(model or default_model(head)))
     check_outputs(written_by_training(model, tensorboard), inputs_of(options), cache_dir=cache_dir)
     data, spec, label_source = split_options(data, options)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)

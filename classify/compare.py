@@ -22,7 +22,7 @@ from classify.labels.read_labels import LabelledImages
 from classify.scoring.out_of_fold import Folds, HeldOut, held_out
 from classify.scoring.paired_difference import paired_difference
 from classify.scoring.scorers import check_scoring, score_by
-from classify.train import groups_needed, told
+from classify.train import groups_needed, stage_progress
 from featurize.backbones.weights import BLANK
 from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
 from featurize.extract.hashing import Progress
@@ -165,7 +165,7 @@ def _lines(
     """The lines of heads on specs, and those that failed, with the reasons."""
     lines, failed = [], []
     fits = len(plan.splits)
-    tell = told(progress, "compare")
+    tell = stage_progress(progress, "compare")
     for number, (head, cached) in enumerate(pairs):
 
         def fold_done(done: int, before: int = number * fits) -> None:
@@ -173,7 +173,7 @@ def _lines(
 
         fold_done(0)
         try:
-            lines.append(_line(head, cached, pictures, plan, fold_done, told(progress, "search")))
+            lines.append(_line(head, cached, pictures, plan, fold_done, stage_progress(progress, "search")))
         except FAILURES as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s on %s: %s", head, cached.features, reason)
@@ -207,7 +207,7 @@ def _line(
     pictures: LabelledImages,
     plan: Folds,
     fold_done: Callable[[int], None],
-    search_told: Callable[[int, int], None],
+    search_progress: Callable[[int, int], None],
 ) -> Line:
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
@@ -220,7 +220,7 @@ def _line(
     if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}
-    found = held_out(data, head, plan, record, fold_done, search_told)
+    found = held_out(data, head, plan, record, fold_done, search_progress)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
     return about | {"views": views.to_json()}, found

@@ -17,7 +17,7 @@ from classify.data.split import enough_groups, folds, holdout
 from classify.heads.head_table import fit_head, make_head
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.scoring.metrics import Leaked, Scores, score
-from classify.scoring.outliers import Known
+from classify.scoring.outliers import OutlierDetector
 from classify.search import SEARCH_FOLDS, search_head
 from featurize.extract.hashing import Progress
 
@@ -32,7 +32,7 @@ class Training:
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
     leaked: Leaked  # scored pictures that are in the training part too, or near-duplicates of some there
-    known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
+    outliers: OutlierDetector | None = None  # None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     scoring: str | None = None  # what a search went by
@@ -115,8 +115,8 @@ def train_head(
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
     searched = head, params, seed, search
     with _timed(seconds, "train"):
-        estimator, best, table = fit_on(data, train, groups, *searched, told(progress, "search"), scoring)
-        known = known_of(data, train, groups)
+        estimator, best, table = fit_on(data, train, groups, *searched, stage_progress(progress, "search"), scoring)
+        outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
         scores, leaked = score_part(estimator, data, counts, test, leaking)
@@ -127,7 +127,7 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=leaked,
-        known=known,
+        outliers=outliers,
         scoring=scoring if search else None,
         search_table=table,
         history=getattr(estimator, "history_", None),
@@ -138,7 +138,7 @@ def train_head(
     if cv:
         with _timed(seconds, "cross-validation"):
             for number, (inner_train, inner_test) in enumerate(cv_folds, start=1):
-                tell = told(progress, f"search in fold {number} of {cv}")
+                tell = stage_progress(progress, f"search in fold {number} of {cv}")
                 fitted, _, inner = fit_on(data, pool[inner_train], groups, *searched, tell, scoring)
                 training.cv_search += [inner] if search else []
                 held_out = pool[inner_test]
@@ -148,7 +148,7 @@ def train_head(
         with _timed(seconds, "refit"):
             copies = duplicates if own_split else groups  # under an own split `groups` number each part for itself
             training.estimator, _, _ = fit_on(data, everything, copies, head, training.head_params, seed, search=False)
-            training.known = known_of(data, everything, duplicates)
+            training.outliers = outlier_detector(data, everything, duplicates)
         training.trained_on = data.digests
     return training
 
@@ -187,7 +187,7 @@ def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: 
     return score(data.labels[rows], predicted, probabilities, classes, training_counts=training_counts)
 
 
-def told(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
+def stage_progress(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
     """`progress` for one stage: a function (done, total)."""
     return partial(progress, stage) if progress else lambda *_: None
 
@@ -218,9 +218,9 @@ def fit_on(
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels, groups[rows]), {}, []
 
 
-def known_of(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
-    """What tells pictures unlike those of `rows`; nothing does of maps."""
-    return None if data.tail else Known.of(data.originals(rows), groups[rows])
+def outlier_detector(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> OutlierDetector | None:
+    """What finds pictures unlike those of `rows`; None of maps."""
+    return None if data.tail else OutlierDetector.of(data.originals(rows), groups[rows])
 
 
 @contextmanager

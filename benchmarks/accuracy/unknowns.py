@@ -26,7 +26,7 @@ from classify.data.split import GroupedFolds, holdout
 from classify.heads.head_table import make_head
 from classify.heads.numerics import unit_rows
 from classify.labels.read_labels import read_labels
-from classify.scoring.outliers import Known
+from classify.scoring.outliers import OutlierDetector
 from featurize.extract.missing_signatures import signatures_of
 from featurize.extract.network_extractor import Extractor
 
@@ -109,7 +109,7 @@ def measured(way: Way, name: str, sets: dict[str, Data], splits: int) -> tuple[f
 
 
 def by_known(training: Data, pictures: list[np.ndarray]) -> list[float]:
-    known = Known.of(training.rows, training.groups)
+    known = OutlierDetector.of(training.rows, training.groups)
     return [float((known.distances_of(rows) > known.limit(KEEP)).mean()) for rows in pictures]
 
 

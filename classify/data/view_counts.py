@@ -20,7 +20,7 @@ class Views:
     predict: int = 1
 
     @classmethod
-    def asked(cls, recipe: str = DEFAULT_RECIPE, train: int = 1, predict: int | None = None) -> "Views":
+    def checked(cls, recipe: str = DEFAULT_RECIPE, train: int = 1, predict: int | None = None) -> "Views":
         """What a caller asks for; by default as many predict as are fitted on, up to `PREDICTING`.
 
         Raises UserError for an unknown recipe, and for numbers that it does not have.
@@ -34,7 +34,7 @@ class Views:
     def of_training(cls, head: str, recipe: str | None, train: int | None, predict: int | None) -> "Views":
         """What a caller asks for, None being what is not given: then it is what suits the head and the recipe.
 
-        Raises as `asked`.
+        Raises as `checked`.
         """
         fitted, averaged = HEADS[head].views
         recipe = recipe or DEFAULT_RECIPE
@@ -42,7 +42,7 @@ class Views:
             train = min(fitted, most_views(recipe))
         if predict is None:
             predict = min(train, max(averaged, PREDICTING))
-        return cls.asked(recipe, train, predict)
+        return cls.checked(recipe, train, predict)
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> "Views":
@@ -64,6 +64,6 @@ def are_views(value: Any) -> bool:
         return False
     recipe = value["recipe"]
     try:
-        return isinstance(recipe, str) and Views.asked(**value) == Views(**value) and value["predict"] is not None
+        return isinstance(recipe, str) and Views.checked(**value) == Views(**value) and value["predict"] is not None
     except UserError:
         return False

@@ -9,7 +9,7 @@ from cache.errors import UserError, log
 from cache.stored_rows import Rows
 from classify.data.beyond_memory import features_for
 from classify.saved.persist import Saved
-from classify.scoring.outliers import Known
+from classify.scoring.outliers import OutlierDetector
 from featurize.extract.extractor import Extractor
 from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source, expand
@@ -84,8 +84,8 @@ class Classifier:
 
     def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
         """What became of each source; failures are announced, and how many were rejected."""
-        limit = None if reject is None else self._known.limit(reject)
-        outcome = Outcome(sources, len(self.extractor.stores))
+        limit = None if reject is None else self._outliers.limit(reject)
+        outcome = Outcome(sources, Digests(len(sources)), views=len(self.extractor.stores))
         answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
         count = 0
         for chunk in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
@@ -96,7 +96,7 @@ class Classifier:
             count += len(found)
             if limit is None or not len(found):
                 continue
-            distances = self._known.distances_of(rows)
+            distances = self._outliers.distances_of(rows)
             for far in np.flatnonzero(distances > limit):
                 answers.probabilities[answered[far]] = np.nan
                 answers.unknown[int(answered[far])] = (
@@ -135,14 +135,14 @@ class Classifier:
         return rows
 
     @property
-    def _known(self) -> Known:
-        """What tells unknown pictures. Raises UserError where the model has nothing of the kind."""
-        if self.saved.known is None:
+    def _outliers(self) -> OutlierDetector:
+        """What finds pictures unlike those trained on. Raises UserError where the model has nothing of the kind."""
+        if self.saved.outliers is None:
             cannot = f"model {self.saved.path} cannot reject unknown pictures"
             if self.saved.spec.pooling == "none":
                 raise UserError(f"{cannot}: its network ends in decisions, without features: train another head")
             raise UserError(f"{cannot}: it was saved without what tells them: train it again (features are cached)")
-        return self.saved.known
+        return self.saved.outliers
 
     def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
         """What happened to each source, the probabilities (m, classes) of those that have features, and these."""

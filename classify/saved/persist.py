@@ -48,7 +48,7 @@ from classify.saved.record import (
 )
 from classify.saved.renamed import unpickle
 from classify.saved.verify import agreed, verify
-from classify.scoring.outliers import ARRAYS, Known
+from classify.scoring.outliers import ARRAYS, OutlierDetector
 
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
 
@@ -61,7 +61,8 @@ class Saved:
     """A loaded head: what predicts, its record, and the digests (n, 32) uint8 of the pictures it was fitted on.
 
     predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead` or a `TunedHead`, or the estimator where it
-    has no arrays. known: what tells unknown pictures; None of maps, and of models that were saved without it.
+    has no arrays. outliers: what finds pictures unlike those trained on; None of maps, and of
+    models that were saved without it.
     """
 
     path: str
@@ -69,7 +70,7 @@ class Saved:
     record: dict[str, Any]
     trained_on: np.ndarray
     _unpickle: Callable[[], dict[str, Any]] = field(repr=False)
-    known: Known | None = None
+    outliers: OutlierDetector | None = None
 
     @cached_property
     def estimator(self) -> Any:
@@ -88,14 +89,14 @@ class Saved:
             raise UserError(f"model {self.path} takes rows of {fitted} features, those of its spec have {features}")
 
 
-def check_place(model: str) -> None:
+def check_writable(model: str) -> None:
     """Whether a model could be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
     for path in (model, arrays_path(model), record_path(model)):
         require_writable(path)
 
 
 def save(
-    model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any], known: Known | None = None
+    model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any], outliers: OutlierDetector | None = None
 ) -> None:
     """Write the model file, its arrays and its record, as `put` does."""
     from importlib.metadata import version
@@ -112,7 +113,7 @@ def save(
     }
     about = json.loads(json.dumps({name: record[name] for name in ABOUT}))  # as it will be read
     payload = io.BytesIO()
-    held = known.to_arrays() if known else {}
+    held = outliers.to_arrays() if outliers else {}
     joblib.dump({"estimator": estimator, "trained_on": trained_on, "about": about, **held}, payload)
     data = payload.getbuffer()
     record["payload"] = _identity(data)
@@ -195,7 +196,7 @@ def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: boo
     model, record = files.model, files.record
     payload_of: Callable[[], dict[str, Any]]
     if arrays is not None:
-        predictor, trained_on, about, known = _from_arrays(model, arrays)
+        predictor, trained_on, about, outliers = _from_arrays(model, arrays)
         record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
         if record["payload"]["sha256"] != files.sha256:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
@@ -204,29 +205,29 @@ def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: boo
         payload = _unpickle(model, files.data, None)
         record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
-        known = Known(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
+        outliers = OutlierDetector(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
         payload_of = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
     if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
         raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
-    return Saved(model, predictor, record, trained_on, payload_of, known)
+    return Saved(model, predictor, record, trained_on, payload_of, outliers)
 
 
 def _plain_arrays(
-    estimator: Any, trained_on: np.ndarray, about: dict[str, Any], known: dict[str, np.ndarray]
+    estimator: Any, trained_on: np.ndarray, about: dict[str, Any], detector: dict[str, np.ndarray]
 ) -> memoryview | None:
-    """The estimator's array form as an npz file, with the arrays `known`; None where it has no such form."""
+    """The estimator's array form as an npz file, with the arrays `detector`; None where it has no such form."""
     from classify.heads.base import Head
 
     head = estimator.arrays() if isinstance(estimator, Head) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    return write_arrays({"about": text, "trained_on": trained_on, **known, **head.to_arrays()})
+    return write_arrays({"about": text, "trained_on": trained_on, **detector, **head.to_arrays()})
 
 
-def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, Known | None]:
-    """The head, the digests of the pictures that it was fitted on, what the arrays say of themselves, what is known."""
+def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, OutlierDetector | None]:
+    """The head, the digests of its training pictures, what the arrays say of themselves, the detector of outliers."""
     try:
         named = read_arrays(data)
         about, trained_on = parse(named.pop("about").tobytes()), named.pop("trained_on")
@@ -236,7 +237,7 @@ def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.nda
             return TunedHead.from_arrays(named), trained_on, about, None
         kept = {name: named.pop(name) for name in ARRAYS if name in named}
         head = ArrayHead.from_arrays(named)
-        return head, trained_on, about, Known.from_arrays(kept, head.n_features_in_) if kept else None
+        return head, trained_on, about, OutlierDetector.from_arrays(kept, head.n_features_in_) if kept else None
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
             f"model {model}: {arrays_path(model)} holds no head: {reason_of(error)}: train it again"

@@ -28,7 +28,7 @@ from classify.saved.model_files import (
     record_path,
 )  # fmt: skip
 from classify.saved.npz import read_arrays
-from classify.saved.persist import check_place, put
+from classify.saved.persist import check_writable, put
 from classify.saved.record import own_digest, read_files, read_regular, sealed, shown
 from classify.saved.verify import find_arrays
 
@@ -64,7 +64,7 @@ def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:
     Raises UserError as `replaced`, `OSError` naming the file where the old model could not be kept.
     """
     if old := replaced(model, source, dataset):
-        check_place(kept := previous_of(model))
+        check_writable(kept := previous_of(model))
         there = ", in place of the one kept there" if os.path.lexists(kept) else ""
         new = _described(source, _classes(dataset))
         log.warning("%s is %s; it is replaced by a model of %s, and kept as %s%s", model, old, new, kept, there)

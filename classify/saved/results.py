@@ -36,7 +36,7 @@ def save_training(
         other = replaced(model, origin["data"], dataset) is not None  # once more: others may have saved meanwhile
         if other:
             keep_previous(model)
-        save(model, training.estimator, training.trained_on, record, training.known)
+        save(model, training.estimator, training.trained_on, record, training.outliers)
         write_training(model, training)
         for path in files_of(model, EVALUATION) if other else ():  # of another model by now
             Path(path).unlink(missing_ok=True)

@@ -16,8 +16,9 @@ from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.saved.persist import save
 from classify.scoring.metrics import Scores, score
-from classify.scoring.outliers import Known
-from classify.train import fit_on, known_of
+from classify.scoring.outliers import OutlierDetector
+from classify.train import fit_on, outlier_detector
+from featurize.machine.meter import Meter, metering
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,18 @@ def held_out(
     folds: Folds,
     record: dict[str, Any],
     fold_done: Callable[[int], None] = lambda _: None,
-    search_told: Callable[[int, int], None] = lambda *_: None,
+    search_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> HeldOut:
     """Fit `head` with its defaults on each fold of `data` and score it on the rest.
 
     record: what a model's record says of its features, for its size. `fold_done` is called with the number of folds
-    that are done, `search_told` with the fits of a search, (done, total). Raises what the head raises.
+    that are done, `search_progress` with the fits of a search, (done, total). Raises what the head raises.
     """
     classes, counts = np.unique(data.labels, return_counts=True)
     probabilities = np.empty((len(data.labels), len(classes)))
     done: list[dict[str, Any]] = []
     silent = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
-    searched = head, silent, folds.seed, folds.search, search_told, folds.scoring
+    searched = head, silent, folds.seed, folds.search, search_progress, folds.scoring
     with metering(Meter()) as meter:
         for train, test in folds.splits:
             start = time.perf_counter()
@@ -104,12 +105,15 @@ def held_out(
         probabilities=probabilities,
         right=predicted == data.labels,
         folds=done,
-        bytes=_saved_bytes(estimator, data.digests[train], about, known_of(data, train, folds.groups)),
+        bytes=_saved_bytes(estimator, data.digests[train], about, outlier_detector(data, train, folds.groups)),
+        forward_passes=meter.forward_passes,
     )
 
 
-def _saved_bytes(estimator: Any, trained_on: np.ndarray, record: dict[str, Any], known: Known | None) -> int:
+def _saved_bytes(
+    estimator: Any, trained_on: np.ndarray, record: dict[str, Any], outliers: OutlierDetector | None
+) -> int:
     """Bytes of what a model of this estimator is on disk: the model file and its arrays."""
     with tempfile.TemporaryDirectory() as folder:
-        save(os.path.join(folder, "model.joblib"), estimator, trained_on, record, known)
+        save(os.path.join(folder, "model.joblib"), estimator, trained_on, record, outliers)
         return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name in ("model.joblib", "model.npz"))

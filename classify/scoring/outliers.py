@@ -1,9 +1,9 @@
-"""Pictures unlike all that a model was trained on: told by how far they are from the training pictures.
+"""Outliers: pictures unlike all that a model was trained on, by their distance from the training pictures.
 
 A head spreads its probability over the classes that it knows, whatever it is shown, and is often sure of what it has
-never seen. So the features decide: the distance of a picture is 1 - its mean cosine with the 5 nearest training
-pictures (all but one, of fewer), and it is unknown where that is larger than for a given share of known pictures. How
-large it is for known pictures is told from the training pictures themselves, each compared with the others. Of
+never seen. So the features decide. The distance of a picture is 1 - its mean cosine with the 5 nearest training
+pictures (all but one, of fewer). A picture is an outlier where its distance is above the limit within which a given
+share of known pictures lies. That limit comes from the training pictures themselves, each compared with the others. Of
 near-duplicates one counts: a new known picture has none either. This is the leave-one-out form of conformal anomaly
 detection, Laxhammar and Falkman, "Conformal prediction for distribution-
 independent anomaly detection in streaming vessel data", StreamKDD 2010, with the distances of Angiulli and Pizzuti,
@@ -34,8 +34,8 @@ ARRAYS = ("known_rows", "known_distances")
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """What is kept of the training pictures, or of some of them, to tell others from them.
+class OutlierDetector:
+    """What is kept of the training pictures, or of some of them, to find outliers.
 
     rows: (m, w) int8, the directions of their rows; w is the number of features, at most 2048. distances: (m,) float32
     ascending, that of each from the others; none of one picture. (Models of earlier versions hold near-duplicates too,

@@ -307,6 +307,6 @@ def test_what_tells_unknowns_after_a_refit_does_not_depend_on_cross_validation(d
     digests = digits.digests.copy()
     digests[copied] = digests[np.flatnonzero(parts == "train")[:10]]
     data = replace(digits, features=rows, parts=parts, digests=digests)
-    plain, checked = (train_head(data, FAST, {}, cv=cv, refit=True).known for cv in (0, 2))
+    plain, checked = (train_head(data, FAST, {}, cv=cv, refit=True).outliers for cv in (0, 2))
     assert plain is not None and checked is not None
     np.testing.assert_array_equal(plain.distances, checked.distances)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bottleneck_features.report.findings import Rate
 from cache.errors import UserError
 from classify.data.dataset import Dataset
-from classify.scoring.outliers import Known
+from classify.scoring.outliers import OutlierDetector
 
 log = logging.getLogger("bottleneck")
 
@@ -38,7 +38,7 @@ def outlier_rates(
     def measure(name: str, by: NDArray[np.bool_], about: NDArray[np.bool_], kept: bool) -> None:
         if not by.any() or not about.any():
             return
-        known = Known.of(features[np.flatnonzero(by)], groups[by])
+        known = OutlierDetector.of(features[np.flatnonzero(by)], groups[by])
         try:
             within = known.distances_of(features[np.flatnonzero(about)]) <= known.limit(keep)
         except UserError as error:

@@ -1,10 +1,11 @@
 """Copies of one picture never part inside a head: not to stop early, not to fit probabilities."""
 
-from collections.abc import Callable
+from collections.abc import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import Callable
 import numpy as np
 import pytest
 from conftest import SPEC
@@ -211,7 +212,8 @@ def test_no_copy_of_a_picture_held_out_inside_a_head_is_trained_on(
         return inner(data, rows, *rest, **named)
 
     monkeypatch.setattr(classify.train, "fit_on", fit_on)
-    watch(monkeypatch, getattr(classify, head), "held_out_rows", lambda mask, *_: masks.append(mask))
+    modules = {"dense": "classify.heads.dense.dense_head", "finetune": "classify.heads.finetune.finetune_head"}
+    watch(monkeypatch, importlib.import_module(modules[head]), "held_out_rows", lambda mask, *_: masks.append(mask))
     quick = {"epochs": 1, "validation_fraction": 0.3}
     maps = {"layer": "down16", "views": 1} if head == "finetune" else {}
     report = pipeline.train(

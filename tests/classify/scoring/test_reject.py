@@ -161,7 +161,7 @@ def test_a_model_of_views_rejects(surfaces: Path, folder: Path) -> None:
 def test_a_refitted_model_knows_all_pictures(surfaces: Path, folder: Path) -> None:
     model = str(folder / "refitted.joblib")
     pipeline.train(str(surfaces), model=model, cache_dir=str(folder / "cache"), refit=True, **SPEC)
-    known = pipeline.load(model).saved.known
+    known = pipeline.load(model).saved.outliers
     assert known and len(known.rows) == 36
 
 

@@ -28,7 +28,7 @@ from classify.train import train_head
 from featurize.extract.missing_signatures import signatures_of
 from featurize.pictures.find import find_images
 
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+sys.path.insert(0, str(REPOSITORY / "benchmarks" / "accuracy"))
 from duplicates import ENCODINGS, encoded
 from reliability.conftest import Count, Figure
 
