@@ -30,8 +30,8 @@ from featurize.extract.missing_signatures import signatures_of
 from featurize.spec_options import SpecOptions
 
 Line = tuple[dict[str, Any], HeldOut]  # what a line is of: head, backbone, features, spec, views; and what was found
-ORDER = "accuracy"  # what the lines go by where nothing else is asked for
-FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, UserError among them; others are bugs
+ORDER = "accuracy"  # by which the lines are sorted by default
+FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, also UserError; others are bugs
 
 
 def compare_heads(
@@ -79,8 +79,8 @@ def _compared(
     scoring: str | None,
 ) -> dict[str, Any]:
     """The report without its cost."""
-    asked = [*dict.fromkeys(heads or HEADS)]
-    for head in asked:
+    requested = [*dict.fromkeys(heads or HEADS)]
+    for head in requested:
         make_head(head)  # refuses names that there are not
     pictures = _to_compare(found)
     check_scoring(order := scoring or ORDER, pictures.labels)
@@ -103,11 +103,11 @@ def _compared(
     pairs = [
         (head, cached)
         for cached in specs
-        for head in asked
+        for head in requested
         if HEADS[head].maps == (cached.extractor.spec.pooling == "none")
     ]
     found_lines, failed = _lines(pairs, pictures, plan, progress)
-    not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
+    not_compared = _without_rows(requested, {head for head, _ in pairs}) + failed
     if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
     failures = [*found.failures, *specs[0].outcome.failures]
@@ -146,10 +146,10 @@ def _announce(left_out: list[LeftOut]) -> None:
         log.info("not compared, %s: %s", reason, ", ".join(names))
 
 
-def _without_rows(asked: list[str], having: set[str]) -> list[dict[str, Any]]:
+def _without_rows(requested: list[str], having: set[str]) -> list[dict[str, Any]]:
     """The heads for which the cache has nothing, announced."""
     lines = []
-    for head in asked:
+    for head in requested:
         if head not in having:
             reason = "takes rows, and only maps of these pictures are cached: `features` computes rows"
             if HEADS[head].maps:

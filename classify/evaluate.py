@@ -35,15 +35,14 @@ def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, 
     `scored_of`.
     """
     chosen = scored_of(saved, data, cache_dir)
-    if len(chosen.left_out):
-        first = data.paths[chosen.left_out[0]]
-        log.warning("%d pictures were trained on and are left out, the first is %s", len(chosen.left_out), first)
+    if left_out := [data.paths[i] for i in chosen.left_out]:
+        log.warning("%d pictures were trained on and are left out, the first is %s", len(left_out), left_out[0])
     scores, leaked = score_part(saved.predictor, data, saved.record["training_counts"], chosen.rows, chosen.leaking)
-    return scores, leaked, [data.paths[i] for i in chosen.left_out]
+    return scores, leaked, left_out
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
-    """Which pictures of `data` are scored. Near-duplicates are told as far as `cache_dir` has the training pictures.
+    """Which pictures of `data` are scored. Near-duplicates are found as far as `cache_dir` has the training pictures.
 
     Raises UserError where the model was trained on every picture that could be scored, and where one has a label that
     the model does not know.

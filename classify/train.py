@@ -60,7 +60,7 @@ class Training:
 
 
 def check_split(labels: Sequence[str], parts: Sequence[str], test_size: float, cv: int, seed: int) -> None:
-    """Raise UserError, before features are computed, where the pictures cannot be split as asked.
+    """Raise UserError, before features are computed, where the pictures cannot be split as requested.
 
     Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
     """
@@ -93,8 +93,8 @@ def train_head(
 
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
     the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
-    `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is told the fits of
-    each search.
+    `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is called with
+    the fits of each search.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
@@ -154,7 +154,7 @@ def train_head(
 
 
 def groups_needed(test_size: float, cv: int, search: bool) -> int:
-    """How many different pictures of each class every split that is asked for can be made with."""
+    """How many different pictures of each class the requested splits need."""
     if not search:
         return max(2, cv)
     kept = 1 - max(test_size, 1 / cv if cv else 0)  # of the pictures, when the search begins

@@ -23,7 +23,7 @@ from featurize.extract.missing_signatures import signatures_of
 class Dataset:
     """Labelled pictures: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths.
 
-    signatures: (n, SIDE, SIDE, 3) uint8, by which near-duplicates are told; None where nothing is known of them.
+    signatures: (n, SIDE, SIDE, 3) uint8, by which near-duplicates are found; None where they are unknown.
     views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
     of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0. Rows may be
     maps (h, w, c) instead of (d,); tail is then what lies above them in the network.

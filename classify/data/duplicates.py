@@ -1,9 +1,9 @@
-"""Which pictures are near-duplicates: the same photograph encoded, scaled or taken twice. Told from their signatures.
+"""Near-duplicates: the same photograph encoded, scaled or taken twice. Found by comparing signatures.
 
-Rows of features do not tell: half the size and JPEG quality 60 may leave a cosine of 0.65. Pixels do: at 24 x 24 such a
-copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls different
-by 0.42 or more (all pictures of four sets of photographs). `ALIKE` lies between. Every split, fold, search, score and
-report asks here, so that "near-duplicate" means one thing. How many copies are found:
+Rows of features do not find them: half the size and JPEG quality 60 may leave a cosine of 0.65. Pixels do: at 24 x 24
+such a copy differs from its original by at most 0.20 of the contrast, and the nearest pictures that a person calls
+different by 0.42 or more (all pictures of four sets of photographs). `ALIKE` lies between. Every split, fold, search,
+score and report uses this module, so that "near-duplicate" means one thing. How many copies are found:
 `python benchmarks/accuracy/duplicates.py FOLDER`.
 
 Most pairs are never looked at: pictures whose principal components differ by more than this are not alike. They are
@@ -26,11 +26,11 @@ from featurize.machine.parallel import THREADS, in_order
 ALIKE = 0.3  # root mean square of the difference of two signatures, as a share of the lower contrast
 LEAST_CONTRAST = 4.0  # steps of 255: below it a picture is blank, and what differs is how JPEG rounds
 COARSE = 8  # pixels, which are means of the others: their difference is never the larger one
-COMPONENTS = 12  # that leaves are told apart by
+COMPONENTS = 12  # by which leaves are compared
 SAMPLE = 4096  # signatures that the components are found from
 LEAF = 512  # pictures of a leaf, at most
 BLOCK = 2048  # pictures, or pairs of them, that are treated at once: 28 MB
-LEADING = 32  # components that nearly all pairs are told apart by
+LEADING = 32  # components that are enough to exclude nearly all pairs
 ROUNDING = 1.001  # of squares in float32
 
 
@@ -165,8 +165,8 @@ def _pairs_between(
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     if len(pairs) <= BLOCK:
         return pairs
-    members, places = np.unique(pairs, return_inverse=True)
-    group = _components(len(members), places.reshape(-1, 2))
+    members, ends = np.unique(pairs, return_inverse=True)
+    group = _components(len(members), ends.reshape(-1, 2))
     first = np.unique(group, return_index=True)[1][group]
     return np.column_stack([members[first], members])
 

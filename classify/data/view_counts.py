@@ -8,7 +8,7 @@ from classify.heads.head_table import HEADS
 from featurize.pictures.recipes import canonical, most_views, views_with_original
 from featurize.spec_options import DEFAULT_RECIPE
 
-PREDICTING = 4  # views that a prediction averages at most unless told otherwise: each is a forward pass
+PREDICTING = 4  # default limit of the views that a prediction averages: each is a forward pass
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Views:
 
     @classmethod
     def checked(cls, recipe: str = DEFAULT_RECIPE, train: int = 1, predict: int | None = None) -> "Views":
-        """What a caller asks for; by default as many predict as are fitted on, up to `PREDICTING`.
+        """The views of a request, checked; by default as many predict as are fitted on, up to `PREDICTING`.
 
         Raises UserError for an unknown recipe, and for numbers that it does not have.
         """
@@ -32,7 +32,7 @@ class Views:
 
     @classmethod
     def of_training(cls, head: str, recipe: str | None, train: int | None, predict: int | None) -> "Views":
-        """What a caller asks for, None being what is not given: then it is what suits the head and the recipe.
+        """The views of a request to train `head`; None is the default of the head and the recipe.
 
         Raises as `checked`.
         """

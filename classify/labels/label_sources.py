@@ -1,4 +1,4 @@
-"""The three places a label may come from: a table, the file's name, the folder it lies in."""
+"""The three sources of labels: a table, the names of the files, the names of the folders."""
 
 import os
 import re
@@ -21,7 +21,7 @@ PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
 
 @dataclass
 class Source:
-    """What one source of labels gives, before the parts are told from each other."""
+    """What one source of labels gives, before the pictures are sorted into the parts of a split."""
 
     root: str
     images: Collection[str]  # every picture found, labelled or not

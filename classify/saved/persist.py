@@ -1,13 +1,16 @@
-"""A trained head on disk: `NAME.joblib`, beside it `NAME.json`, the record that says what is in it, and `NAME.npz`.
+"""Save and load a trained head: `NAME.joblib`, its record `NAME.json`, and its plain arrays `NAME.npz`.
+
+save: head -> pickle, arrays, record -> three files, replaced together
+load: read the files -> verify them (`classify.saved.verify`) -> construct the head
 
 A joblib file is a pickle: loading it runs whatever code it holds, so load only files that you trust. The record is
-read and checked first, and not a byte is unpickled unless the file has the digest that the record names.
+verified first, and nothing is unpickled unless the file has the digest that the record names.
 
-`NAME.npz` holds the same head as plain arrays, where it has that form. Predictions are made with these: nothing is
-unpickled, nor scikit-learn imported, unless somebody asks for the estimator.
+The arrays hold the same head, where it has that form, and make the predictions. Nothing is unpickled and scikit-learn
+is not imported until the estimator is used.
 
-Both also hold what the record says of their identity, and the arrays the digest of the model file. So who pins the
-digest of one of the two files has pinned everything that decides predictions, whoever rewrites the record.
+The pickle and the arrays repeat the fields of the record that identify them. The arrays also hold the digest of the
+pickle. A pinned digest of either file therefore fixes everything that decides predictions, even if the record changes.
 """
 
 import contextlib
@@ -90,7 +93,7 @@ class Saved:
 
 
 def check_writable(model: str) -> None:
-    """Whether a model could be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
+    """Check that a model can be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""
     for path in (model, arrays_path(model), record_path(model)):
         require_writable(path)
 
@@ -125,7 +128,7 @@ def save(
 
 @contextlib.contextmanager
 def locked(model: str) -> Iterator[None]:
-    """Hold the lock of whoever saves as `model`, in a folder made if need be; in one thread it may be taken twice."""
+    """Hold the lock for saving as `model`; its folder is made if need be. A thread may take the lock twice."""
     folder, name = os.path.split(os.path.abspath(model))
     make_folder(folder)
     with holding(os.path.join(folder, f".{name}.lock")):
@@ -135,10 +138,10 @@ def locked(model: str) -> Iterator[None]:
 def put(model: str, data: bytes | memoryview, plain: bytes | memoryview | None, text: bytes) -> None:
     """Write the bytes of a model file, its arrays and its record: the old model loads, or the new one, at any moment.
 
-    The new record and arrays are first put beside the old ones (`NAME.json.next`, `NAME.npz.next`). The model file is
-    replaced in one step, which makes them those that fit; what is left is to give them their names. Of two processes
-    that save under one name, the second waits for the first (where there are locks). Raises `OSError` where the files
-    cannot be written.
+    The new record and arrays are first written beside the old ones (`NAME.json.next`, `NAME.npz.next`). Then the model
+    file is replaced in one step; from here on the new record and arrays are the ones that match it. At last they get
+    their names. Of two processes that save under one name, the second waits for the first (where there are locks).
+    Raises `OSError` where the files cannot be written.
     """
     arrays = arrays_path(model)
     beside = {record_path(model): text} | ({} if plain is None else {arrays: plain})

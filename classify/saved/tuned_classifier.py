@@ -45,14 +45,14 @@ class TunedClassifier(Classifier):
         from_maps = self._have_maps_alone(sources, table)
         with_maps, others = np.flatnonzero(from_maps), np.flatnonzero(~from_maps)
         pieces = np.split(with_maps, range(PICTURES, len(with_maps), PICTURES))
-        for extractor, predict, places in (
+        for extractor, predict, positions in (
             *((self.extractor, self.head.predict_proba, piece) for piece in pieces),
             (self.whole, self._of_decisions, others),
         ):
-            part, rows = self._features(extractor, [sources[place] for place in places], use_cache)
-            outcome.put(places, part)
+            part, rows = self._features(extractor, [sources[position] for position in positions], use_cache)
+            outcome.put(positions, part)
             if len(rows):
-                result[places[part.succeeded]] = predict(rows)
+                result[positions[part.succeeded]] = predict(rows)
         return outcome, result[outcome.succeeded], NO_ROWS
 
     def _of_decisions(self, decisions: Rows) -> np.ndarray:

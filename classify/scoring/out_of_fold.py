@@ -1,4 +1,4 @@
-"""One head on one dataset in given folds: what it says of pictures that it was not fitted on, and what that costs."""
+"""Cross-validate one head on one dataset: its predictions out of fold, and what they cost."""
 
 import os
 import tempfile

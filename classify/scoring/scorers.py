@@ -1,4 +1,4 @@
-"""What a search goes by: any of scikit-learn's scorers that tells right answers of a classifier from wrong ones."""
+"""The score that a search maximises: any scorer of scikit-learn that gives right answers more than wrong ones."""
 
 import difflib
 import inspect
@@ -13,8 +13,6 @@ from cache.errors import UserError, log
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
 
-EACH = 4  # pictures of each class on which a scorer is tried
-
 
 def check_scoring(name: str, labels: Sequence[str], used: bool = True) -> None:
     """Raise UserError unless `name` is a scorer of scikit-learn that can be used with these labels, one a picture.
@@ -23,15 +21,20 @@ def check_scoring(name: str, labels: Sequence[str], used: bool = True) -> None:
     out scorers of regressions and of clusters, and scorers of two classes where there are more. Announces one that is
     given and not `used`.
     """
-    classes = np.unique(labels)
-    check_name(name)
+    from sklearn.metrics import get_scorer_names
+
+    if name not in (names := get_scorer_names()):
+        close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+        meant = "".join(f", did you mean {other}?" for other in close)
+        raise UserError(f"unknown scoring {name!r}{meant}: give a scorer of scikit-learn, such as {DEFAULT_SCORING}")
     if name != DEFAULT_SCORING and not used:
         log.warning("scoring %r is what a search goes by, and none is asked for: give --search", name)
+    classes = np.unique(labels)
     if len(classes) < 2:  # which training refuses in its own words
         return
     # A name that is no number: scorers of regressions would take numbers that stand for classes.
     named = np.array([f"class {number:04}" for number in range(len(classes))])
-    truth = np.repeat(np.arange(len(classes)), EACH)
+    truth = np.repeat(np.arange(len(classes)), 4)
     right = np.full((len(truth), len(classes)), 0.1 / (len(classes) - 1))
     right[np.arange(len(truth)), truth] = 0.9
     about = f"scoring {name!r} cannot be used with labels of {len(classes)} classes"
@@ -41,16 +44,6 @@ def check_scoring(name: str, labels: Sequence[str], used: bool = True) -> None:
         raise UserError(f"{about}: {' '.join(str(error).split())}; {DEFAULT_SCORING} and accuracy always can") from None
     if not scores[0] > scores[1]:
         raise UserError(f"{about}: it does not tell right answers from wrong ones; {DEFAULT_SCORING} and accuracy do")
-
-
-def check_name(name: str) -> None:
-    """Raise UserError unless scikit-learn has a scorer of this name."""
-    from sklearn.metrics import get_scorer_names
-
-    if name not in (names := get_scorer_names()):
-        close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-        meant = "".join(f", did you mean {other}?" for other in close)
-        raise UserError(f"unknown scoring {name!r}{meant}: give a scorer of scikit-learn, such as {DEFAULT_SCORING}")
 
 
 def score_by(name: str, classes: NDArray[Any], truth: NDArray[Any], probabilities: Floats) -> float:
