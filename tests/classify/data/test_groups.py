@@ -1,11 +1,11 @@
 """Copies of one picture never part inside a head: not to stop early, not to fit probabilities."""
 
-from collections.abc import importlib
+import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import Callable
 import numpy as np
 import pytest
 from conftest import SPEC
