@@ -29,7 +29,8 @@ from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
 from featurize.spec_options import SpecOptions
 
-Line = tuple[dict[str, Any], HeldOut]  # what a line is of: head, backbone, features, spec, views; and what was found
+# What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
+Line = tuple[dict[str, Any], HeldOut]
 ORDER = "accuracy"  # by which the lines are sorted by default
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, also UserError; others are bugs
 
@@ -223,4 +224,4 @@ def _line(
     found = held_out(data, head, plan, record, fold_done, search_progress)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json()}, found
+    return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found

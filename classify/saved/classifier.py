@@ -85,7 +85,7 @@ class Classifier:
     def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
         """What became of each source; failures are announced, and how many were rejected."""
         limit = None if reject is None else self._outliers.limit(reject)
-        outcome = Outcome(sources, Digests(len(sources)), views=len(self.extractor.stores))
+        outcome = Outcome(sources, len(self.extractor.stores))
         answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
         count = 0
         for chunk in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):

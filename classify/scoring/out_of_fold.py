@@ -18,7 +18,6 @@ from classify.saved.persist import save
 from classify.scoring.metrics import Scores, score
 from classify.scoring.outliers import OutlierDetector
 from classify.train import fit_on, outlier_detector
-from featurize.machine.meter import Meter, metering
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ class HeldOut:
                 for name in ("train_seconds", "predict_seconds")
             },
             "bytes": self.bytes,
-            "forward_passes": self.forward_passes,
             "folds": self.folds,
         }
 
@@ -83,20 +81,19 @@ def held_out(
     done: list[dict[str, Any]] = []
     silent = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
     searched = head, silent, folds.seed, folds.search, search_progress, folds.scoring
-    with metering(Meter()) as meter:
-        for train, test in folds.splits:
-            start = time.perf_counter()
-            estimator, params, table = fit_on(data, train, folds.groups, *searched)
-            train_seconds = time.perf_counter() - start
-            rows = data.scored(test)
-            estimator.predict_proba(rows[:1])
-            start = time.perf_counter()
-            probabilities[test] = estimator.predict_proba(rows)
-            predict_seconds = (time.perf_counter() - start) / len(test)
-            right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
-            fold = {"accuracy": float(right.mean()), "train_seconds": train_seconds, "predict_seconds": predict_seconds}
-            done.append(fold | {"params": params, "search": table})
-            fold_done(len(done))
+    for train, test in folds.splits:
+        start = time.perf_counter()
+        estimator, params, table = fit_on(data, train, folds.groups, *searched)
+        train_seconds = time.perf_counter() - start
+        rows = data.scored(test)
+        estimator.predict_proba(rows[:1])
+        start = time.perf_counter()
+        probabilities[test] = estimator.predict_proba(rows)
+        predict_seconds = (time.perf_counter() - start) / len(test)
+        right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
+        fold = {"accuracy": float(right.mean()), "train_seconds": train_seconds, "predict_seconds": predict_seconds}
+        done.append(fold | {"params": params, "search": table})
+        fold_done(len(done))
     predicted = classes[probabilities.argmax(axis=1)]
     counted = [int((data.labels[train] == name).sum()) for name in classes]
     about = {"head": head, "head_params": params, "training_counts": counted, "metrics": {}, **record}
@@ -106,7 +103,6 @@ def held_out(
         right=predicted == data.labels,
         folds=done,
         bytes=_saved_bytes(estimator, data.digests[train], about, outlier_detector(data, train, folds.groups)),
-        forward_passes=meter.forward_passes,
     )
 
 
