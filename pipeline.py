@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.errors import UserError
-from classify.export import export as export
+from classify.export import export  # noqa: F401
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
 from classify.predict import default_model, load, predict, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
