@@ -159,7 +159,7 @@ def test_at_every_moment_no_more_than_one_shard_is_computed_and_not_committed(
     def slowly(store: FeatureStore, rows: np.ndarray, *others: Any) -> int:
         if store.spec.backbone == SIGNATURE:
             return commit(store, rows, *others)
-        passes, patience = -1, time.monotonic() + 60  # on a busy machine a thread may not have had its turn
+        passes, patience = -1, time.monotonic() + 600  # on a busy machine a thread may not have had its turn
         while passes != extractor.forward_passes or (
             may_run_ahead and not ahead[0] and passes <= committed[0] + len(rows) and time.monotonic() < patience
         ):  # until the threads have computed all that they may
