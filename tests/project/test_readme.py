@@ -32,7 +32,9 @@ def place(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
-    shutil.copytree(surfaces, folder / "photos")
+    for path in sorted(surfaces.glob("*/*.[0-7].png")):  # enough for five folds
+        (folder / "photos" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / "photos" / path.parent.name)
     (folder / "new_photos").mkdir()
     for name, path in (("a", "brick/brick.0.png"), ("b", "grass/grass.0.png")):
         shutil.move(folder / "photos" / path, folder / "new_photos" / f"{name}.jpg")
@@ -56,6 +58,8 @@ def test_the_readme_runs(place: Path, number: int) -> None:
         "KERAS_HOME": str(place / "keras"),
         "MAKEFLAGS": "",
     }
+    if "HEAD=finetune" in code:
+        environment["HEAD_PARAMS"] = "epochs=1"  # instead of minutes
     if number < WITHOUT_NETWORK:
         nowhere = "http://127.0.0.1:9"
         environment |= {"KERAS_HOME": str(place / "nothing"), "http_proxy": nowhere, "https_proxy": nowhere}

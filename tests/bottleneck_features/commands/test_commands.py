@@ -6,10 +6,8 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -336,45 +334,10 @@ def test_labels_from_file_names_and_from_a_table(run, photos: Path, cache: Path,
     assert by_table["confusion_matrix"] == by_name["confusion_matrix"] and by_table["forward_passes"] == 0
 
 
-def test_ctrl_c_keeps_what_is_committed_and_the_next_run_goes_on(tmp_path: Path, surfaces: Path) -> None:
-    many = tmp_path / "many"
-    many.mkdir()
-    for number, path in enumerate(sorted(surfaces.glob("*/*.png")) * 20):
-        (many / f"{number}.png").write_bytes(path.read_bytes() + number.to_bytes(4, "big"))  # another file each
-    words = ["features", "--data", str(many), "--cache-dir", str(tmp_path / "c"), "--shard-rows", "64", *OPTIONS]
-    words += ["--size", "448"]  # slow enough to be interrupted, even on a machine that stalls for seconds
-    command = [sys.executable, "-m", "pipeline", *words]
-    job = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("c/*/*.h5")) and job.poll() is None:
-        time.sleep(0.01)
-    job.send_signal(signal.SIGINT)
-    _, err = job.communicate(timeout=600)
-    assert "Traceback" not in err
-    kept = sum(int(line.split()[0]) for line in _listing(tmp_path / "c"))
-    if job.returncode == 0:
-        pytest.fail("the run ended before it was interrupted: make it longer")
-    assert job.returncode == 130 and kept >= 32
-    done = subprocess.run(
-        [*command, "--json", str(tmp_path / "r.json")], cwd=REPOSITORY, capture_output=True, check=True
-    )
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert report["cached"] == kept and report["computed"] == 720 - kept and done.returncode == 0
-
-
-def _listing(cache: Path) -> list[str]:
-    from cache.upkeep.inventory import listing
-
-    return [str(spec["rows"]) for spec in listing(str(cache))["specs"]]
-
-
-def test_tensorflow_says_nothing_at_start_up(tmp_path: Path, surfaces: Path) -> None:
-    words = ["features", "--data", str(surfaces), "--cache-dir", str(tmp_path / "c"), *OPTIONS]
-    command = [sys.executable, "-m", "pipeline", *words]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert all(
-        line.startswith(("36 pictures: ", "converting nano", "engine: ", "to compute: 36 rows"))
-        for line in done.stderr.splitlines()
-    ), done.stderr
+def test_tensorflow_says_nothing_at_start_up(warm_cache: Path) -> None:
+    said = (warm_cache.parent / "stderr.txt").read_text().splitlines()
+    known = ("36 pictures: ", "converting nano", "engine: ", "to compute: 36 rows")
+    assert len(said) >= 4 and all(line.startswith(known) for line in said), said
 
 
 def test_paths_may_be_patterns_or_several_in_one_string(tmp_path: Path) -> None:

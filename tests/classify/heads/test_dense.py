@@ -2,12 +2,8 @@
 
 import logging
 import random
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
 from helpers.real_features import Data
@@ -70,20 +66,6 @@ def test_plain_arrays_give_what_keras_gives(
     expected = softmax(trained[0].predict(rows / np.sqrt(np.mean(rows**2)), verbose=0).astype(np.float64), axis=1)
     np.testing.assert_allclose(fitted.predict_proba(X), expected, rtol=0, atol=1e-6)
     assert {array.dtype for array in fitted.coefs_ + fitted.intercepts_} == {np.dtype(np.float32)}
-
-
-def test_loads_and_predicts_in_a_new_process_without_keras(digits: Data, tmp_path: Path) -> None:
-    X, y = digits
-    fitted = quick(hidden=16, batch_norm=True).fit(X, y)
-    joblib.dump((fitted, X), tmp_path / "dense.joblib")
-    code = """
-import sys, joblib, numpy as np
-fitted, X = joblib.load("dense.joblib")
-np.save("chances.npy", fitted.predict_proba(X))
-assert not {"tensorflow", "keras"} & set(sys.modules), "a saved dense head needs no Keras"
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    np.testing.assert_allclose(np.load(tmp_path / "chances.npy"), fitted.predict_proba(X), rtol=0, atol=1e-6)
 
 
 # ---- random numbers

@@ -1,13 +1,10 @@
 """Heads on real features: local binary patterns of photographed textures, and scanned handwritten digits."""
 
-import json
 import string
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 from helpers.quick_heads import ON_ROWS, PLAIN, head
@@ -295,21 +292,3 @@ def test_probabilities_do_not_depend_on_the_other_rows(
 
 
 # ---- saved and loaded
-
-
-def test_saved_heads_give_bit_equal_probabilities_in_a_new_process(textures: Data, tmp_path: Path) -> None:
-    X, y = textures
-    np.save(tmp_path / "X.npy", X)
-    fitted = {name: make_head(name).fit(X, y) for name in PLAIN}
-    fitted["rbf"] = make_head("svm", {"kernel": "rbf"}).fit(X, y)
-    for name, estimator in fitted.items():
-        joblib.dump(estimator, tmp_path / f"{name}.joblib")
-    code = """
-import json, sys, joblib, numpy as np
-X = np.load("X.npy")
-for name in json.loads(sys.argv[1]):
-    np.save(f"{name}.npy", joblib.load(f"{name}.joblib").predict_proba(X))
-"""
-    subprocess.run([sys.executable, "-c", code, json.dumps(list(fitted))], cwd=tmp_path, check=True)
-    for name, estimator in fitted.items():
-        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), estimator.predict_proba(X), err_msg=name)

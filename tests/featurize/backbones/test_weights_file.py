@@ -27,19 +27,14 @@ def filled(network):
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2_035", "mobilenet_v3_small", "convnext_tiny", "efficientnet_b0"])
-@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
-def test_both_formats_of_weights_files_are_loaded_completely(tmp_path, name, suffix):
+def test_both_formats_of_weights_files_are_loaded_completely(tmp_path, name):
     row = BACKBONES[name]
     builder = getattr(keras.applications, row.builder)
     network = filled(builder(include_top=False, weights=None, input_shape=(32, 32, 3), **row.options))
-    path = str(tmp_path / f"weights{suffix}")
-    if suffix == ".h5":
-        network.save(path)
-    else:
-        network.save_weights(path)
-    loaded = load(name, path)
-    for found, expected in zip(loaded.get_weights(), network.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for suffix, write in ((".h5", network.save), (".weights.h5", network.save_weights)):
+        write(path := str(tmp_path / f"weights{suffix}"))
+        for found, expected in zip(load(name, path).get_weights(), network.get_weights(), strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_imagenet_weights_of_efficientnet_are_the_same_function_from_a_file_as_from_keras(tmp_path, monkeypatch):

@@ -2,16 +2,13 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BUNDLED, REPOSITORY
+from conftest import BUNDLED
 from PIL import Image
 
 import pipeline
@@ -20,7 +17,7 @@ from cache.errors import UserError
 from featurize.distil.distil import distil
 from featurize.resolve import resolve
 
-TEACHER: dict[str, Any] = {"backbone": "nano", "size": 64, "layer": "head"}
+TEACHER: dict[str, Any] = {"backbone": "nano", "size": 64, "layer": "down16"}  # cut below its last layer
 PHOTOGRAPHS = ("brick.png", "grass.png", "gravel.png", "coffee.png", "chelsea.png", "rocket.jpg")
 
 
@@ -79,7 +76,7 @@ def test_the_cached_rows_are_the_teachers_features_of_the_crops(
 
 
 def test_the_student_learns(pool: Path, tmp_path: Path) -> None:
-    teach(pool, tmp_path, samples=4000)
+    teach(pool, tmp_path, samples=1600)
     with open(tmp_path / "small" / "curve.csv", newline="") as file:
         curve = list(csv.DictReader(file))
     assert curve  # noted at least once
@@ -132,53 +129,46 @@ def test_a_photograph_that_has_changed_since_the_teacher_saw_it_is_not_learnt_fr
     assert not list(tmp_path.glob("small/*.tmp"))
 
 
-def test_an_interrupted_training_goes_on(pool: Path, tmp_path: Path) -> None:
-    teach(pool, tmp_path, samples=128)
-    with np.load(tmp_path / "small" / "checkpoint.npz") as stored:
-        first = json.loads(str(stored["record"]))
-    report = teach(pool, tmp_path, samples=384)
-    with np.load(tmp_path / "small" / "checkpoint.npz") as stored:
-        second = json.loads(str(stored["record"]))
-    assert (first["seen"], second["seen"], report["samples"]) == (128, 384, 384)
+@pytest.fixture
+def further(taught: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy of `taught` that the test may change."""
+    return Path(shutil.copytree(taught[0], tmp_path / "further"))
 
 
-def test_a_checkpoint_of_another_training_is_refused(pool: Path, tmp_path: Path) -> None:
-    teach(pool, tmp_path, samples=64)
+def test_an_interrupted_training_goes_on(pool: Path, further: Path) -> None:
+    def seen() -> int:
+        with np.load(further / "small" / "checkpoint.npz") as stored:
+            return int(json.loads(str(stored["record"]))["seen"])
+
+    before = seen()
+    report = teach(pool, further, samples=384)
+    assert (before, seen(), report["samples"]) == (256, 384, 384)
+
+
+def test_a_checkpoint_of_another_training_is_refused(pool: Path, further: Path) -> None:
     with pytest.raises(UserError, match="of another training"):
-        teach(pool, tmp_path, samples=64, side=64)
-    (tmp_path / "small" / "checkpoint.npz").write_bytes(b"nothing")
+        teach(pool, further, side=64)
+    (further / "small" / "checkpoint.npz").write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot be taken up"):
-        teach(pool, tmp_path, samples=64)
+        teach(pool, further)
+
+
+@pytest.mark.parametrize(("layer", "message"), [("block16_2_expand", "no place to cut"), ("nothing", "unknown layer")])
+def test_a_teacher_that_cannot_be_cut_is_refused_before_any_forward_pass(
+    pool: Path, tmp_path: Path, layer: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        teach(pool, tmp_path, layer=layer)
+    assert not list((tmp_path / "cache").glob("*/*.h5"))
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"layer": "down16"}, None),
-        ({"layer": "block16_2_expand"}, "no place to cut"),
-        ({"layer": "nothing"}, "unknown layer"),
-    ],
+    ("output", "message"), [("student.h5", "ends in .keras"), ("student.keras", "to distil takes 100")]
 )
-def test_the_teacher_is_cut_where_one_layer_carries_everything(
-    pool: Path, tmp_path: Path, changes: dict[str, Any], message: str | None
-) -> None:
-    if message is None:
-        assert teach(pool, tmp_path, samples=64, crops=1, **changes)["samples"] == 64
-        return
-    with pytest.raises(UserError, match=message):
-        teach(pool, tmp_path, **changes)
-    assert not list((tmp_path / "cache").glob("*/*.h5"))  # before any forward pass
-
-
-def test_mistakes_are_one_line(tmp_path: Path) -> None:
+def test_mistakes_are_one_line(run: Any, tmp_path: Path, output: str, message: str) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
-    command = [sys.executable, "-m", "pipeline", "distil", "--data", str(tmp_path), "--output"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    for output, message in (("student.h5", "ends in .keras"), ("student.keras", "to distil takes 100")):
-        done = subprocess.run([*command, output], capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
+    status, _, err = run("distil", "--data", tmp_path, "--output", output)
+    assert status == 2 and message in err and err.count("\n") == 1
 
 
 def test_a_model_of_ones_own_can_teach(pool: Path, tmp_path: Path) -> None:

@@ -55,7 +55,6 @@ def not_again() -> Any:
         {"pooling": "flatten", "size": "64x96"},
         {"pooling": "max", "layer": "down8"},
         {"pooling": "none", "layer": "down8", "size": "64x96"},
-        {"backbone": "mobilenet_v2", "weights": "random", "size": 64},
         {"backbone": "efficientnet_b0", "weights": "random", "size": 64},
     ],
     ids=str,
