@@ -19,7 +19,7 @@ from classify.labels.label_tables import read_table
 from examples.downloads import Archive
 from examples.pictures import draw_curves, draw_predictions
 from examples.shared import Asked, example, show
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 
 PHOTOGRAPHS = Archive(
     "dog_breeds",

@@ -9,7 +9,7 @@ from cache.digests import FILE_NAME
 from cache.errors import UserError
 from cache.upkeep.spec_folders import is_spec_folder
 from featurize.engines.converted import FOLDER, LOCK
-from featurize.pictures.find import SUFFIXES
+from featurize.pictures.find_images import SUFFIXES
 
 Named = tuple[str, str]  # an option such as "--json", and the path that it names
 

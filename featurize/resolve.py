@@ -21,7 +21,7 @@ from featurize.pictures.recipes import FORMER_VIEWS, views_with_original
 from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
 
 if TYPE_CHECKING:
-    from featurize.backbones.tuned_weights import Tuned
+    from featurize.backbones.tail import Tuned
 
 log = logging.getLogger("bottleneck")
 
@@ -34,7 +34,7 @@ class Resolved:
 
     `views` names the views of each picture that have a row; `spec` is that of the picture itself. `isolate`: pictures
     are decoded in processes of their own; the network is the same. `tuned`: the weights that the spec names by their
-    digest, see `featurize.backbones.tuned_network`.
+    digest, see `featurize.backbones.network`.
     """
 
     spec: FeatureSpec

@@ -23,7 +23,7 @@ import featurize.decoding.decode
 import pipeline
 from featurize.decoding.decode import decode
 from featurize.engines.engine import Engine
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 from featurize.pictures.sources import read
 
 SIZE = 224

@@ -18,8 +18,7 @@ import numpy as np
 import skimage.data
 
 from cache.digests import DigestTable
-from featurize.backbones.tail import Tail, weights_vector
-from featurize.backbones.tuned_weights import Tuned
+from featurize.backbones.tail import Tail, Tuned, weights_vector
 from featurize.engines.choose import open_graph
 from featurize.engines.engine import Engine
 from featurize.resolve import resolve

@@ -21,7 +21,7 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from featurize.decoding.rgb import upright
+from featurize.decoding.upright_rgb import upright
 from featurize.pictures import affine
 from featurize.pictures.affine import Drawn, warp
 from featurize.pictures.recipes import RECIPES, views_of

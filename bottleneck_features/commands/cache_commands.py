@@ -71,7 +71,7 @@ def verify(sample: int, **chosen: Any) -> None:
     same = True
     if "data" in asked:
         from featurize.extract.extractor import SAME_COSINE
-        from featurize.pictures.find import find_images
+        from featurize.pictures.find_images import find_images
 
         images = find_images(asked.pop("data")).images
         extractor = pipeline.open_extractor(**asked)
@@ -90,7 +90,7 @@ def explain(path: str, **chosen: Any) -> None:
     """Say whether a file is cached and, if not, which field of the spec differs or that its bytes changed."""
     from cache.spec import content_digest
     from cache.upkeep.explain import explain as explain_file
-    from featurize.pictures.find import ImageError
+    from featurize.pictures.find_images import ImageError
     from featurize.pictures.sources import read
 
     extractor = pipeline.open_extractor(**given(chosen))

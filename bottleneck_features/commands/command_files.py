@@ -64,7 +64,7 @@ def digests_of_folder(folder: str, table: DigestTable) -> set[bytes]:
     folder without pictures, which may be a disk that is not mounted, and for an unreadable file without record.
     """
     from featurize.extract.hashing import digest_sources, silent
-    from featurize.pictures.find import Failure, find_images
+    from featurize.pictures.find_images import Failure, find_images
 
     listing = find_images(folder)
     if not listing.images:

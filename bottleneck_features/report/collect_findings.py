@@ -32,7 +32,7 @@ from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
 from classify.scoring.metrics import Leaked, Scores, score
 from featurize.backbones.tail import pooled_features
-from featurize.pictures.find import Failure
+from featurize.pictures.find_images import Failure
 
 log = logging.getLogger("bottleneck")
 

@@ -18,7 +18,7 @@ from classify.labels.read_labels import announce_classes, read_labels
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
 from featurize.outputs import check_outputs, inputs_of, named
-from featurize.pictures.find import Failure
+from featurize.pictures.find_images import Failure
 
 if TYPE_CHECKING:
     from featurize.extract.hashing import Progress

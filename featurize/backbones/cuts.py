@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from featurize.backbones.network import trained_backbone
+from featurize.backbones.network import output_of, trained_backbone
 from featurize.engines.keras_import import import_keras
 from featurize.resolve import Resolved
 
@@ -39,7 +39,7 @@ def candidate_cuts(resolved: Resolved, most_bytes: float) -> list[Cut]:
     found: list[Cut] = []
     for share in SHARES:
         near = [cut for cut in small if share / ASIDE < cut.share_above < share * ASIDE]
-        near = [cut for cut in near if id(_output(layers[cut.layer])) in alone]
+        near = [cut for cut in near if id(output_of(layers[cut.layer])) in alone]
         found += sorted(near, key=lambda cut: (cut.row_bytes, -cut.share_above))[:1]
     return found
 
@@ -65,12 +65,7 @@ def _multiplications(layer: Any) -> int:
 
 
 def _shape(layer: Any) -> tuple[Any, ...]:
-    return tuple(getattr(_output(layer), "shape", (None,)))[1:]
-
-
-def _output(layer: Any) -> Any:
-    # A model inside a model has two outputs: `layer.output` would be the one of its own graph.
-    return import_keras().Operation.output.fget(layer)
+    return tuple(getattr(output_of(layer), "shape", (None,)))[1:]
 
 
 def _alone_between(network: Any) -> set[int]:

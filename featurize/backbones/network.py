@@ -1,4 +1,4 @@
-"""The headless network as one Keras model: pixels in, features out, frozen, preprocessing included.
+"""The headless network as one frozen Keras model, from pixels to features; its tail; a fine-tuned network.
 
 pixels -> preprocess_input -> backbone up to the layer, in inference mode -> pooling -> features
 """
@@ -17,9 +17,11 @@ from typing import Any
 from cache.errors import UserError
 from featurize.backbones.backbone_table import Backbone, find_backbone, preprocess_names
 from featurize.backbones.nano import build_nano, load_nano
+from featurize.backbones.tail import Tail
 from featurize.backbones.weights import SEED, Weights, pretrained, short_reason
 from featurize.backbones.weights_file import load_weights_file, nothing_skipped
 from featurize.engines.keras_import import import_keras
+from featurize.resolve import Resolved
 from featurize.spec_options import POOLINGS
 
 log = logging.getLogger("bottleneck")
@@ -52,24 +54,22 @@ def build_network(
 
     Raises UserError for unknown or contradictory arguments, and for weights or models that do not fit.
     """
-    _one_of("pooling", pooling, POOLINGS)
-    _one_of("preprocessing", preprocess, ("none", *preprocess_names()))
+    for what, value, valid in (
+        ("pooling", pooling, POOLINGS),
+        ("preprocessing", preprocess, ("none", *preprocess_names())),
+    ):
+        if value not in valid:
+            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(valid)}")
     keras = import_keras()
-    if backbone.endswith(".keras"):
-        if precision != "float32":
-            raise UserError(f"precision {precision}: {backbone} computes as it was saved; only OpenVINO changes that")
-        network = _load_own(keras, backbone, weights)
-        size = _own_size(backbone, network, size)
-        output = _own_output(keras, backbone, network, layer)
-    else:
-        row = find_backbone(backbone)
-        size = size or (row.size, row.size)
-        row.check_size(size)
-        with _computing_in(keras, precision):
-            network = _headless(keras, row, weights, size)
-        output = _output(keras, backbone, layers_by_name(network), layer or row.last_layer)
-        if row.module == "convnext" and layer in (None, row.last_layer) and pooling in ("avg", "max"):
-            output = _pooled_then_normalised(keras, network, pooling)
+    if backbone.endswith(".keras") and precision != "float32":
+        raise UserError(f"precision {precision}: {backbone} computes as it was saved; only OpenVINO changes that")
+    keras.config.set_dtype_policy(precision)
+    try:
+        network, layers = trained_backbone(backbone, weights, size)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    size = _input_size(backbone, network, size)
+    output = _feature_map(backbone, network, layers, layer, pooling)
 
     trunk = keras.Model(network.inputs[0], output, name="backbone")
     pixels = keras.Input((*size, 3), dtype="float32", name="pixels")
@@ -94,15 +94,11 @@ def build_tail(
     """
     keras = import_keras()
     network, layers = trained_backbone(backbone, weights, size)
-    if backbone.endswith(".keras"):
-        cut, end = _own_output(keras, backbone, network, layer), _own_output(keras, backbone, network, None)
-    else:
-        row = find_backbone(backbone)
-        cut, end = (_output(keras, backbone, layers, name or row.last_layer) for name in (layer, None))
-        if cut is not end and row.module == "convnext" and pooling in ("avg", "max"):
-            end = _pooled_then_normalised(keras, network, pooling)
+    cut, end = (_feature_map(backbone, network, layers, name) for name in (layer, None))
     if cut is end:
         cut = end = keras.Input(end.shape[1:])
+    elif pooling and not backbone.endswith(".keras"):
+        end = _feature_map(backbone, network, layers, None, pooling)
     if pooling and len(end.shape) != 2:
         end = _pool(keras, end, pooling)
     try:
@@ -113,6 +109,25 @@ def build_tail(
     return tail
 
 
+def build_tuned(whole: Resolved) -> Any:
+    """The network of `Resolved.tuned_by`: a frozen keras.Model, pixels (n, h, w, 3) 0..255 -> decisions (n, k).
+
+    Raises UserError as `build_network` and `Tuned.build_tail`.
+    """
+    spec, tuned = whole.spec, whole.tuned
+    assert tuned is not None
+    keras = import_keras()
+    lower = build_network(
+        whole.network, whole.weights, spec.size, spec.layer or None, "none", spec.preprocess, spec.precision
+    )
+    features = tuned.build_tail(Tail.of(spec, whole.weights))(lower.output, training=False)
+    planes = keras.layers.Dense(len(tuned.bias), kernel_initializer="zeros", name="decisions")
+    network = keras.Model(lower.input, planes(keras.layers.UnitNormalization()(features)), name="tuned")
+    planes.set_weights([tuned.kernel, tuned.bias])
+    network.trainable = False
+    return network
+
+
 def trained_backbone(backbone: str, weights: Weights, size: tuple[int, int] | None) -> tuple[Any, dict[str, Any]]:
     """(the network without its top, with its weights; its layers by name), arguments as for `build_network`."""
     keras = import_keras()
@@ -120,7 +135,13 @@ def trained_backbone(backbone: str, weights: Weights, size: tuple[int, int] | No
         network = _load_own(keras, backbone, weights)
         return network, {own.name: own for own in network.layers if not isinstance(own, keras.layers.InputLayer)}
     row = find_backbone(backbone)
-    network = _headless(keras, row, weights, size or (row.size, row.size))
+    size = size or (row.size, row.size)
+    row.check_size(size)
+    if weights.kind == "imagenet":
+        network = pretrained(row, size)
+    else:
+        with seeded(SEED):  # also where a file replaces the numbers that Keras draws first
+            network = _from_table(keras, row, weights, size)
     return network, layers_by_name(network)
 
 
@@ -152,15 +173,7 @@ def layers_by_name(network: Any) -> dict[str, Any]:
     return named
 
 
-def _headless(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
-    """The network without its top, up to its last feature map."""
-    if weights.kind == "imagenet":
-        return pretrained(row, size)
-    with seeded(SEED):  # also where others replace what Keras draws first
-        return _built(keras, row, weights, size)
-
-
-def _built(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
+def _from_table(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
     if row.packaged:
         network = build_nano(keras, size)
         if weights.kind == "packaged":
@@ -187,15 +200,6 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-@contextmanager
-def _computing_in(keras: Any, precision: str) -> Iterator[None]:
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
 def _load_own(keras: Any, path: str, weights: Weights) -> Any:
     """A model that the user saved; code in it is refused, not run."""
     if weights.kind != "file" or os.path.abspath(weights.path) != os.path.abspath(path):
@@ -215,24 +219,46 @@ def _load_own(keras: Any, path: str, weights: Weights) -> Any:
     return network
 
 
-def _own_size(path: str, network: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+def _input_size(backbone: str, network: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+    """`size`, or what the network is built for. Raises UserError where an own model needs one, or has another."""
     _, *fixed, _ = network.input_shape
+    size = size or native_size(network)
     if size is None:
-        size = native_size(network)
-        if size is None:
-            raise UserError(f"backbone {path} takes images of any size: give SIZE, such as SIZE=224")
+        raise UserError(f"backbone {backbone} takes images of any size: give SIZE, such as SIZE=224")
     if any(own not in (None, given) for own, given in zip(fixed, size, strict=True)):
         own = "x".join(str(side or "any") for side in fixed)
-        raise UserError(f"size {size[0]}x{size[1]} contradicts {path}, whose input is {own}: leave the size out")
+        raise UserError(f"size {size[0]}x{size[1]} contradicts {backbone}, whose input is {own}: leave the size out")
     return size
 
 
-def _own_output(keras: Any, path: str, network: Any, layer: str | None) -> Any:
-    layers = {own.name: own for own in network.layers if not isinstance(own, keras.layers.InputLayer)}
-    if layer is not None:
-        return _output(keras, path, layers, layer)
+def _feature_map(
+    backbone: str, network: Any, layers: dict[str, Any], layer: str | None, pooling: str | None = None
+) -> Any:
+    """The output of `layer`; None: of the last layer with a feature map, for ConvNeXt already pooled by `pooling`."""
+    own_model = backbone.endswith(".keras")
+    name = layer if own_model else layer or find_backbone(backbone).last_layer
+    if name is None:
+        return _last_map(backbone, network, layers)
+    if name not in layers:
+        close = difflib.get_close_matches(name, layers, n=3)
+        guess = f"did you mean {' or '.join(close)}? " if close else ""
+        raise UserError(f"unknown layer {name!r} of {backbone}: {guess}Valid: {', '.join(layers)}")
+    if not own_model and pooling in ("avg", "max"):
+        row = find_backbone(backbone)
+        if row.module == "convnext" and name == row.last_layer:
+            # A ConvNeXt was trained with its last normalisation after the pooling; Keras' `pooling=` does the same.
+            normalisation = network.layers[-1]
+            return normalisation(_pool(import_keras(), normalisation.input, pooling))
+    output = output_of(layers[name])
+    if not hasattr(output, "shape"):
+        raise UserError(f"layer {name!r} of {backbone} has several outputs: choose another")
+    return output
+
+
+def _last_map(path: str, network: Any, layers: dict[str, Any]) -> Any:
+    """The output of an own model's last layer with a feature map; of a model without one, the model's."""
     for name in reversed(layers):
-        output = keras.Operation.output.fget(layers[name])
+        output = output_of(layers[name])
         if len(getattr(output, "shape", ())) == 4:
             log.info("features of %s are taken from its last layer with a feature map, %s", path, name)
             return output
@@ -241,22 +267,10 @@ def _own_output(keras: Any, path: str, network: Any, layer: str | None) -> Any:
     return network.outputs[0]
 
 
-def _output(keras: Any, backbone: str, layers: dict[str, Any], name: str) -> Any:
-    if name not in layers:
-        close = difflib.get_close_matches(name, layers, n=3)
-        guess = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UserError(f"unknown layer {name!r} of {backbone}: {guess}Valid: {', '.join(layers)}")
+def output_of(layer: Any) -> Any:
+    """The output of a layer in the network that it was built in."""
     # A model inside a model has two outputs: `layer.output` would be the one of its own graph.
-    output = keras.Operation.output.fget(layers[name])
-    if not hasattr(output, "shape"):
-        raise UserError(f"layer {name!r} of {backbone} has several outputs: choose another")
-    return output
-
-
-def _pooled_then_normalised(keras: Any, network: Any, pooling: str) -> Any:
-    """What a ConvNeXt was trained as: its last normalisation comes after the pooling (Keras' `pooling=` does so)."""
-    normalisation = network.layers[-1]
-    return normalisation(_pool(keras, normalisation.input, pooling))
+    return import_keras().Operation.output.fget(layer)
 
 
 def _pool(keras: Any, x: Any, pooling: str) -> Any:
@@ -267,8 +281,3 @@ def _pool(keras: Any, x: Any, pooling: str) -> Any:
     elif len(x.shape) != 2 and pooling != "none":
         x = keras.layers.Flatten()(x)
     return x if x.dtype == "float32" else keras.ops.cast(x, "float32")
-
-
-def _one_of(what: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise UserError(f"unknown {what} {value!r}: take one of {', '.join(valid)}")

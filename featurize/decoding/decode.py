@@ -14,17 +14,17 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, _imag
 
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, content_digest
-from featurize.decoding.memory_gate import Room, enough
-from featurize.decoding.opening import open_picture, pillow_as_it_comes
-from featurize.decoding.rgb import HOSTILE, DecodeError, Upright, in_one_line, refuse_unfit, upright
+from featurize.decoding.memory_gate import Reserve, within_limit
+from featurize.decoding.open_picture import open_picture, pillow_as_it_comes
 from featurize.decoding.signature import signature_of
 from featurize.decoding.sixteen_bits import in_misread_planes, mend_planes
 from featurize.decoding.size_limits import CountedReads, before_loading, before_opening
-from featurize.pictures.find import ImageError
+from featurize.decoding.upright_rgb import HOSTILE, DecodeError, Upright, in_one_line, refuse_unfit, upright
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.recipes import recipe_of
 from featurize.pictures.views import FINER, fit, render
 
-# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/decoding/rgb.py,
+# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/decoding/upright_rgb.py,
 # featurize/decoding/levels.py, featurize/decoding/sixteen_bits.py or featurize/pictures/views.py, gives any picture
 # other pixels: rows of two decoders must never be mixed. Decoder 2 is still there for its models and rows: of most
 # pictures its pixels are the same, and `Decoded` says of which they are not.
@@ -81,10 +81,10 @@ def decode(
     size: tuple[int, int],
     resize: str = "antialias",
     view: str = ORIGINAL_VIEW,
-    room: Room = enough,
+    reserve: Reserve = within_limit,
 ) -> np.ndarray:
     """The pixels that `decode_views` gives of one view: (height, width, 3); the array may be read-only."""
-    return decode_views(data, size, resize, (view,), room).pixels[0]
+    return decode_views(data, size, resize, (view,), reserve).pixels[0]
 
 
 def decode_views(
@@ -92,21 +92,21 @@ def decode_views(
     size: tuple[int, int],
     resize: str = "antialias",
     views: Sequence[str] = (ORIGINAL_VIEW,),
-    room: Room = enough,
+    reserve: Reserve = within_limit,
     decoder: int = DECODER,
 ) -> Decoded:
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
     `views` names renderings of the picture, see `featurize.pictures.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
-    frames or pages the first is taken. Safe to call from several threads at once; `room` is asked for the memory.
+    frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are rendered from the whole picture. A JPEG that is reduced by its decoder for the
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
     `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 
     Raises DecodeError for what is damaged, truncated, empty, no image, in none of the formats of
-    `featurize.decoding.opening`, has more pixels than Pillow's limit against decompression bombs, or would take
-    minutes; what `room` raises; UserError for an unknown `resize` or view.
+    `featurize.decoding.open_picture`, has more pixels than Pillow's limit against decompression bombs, or would take
+    minutes; what `reserve` raises; UserError for an unknown `resize` or view.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
@@ -115,16 +115,16 @@ def decode_views(
         recipe_of(view)
     if others and resize == "bilinear":
         raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
-    return _guarded(data, lambda file: _decode(file, size, resize, views, room, decoder))
+    return _guarded(data, lambda file: _decode(file, size, resize, views, reserve, decoder))
 
 
-def decode_within(data: bytes, side: int, room: Room = enough) -> Image.Image:
+def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Image.Image:
     """Decode the bytes of an image file for a person to look at: RGB, its shape kept, fitted into `side` x `side`.
 
     The same picture, upright and opaque, that `decode_views` stretches for the network; never enlarged. Raises as
     `decode_views`.
     """
-    return _guarded(data, lambda file: _decode_within(file, side, room))
+    return _guarded(data, lambda file: _decode_within(file, side, reserve))
 
 
 def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
@@ -148,14 +148,14 @@ def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
         raise DecodeError(_reason(data, error)) from error
 
 
-def _decode_within(data: bytes, side: int, room: Room) -> Image.Image:
-    before_opening(data, (side, side), room)
+def _decode_within(data: bytes, side: int, reserve: Reserve) -> Image.Image:
+    before_opening(data, (side, side), reserve)
     opened, _ = _opened(data, DECODER)
     with opened as picture:
         full = picture.size
         if isinstance(picture, JpegImagePlugin.JpegImageFile):
             picture.draft(None, (side, side))
-        before_loading(picture, data, full, (side, side), room)
+        before_loading(picture, data, full, (side, side), reserve)
         rgb = _upright(picture, data).rgb
         scale = min(1.0, side / max(rgb.size))
         return fit(rgb, (max(1, round(rgb.height * scale)), max(1, round(rgb.width * scale))), "antialias")
@@ -191,22 +191,24 @@ def _opened(data: bytes, decoder: int) -> tuple[ImageFile.ImageFile, str]:
     return picture, "16-bit colours in planes"
 
 
-def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int) -> Decoded:
+def _decode(
+    data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], reserve: Reserve, decoder: int
+) -> Decoded:
     original_alone = tuple(views) == (ORIGINAL_VIEW,)
     if not original_alone:
-        room = _with_room_for(views, size, room)
-    before_opening(data, size, room)
+        reserve = _with_memory_for(views, size, reserve)
+    before_opening(data, size, reserve)
     opened, in_planes = _opened(data, decoder)
     with opened as picture:
         full = picture.size
         may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
         if may_be_reduced and original_alone:
             picture.draft(None, (REDUCED_TO * max(size),) * 2)
-        before_loading(picture, data, full, size, room)
+        before_loading(picture, data, full, size, reserve)
         rgb, note, changed = _upright(picture, data, decoder)
         changed = changed or in_planes
         if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
-            signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), room, DECODER).signature
+            signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), reserve, DECODER).signature
         else:
             signature = signature_of(rgb)
         if resize == "bilinear":
@@ -215,16 +217,16 @@ def _decode(data: bytes, size: tuple[int, int], resize: str, views: Sequence[str
             return Decoded(np.asarray(fit(rgb, size, resize))[None], signature, note, changed)
         pixels = np.stack(render(rgb, views, content_digest(data), size, resize))
     if may_be_reduced and ORIGINAL_VIEW in views and min(full) >= 2 * REDUCED_TO * max(size):
-        alone = _decode(data, size, resize, (ORIGINAL_VIEW,), enough, decoder)
+        alone = _decode(data, size, resize, (ORIGINAL_VIEW,), within_limit, decoder)
         pixels[list(views).index(ORIGINAL_VIEW)] = alone.pixels[0]
     return Decoded(pixels, signature, note, changed)
 
 
-def _with_room_for(views: Sequence[str], size: tuple[int, int], room: Room) -> Room:
-    """`room`, asked for the memory of renderings at `size` as well."""
+def _with_memory_for(views: Sequence[str], size: tuple[int, int], reserve: Reserve) -> Reserve:
+    """`reserve`, asked for the memory of renderings at `size` as well."""
     pixels = size[0] * size[1]
     rendered = (3 * len(views) + 14 * FINER**2) * pixels  # all views; of one, as it is made, source, strips and result
-    return lambda count: room(count + rendered)
+    return lambda count: reserve(count + rendered)
 
 
 def _without_text(png: bytes) -> bytes:

@@ -34,8 +34,8 @@ def main() -> None:
     import numpy as np
 
     from featurize.decoding.decode import decode_views
-    from featurize.decoding.memory_gate import enough, trim
-    from featurize.pictures.find import ImageError
+    from featurize.decoding.memory_gate import trim, within_limit
+    from featurize.pictures.find_images import ImageError
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -48,9 +48,9 @@ def main() -> None:
 
     large = False
 
-    def room(size: int) -> None:
+    def reserve(size: int) -> None:
         nonlocal large
-        enough(size)
+        within_limit(size)
         if size > LITTLE:
             large = True
             signal.alarm(0)
@@ -66,7 +66,7 @@ def main() -> None:
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
             views_asked = names[resize:].split("\n")
-            found = decode_views(data, (height, width), names[:resize], views_asked, room, version)
+            found = decode_views(data, (height, width), names[:resize], views_asked, reserve, version)
         except ImageError as error:
             return REASON, str(error).encode()
         finally:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from featurize.decoding.levels import Levels, Strips, agreed_white, extent_of
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 
 
 def levels(numbers: Strips, kind: str, bits: int, used: bool) -> Levels | None:

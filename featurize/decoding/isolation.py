@@ -22,8 +22,8 @@ from cache.signatures import no_signatures
 from cache.spec import ORIGINAL_VIEW
 from featurize.decoding.decode import DECODER, Decoded
 from featurize.decoding.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
-from featurize.decoding.memory_gate import MOST, Room, enough
-from featurize.pictures.find import ImageError
+from featurize.decoding.memory_gate import MOST, Reserve, within_limit
+from featurize.pictures.find_images import ImageError
 
 MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
 SECONDS = 60  # for one picture
@@ -55,7 +55,7 @@ class IsolatedDecoder:
         size: tuple[int, int],
         resize: str = "antialias",
         views: Sequence[str] = (ORIGINAL_VIEW,),
-        room: Room = enough,
+        reserve: Reserve = within_limit,
         decoder: int = DECODER,
     ) -> Decoded:
         """Pixels as from `decode_views`; raises ImageError also for what ends the process or takes over `SECONDS`."""
@@ -65,7 +65,7 @@ class IsolatedDecoder:
             worker = _Worker()
             self._workers.append(worker)
         try:
-            result = worker.decode(data, size, resize, views, room, decoder)
+            result = worker.decode(data, size, resize, views, reserve, decoder)
         except ImageError:  # where it stands now nobody knows; the next picture gets another one
             worker.end()
             self._workers.remove(worker)
@@ -109,7 +109,7 @@ class _Worker:
             ) from None
 
     def decode(
-        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], room: Room, decoder: int
+        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], reserve: Reserve, decoder: int
     ) -> Decoded | str:
         """The picture, or the reason why there are none. After an ImageError the process is of no more use."""
         height, width = size
@@ -118,7 +118,7 @@ class _Worker:
         self._send(data)
         kind, count = self._answer()
         if kind == MEMORY:
-            room(max(count, min(count + len(data), MOST)))  # it has the file as well
+            reserve(max(count, min(count + len(data), MOST)))  # it has the file as well
             self._send(b"\1")
             kind, count = self._answer()
         if kind == REASON and count <= LONGEST_REASON:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 
 STRIP = 2**16  # pixels at a time: a whole picture of 89 million is 341 MiB, and each copy as much again
 SAMPLE = 2**16  # numbers that the percentiles are taken from

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 
 # Bytes that one picture may take to decode, with its file: 16-bit RGB of 60 megapixels in a TIFF, or 89 megapixels in
 # a PNG, need less. Ordinary photographs need far less than a thread's part.
@@ -16,10 +16,10 @@ MOST = 850 * 10**6
 PART = 64 * 10**6
 LARGE_FILE = 32 * 1024**2  # smaller files are read at once, whatever is being decoded
 
-Room = Callable[[int], None]  # asks for bytes of memory; returns when they may be taken, raises ImageError if never
+Reserve = Callable[[int], None]  # asks for bytes of memory; returns when they may be taken, raises ImageError if never
 
 
-def enough(size: int) -> None:
+def within_limit(size: int) -> None:
     """Room for one picture by itself. Raises ImageError for what would take more than `MOST` bytes."""
     if size > MOST:
         raise ImageError(f"takes {size / 1e6:.0f} MB of memory to decode, more than {MOST / 1e6:.0f} MB")
@@ -34,7 +34,7 @@ def trim() -> None:
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
-class SharedMemory:
+class MemoryGate:
     """`MOST` bytes, or `PART` for each of many threads, that pictures take from and give back."""
 
     def __init__(self, threads: int):
@@ -43,9 +43,9 @@ class SharedMemory:
         self._large_file = threading.Lock()
 
     @contextmanager
-    def picture(self) -> Iterator["Shares"]:
+    def picture(self) -> Iterator["Reservation"]:
         """The shares of one picture, given back at the end."""
-        shares = Shares(self)
+        shares = Reservation(self)
         try:
             yield shares
         finally:
@@ -62,14 +62,14 @@ class SharedMemory:
             self._given_back.notify_all()
 
 
-class Shares:
+class Reservation:
     """What one picture has taken.
 
     A large file takes room before it is read, and the picture more when its header is known. Only one picture at a
     time may be between the two, so that there is always one that gets all it wants: no two wait for each other.
     """
 
-    def __init__(self, memory: SharedMemory):
+    def __init__(self, memory: MemoryGate):
         self._memory = memory
         self._taken = 0
         self._between = False
@@ -82,8 +82,8 @@ class Shares:
             self._take(size)
 
     def picture(self, size: int) -> None:
-        """Wait for the room of a picture that takes `size` bytes with its file. Raises ImageError as `enough`."""
-        enough(size)
+        """Wait for the room of a picture that takes `size` bytes with its file. Raises ImageError as `within_limit`."""
+        within_limit(size)
         self._take(max(0, size - self._taken))
         self._settled()
 

@@ -22,7 +22,7 @@ UPPER_OF_14_BITS = 64  # and of more, the upper byte is at least this
 
 
 class Found(NamedTuple):
-    """What was found out about a picture of 16-bit colours, as of `featurize.decoding.rgb.Upright`."""
+    """What was found out about a picture of 16-bit colours, as of `featurize.decoding.upright_rgb.Upright`."""
 
     note: str
     changed: str

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin
 
-from featurize.decoding.rgb import ORIENTATION, DecodeError
 from featurize.decoding.sixteen_bits import LOWER, rawmode_of
+from featurize.decoding.upright_rgb import ORIENTATION, DecodeError
 
 # Calls of `read`: each few bytes of chunks, segments and blocks are one or more, and Python objects that stay. A PNG
 # of 89 megapixels in chunks of 8 KiB makes 200,000 at most.
@@ -49,21 +49,21 @@ class CountedReads(io.BytesIO):
         self._header = None
 
 
-def before_opening(data: bytes, size: tuple[int, int], room: Callable[[int], None]) -> None:
-    """Ask for the room that Pillow takes as soon as it opens a file. Raises DecodeError for a TIFF of many strips."""
+def before_opening(data: bytes, size: tuple[int, int], reserve: Callable[[int], None]) -> None:
+    """Reserve the memory that Pillow takes as soon as it opens a file. Raises DecodeError for a TIFF of many strips."""
     if data.startswith(b"RIFF"):
         width, height, transparent = _webp_canvas(data)
         if not Image.MAX_IMAGE_PIXELS or width * height <= Image.MAX_IMAGE_PIXELS:  # else Pillow refuses it
             pixels = int((WEBP_PIXEL + ON_WHITE * transparent) * width * height)
-            room(2 * len(data) + pixels + _halfway((width, height), size))
+            reserve(2 * len(data) + pixels + _halfway((width, height), size))
     elif data.startswith((b"II", b"MM")) and (strips := _tiff_strips(data)) > MOST_STRIPS:
         raise DecodeError(f"TIFF of {strips} strips or tiles, more than {MOST_STRIPS}")
 
 
 def before_loading(
-    picture: Image.Image, data: bytes, full: tuple[int, int], size: tuple[int, int], room: Callable[[int], None]
+    picture: Image.Image, data: bytes, full: tuple[int, int], size: tuple[int, int], reserve: Callable[[int], None]
 ) -> None:
-    """Ask for the room of an opened picture that comes to be `size`; it was `full` before its decoder shrank it.
+    """Reserve the memory of an opened picture that comes to be `size`; it was `full` before its decoder shrank it.
 
     Raises DecodeError for what would take minutes.
     """
@@ -93,7 +93,7 @@ def before_loading(
             raise DecodeError(f"BMP of {full[0]}x{full[1]} pixels in run lengths, more than {MOST_RLE_PIXELS}")
         taken += 2 * pixels
     if picture.format != "WEBP":  # asked for before
-        room(len(data) + taken + _halfway(picture.size, size))
+        reserve(len(data) + taken + _halfway(picture.size, size))
 
 
 def _halfway(old: tuple[int, int], new: tuple[int, int]) -> int:

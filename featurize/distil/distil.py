@@ -11,7 +11,7 @@ from cache.errors import UserError
 from cache.files.atomic import write_atomically
 from featurize.extract.hashing import Progress
 from featurize.outputs import is_below
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 from featurize.resolve import resolve
 from featurize.spec_options import SpecOptions
 

@@ -19,7 +19,7 @@ from featurize.decoding.decode import DECODER, decode
 from featurize.distil.teacher import Crops
 from featurize.extract.hashing import Progress
 from featurize.machine.parallel import in_order
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import read
 
 log = logging.getLogger("bottleneck")

@@ -12,7 +12,7 @@ from cache.store import FeatureStore
 from featurize.backbones.network import build_tail
 from featurize.extract.hashing import Progress
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.pictures.find import Failure
+from featurize.pictures.find_images import Failure
 from featurize.pictures.recipes import views_of
 from featurize.resolve import Resolved
 

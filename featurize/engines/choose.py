@@ -90,8 +90,7 @@ def _on_tensorflow(checked: Resolved) -> Graph:
 
 
 def _network(checked: Resolved) -> Any:
-    from featurize.backbones.network import build_network
-    from featurize.backbones.tuned_network import build_tuned
+    from featurize.backbones.network import build_network, build_tuned
 
     check_tensorflow()  # before the lock, which a forked process may have inherited locked
     with _building:

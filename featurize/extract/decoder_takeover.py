@@ -12,12 +12,12 @@ from cache.shard import DamagedShardError
 from cache.spec import ORIGINAL_VIEW, content_digest
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.decoding.decode import DECODER, DECODERS
-from featurize.decoding.memory_gate import SharedMemory
+from featurize.decoding.memory_gate import MemoryGate
 from featurize.extract.forward import WORKERS, Decoder
 from featurize.extract.hashing import Progress
 from featurize.extract.outcome import Missing, Outcome
 from featurize.machine.parallel import in_order
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import bytes_of
 
 log = logging.getLogger("bottleneck")
@@ -48,16 +48,16 @@ def take_over(
     candidates = np.flatnonzero((there | ~missing.lacking).all(axis=1))
     if not len(candidates):
         return 0
-    memory = SharedMemory(WORKERS)
+    memory = MemoryGate(WORKERS)
 
     def alike(number: int) -> bool:
         position = int(missing.first[number])
         try:
-            with memory.picture() as room:
-                data = bytes_of(outcome.sources[position], room.file)
+            with memory.picture() as reservation:
+                data = bytes_of(outcome.sources[position], reservation.file)
                 if content_digest(data) != outcome.digests[position]:
                     return False
-                return not decode(data, SMALL, "antialias", (ORIGINAL_VIEW,), room.picture, DECODER).changed
+                return not decode(data, SMALL, "antialias", (ORIGINAL_VIEW,), reservation.picture, DECODER).changed
         except ImageError:
             return False  # as it will turn out again
 

@@ -16,7 +16,7 @@ from cache.shard import DamagedShardError
 from featurize.backbones.tail import Tail
 from featurize.extract.hashing import Progress, digest_sources, silent
 from featurize.extract.outcome import Outcome
-from featurize.pictures.find import Failure
+from featurize.pictures.find_images import Failure
 from featurize.pictures.sources import Source
 
 log = logging.getLogger("bottleneck")

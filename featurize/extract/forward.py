@@ -13,14 +13,14 @@ import numpy as np
 from cache.signatures import no_signatures
 from cache.spec import FeatureSpec, content_digest
 from featurize.decoding.decode import Decoded, decode_views
-from featurize.decoding.memory_gate import Room, SharedMemory, Shares
+from featurize.decoding.memory_gate import MemoryGate, Reservation, Reserve
 from featurize.engines.engine import Function
 from featurize.machine.parallel import THREADS, in_order
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Source, bytes_of
 
 # `featurize.decoding.decode.decode_views`, or its like
-Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Room, int], Decoded]
+Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Reserve, int], Decoded]
 
 # One more than there are cores, because one always waits, for the interpreter or for the network. With MobileNetV2 at
 # 224 on 2 cores that makes 10% in float32, and nothing in bfloat16.
@@ -95,19 +95,19 @@ def forward(
     position. `ready` gives what computes rows; it is called once, for the first picture that can be decoded. After
     `close()`, `rows` holds every computed row, even after an exception.
     """
-    memory = SharedMemory(WORKERS)
+    memory = MemoryGate(WORKERS)
 
     def look(position: int) -> Picture:
-        with memory.picture() as room:  # given back once only the pixels are left
-            return decoded(position, room)
+        with memory.picture() as reservation:  # given back once only the pixels are left
+            return decoded(position, reservation)
 
-    def decoded(position: int, room: Shares) -> Picture:
+    def decoded(position: int, reservation: Reservation) -> Picture:
         digest = b""
         try:
-            data = bytes_of(sources[position], room.file)
+            data = bytes_of(sources[position], reservation.file)
             digest = content_digest(data)
             return Picture(
-                position, digest, decoder(data, size, spec.resize, views(position), room.picture, spec.decoder)
+                position, digest, decoder(data, size, spec.resize, views(position), reservation.picture, spec.decoder)
             )
         except ImageError as error:
             return Picture(position, digest, None, str(error))

@@ -7,7 +7,7 @@ import numpy as np
 from cache.digests import DigestTable, Stamp, take_stamp
 from featurize.extract.outcome import Digests
 from featurize.machine.parallel import in_order
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Source, digest_of
 
 Progress = Callable[[str, int, int], None]  # stage, done, total

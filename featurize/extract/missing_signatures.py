@@ -11,12 +11,12 @@ from cache.shard import DamagedShardError
 from cache.signatures import SIDE, no_signatures, signature_store
 from cache.spec import content_digest
 from featurize.decoding.decode import decode_views
-from featurize.decoding.memory_gate import SharedMemory
+from featurize.decoding.memory_gate import MemoryGate
 from featurize.extract.hashing import Progress
 from featurize.extract.writable import can_be_written
 from featurize.machine.disk import readable
 from featurize.machine.parallel import THREADS, in_order
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Source, bytes_of
 
 log = logging.getLogger("bottleneck")
@@ -65,16 +65,16 @@ def signatures_of(
 
 def _made(sources: Sequence[Source], digests: np.ndarray) -> list[np.ndarray | None]:
     """The signature of each picture; None, announced, where it cannot be made."""
-    memory = SharedMemory(THREADS)
+    memory = MemoryGate(THREADS)
 
     def made(number: int) -> np.ndarray | None:
         source = sources[number]
         try:
-            with memory.picture() as room:
-                data = bytes_of(source, room.file)
+            with memory.picture() as reservation:
+                data = bytes_of(source, reservation.file)
                 if content_digest(data) != digests[number].tobytes():
                     raise ImageError("it has changed since it was read")
-                return decode_views(data, (SIDE, SIDE), room=room.picture).signature
+                return decode_views(data, (SIDE, SIDE), reserve=reservation.picture).signature
         except ImageError as error:
             log.warning("not compared with other pictures: %s: %s", source, error)
             return None

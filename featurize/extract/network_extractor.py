@@ -33,8 +33,8 @@ from featurize.extract.outcome import Missing, Outcome
 from featurize.extract.pending_rows import PendingRows
 from featurize.extract.writable import can_be_written, open_table
 from featurize.machine.disk import require_room
-from featurize.pictures.notes import announce_changed, announce_notes
 from featurize.pictures.sources import Source
+from featurize.pictures.unusual_pictures import announce_changed, announce_notes
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from cache.index import comparable
 from cache.spec import DIGEST_BYTES
-from featurize.pictures.find import Failure
+from featurize.pictures.find_images import Failure
 from featurize.pictures.sources import Source
 
 

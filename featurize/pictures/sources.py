@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
-from featurize.decoding.memory_gate import Room, enough
-from featurize.pictures.find import ImageError, find_images
-from featurize.pictures.notes import announce_notes
+from featurize.decoding.memory_gate import Reserve, within_limit
+from featurize.pictures.find_images import ImageError, find_images
 from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.unusual_pictures import announce_notes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,14 +32,14 @@ ACCEPTED = (
 )
 
 
-def read(path: str, room: Room = enough) -> bytes:
-    """Read the image file at `path`; `room` is asked before, and again for the rest by whoever decodes.
+def read(path: str, reserve: Reserve = within_limit) -> bytes:
+    """Read the image file at `path`; `reserve` is asked before, and again for the rest by whoever decodes.
 
     Raises ImageError with one line of reason for what is missing, may not be read, is no regular file, is larger
     than `LARGEST_FILE`, or gives more bytes than its size says: it is being written, or no file of a disk at all.
     """
     with _opened(path) as (file, size):
-        room(size)
+        reserve(size)
         data = file.read(size) or b""  # in one call into their final place, but where a file system gives less
         while len(data) < size and (more := file.read(size - len(data))):
             data += more
@@ -63,9 +63,9 @@ def digest_of(source: Source) -> bytes:
     return sha256.digest()
 
 
-def bytes_of(source: Source, room: Room = enough) -> bytes:
+def bytes_of(source: Source, reserve: Reserve = within_limit) -> bytes:
     """The bytes of an image file at a path, or as given. Raises ImageError as `read`."""
-    return source if isinstance(source, bytes) else read(source, room)
+    return source if isinstance(source, bytes) else read(source, reserve)
 
 
 def expand(images: Any) -> list[str | bytes]:

@@ -8,8 +8,7 @@ import numpy as np
 import pipeline
 from classify.heads.finetune.finetune_head import FineTuneHead
 from classify.saved.persist import save
-from featurize.backbones.tail import Tail, set_weights_vector
-from featurize.backbones.tuned_weights import Tuned
+from featurize.backbones.tail import Tail, Tuned, set_weights_vector
 from featurize.extract.extractor import Extractor
 from featurize.resolve import Resolved, resolve
 

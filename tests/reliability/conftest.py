@@ -15,7 +15,7 @@ import skimage
 from conftest import REPOSITORY
 from PIL import Image
 
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 from reliability.harness.command import Command
 
 REPORT = REPOSITORY / "RELIABILITY.md"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from featurize.decoding.decode import decode_within
 from featurize.machine.parallel import THREADS, in_order
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import read
 
 BUDGET = 3_400_000  # characters of data URIs: with 1,200 pictures the page stays well below 5 MB

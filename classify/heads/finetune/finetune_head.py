@@ -37,8 +37,7 @@ from classify.heads.finetune.linear_start import best_C, linear_start
 from classify.heads.finetune.tail_trainer import Trainer, trainer
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.numerics import Floats
-from featurize.backbones.tail import Tail
-from featurize.backbones.tuned_weights import Tuned
+from featurize.backbones.tail import Tail, Tuned
 
 log = logging.getLogger("bottleneck")
 

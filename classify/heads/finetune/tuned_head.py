@@ -1,6 +1,6 @@
 """A fine-tuned model as plain arrays: the weights of a backbone's tail, and hyperplanes after it.
 
-Decisions are what the whole network gives, see `featurize.backbones.tuned_network`; cached maps become decisions by the
+Decisions are what the whole network gives, see `featurize.backbones.network`; cached maps become decisions by the
 tail alone, which is the one thing here that needs Keras.
 """
 
@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache.stored_rows import StoredRows
 from classify.heads.numerics import Floats, probabilities, unit_rows
-from featurize.backbones.tail import Tail, pooled_features
-from featurize.backbones.tuned_weights import Tuned
+from featurize.backbones.tail import Tail, Tuned, pooled_features
 from featurize.machine.forks import check_tensorflow
 
 ARRAYS = ("classes", "tail", "kernel", "bias")

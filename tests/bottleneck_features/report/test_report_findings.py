@@ -22,7 +22,7 @@ from classify.data.dataset import dataset_of
 from classify.data.view_counts import Views
 from classify.labels.read_labels import read_labels
 from classify.saved.classifier import Classifier
-from featurize.pictures.find import Failure
+from featurize.pictures.find_images import Failure
 
 Train = Callable[..., Classifier]
 

@@ -15,7 +15,7 @@ import classify.labels.row_pictures
 import pipeline
 from cache.errors import UserError
 from classify.labels.read_labels import find_labelled, read_labels
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 
 NAMES = ("daisy/a.png", "daisy/b.png", "rose/a.png", "rose/c.png")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache.spec import content_digest
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import digest_of, read
 
 

@@ -22,8 +22,8 @@ from PIL import Image, ImageOps
 
 from cache.errors import UserError
 from featurize.decoding.decode import RESIZES, decode
-from featurize.decoding.rgb import DecodeError
-from featurize.pictures.find import find_images
+from featurize.decoding.upright_rgb import DecodeError
+from featurize.pictures.find_images import find_images
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder; that they work is tested
 # in a process of its own.

@@ -23,7 +23,7 @@ from cache.errors import UserError
 from featurize.decoding import isolation
 from featurize.decoding.decode import DECODERS, RESIZES, Decoded, decode_views
 from featurize.decoding.isolation import IsolatedDecoder, isolated_decoder
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.recipes import views_of
 
 PHOTOGRAPH = (Path(skimage.__file__).parent / "data" / "coffee.png").read_bytes()

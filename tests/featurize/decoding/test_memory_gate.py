@@ -6,16 +6,16 @@ import time
 
 import pytest
 
-from featurize.decoding import memory_gate as room
-from featurize.decoding.memory_gate import LARGE_FILE, MOST, PART, SharedMemory, enough
-from featurize.pictures.find import ImageError
+from featurize.decoding import memory_gate
+from featurize.decoding.memory_gate import LARGE_FILE, MOST, PART, MemoryGate, within_limit
+from featurize.pictures.find_images import ImageError
 
 
 def test_more_than_there_is_for_one_picture_is_refused_with_both_numbers() -> None:
-    enough(MOST)
+    within_limit(MOST)
     with pytest.raises(ImageError, match="takes 1850 MB of memory to decode, more than 850 MB"):
-        enough(MOST + 10**9)
-    memory = SharedMemory(2)
+        within_limit(MOST + 10**9)
+    memory = MemoryGate(2)
     with memory.picture() as shares, pytest.raises(ImageError, match="takes 1850 MB"):
         shares.picture(MOST + 10**9)
     with memory.picture() as shares:
@@ -23,18 +23,18 @@ def test_more_than_there_is_for_one_picture_is_refused_with_both_numbers() -> No
 
 
 def test_many_threads_have_a_part_each() -> None:
-    assert SharedMemory(2)._left == MOST
-    assert SharedMemory(100)._left == 100 * PART
+    assert MemoryGate(2)._left == MOST
+    assert MemoryGate(100)._left == 100 * PART
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_threads_never_take_more_than_there_is_and_all_come_to_an_end(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(room, "LARGE_FILE", 100)
-    monkeypatch.setattr(room, "MOST", 1000)
-    monkeypatch.setattr(room, "PART", 1)
-    memory = SharedMemory(6)
+    monkeypatch.setattr(memory_gate, "LARGE_FILE", 100)
+    monkeypatch.setattr(memory_gate, "MOST", 1000)
+    monkeypatch.setattr(memory_gate, "PART", 1)
+    memory = MemoryGate(6)
     lock = threading.Lock()
     taken = most = done = 0
 
@@ -76,7 +76,7 @@ def test_threads_never_take_more_than_there_is_and_all_come_to_an_end(
 
 
 def test_a_large_file_waits_before_it_is_read() -> None:
-    memory = SharedMemory(1)
+    memory = MemoryGate(1)
     read = threading.Event()
 
     def large() -> None:

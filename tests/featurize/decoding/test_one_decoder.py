@@ -15,7 +15,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugi
 
 from cache.errors import UserError
 from featurize.decoding.decode import decode_views
-from featurize.pictures.find import ImageError, find_images
+from featurize.pictures.find_images import ImageError, find_images
 from featurize.pictures.sources import Source, bytes_of, expand
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -14,7 +14,7 @@ from helpers.slow_pictures import slow_jpeg
 from PIL import Image
 
 from featurize.decoding.decode import decode
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 
 SIZE = (224, 224)
 
@@ -70,7 +70,7 @@ for path in sys.argv[1:]:
         asked = [0]
         Path("/proc/self/clear_refs").write_text("5")
         before = status("VmRSS") - len(data)
-        decode(data, (224, 224), resize, room=asked.append)
+        decode(data, (224, 224), resize, reserve=asked.append)
         print(path, resize, max(asked), status("VmHWM") - before, sep="\\t")
 """
 SIDE = 1000

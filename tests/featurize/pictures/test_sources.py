@@ -25,8 +25,8 @@ from PIL import Image
 
 from cache.errors import UserError
 from featurize.decoding.decode import RESIZES, decode
-from featurize.decoding.rgb import DecodeError
-from featurize.pictures.find import ImageError, find_images
+from featurize.decoding.upright_rgb import DecodeError
+from featurize.pictures.find_images import ImageError, find_images
 from featurize.pictures.sources import LARGEST_FILE, expand, read
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.

@@ -24,7 +24,7 @@ from cache.shard import open_shard
 from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 from cache.upkeep.spec_folders import stored_specs
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 
 # Option of `features` -> another value, for nano; each changes the field of its name alone.
 OPTIONS: dict[str, Any] = {

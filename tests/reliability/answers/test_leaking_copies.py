@@ -26,7 +26,7 @@ from classify.data.split import GroupedFolds, folds, holdout
 from classify.heads.numerics import unit_rows
 from classify.train import train_head
 from featurize.extract.missing_signatures import signatures_of
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks" / "accuracy"))
 from duplicates import ENCODINGS, encoded

@@ -14,8 +14,8 @@ from PIL import Image, TiffImagePlugin
 from reliability.conftest import Count, Figure
 
 import pipeline
-from featurize.decoding.rgb import ORIENTATION, UPRIGHT
-from featurize.pictures.find import find_images
+from featurize.decoding.upright_rgb import ORIENTATION, UPRIGHT
+from featurize.pictures.find_images import find_images
 
 # To turn a picture and then write what a viewer must do to see it upright: the inverse of each turn.
 INVERSE = {

@@ -11,7 +11,7 @@ from reliability.conftest import Count, Figure
 from reliability.harness.real_run import Run, converted, run
 
 import pipeline
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 
 ARGUMENTS = ("--backbone", "nano", "--cache-dir", "cache", "--data", "photos")
 

@@ -19,7 +19,7 @@ from reliability.harness.real_run import Run, converted, run
 
 import pipeline
 from classify.labels.label_names import label_of as label_spelled
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 
 SPEC = ("--backbone", "nano", "--cache-dir", "cache")
 NAMES = [

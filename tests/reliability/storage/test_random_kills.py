@@ -26,7 +26,7 @@ from cache.store import FeatureStore
 from featurize.engines.engine import Cost, Engine, Function
 from featurize.extract.forward import WORKERS, Pace
 from featurize.extract.network_extractor import SHARD_ROWS, NetworkExtractor
-from featurize.pictures.find import find_images
+from featurize.pictures.find_images import find_images
 from featurize.resolve import resolve
 
 # The real command, with a byte written to a file for each picture that has just passed the network.

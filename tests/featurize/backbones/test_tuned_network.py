@@ -10,7 +10,7 @@ from conftest import SPEC
 from helpers.fine_tuned import FineTuned, fitted, in_parts
 
 from cache.errors import UserError
-from featurize.backbones.tuned_weights import Tuned
+from featurize.backbones.tail import Tuned
 from featurize.backbones.weights import Weights
 from featurize.engines.choose import open_graph
 from featurize.engines.converted import FOLDER, delete_useless_graphs, kept_graph

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from featurize.pictures.find import SUFFIXES, describe_passed_over, find_images
+from featurize.pictures.find_images import SUFFIXES, describe_passed_over, find_images
 
 
 def write(folder: Path, *names: str) -> None:
@@ -84,7 +84,7 @@ def test_order_does_not_depend_on_the_locale_or_the_file_system(
     write(tmp_path, *(f"{letter}{n}.png" for letter in "aBcÄ" for n in range(20)))
     expected = find_images(str(tmp_path)).images
     script = (
-        "import os, sys, featurize.pictures.find as i\n"
+        "import os, sys, featurize.pictures.find_images as i\n"
         "sys.stdout.buffer.write(b'|'.join(map(os.fsencode, i.find_images(sys.argv[1]).images)))"
     )
     for locale in ("C", "C.UTF-8"):  # in the first, Python's own file names are another encoding's

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from featurize.decoding.levels import agreed_white, to_8bit
-from featurize.decoding.rgb import DecodeError, upright
-from featurize.pictures.find import ImageError
+from featurize.decoding.upright_rgb import DecodeError, upright
+from featurize.pictures.find_images import ImageError
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")

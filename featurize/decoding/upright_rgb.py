@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 from featurize.decoding import decoder_2
 from featurize.decoding.levels import Levels, levels_of_floats, levels_of_integers, no_data, strips, strips_of, to_8bit
 from featurize.decoding.sixteen_bits import mend_sixteen_bits, rawmode_of
-from featurize.pictures.find import ImageError
+from featurize.pictures.find_images import ImageError
 
 UPRIGHT = {  # by the EXIF tag Orientation; 1 is upright (EXIF 2.32, 4.6.4 A)
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -21,8 +21,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from featurize.decoding.rgb import DecodeError
 from featurize.decoding.size_limits import CountedReads
+from featurize.decoding.upright_rgb import DecodeError
 
 # A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after. The first
 # picture of an MPO (several in one JPEG) is a JPEG. By the bytes that a file begins with; a DIB is a BMP without these.
