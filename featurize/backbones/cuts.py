@@ -23,7 +23,7 @@ class Cut:
 
     @property
     def row_bytes(self) -> int:
-        """Of one rendering of a picture in the cache."""
+        """Bytes of one view of a picture in the cache."""
         return STORED_BYTES * prod(self.shape)
 
 

@@ -102,7 +102,7 @@ def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
     height, width = (size, size) if isinstance(size, int) else size
     build = getattr(keras.applications, backbone.builder)
     try:
-        with _messages_to_stderr(), _no_endless_wait():
+        with _downloading():
             shape = (height, width, 3)
             network = build(include_top=False, weights="imagenet", input_shape=shape, **backbone.options)
     except Exception as error:
@@ -151,21 +151,15 @@ def _stamp(path: str) -> tuple[int, ...] | None:
 
 
 @contextlib.contextmanager
-def _messages_to_stderr() -> Iterator[None]:
-    """Keras' progress bar goes to stderr, and only to a terminal: stdout belongs to results."""
-    target = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with contextlib.redirect_stdout(target), warnings.catch_warnings():
-        # Weights of 224 for an untrained size: documented in `Backbone.weights_name`.
-        warnings.filterwarnings("ignore", message="`input_shape` is undefined")
-        yield
-
-
-@contextlib.contextmanager
-def _no_endless_wait() -> Iterator[None]:
-    """Keras downloads without a time limit; a connection that falls silent would hang for ever."""
+def _downloading() -> Iterator[None]:
+    """Give Keras' downloads a time limit; send its progress bar to stderr, and only to a terminal."""
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_AFTER)
+    target = sys.stderr if sys.stderr.isatty() else io.StringIO()  # stdout belongs to results
     try:
-        yield
+        with contextlib.redirect_stdout(target), warnings.catch_warnings():
+            # Weights of 224 for an untrained size: documented in `Backbone.weights_name`.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+            yield
     finally:
         socket.setdefaulttimeout(usual)

@@ -97,7 +97,7 @@ def decode_views(
 ) -> Decoded:
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
-    `views` names renderings of the picture, see `featurize.pictures.views`; `resize` "bilinear" has the original only.
+    `views` names augmented views of the picture, see `featurize.pictures.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are rendered from the whole picture. A JPEG that is reduced by its decoder for the
@@ -128,7 +128,7 @@ def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Im
 
 
 def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
-    """`decoder(data)`, once more without its texts for a PNG; whatever Pillow raises becomes a DecodeError."""
+    """`decoder(data)`; whatever Pillow raises becomes a DecodeError. A PNG is tried once more without its texts."""
     if not data:
         raise DecodeError("empty file")
     try:
@@ -137,14 +137,9 @@ def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
     except ImageError:
         raise
     except HOSTILE as error:
-        if type(error) is not ValueError or not data.startswith(b"\x89PNG"):
-            raise DecodeError(_reason(data, error)) from error
-    try:
-        with pillow_as_it_comes():
-            return decoder(_without_text(data))
-    except ImageError:
-        raise
-    except HOSTILE as error:
+        is_png = data.startswith(b"\x89PNG")
+        if type(error) is ValueError and is_png and (without_text := _without_text(data)) != data:
+            return _guarded(without_text, decoder)
         raise DecodeError(_reason(data, error)) from error
 
 
@@ -223,7 +218,7 @@ def _decode(
 
 
 def _with_memory_for(views: Sequence[str], size: tuple[int, int], reserve: Reserve) -> Reserve:
-    """`reserve`, asked for the memory of renderings at `size` as well."""
+    """`reserve`, asked for the memory of the augmented views at `size` as well."""
     pixels = size[0] * size[1]
     rendered = (3 * len(views) + 14 * FINER**2) * pixels  # all views; of one, as it is made, source, strips and result
     return lambda count: reserve(count + rendered)

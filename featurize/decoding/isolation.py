@@ -1,8 +1,8 @@
-"""Decoding in processes of their own, which a hostile picture may take along with it: only that picture fails then.
+"""Decode in separate processes: a hostile picture ends its process, and only that picture fails.
 
-The parent believes nothing that it is told: it hashes the bytes itself, and takes the pixels that it asked for, or a
-line of text. Against a picture that takes over the process this is no sandbox: that process may do what the user may,
-but for limits on memory, time and the size of files.
+The parent trusts no answer: it hashes the bytes itself, and accepts only pixels of the size it asked for, or a line of
+text. This is no sandbox. A picture that takes over the process may do what the user may, within limits on memory, time
+and the size of files.
 """
 
 import os
@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -32,14 +32,9 @@ LONGEST_REASON = 1000  # bytes
 START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decoding.decode_worker import main; main()"
 
 
-@contextmanager
-def isolated_decoder() -> Iterator["IsolatedDecoder"]:
-    """`decode_views` as a function that decodes in other processes, which end with the context."""
-    decoder = IsolatedDecoder()
-    try:
-        yield decoder
-    finally:
-        decoder.close()
+def isolated_decoder() -> "closing[IsolatedDecoder]":
+    """A context: `decode_views` as a function that decodes in other processes, which end with the context."""
+    return closing(IsolatedDecoder())
 
 
 class IsolatedDecoder:

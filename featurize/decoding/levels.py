@@ -1,6 +1,6 @@
-"""Black and white of pictures whose numbers have more than 8 bits: which value is black, which is white, which is none.
+"""Levels of pictures with more than 8 bits: which value becomes black, which white, and which ones are no data.
 
-One bad number must not decide how all others look. Only imported when something is decoded.
+A single outlier must not decide how all other pixels look. Only imported when something is decoded.
 """
 
 from collections.abc import Callable, Iterator
@@ -217,11 +217,8 @@ def _widened(numbers: Strips) -> bool:
 
 def _sample(numbers: Strips) -> np.ndarray:
     """Some numbers from all over the picture."""
-    parts, total = [], sum(strip.size for strip in numbers())
-    step = max(1, total // SAMPLE)
-    for strip in numbers():
-        parts.append(strip.reshape(-1)[::step])
-    return np.concatenate(parts)
+    step = max(1, sum(strip.size for strip in numbers()) // SAMPLE)
+    return np.concatenate([strip.reshape(-1)[::step] for strip in numbers()])
 
 
 def _most(numbers: Strips, left_out: tuple[float, ...]) -> tuple[float, float]:

@@ -1,6 +1,6 @@
-"""The memory that pictures share while they are decoded: those for which there is no room wait for their turn.
+"""Limit the memory of concurrent decoding: a picture that does not fit now waits.
 
-Without it a few huge pictures, decoded in as many threads as there are cores, would take all the memory there is.
+Without this limit a few huge pictures, decoded in one thread per core, take all the memory of the machine.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ Reserve = Callable[[int], None]  # asks for bytes of memory; returns when they m
 
 
 def within_limit(size: int) -> None:
-    """Room for one picture by itself. Raises ImageError for what would take more than `MOST` bytes."""
+    """Raise ImageError for a picture that takes more than `MOST` bytes."""
     if size > MOST:
         raise ImageError(f"takes {size / 1e6:.0f} MB of memory to decode, more than {MOST / 1e6:.0f} MB")
 
@@ -35,7 +35,7 @@ _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class MemoryGate:
-    """`MOST` bytes, or `PART` for each of many threads, that pictures take from and give back."""
+    """A budget of `MOST` bytes, or of `PART` for each of many threads. Pictures take from it and give back."""
 
     def __init__(self, threads: int):
         self._left = max(MOST, threads * PART)
@@ -44,12 +44,12 @@ class MemoryGate:
 
     @contextmanager
     def picture(self) -> Iterator["Reservation"]:
-        """The shares of one picture, given back at the end."""
-        shares = Reservation(self)
+        """The reservation of one picture, given back at the end."""
+        reservation = Reservation(self)
         try:
-            yield shares
+            yield reservation
         finally:
-            shares.give_back()
+            reservation.give_back()
 
     def take(self, size: int) -> None:
         with self._given_back:
@@ -63,10 +63,10 @@ class MemoryGate:
 
 
 class Reservation:
-    """What one picture has taken.
+    """The bytes that one picture has taken.
 
-    A large file takes room before it is read, and the picture more when its header is known. Only one picture at a
-    time may be between the two, so that there is always one that gets all it wants: no two wait for each other.
+    A large file reserves its size before it is read, and the rest when its header is known. Only one picture at a time
+    may be between the two steps: otherwise two of them could wait for each other.
     """
 
     def __init__(self, memory: MemoryGate):
@@ -75,14 +75,14 @@ class Reservation:
         self._between = False
 
     def file(self, size: int) -> None:
-        """Wait for the room of a file of `size` bytes."""
+        """Wait for the memory of a file of `size` bytes."""
         if size > LARGE_FILE:
             self._memory._large_file.acquire()
             self._between = True
             self._take(size)
 
     def picture(self, size: int) -> None:
-        """Wait for the room of a picture that takes `size` bytes with its file. Raises ImageError as `within_limit`."""
+        """Wait for the memory of a picture that takes `size` bytes with its file. Raises ImageError as `within_limit`."""
         within_limit(size)
         self._take(max(0, size - self._taken))
         self._settled()

@@ -1,6 +1,6 @@
-"""Small files with much in them: what a picture takes to decode, told by its header, and what is refused for it.
+"""Decompression bombs: estimate the memory of decoding from the header, and refuse before decoding.
 
-Only imported when something is decoded. Pillow refuses too many pixels; here is what it lets through.
+Pillow refuses too many pixels; this file refuses what Pillow lets through. Only imported when something is decoded.
 """
 
 import io

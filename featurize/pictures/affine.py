@@ -1,7 +1,7 @@
-"""Turned, shifted, sheared, zoomed and mirrored as Keras' `ImageDataGenerator` does it, on a picture of any size.
+"""Rotate, shift, shear, zoom and flip a picture of any size as Keras' `ImageDataGenerator` does.
 
-Keras transforms a picture that has been brought to the size of the input. Here the same map leads from pixels of the
-input to places in a larger picture, so that a rendering is as sharp as what is there.
+Keras resizes a picture to the size of the input first, and transforms it then. Here the same affine map samples the
+larger picture, so that an augmented view is as sharp as its source.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ STRIP = 32
 
 @dataclass(frozen=True)
 class Drawn:
-    """The numbers of one rendering. Angles are in degrees, shifts in shares of the width and the height."""
+    """The random numbers of one augmented view. Angles are in degrees, shifts in shares of the width and the height."""
 
     theta: float
     across: float
@@ -31,25 +31,28 @@ class Drawn:
 
 
 def draw(ranges: Ranges, chances: Sequence[float]) -> Drawn:
-    """The rendering that nine `chances` in 0..1 give."""
+    """The augmented view that nine `chances` in 0..1 give."""
 
     def either_way(limit: float, chance: float) -> float:
         return limit * (2 * chance - 1)
-
-    def factor(limits: tuple[float, float], chance: float) -> float:
-        return limits[0] + (limits[1] - limits[0]) * chance
 
     return Drawn(
         theta=either_way(ranges.rotation_range, chances[0]),
         across=either_way(ranges.width_shift_range, chances[1]),
         down=either_way(ranges.height_shift_range, chances[2]),
         shear=either_way(ranges.shear_range, chances[3]),
-        zoom_across=factor(ranges.zoom_range, chances[4]),
-        zoom_down=factor(ranges.zoom_range, chances[5]),
+        zoom_across=between(ranges.zoom_range, chances[4]),
+        zoom_down=between(ranges.zoom_range, chances[5]),
         mirrored=ranges.horizontal_flip and chances[6] < 0.5,
         upside_down=ranges.vertical_flip and chances[7] < 0.5,
-        brightness=factor(ranges.brightness_range, chances[8]),
+        brightness=between(ranges.brightness_range, chances[8]),
     )
+
+
+def between(limits: tuple[float, float], chance: float) -> float:
+    """The number at `chance` in 0..1 of the way from the lower to the upper limit."""
+    low, high = limits
+    return low + (high - low) * chance
 
 
 def warp(pixels: np.ndarray, drawn: Drawn, size: tuple[int, int], finer: int, fill_mode: str) -> np.ndarray:
@@ -58,7 +61,7 @@ def warp(pixels: np.ndarray, drawn: Drawn, size: tuple[int, int], finer: int, fi
     `fill_mode` as in `featurize.pictures.recipes.Ranges`. Bilinear where `finer` is 1: the numbers that Keras has, in a
     third of the time of `scipy.ndimage.affine_transform`, which it calls. A finer picture is to be shrunk, which takes
     the mean of its neighbours anyway: its pixels are the nearest ones, in another quarter of the time, and come out as
-    near to a much finer rendering as bilinear ones do (`python benchmarks/cost/rendering.py`).
+    near to a much finer view as bilinear ones do (`python benchmarks/cost/rendering.py`).
     """
     rows, columns = pixels.shape[:2]
     height, width = size
@@ -100,7 +103,7 @@ def _bilinear(pixels: np.ndarray, x: np.ndarray, y: np.ndarray, fill_mode: str) 
 
 
 def _about_centre(drawn: Drawn, size: tuple[int, int]) -> np.ndarray:
-    """From (column, row, 1) in a rendering to (column, row, 1) in the picture, both of `size`: (3, 3).
+    """From (column, row, 1) in an augmented view to (column, row, 1) in the picture, both of `size`: (3, 3).
 
     The matrices of `keras.src.legacy.preprocessing.image.apply_affine_transform`, in its order, and with what it mixes
     up as it is documented: there the two shifts are exchanged, and width and height in the centre.

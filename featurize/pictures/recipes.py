@@ -20,13 +20,13 @@ SHOWN = 100  # characters of a recipe in a message
 
 @dataclass(frozen=True)
 class Ranges:
-    """What a rendering is drawn from, evenly; names and meaning are Keras', whose `zoom_range` z is 1 - z to 1 + z.
+    """Ranges of uniform random parameters; names and meaning are Keras', whose `zoom_range` z is 1 - z to 1 + z.
 
     rotation_range      degrees, either way
     width_shift_range   sideways, share of the width, either way; `height_shift_range` likewise
     shear_range         degrees, either way
     zoom_range          factors (lowest, highest) of what is shown, drawn for width and height each
-    horizontal_flip     half of the renderings are mirrored; `vertical_flip` likewise
+    horizontal_flip     half of the views are mirrored; `vertical_flip` likewise
     brightness_range    factors (lowest, highest)
     fill_mode           what is beyond the edges: nearest (the pixel at the edge), reflect, constant (black)
     """
@@ -115,7 +115,7 @@ def canonical(recipe: str) -> str:
 
 @lru_cache(maxsize=64)
 def ranges_of(recipe: str) -> Ranges:
-    """What the renderings of a recipe are drawn from. Raises UserError for anything but the ranges of `Ranges`."""
+    """The ranges of a recipe's random parameters. Raises UserError for anything but the ranges of `Ranges`."""
     if recipe in IN_PARAMETERS:
         return IN_PARAMETERS[recipe]
     given: dict[str, Any] = {}

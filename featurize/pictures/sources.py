@@ -1,7 +1,7 @@
-"""What a caller may pass to be predicted, as paths and bytes; and the bytes at a path.
+"""Turn what a caller passes as images into paths and bytes; read and digest the file at a path.
 
-A picture that exists only in memory becomes the bytes of an image file, so that it is digested, cached and
-decoded like any other.
+A picture that exists only in memory becomes the bytes of an image file: it is digested, cached and decoded like any
+other.
 """
 
 import hashlib
@@ -88,7 +88,7 @@ def expand(images: Any) -> list[str | bytes]:
     if isinstance(images, str | os.PathLike):
         path = on_disk(os.fsdecode(images))
         return _below(path) if os.path.isdir(path) else [path]
-    if isinstance(images, list | tuple) or _is_pandas_column(images):
+    if isinstance(images, list | tuple) or _is_pandas(images, "Series", "Index"):
         return _items(list(images))
     if _is_array(images):
         array = _array(images)
@@ -172,7 +172,7 @@ def _is_picture(image: Any) -> bool:
 
 
 def _is_array(image: Any) -> bool:
-    return hasattr(image, "__array__") and not _is_pandas_column(image) and not _is_table(image)
+    return hasattr(image, "__array__") and not _is_pandas(image, "Series", "Index", "DataFrame")
 
 
 def _array(image: Any, where: str = "") -> "np.ndarray":
@@ -184,14 +184,9 @@ def _array(image: Any, where: str = "") -> "np.ndarray":
         raise UserError(f"{where}no array from {_name(image)}: {error}") from error
 
 
-def _is_pandas_column(images: Any) -> bool:
+def _is_pandas(value: Any, *kinds: str) -> bool:
     pandas = sys.modules.get("pandas")  # who passes a Series has imported it
-    return pandas is not None and isinstance(images, pandas.Series | pandas.Index)
-
-
-def _is_table(images: Any) -> bool:
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(images, pandas.DataFrame)
+    return pandas is not None and isinstance(value, tuple(getattr(pandas, kind) for kind in kinds))
 
 
 def _name(image: Any) -> str:

@@ -1,7 +1,8 @@
-"""What was decided about unusual pictures, told to people: a line for each kind of decision, not for each picture."""
+"""Log what was decided about unusual pictures: one line for each kind of decision, not for each picture."""
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 log = logging.getLogger("bottleneck")
@@ -23,11 +24,9 @@ def announce_notes(notes: Iterable[tuple[str, str]]) -> None:
 
 def announce_changed(kinds: Iterable[str], decoder: int, today: int) -> None:
     """Say which kinds of pictures decoder `today` reads otherwise than the `decoder` of a model or of cached rows."""
-    counts: dict[str, int] = {}
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = Counter(kinds)
     if counts:
-        total = sum(counts.values())
+        total = counts.total()
         log.warning(
             "%d picture%s read as decoder %d did, whose rows the model has; decoder %d reads them otherwise (%s): "
             "train again to use it",

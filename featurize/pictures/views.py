@@ -1,9 +1,8 @@
-"""Renderings of a picture: the picture itself, its mirror image, crops, and whatever Keras' parameters describe.
+"""Views of a picture: the picture itself, its mirror image, crops, and what Keras' augmentation parameters describe.
 
-What a view shows follows from the picture's bytes and the view's name alone (see `featurize.pictures.recipes`): the
-same everywhere and always, so that it is one cached row, computed once. Another rendering under the same name would be
-a stale row: whoever changes one here, or in featurize/pictures/affine.py, raises `DECODER` in
-featurize/decoding/decode.py.
+The picture's bytes and the view's name (see `featurize.pictures.recipes`) alone decide the pixels of a view: it is one
+cached row, computed once. Other pixels under the same name would leave stale rows. Raise `DECODER` in
+featurize/decoding/decode.py with every change of the pixels here or in featurize/pictures/affine.py.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from cache.spec import ORIGINAL_VIEW
-from featurize.pictures.affine import draw, warp
+from featurize.pictures.affine import between, draw, warp
 from featurize.pictures.recipes import ranges_of, recipe_of
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower in pixels
@@ -97,7 +96,7 @@ def _varied_crop(picture: Image.Image, chance: list[float], size: tuple[int, int
         crop = crop.transpose(turns[int(3 * chance[6])]).resize((width, height), way)
     enhancers = ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
     for enhancer, lot in zip(enhancers, chance[7:10], strict=True):
-        crop = enhancer(crop).enhance(_between(LIGHT, lot))
+        crop = enhancer(crop).enhance(between(LIGHT, lot))
     return crop.convert("L").convert("RGB") if chance[10] < GREY else crop
 
 
@@ -106,7 +105,7 @@ def _box(
 ) -> Box:
     """A crop of a picture of `size` (width, height), its sides stretched by up to `most`; the last four in 0..1."""
     width, height = size
-    side = _between(areas, area) ** 0.5
+    side = between(areas, area) ** 0.5
     factor = most ** (2 * stretch - 1)
     across, down = min(1.0, side * factor) * width, min(1.0, side / factor) * height
     left, upper = (width - across) * x, (height - down) * y
@@ -117,11 +116,6 @@ def _snapped(box: Box, size: tuple[int, int]) -> Box:
     """`box` by 64ths of a pixel, in which sums are exact: none of its sides lies outside by rounding."""
     left, upper, right, lower = (round(64 * side) / 64 for side in box)
     return left, upper, min(right, size[0]), min(lower, size[1])
-
-
-def _between(limits: tuple[float, float], lot: float) -> float:
-    low, high = limits
-    return low + (high - low) * lot
 
 
 def _chances(digest: bytes, view: str) -> list[float]:
