@@ -1,4 +1,4 @@
-"""Where a backbone can be cut for fine-tuning: how much lies above, and how many numbers a picture has there."""
+"""Find layers at which a backbone can be cut for fine-tuning, by the work above them and the size of their maps."""
 
 from dataclasses import dataclass
 from math import prod
@@ -58,10 +58,10 @@ def _maps(layers: dict[str, Any]) -> list[Cut]:
 
 
 def _multiplications(layer: Any) -> int:
-    """About how many a layer makes for one picture: each kernel once for each place of the map."""
+    """About how many a layer makes for one picture: each kernel once for each position of the map."""
     shape = _shape(layer)
-    places = prod(shape[:2]) if len(shape) == 3 and None not in shape else 1
-    return places * sum(prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
+    positions = prod(shape[:2]) if len(shape) == 3 and None not in shape else 1
+    return positions * sum(prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
 
 
 def _shape(layer: Any) -> tuple[Any, ...]:
@@ -69,7 +69,7 @@ def _shape(layer: Any) -> tuple[Any, ...]:
 
 
 def _alone_between(network: Any) -> set[int]:
-    """Identities of the tensors that everything after them sees of what is before them: places to cut."""
+    """Identities of the tensors through which all paths from input to output lead: a network can be cut there."""
     operation = import_keras().Operation
     order = list(network.operations)  # each after those that it takes its inputs from
     last_use = [0] * len(order)

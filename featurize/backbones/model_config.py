@@ -1,4 +1,4 @@
-"""What a saved Keras model says of itself in its config.json, without TensorFlow: its size and its default layer."""
+"""Read input size and default layer of a saved Keras model from its config.json, without TensorFlow."""
 
 import json
 import zipfile

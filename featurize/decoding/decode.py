@@ -97,10 +97,10 @@ def decode_views(
 ) -> Decoded:
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
-    `views` names augmented views of the picture, see `featurize.pictures.views`; `resize` "bilinear" has the original only.
+    `views`: see `featurize.pictures.views`; `resize` "bilinear" has the original only.
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
-    Views other than the original are rendered from the whole picture. A JPEG that is reduced by its decoder for the
+    Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
     `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 

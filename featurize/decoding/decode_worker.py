@@ -77,7 +77,7 @@ def main() -> None:
     answer(READY, 0)
     while header := requests.read(REQUEST.size):
         kind, content = decoded(*REQUEST.unpack(header))
-        if large:  # file and picture are gone now: before the parent hears of it, and gives their room away
+        if large:  # file and picture are gone now: give their memory back before the parent lends it to others
             trim()
             large = False
         answer(kind, len(content), content)

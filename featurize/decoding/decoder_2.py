@@ -1,4 +1,4 @@
-"""Black and white as decoder 2 chose them, for models and rows of that version; now: `featurize.decoding.levels`."""
+"""The levels of decoder 2, kept for models and rows of that version. Today's are in `featurize.decoding.levels`."""
 
 import numpy as np
 

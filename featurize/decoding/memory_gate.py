@@ -82,7 +82,7 @@ class Reservation:
             self._take(size)
 
     def picture(self, size: int) -> None:
-        """Wait for the memory of a picture that takes `size` bytes with its file. Raises ImageError as `within_limit`."""
+        """Wait for the memory of a picture, `size` bytes with its file. Raises ImageError as `within_limit`."""
         within_limit(size)
         self._take(max(0, size - self._taken))
         self._settled()

@@ -1,4 +1,4 @@
-"""Open an image file with Pillow, and get the same pixels or a failure whatever the host program has set in Pillow.
+"""Open an image file with Pillow. Settings that the host program has made in Pillow do not change the pixels.
 
 Pillow's settings belong to the process. `LOAD_TRUNCATED_IMAGES` turns half a picture into a whole one, others choose
 between decoders; a plug-in may take over a format. Only imported when something is decoded.

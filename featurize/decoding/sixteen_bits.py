@@ -1,6 +1,6 @@
-"""Colours of 16 bits, of which Pillow keeps the upper 8: enough for a picture of 16 bits, and nothing of one of 10.
+"""Colours in 16-bit samples: Pillow keeps the upper byte only, which loses a picture of 10 or 12 bits.
 
-Where the upper bytes show that less than 14 bits are used, the file is decoded once more for the lower bytes. Only
+Where the upper bytes show that fewer than 14 bits are used, the file is decoded again for the lower bytes. Only
 imported when something is decoded.
 """
 
@@ -22,7 +22,7 @@ UPPER_OF_14_BITS = 64  # and of more, the upper byte is at least this
 
 
 class Found(NamedTuple):
-    """What was found out about a picture of 16-bit colours, as of `featurize.decoding.upright_rgb.Upright`."""
+    """Note and change of a picture of 16-bit colours, as of `featurize.decoding.upright_rgb.Upright`."""
 
     note: str
     changed: str

@@ -1,4 +1,4 @@
-"""A training that was cut short, taken up again: all variables and how far it had come, in one file, without pickle."""
+"""Checkpoints of a training: all variables and a record of its progress in one file, without pickle."""
 
 import io
 import json

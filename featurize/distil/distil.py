@@ -1,4 +1,4 @@
-"""A folder of photographs and a teacher in, a small backbone of one's own out."""
+"""Train a small backbone of one's own on a folder of photographs, with a large backbone as its teacher."""
 
 import logging
 import os

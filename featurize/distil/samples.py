@@ -1,7 +1,7 @@
-"""What the student learns from: crops as pixels, with the teacher's maps and pooled features of the same crops.
+"""The training data of the student: crops as pixels, with the teacher's maps and pooled features of the same crops.
 
-The maps are read from the cache, in runs of photographs, several at a time and mixed; pixels and pooled features lie
-in plain array files beside the student, computed once.
+Maps are read from the cache in runs of photographs; batches mix several runs. Pixels and pooled features are computed
+once and lie in plain array files beside the student.
 """
 
 import hashlib

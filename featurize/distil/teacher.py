@@ -1,4 +1,4 @@
-"""What the student is to imitate: the teacher's map of every crop, through the cache, and what it pools in the end."""
+"""The targets of the student: the teacher's cached map of every crop, and its pooled features."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -138,14 +138,13 @@ def ranges_of(recipe: str) -> Ranges:
 def _parsed(name: str, text: str) -> Any:
     """The value of a parameter. Raises UserError for what it cannot have."""
     default = DEFAULTS[name]
-    if isinstance(default, bool):
-        if text in ("True", "False"):
-            return text == "True"
-        raise _refusal(name, text, "True or False")
-    if isinstance(default, str):
-        if text in FILL_MODES:
-            return text
-        raise _refusal(name, text, " or ".join(FILL_MODES))
+    if isinstance(default, bool | str):
+        valid: dict[str, Any] = {"True": True, "False": False}
+        if isinstance(default, str):
+            valid = {mode: mode for mode in FILL_MODES}
+        if text not in valid:
+            raise _refusal(name, text, " or ".join(valid))
+        return valid[text]
     pair = isinstance(default, tuple)
     numbers = [_number(part) for part in text.strip("()[]").split(",")] if pair else [_number(text)]
     if name == "zoom_range" and len(numbers) == 1:
