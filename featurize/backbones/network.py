@@ -63,11 +63,7 @@ def build_network(
     keras = import_keras()
     if backbone.endswith(".keras") and precision != "float32":
         raise UserError(f"precision {precision}: {backbone} computes as it was saved; only OpenVINO changes that")
-    keras.config.set_dtype_policy(precision)
-    try:
-        network, layers = trained_backbone(backbone, weights, size)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    network, layers = trained_backbone(backbone, weights, size, precision)
     size = _input_size(backbone, network, size)
     output = _feature_map(backbone, network, layers, layer, pooling)
 
@@ -128,7 +124,9 @@ def build_tuned(whole: Resolved) -> Any:
     return network
 
 
-def trained_backbone(backbone: str, weights: Weights, size: tuple[int, int] | None) -> tuple[Any, dict[str, Any]]:
+def trained_backbone(
+    backbone: str, weights: Weights, size: tuple[int, int] | None, precision: str = "float32"
+) -> tuple[Any, dict[str, Any]]:
     """(the network without its top, with its weights; its layers by name), arguments as for `build_network`."""
     keras = import_keras()
     if backbone.endswith(".keras"):
@@ -137,11 +135,15 @@ def trained_backbone(backbone: str, weights: Weights, size: tuple[int, int] | No
     row = find_backbone(backbone)
     size = size or (row.size, row.size)
     row.check_size(size)
-    if weights.kind == "imagenet":
-        network = pretrained(row, size)
-    else:
-        with seeded(SEED):  # also where a file replaces the numbers that Keras draws first
-            network = _from_table(keras, row, weights, size)
+    keras.config.set_dtype_policy(precision)
+    try:
+        if weights.kind == "imagenet":
+            network = pretrained(row, size)
+        else:
+            with seeded(SEED):  # also where a file replaces the numbers that Keras draws first
+                network = _from_table(keras, row, weights, size)
+    finally:
+        keras.config.set_dtype_policy("float32")
     return network, layers_by_name(network)
 
 
