@@ -62,12 +62,6 @@ def test_the_other_ways_give_this_projects_features(prepared: Path, tmp_path: Pa
     assert engines.smallest_cosine(theirs, rows_of(prepared, tmp_path, resize)) > 0.99999
 
 
-def test_forward_passes_of_a_cache_and_of_what_is_new(prepared: Path, tmp_path: Path) -> None:
-    tables = ("all", "all", "more")
-    passes = [measured("ours", prepared, tmp_path / "cache", table)["forward_passes"] for table in tables]
-    assert passes == [PICTURES, 0, 1]
-
-
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_the_bound_is_of_decoding_and_forward_pass(prepared: Path, engine: str) -> None:
     pytest.importorskip(engine)
