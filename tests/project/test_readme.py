@@ -32,7 +32,7 @@ def place(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
-    for path in sorted(surfaces.glob("*/*.[0-7].png")):  # enough for five folds
+    for path in sorted(surfaces.glob("*/*.[0-9].png")):  # enough for five folds
         (folder / "photos" / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / "photos" / path.parent.name)
     (folder / "new_photos").mkdir()

@@ -200,6 +200,7 @@ def re_encoded(photos: Path) -> Path:
 @pytest.mark.parametrize(
     ("head", "module"),
     [("dense", classify.heads.dense.dense_head), ("finetune", classify.heads.finetune.finetune_head)],
+    ids=["dense", "finetune"],
 )
 def test_no_copy_of_a_picture_held_out_inside_a_head_is_trained_on(
     head: str, module: Any, re_encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
