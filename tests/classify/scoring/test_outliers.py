@@ -9,7 +9,7 @@ from helpers import cached_rows, real_features
 
 import classify.scoring.outliers
 import pipeline
-from bottleneck_features.report.parts.outlier_rates import rates
+from bottleneck_features.report.parts.outlier_rates import outlier_rates
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.data.dataset import Dataset
@@ -219,7 +219,7 @@ def test_the_rates_are_counted_on_pictures_that_nothing_was_learnt_from(digits: 
     rows, labels = np.concatenate([rows, rows[:10]]), np.concatenate([numbers, numbers[:10]]).astype(str)
     digests = np.concatenate([cached_rows.keys(600), cached_rows.keys(600)[:10]])
     data = Dataset(rows, labels, np.full(610, "all"), digests, [str(number) for number in range(610)])
-    found = rates(data, np.arange(400), np.arange(400, 610), keep=0.9)
+    found = outlier_rates(data, np.arange(400), np.arange(400, 610), keep=0.9)
     (name, kept, of), *classes = found
     assert name == "known pictures kept" and abs(kept / of - 0.9) < 0.06
     assert 190 <= of <= 200  # copies of training pictures are none of them
@@ -227,7 +227,7 @@ def test_the_rates_are_counted_on_pictures_that_nothing_was_learnt_from(digits: 
     for (_, rejected, of), digit in zip(classes, "0123456789", strict=True):
         assert of == (labels == digit).sum() and of * 0.1 < rejected <= of
     two = np.flatnonzero(np.isin(labels, ["0", "1"]))
-    assert len(rates(data, two[:60], two[60:])) == 1
+    assert len(outlier_rates(data, two[:60], two[60:])) == 1
 
 
 def test_a_model_of_cats_and_dogs_knows_no_arctic_animals(shared: Path, tmp_path: Path) -> None:
