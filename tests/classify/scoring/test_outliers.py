@@ -220,12 +220,12 @@ def test_the_rates_are_counted_on_pictures_that_nothing_was_learnt_from(digits: 
     digests = np.concatenate([cached_rows.keys(600), cached_rows.keys(600)[:10]])
     data = Dataset(rows, labels, np.full(610, "all"), digests, [str(number) for number in range(610)])
     found = outlier_rates(data, np.arange(400), np.arange(400, 610), keep=0.9)
-    (name, kept, of), *classes = found
-    assert name == "known pictures kept" and abs(kept / of - 0.9) < 0.06
-    assert 190 <= of <= 200  # copies of training pictures are none of them
-    assert [name for name, _, _ in classes] == [f"pictures of {digit} rejected" for digit in range(10)]
-    for (_, rejected, of), digit in zip(classes, "0123456789", strict=True):
-        assert of == (labels == digit).sum() and of * 0.1 < rejected <= of
+    kept, *classes = found
+    assert kept.name == "known pictures kept" and abs(kept.share - 0.9) < 0.06
+    assert 190 <= kept.n <= 200  # copies of training pictures are none of them
+    assert [rate.name for rate in classes] == [f"pictures of {digit} rejected" for digit in range(10)]
+    for rate, digit in zip(classes, "0123456789", strict=True):
+        assert rate.n == (labels == digit).sum() and 0.1 < rate.share <= 1
     two = np.flatnonzero(np.isin(labels, ["0", "1"]))
     assert len(outlier_rates(data, two[:60], two[60:])) == 1
 
