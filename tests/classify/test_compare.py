@@ -276,13 +276,12 @@ def test_a_picture_that_goes_meanwhile_costs_no_traceback(
 ) -> None:
     import classify.compare as comparison
 
-    plan = comparison._plan
+    cut = comparison.folds
 
     def then_gone(*arguments: Any) -> Any:
-        found = plan(*arguments)
         (photos / "brick" / "brick.3.png").unlink()
-        return found
+        return cut(*arguments)
 
-    monkeypatch.setattr(comparison, "_plan", then_gone)
+    monkeypatch.setattr(comparison, "folds", then_gone)
     with pytest.raises(UserError, match="changed or gone"):
         compare(photos, cache, "centroid")
