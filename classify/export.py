@@ -22,8 +22,10 @@ def export(
     from classify.data.default_data import split_options
     from classify.labels.read_labels import find_labelled
     from featurize.outputs import check_outputs, inputs_of, named
+    from featurize.replaceable import require_kind
 
     check_outputs(named("--output", output), inputs_of(options), data=data, cache_dir=cache_dir)
+    require_kind("--output", output, "export of features")
     data, spec, label_source = split_options(data, options)
     spec.pop("views", None)
     found = find_labelled(data, **label_source)

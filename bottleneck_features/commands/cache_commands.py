@@ -115,7 +115,7 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     or after a question on a terminal. Rows of pictures that cannot be read stay."""
     from cache.digests import ReadOnlyTable
     from cache.store import SHARD_ROWS
-    from cache.upkeep.inventory import collect_garbage, leftovers_of, rows_to_drop
+    from cache.upkeep.inventory import collect_garbage, leftovers_of, listing, rows_to_drop
     from featurize.engines.converted import delete_useless_graphs, useless_graphs
 
     cache_dir = cache_dir or pipeline.DEFAULT_CACHE
@@ -124,6 +124,11 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     dropped = rows_to_drop(cache_dir, keep) if keep is not None else []
     for folder, rows, of_all in dropped:
         print(f"{rows} of {of_all} rows in {printable(folder)}: their pictures are not in {printable(data or '')}")
+    if dropped and sum(rows for _, rows, _ in dropped) == listing(cache_dir)["rows"]:
+        raise UserError(
+            f"no picture in {data} has a row in the cache {cache_dir}: nothing is done. Is it the right folder? "
+            "To drop every row, delete the cache"
+        )
     if dry_run:
         _print_paths([*leftovers_of(cache_dir), *useless_graphs(cache_dir)], "left over, or of no use")
         print(f"the digests of {len(table.gone())} files that are gone")

@@ -13,6 +13,7 @@ from cache.files.atomic import require_writable
 from classify.data.surfaces import FOLDER
 from featurize.outputs import Named, check_outputs, inputs_of
 from featurize.pictures.unicode_paths import on_disk
+from featurize.replaceable import require_kind
 from pipeline import DEFAULT_CACHE
 
 log = logging.getLogger("bottleneck")
@@ -46,7 +47,7 @@ def require_outputs(
     """Refuse `outputs` that cannot be written, or that would overwrite what the command reads or writes besides.
 
     `options`: those of the command; the files that they name are read, as are `reads`. Raises `OSError`, and
-    UserError as `check_outputs`.
+    UserError as `check_outputs` and `require_kind`.
     """
     for _, path in outputs:
         require_writable(path)
@@ -55,6 +56,9 @@ def require_outputs(
         data = os.path.dirname(options["labels"]) or "." if options.get("labels") else FOLDER
     cache_dir = options.get("cache_dir") or DEFAULT_CACHE
     check_outputs([*writes, *outputs], [*inputs_of(options), *reads], data=data, cache_dir=cache_dir)
+    for name, path in outputs:
+        if name == "--json":
+            require_kind(name, path, "JSON report")
 
 
 def digests_of_folder(folder: str, table: DigestTable) -> set[bytes]:

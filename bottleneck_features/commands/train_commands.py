@@ -32,6 +32,7 @@ from bottleneck_features.terminal.result_summary import show_failures
 from bottleneck_features.terminal.result_tables import show_comparison
 from classify.labels.label_options import LabelOptions
 from featurize.outputs import named
+from featurize.replaceable import require_kind
 
 ONLY = [
     click.option("--backbone", metavar="NAME", help="Compare on the features of this backbone alone."),
@@ -132,6 +133,8 @@ def compare(
     if output and chosen["labels"] and os.path.exists(output):  # a table may list pictures anywhere
         listed = find_labelled(**{name: chosen[name] for name in ("data", *LabelOptions.__annotations__)}).all_images
     require_outputs(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
+    if output:
+        require_kind("--output", output, "leaderboard")
     names = [name for word in (*heads, *more_heads) for name in word.replace(",", " ").split()]
     with progress_reporter() as progress:
         report = pipeline.compare(heads=names or None, progress=progress, **given(chosen))

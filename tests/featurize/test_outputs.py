@@ -87,6 +87,18 @@ PAIRS = {
     "report: table": ["report", *BY_TABLE, "--model", "models/m.joblib", "--output", "labels.csv"],
     "report: picture": ["report", "--data", "photos", "--model", "models/m.joblib", "--output", "photos/a.jpg"],
     "report: notes": ["report", "--data", "photos", "--model", "models/m.joblib", "--output", "notes.html"],
+    "train: another model": [*TRAIN, "--json", "models/svm.joblib"],
+    "train: record of another model": [*TRAIN, "--json", "models/svm.json"],
+    "train: arrays of another model": [*TRAIN, "--json", "models/svm.npz"],
+    "features: another table": ["features", "--data", "photos", "--json", "far.csv"],
+    "features: annotations": ["features", "--data", "photos", "--json", "instances.json"],
+    "evaluate: another evaluation": [
+        *["evaluate", "--data", "photos", "--model", "models/m.joblib"],
+        *["--json", "models/svm.evaluation.json"],
+    ],
+    "compare: a picture elsewhere": ["compare", "--data", "photos", "--output", "elsewhere.png"],
+    "export: a model": ["cache", "export", "--data", "photos", "--output", "models/svm.npz"],
+    "export: other weights": ["cache", "export", "--data", "photos", "--output", "w.h5"],
     "compare: each other": ["compare", "--data", "photos", "--output", "a.svg", "--json", "a.svg"],
     "compare: table": ["compare", *BY_TABLE, "--json", "labels.csv"],
     "compare: picture to be": ["compare", "--data", "photos", "--output", "photos/heads.png"],
@@ -112,6 +124,11 @@ def test_every_pair_is_refused_and_nothing_is_touched(run: Run, folder: Path, wo
         shutil.copy("labels.csv", name)
     for name in ("w.h5", "x.keras", "notes.html"):
         Path(name).write_text("hours of work")
+    shutil.copy("photos/brick/brick.0.png", "elsewhere.png")
+    for suffix in (".joblib", ".json", ".npz"):
+        shutil.copy(f"models/m{suffix}", f"models/svm{suffix}")
+    Path("models/svm.evaluation.json").write_text('{"failures": []}')
+    Path("instances.json").write_text('{"images": [], "annotations": []}')
     os.mkdir("sub")
     for table, above in (("far.csv", ""), ("sub/far.csv", "../")):
         lines = [f"{above}photos/{name}/{name}.{i}.png,{name}" for name in ("brick", "grass") for i in range(12)]

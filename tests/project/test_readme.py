@@ -15,6 +15,7 @@ from featurize.backbones.backbone_table import BACKBONES, find_backbone
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+EXPORTED = " ".join(re.findall(r"^export (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)).split()
 WITHOUT_NETWORK = README.partition("## Your own photographs")[0].count("```sh")  # the first so many blocks
 
 
@@ -53,7 +54,8 @@ def place(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_readme_runs(place: Path, number: int) -> None:
     language, code = BLOCKS[number]
-    environment = os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name not in [*EXPORTED, "ARGS"]}  # of `make test`
+    environment = inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "KERAS_HOME": str(place / "keras"),
         "MAKEFLAGS": "",
@@ -79,7 +81,6 @@ def test_the_readme_lists_every_backbone_head_and_variable() -> None:
         assert f"| `{name}` | {row.size} | {row.dimension} |" in README, name
     for name in HEADS:
         assert f"| `{name}` |" in README, name
-    exported = re.findall(r"^export (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    assert exported
-    for variable in " ".join(exported).split():
+    assert EXPORTED
+    for variable in EXPORTED:
         assert f"| `{variable}` |" in README, variable

@@ -280,7 +280,9 @@ def test_cache_gc_drops_what_is_not_in_the_folder(run, photos: Path, cache: Path
 def test_cache_gc_drops_nothing_because_pictures_are_not_to_be_found(run, photos: Path, cache: Path) -> None:
     empty = photos.parent / "empty"
     empty.mkdir()
-    for folder in (empty, empty / "missing"):
+    (other := photos.parent / "other").mkdir()
+    (other / "none.jpg").write_text("no picture of this cache, nor any")
+    for folder in (empty, empty / "missing", other):
         status, _, err = run("cache", "gc", "--cache-dir", cache, "--data", folder, "--yes")
         assert status == 2 and str(folder) in err
         assert json.loads(run("cache", "ls", "--json", "--cache-dir", cache)[1])["rows"] == 36

@@ -1,0 +1,56 @@
+"""What an output may replace: a file of its own kind, written by an earlier run. Anything else is somebody's work."""
+
+import json
+import os
+from collections.abc import Callable
+
+from cache.errors import UserError
+
+HEADER = 4096  # bytes, of SVG and PNG files
+OF_REPORTS = {
+    "failures",
+    "held_out_cosine",
+    "predictions",
+}  # one is in each JSON report: of runs, distil, demo
+
+
+def require_kind(name: str, path: str, kind: str) -> None:
+    """Raise UserError where `path`, the output called `name`, is a file that is none of `KINDS[kind]`, or a model's."""
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return
+    model = path.removesuffix(".json").removesuffix(".evaluation") + ".joblib"
+    if path.endswith(".json") and os.path.isfile(model):
+        raise UserError(f"{name} {path} would overwrite a file of the model {model}: name another file")
+    if not KINDS[kind](path):
+        raise UserError(f"{name} {path} is there and is no {kind}: name another file, or delete it")
+
+
+def _is_report(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file) if file.read(1) == "{" and not file.seek(0) else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and not OF_REPORTS.isdisjoint(found)
+
+
+def _is_export(path: str) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return {"features", "paths"} <= set(file)
+    except OSError:
+        return False
+
+
+def _is_plot(path: str) -> bool:
+    with open(path, "rb") as file:
+        return b"atplotlib" in file.read(HEADER)  # who drew it
+
+
+KINDS: dict[str, Callable[[str], bool]] = {
+    "JSON report": _is_report,
+    "export of features": _is_export,
+    "leaderboard": _is_plot,
+}
