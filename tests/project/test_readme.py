@@ -84,3 +84,12 @@ def test_the_readme_lists_every_backbone_head_and_variable() -> None:
     assert EXPORTED
     for variable in EXPORTED:
         assert f"| `{variable}` |" in README, variable
+
+
+def test_the_map_of_the_house_names_every_room_and_no_file_that_is_not_there() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?|\w+\.py)`", text) + re.findall(r"^ {6}(\w+/\S+)", text, re.MULTILINE)
+    assert len(named) > 40 and [name for name in named if not (REPOSITORY / name).exists()] == []
+    rooms = [file.parent for name in ("bottleneck_features", "cache", "classify", "featurize")
+             for file in (REPOSITORY / name).rglob("__init__.py")]  # fmt: skip
+    assert {f"{room.relative_to(REPOSITORY)}/" for room in rooms} <= set(named)
