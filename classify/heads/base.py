@@ -125,7 +125,8 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)  # before `classes_`: an unfitted head says that it is not fitted
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def arrays(self) -> ArrayHead | TunedHead | None:
         """What predicts the same without scikit-learn; None for a head that needs more."""

@@ -319,7 +319,7 @@ def many_classes(findings: Findings, k: int) -> Findings:
     ]
     flat = np.random.default_rng(0).random((4 * k, 2)).astype(np.float32)
     counts = {label: {"train": 0, "scored": 4, "other": 0} for label in names}
-    shown = {"mistakes": [0, 1], "uncertain": [2], "copies": [], "suspects": []}
+    shown = {"mistakes": [0, 1], "uncertain": [2], "near_duplicates": [], "suspects": []}
     return replace(findings, pictures=pictures, classes=names, counts=counts, scores=scores, map=flat, **shown)
 
 

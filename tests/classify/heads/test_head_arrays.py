@@ -17,6 +17,7 @@ from helpers import real_features
 from helpers.cached_rows import keys
 from helpers.model_records import RECORD, edit, refusal
 from helpers.real_features import Data
+from joblib.numpy_pickle import NumpyUnpickler
 
 import pipeline
 from cache.errors import UserError
@@ -200,12 +201,12 @@ def test_a_record_with_no_usable_word_on_arrays_is_refused(value: Any, model: st
 def test_the_estimator_is_unpickled_when_it_is_asked_for_and_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def counting(file: Any) -> Any:
-        calls.append(file)
-        return original(file)
+    def counting(unpickler: NumpyUnpickler) -> Any:
+        calls.append(unpickler)
+        return original(unpickler)
 
-    original = joblib.load
-    monkeypatch.setattr(joblib, "load", counting)
+    original = NumpyUnpickler.load
+    monkeypatch.setattr(NumpyUnpickler, "load", counting)
     saved = load(model)
     assert not calls
     os.unlink(model)  # it is the model as it was loaded, whatever became of the file
