@@ -7,11 +7,7 @@ from collections.abc import Callable
 from cache.errors import UserError
 
 HEADER = 4096  # bytes, of SVG and PNG files
-OF_REPORTS = {
-    "failures",
-    "held_out_cosine",
-    "predictions",
-}  # one is in each JSON report: of runs, distil, demo
+OF_REPORTS = {"failures", "held_out_cosine", "predictions"}  # each JSON report has one: of runs, distil, demo
 
 
 def require_kind(name: str, path: str, kind: str) -> None:
@@ -40,7 +36,7 @@ def _is_export(path: str) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return {"features", "paths"} <= set(file)
-    except OSError:
+    except (OSError, RuntimeError, KeyError, ValueError):  # what h5py raises for a damaged file
         return False
 
 
