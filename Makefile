@@ -81,7 +81,7 @@ bench-peers: ## Install what `make bench` compares with besides, in benchmarks/.
 	benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 
 test: $(VENV)/.installed-test ## Run the tests, two files at a time
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in .venv-lowest
 	$(PYTHON) -m venv $(VENV)-lowest

@@ -3,10 +3,10 @@
     make bench DATA=photos WEIGHTS=file.h5
     python benchmarks/bench.py --data photos --weights file.h5
 
-Without data: the photographs of `classify.surfaces`, with `nano`; nothing is downloaded. Every measurement is a process
-of its own, one of `contenders/`; all of them in turns, for as many rounds as asked for. Whoever fails is left out with
-the reason and the rest goes on. The tables are printed; `--record` writes them into the README as well, the raw figures
-into results.json and the picture into speed.svg.
+Without data: the photographs of `classify.data.surfaces`, with `nano`; nothing is downloaded. Every measurement is a
+process of its own, one of `contenders/`; all of them in turns, for as many rounds as asked for. Whoever fails is left
+out with the reason and the rest goes on. The tables are printed; `--record` writes them into the README as well, the
+raw figures into results.json and the picture into speed.svg.
 """
 
 import argparse

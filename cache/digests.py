@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from cache.atomic import make_folder
+from cache.files.atomic import make_folder
 from cache.spec import DIGEST_BYTES
 
 log = logging.getLogger("bottleneck")
@@ -51,9 +51,9 @@ class Stamp(NamedTuple):
         tick of the file system's clock: the content is certain only if it was read after the tick of its last change.
         Whole seconds mean a coarse clock (FAT: 2 s), anything else a kernel tick (10 ms at most).
 
-        Not promised: a program that has the file mapped (`mmap`) and changes it there moves ctime late or never (see
-        `mmap(2)`; on tmpfs never), as does who writes to the disk below the file system, and a network file system may
-        show times of some seconds ago. `rehashing` reads such files again.
+        Three changes stay unseen: by a program that maps the file, which moves ctime late or never (`mmap(2)`; on tmpfs
+        never), by writes to the disk below the file system, and on a network file system of the last seconds.
+        `rehashing` reads such files again.
         """
         tick = 20_000_000 if self.ctime % 1_000_000_000 else 2_000_000_000
         return self[:4] == now[:4] and self.taken - self.ctime > tick
@@ -64,7 +64,7 @@ _rehashing: ContextVar[bool] = ContextVar("rehashing", default=False)
 
 @contextlib.contextmanager
 def rehashing(wanted: bool = True) -> Iterator[None]:
-    """Where `wanted`, believe no table of digests in the body, in this thread: every file is read, and noted anew."""
+    """Where `wanted`, every file is read and recorded again in the body, in this thread, whatever the table says."""
     before = _rehashing.set(wanted)
     try:
         yield
@@ -72,7 +72,7 @@ def rehashing(wanted: bool = True) -> Iterator[None]:
         _rehashing.reset(before)
 
 
-# A row with other values than ours, in a damaged table, is passed over.
+# Rows of other types, in a damaged table, are ignored.
 _SELECT = f"SELECT {_COLUMNS} FROM files WHERE typeof(digest) = 'blob' AND length(digest) = {DIGEST_BYTES}" + "".join(
     f" AND typeof({name}) = 'integer'" for name in Stamp._fields
 )
@@ -123,7 +123,7 @@ class DigestTable:
     def gone(self) -> list[bytes]:
         """The recorded paths (absolute) of files that are gone: their folder is there and has others, not them.
 
-        A folder that is missing or empty may lie on a disk that is not mounted: what was in it is not gone.
+        A missing or empty folder may lie on a disk that is not mounted: its files do not count as gone.
         """
         listed: dict[bytes, set[bytes]] = {}
         paths = []
@@ -155,8 +155,8 @@ class DigestTable:
         try:
             make_folder(os.path.dirname(self.path))
             with contextlib.closing(self._connect()) as connection, connection:
-                # Not waiting for the disk, which takes longer than to hash a photograph: what a power failure leaves is
-                # an older table, or one that is damaged and started anew, and never a row that says something else.
+                # To wait for the disk takes longer than to hash a photograph. A power failure leaves an older table, or
+                # a damaged one that is replaced, and never a wrong row.
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.execute(_CREATE)
                 connection.executemany(statement, rows)
@@ -166,18 +166,11 @@ class DigestTable:
 
     def check(self) -> bool:
         """False where the table was damaged, announced, and has been deleted: files are hashed again."""
-        if not os.path.exists(self.path):
-            return True
-        try:
-            with contextlib.closing(self._connect()) as connection:
-                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-        except sqlite3.Error as error:
-            log.warning("%s cannot be read (%s): files are hashed", self.path, error)
-            self._discard_if_damaged(error)
-            return os.path.exists(self.path)
-        return True
+        was_there = os.path.exists(self.path)
+        for answer in [*self._answers([("PRAGMA quick_check(1)", ())])]:
+            if answer != [("ok",)]:
+                self._give_up(sqlite3.DatabaseError(answer[0][0]))
+        return os.path.exists(self.path) or not was_there
 
     def _recorded(self, paths: Sequence[str]) -> Iterator[tuple[str, Stamp, bytes]]:
         """(path, stamp, digest) of those `paths` that the table knows, some at a time: memory stays the same."""
@@ -199,8 +192,11 @@ class DigestTable:
                     yield connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
             if "no such table" not in str(error):
-                log.warning("%s cannot be read (%s): files are hashed", self.path, error)
-                self._discard_if_damaged(error)
+                self._give_up(error)
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        log.warning("%s cannot be read (%s): files are hashed", self.path, error)
+        self._discard_if_damaged(error)
 
     def _connect(self) -> sqlite3.Connection:
         if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
@@ -209,7 +205,7 @@ class DigestTable:
         return sqlite3.connect(self.path, timeout=30)
 
     def _discard_if_damaged(self, error: Exception) -> None:
-        # Others than these tell of the disk, of permissions, of somebody who is writing.
+        # Other errors are of the disk, of permissions, of another process that writes.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest of the number is the detail
         damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
         if isinstance(error, sqlite3.DatabaseError) and damaged:

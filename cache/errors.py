@@ -1,4 +1,9 @@
-"""The one exception for everything that the person at the keyboard can mend."""
+"""What a person is told: the error for what the one at the keyboard can mend, the log, and lists in few words."""
+
+import logging
+from collections.abc import Iterable
+
+log = logging.getLogger("bottleneck")
 
 
 class UserError(ValueError):
@@ -6,3 +11,9 @@ class UserError(ValueError):
 
     The command line prints the line and exits with status 2; callers from Python can catch it as `ValueError`.
     """
+
+
+def listed(words: Iterable[str], most: int) -> str:
+    """The first `most` words with commas between them, and how many more there are."""
+    words = [*words]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,4 +1,6 @@
-"""Which row of which shard has a key, found by binary search; what new shards cost depends on them alone."""
+"""Which row of which shard has a key, found by binary search. The cost of new shards depends on them alone."""
+
+from collections.abc import Collection
 
 import numpy as np
 
@@ -7,35 +9,35 @@ from cache.spec import DIGEST_BYTES
 
 
 class KeyIndex:
-    """Finds keys among shards that come and go.
+    """Finds keys among shards, of which some are added and some deleted between calls.
 
-    The shards are indexed in groups, each new group merged with the last one unless that is more than twice as large
-    (the logarithmic method of Bentley and Saxe, 1980): a key is looked up in a few groups at most, and however many
-    rows there are, each of them is indexed again a few times only while others are added.
+    Shards are indexed in groups. A new group is merged with the last one unless that is more than twice as large (the
+    logarithmic method of Bentley and Saxe, 1980). So a key is looked up in a few groups, and a row is indexed again a
+    few times only, however many rows are added.
     """
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
 
     def locate(self, shards: list[Shard], digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each of `digests` (n, 32) (its shard's place in `shards`, or -1; its row there): two (n,) of int64."""
-        places = {shard: place for place, shard in enumerate(shards)}
-        self.groups = groups = _regrouped(self.groups, places)
+        """For each of `digests` (n, 32) (index of its shard in `shards`, or -1; its row there): two (n,) of int64."""
+        index_of = {shard: index for index, shard in enumerate(shards)}
+        self.groups = groups = _regrouped(self.groups, index_of)
         where = np.full(len(digests), -1, dtype=np.int64)
         rows = np.zeros(len(digests), dtype=np.int64)
         for group in groups:
             missing = np.flatnonzero(where < 0)
             shard, row = group.locate(digests[missing])
-            place_of = np.array([*(places[shard] for shard in group.shards), -1])
-            where[missing], rows[missing] = place_of[shard], row
+            index = np.array([*(index_of[shard] for shard in group.shards), -1])
+            where[missing], rows[missing] = index[shard], row
         return where, rows
 
 
-def _regrouped(groups: list["Group"], places: dict[Shard, int]) -> list["Group"]:
+def _regrouped(groups: list["Group"], shards: Collection[Shard]) -> list["Group"]:
     """Groups of these shards and no others, as many as possible of `groups` among them."""
-    kept = [group for group in groups if all(shard in places for shard in group.shards)]
+    kept = [group for group in groups if all(shard in shards for shard in group.shards)]
     indexed = {shard for group in kept for shard in group.shards}
-    fresh = [shard for shard in places if shard not in indexed]
+    fresh = [shard for shard in shards if shard not in indexed]
     if not fresh:
         return kept
     while kept and len(kept[-1]) <= 2 * sum(map(len, fresh)):
@@ -64,7 +66,7 @@ class Group:
         return len(self._keys)
 
     def locate(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `KeyIndex.locate`, places being those in `shards`."""
+        """As `KeyIndex.locate`, indices being those in `shards`."""
         keys = comparable(digests)
         found = np.full(len(keys), -1, dtype=np.int64)
         found[:1] = first = self._search(keys[:1], digests[:1])

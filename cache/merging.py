@@ -12,11 +12,11 @@ Group = list[tuple[Shard, np.ndarray]]  # shards, and the numbers of their rows 
 
 
 def small_shards(shards: list[Shard], shard_rows: int, shard_bytes: int) -> list[Shard]:
-    """Shards to be merged into one of up to `shard_rows` rows and `shard_bytes`; none where few of one size are small.
+    """Shards to merge into one of up to `shard_rows` rows and `shard_bytes`; none where no tier is full.
 
-    Sizes are told apart by powers of `FAN_OUT`, as in a log-structured merge-tree (O'Neil and others, 1996) with tiers:
-    of each size fewer than `FAN_OUT` stay, and a row moves up as often as there are sizes. Shards that were computed in
-    different ways are not merged. A shard that is more than half full is not small.
+    A tier holds shards whose number of rows has the same power of `FAN_OUT`, as in a tiered log-structured merge-tree
+    (O'Neil and others, 1996). It is full at `FAN_OUT` shards, so a row is written again at most once a tier. Shards of
+    different provenance are not merged. A shard that is more than half full is in no tier.
     """
     tiers: dict[tuple[str, int], list[Shard]] = {}
     for shard in shards:
@@ -31,7 +31,7 @@ def small_shards(shards: list[Shard], shard_rows: int, shard_bytes: int) -> list
 
 
 def groups(kept: Group, shard_rows: int, shard_bytes: int) -> Iterator[Group]:
-    """Shards (and their rows that stay) that fit into one shard together and were computed in the same way."""
+    """Shards (and their rows that stay) of the same provenance that fit into one shard together."""
     group: Group = []
     count = 0
     for shard, rows in sorted(kept, key=lambda each: each[0].origin):
@@ -54,11 +54,6 @@ def rows_that_stay(shard: Shard, keep: set[bytes] | None, seen: set[bytes]) -> n
             seen.add(key)
             rows.append(row)
     return np.array(rows, dtype=np.int64)
-
-
-def is_one_whole_shard(group: Group) -> bool:
-    """Whether a group is a shard as it is."""
-    return len(group) == 1 and len(group[0][1]) == len(group[0][0])
 
 
 def _most(shard: Shard, shard_rows: int, shard_bytes: int) -> int:

@@ -30,15 +30,15 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its speed
 
-from cache.plain import descriptor_of_plain
+from cache.files.plain_file import descriptor_of_plain
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 log = logging.getLogger("bottleneck")
 
 FORMAT = 1
 BLOCK_BYTES = 256 * 1024
-READ_BYTES = 1024**2  # that are read at once, and then checked, while they are in the processor's cache
-MOST_ROWS = 2**24  # what is believed of a file's own claims: a sparse file can be of any size
+READ_BYTES = 1024**2  # of one read: they are checked while they are in the processor's cache
+MOST_ROWS = 2**24  # a damaged or sparse file may claim more than its rows
 MOST_BLOCK_BYTES = 2**30
 
 
@@ -59,10 +59,10 @@ class DamagedShardError(Exception):
 
 
 class UnreadableShardError(DamagedShardError):
-    """A shard that the system could not read, twice: that says nothing about its content, so it stays where it is."""
+    """A shard that the system failed to read twice. Its content may be whole, so it stays where it is."""
 
 
-# What the system answers when a disk or a server fails; others tell of permissions, or that a file is gone.
+# Errors of a disk or a server that fails, not of permissions or of a file that is gone.
 FAILING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.EHOSTDOWN}
 
 
@@ -125,42 +125,42 @@ class Shard:
         self.read_into(rows, np.arange(len(wanted)), wanted)
         return rows
 
-    def read_into(self, rows: np.ndarray, places: np.ndarray, wanted: np.ndarray) -> None:
-        """Set rows[places] to the rows of the shard numbered `wanted`, both (m,).
+    def read_into(self, rows: np.ndarray, positions: np.ndarray, wanted: np.ndarray) -> None:
+        """Set rows[positions] to the rows of the shard numbered `wanted`, both (m,).
 
-        Only the blocks that hold a wanted row are read, each checked; a block that is wanted whole, in order, comes
-        straight into its place. Raises `DamagedShardError`, also where the rows have another shape than those of
+        Only blocks with a wanted row are read, and each is checked. A block that is wanted whole and in order is read
+        straight into `rows`. Raises `DamagedShardError`, also where the rows have another shape than those of
         `rows`, and `OSError` where the file is gone.
         """
         if rows.shape[1:] != self.row_shape:
             raise DamagedShardError(self.path, f"rows of shape {self.row_shape} among rows of {rows.shape[1:]}")
         order = np.argsort(wanted, kind="stable")
-        wanted, places = wanted[order], places[order]
+        wanted, positions = wanted[order], positions[order]
         block_of = wanted // self.block_rows
         bounds = np.flatnonzero(np.diff(block_of, prepend=-1, append=-1))
         starts, stops = bounds[:-1], bounds[1:]
         blocks = block_of[starts]
         lengths = np.minimum(self.block_rows, len(self) - blocks * self.block_rows)
-        broken = (np.diff(wanted, prepend=wanted[:1]) != 1) | (np.diff(places, prepend=places[:1]) != 1)
-        breaks = np.cumsum(broken)  # equal at two positions: wanted and placed one after the other in between
+        broken = (np.diff(wanted, prepend=wanted[:1]) != 1) | (np.diff(positions, prepend=positions[:1]) != 1)
+        breaks = np.cumsum(broken)  # equal at two indices: rows in between follow each other
         whole = (stops - starts == lengths) & (breaks[starts] == breaks[stops - 1])
         scratch = np.empty((min(self.block_rows, len(self)), *self.row_shape), self.spec.row_dtype)
-        columns = (blocks, lengths, starts, stops, places[starts], whole)
-        straight: list[tuple[int, int, int]] = []  # (first block, place, rows) of whole blocks one after the other
+        columns = (blocks, lengths, starts, stops, positions[starts], whole)
+        straight: list[tuple[int, int, int]] = []  # (first block, position, rows) of successive whole blocks
         with _open(self.path) as file:
-            for block, count, start, stop, place, is_whole in zip(*(each.tolist() for each in columns), strict=True):
+            for block, count, start, stop, position, is_whole in zip(*(each.tolist() for each in columns), strict=True):
                 if not is_whole:
                     self._read_blocks(file, block, scratch[:count])
-                    rows[places[start:stop]] = scratch[wanted[start:stop] - block * self.block_rows]
+                    rows[positions[start:stop]] = scratch[wanted[start:stop] - block * self.block_rows]
                     continue
-                first, begun, length = straight[-1] if straight else (block, place, 0)
-                follows = (block - first) * self.block_rows == place - begun == length
+                first, begun, length = straight[-1] if straight else (block, position, 0)
+                follows = (block - first) * self.block_rows == position - begun == length
                 if straight and follows and length * self.row_bytes < READ_BYTES:
                     straight[-1] = (first, begun, length + count)
                 else:
-                    straight.append((block, place, count))
-            for block, place, count in straight:
-                self._read_blocks(file, block, rows[place : place + count])
+                    straight.append((block, position, count))
+            for block, position, count in straight:
+                self._read_blocks(file, block, rows[position : position + count])
 
     def verify(self) -> None:
         """Read and check every row. Raises `DamagedShardError`, and `OSError` where the file is gone."""
@@ -181,8 +181,9 @@ class Shard:
     def _read_blocks(self, file: io.FileIO, block: int, rows: np.ndarray) -> None:
         """Fill `rows`, contiguous and as many as some blocks have, the first of them being number `block`.
 
-        What fails is read once more from the file opened anew. Raises UnreadableShardError where the system fails
-        again, or the second time gives other bytes than the first, DamagedShardError where they are wrong twice alike.
+        After a failure the file is opened and read once more. Raises UnreadableShardError where the system fails
+        again, or the second read gives other bytes than the first; DamagedShardError where both give the same wrong
+        bytes.
         """
         try:
             self._read_once(file.fileno(), block, rows)
@@ -257,7 +258,7 @@ def _open_shard(path: str, spec: FeatureSpec | None) -> Shard:
 
 
 class _Watched(io.FileIO):
-    """A file that notes the number of an error of the system: HDF5 turns all errors into those of its own."""
+    """A file that keeps the errno of a failed read: HDF5 replaces it by an error of its own."""
 
     failed = 0
 

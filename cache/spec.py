@@ -96,7 +96,7 @@ class FeatureSpec:
 
     @property
     def parts(self) -> tuple["FeatureSpec"]:
-        """This spec: of a joined one (`cache.joined.JoinedSpec`) there are several."""
+        """This spec: of a joined one (`cache.joined_rows.JoinedSpec`) there are several."""
         return (self,)
 
     @property

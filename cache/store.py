@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from cache.atomic import make_folder, write_atomically
 from cache.digests import Stamp, take_stamp
+from cache.files.atomic import make_folder, write_atomically
+from cache.files.lock import holding
+from cache.files.plain_file import open_plain
 from cache.index import KeyIndex, comparable
-from cache.lock import holding
-from cache.merging import Group, groups, is_one_whole_shard, rows_that_stay, small_shards
-from cache.plain import open_plain
+from cache.merging import Group, groups, rows_that_stay, small_shards
 from cache.shard import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
@@ -65,10 +65,9 @@ class FeatureStore:
     def examine(self) -> tuple[list[Shard], list[DamagedShardError]]:
         """The shards now in the folder, oldest first, and what is wrong with those that cannot be opened.
 
-        One look at the folder's own times tells whether anything in it has changed since it was listed: what a warm
-        store costs does not grow with the shards. A folder that has changed is listed until it is found unchanged: one
-        listing may miss the rows of a compaction, whose new shard came too late for it and whose old ones were gone
-        before it got to them.
+        The folder's own times say whether anything in it has changed since it was listed, so the cost of a warm store
+        does not grow with its shards. A folder that has changed is listed until two listings agree: during a
+        compaction, one listing may miss both the new shard and the old ones.
         """
         stamp, shards = self._seen
         now = take_stamp(self.folder)
@@ -99,8 +98,8 @@ class FeatureStore:
     def set_aside(self, damage: DamagedShardError) -> None:
         """Rename a damaged shard out of the way: its rows count as missing and are computed again.
 
-        Where it cannot be renamed (a read-only folder), or the system failed to read it, this store does without it
-        from now on, and nothing deletes it.
+        Where it cannot be renamed (a read-only folder), or the system failed to read it, this store ignores it from now
+        on, and nothing deletes it.
         """
         name = os.path.basename(damage.path)
         if not set_aside(damage):
@@ -179,8 +178,8 @@ class FeatureStore:
         bounds = np.flatnonzero(np.diff(where[order], prepend=-1, append=-1))
 
         def fill(bound: tuple[int, int]) -> None:
-            places = order[slice(*bound)]
-            shards[where[places[0]]].read_into(rows, places, numbers[places])
+            positions = order[slice(*bound)]
+            shards[where[positions[0]]].read_into(rows, positions, numbers[positions])
 
         with ThreadPoolExecutor(THREADS) as pool:  # reading and checksums release the interpreter's lock
             for _ in pool.map(fill, pairwise(bounds.tolist())):
@@ -214,11 +213,10 @@ class FeatureStore:
         return len(new)
 
     def _merge_small(self, shard_rows: int) -> None:
-        """Merge shards of about one size where there are many; a row is written again 4 times at most on its way up.
+        """Merge small shards, see `cache.merging.small_shards`: a row is written again at most 4 times.
 
-        A shard is removed once all of its rows are in a new one that this call has written, as in `_compact`: with a
-        lock or without, a kill in between leaves rows stored twice, never none. What prevents a merge is announced and
-        costs nothing: the rows of the commit are stored.
+        A shard is deleted once all of its rows are in a shard written by this call, as in `_compact`: a kill in between
+        leaves rows stored twice, never none. A failure to merge is announced. The rows of the commit are stored anyway.
         """
         try:
             while merged := small_shards(self.refresh(), shard_rows, MERGED_BYTES):
@@ -248,7 +246,7 @@ class FeatureStore:
     def _read_back(self, path: str) -> None:
         try:
             open_shard(path, self.spec).verify()
-        except DamagedShardError as damage:  # not of the cache, but of what was to be added: the disk does not keep it
+        except DamagedShardError as damage:  # the disk does not keep what was written: no damage of the cache
             raise OSError(errno.EIO, damage.reason) from damage
 
     def write_spec(self) -> None:
@@ -261,7 +259,7 @@ class FeatureStore:
         write_atomically(path, record)
 
     def lock(self, name: str = COMMIT, waiting: str = "") -> contextlib.AbstractContextManager[bool]:
-        """A lock of this spec's folder, as `cache.lock.holding` has it."""
+        """A lock of this spec's folder, as `cache.files.lock.holding` has it."""
         make_folder(self.folder)
         return holding(os.path.join(self.folder, f"{name}.lock"), waiting)
 
@@ -278,18 +276,19 @@ class FeatureStore:
                     return self._compact(shard_rows, keep, alone)
 
     def _compact(self, shard_rows: int, keep: set[bytes] | None, alone: bool) -> tuple[int, int]:
-        """Where there is no lock, not `alone`, another may be at the same shards, with other plans.
+        """Without a lock (not `alone`), delete a shard only once every row it keeps is in a shard written by this call.
 
-        Nobody may then rely on a shard that he has not written himself: one is removed only when all of its rows that
-        stay are in new shards of this call. So the newest shard with a row is removed by nobody, as who removes one
-        has seen it and written a newer one since.
+        Another process may be merging the same shards. Whoever deletes a shard has written a newer one with its rows,
+        so the newest shard with a row is deleted by nobody.
         """
         shards = self.check()[0]
         seen: set[bytes] = set()
         kept = [(shard, rows_that_stay(shard, keep, seen)) for shard in shards]
         rewrite_all = not alone and any(len(rows) < len(shard) for shard, rows in kept)
         merged = [
-            group for group in groups(kept, shard_rows, SHARD_BYTES) if rewrite_all or not is_one_whole_shard(group)
+            group
+            for group in groups(kept, shard_rows, SHARD_BYTES)
+            if rewrite_all or len(group) > 1 or len(group[0][1]) < len(group[0][0])  # a whole shard stays as it is
         ]
         replaced: list[Shard] = []
         for group in merged:

@@ -1,4 +1,4 @@
-"""Rows that stay on the disk: like an array to choose from, but read a chunk at a time."""
+"""Rows that stay on the disk: indexed like an array, and read a chunk at a time."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.joined import Store
+from cache.joined_rows import Store
 from cache.shard import DamagedShardError, UnreadableShardError
 
-# A chunk takes this part of the memory. Of its size there are at most about six arrays at once: the last chunk and its
-# copy in the library that trains, the next one as it is read, and what normalising it makes.
+# A chunk takes this part of the memory: about six arrays of its size exist at once. They are the last chunk and its
+# copy in the library that trains, the next chunk, and temporary arrays of its normalisation.
 PARTS = 8
 
 
@@ -57,7 +57,7 @@ class StoredRows:
         raise TypeError(f"{len(self)} rows stay on the disk: read them in chunks")
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "StoredRows":
-        """The rows with `change`, a function of (m, d) that treats each row by itself, made whenever they are read."""
+        """The rows after `change`, a function of (m, d) that treats each row by itself; applied at each read."""
         return replace(self, changes=(*self.changes, change))
 
     def read(self, chosen: Any = slice(None)) -> np.ndarray:
@@ -81,8 +81,8 @@ class StoredRows:
     def chunks(self, random: np.random.RandomState | None = None) -> Iterator[np.ndarray]:
         """Numbers of rows for `read`, chunk by chunk: in all, every row once.
 
-        A block of the store lies in one chunk whole, so that it is read once. Chunks follow the order of the store;
-        with `random` each is made of blocks from everywhere, drawn anew at each call.
+        A chunk has whole blocks of the store, so each block is read once. Chunks follow the order of the store; with
+        `random` blocks are shuffled at each call.
         """
         if not len(self):
             return
@@ -99,7 +99,7 @@ class StoredRows:
             yield np.concatenate(blocks[first:last])
 
     def apply(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """What `function` makes of chunks (m, d), an array (m, ...) each, put together in the order of the rows.
+        """The results (m, ...) of `function` on chunks (m, d), in the order of the rows.
 
         Raises ValueError where there is no row.
         """
@@ -115,7 +115,7 @@ class StoredRows:
 
     @cached_property
     def _blocks(self) -> np.ndarray:
-        """A compaction may make these numbers wrong: blocks are then read more than once, and the rows stay right."""
+        """After a compaction these numbers are stale: blocks are then read more than once, and the rows stay right."""
         return self.store.blocks(self.digests)
 
 

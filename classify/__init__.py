@@ -1,0 +1,1 @@
+"""Labels and feature rows -> a head, its scores and a saved model."""

@@ -4,39 +4,35 @@ labelled images -> specs whose rows are all cached -> groups of near-duplicates,
     -> each head fitted and scored in each fold -> lines
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
-from classify.dataset import dataset_of
-from classify.duplicates import announce_duplicates, near_duplicates
-from classify.heads import HEADS, make_head
-from classify.held_out import Folds, HeldOut, held_out
-from classify.labels import LabelledImages
-from classify.options import DEFAULT_SCORING
-from classify.paired import paired_difference
-from classify.scoring import check_scoring, score_by
-from classify.split import duplicate_groups, enough_groups, folds
-from classify.train import groups_needed, told
-from classify.view_counts import Views
-from featurize.cached import Cached, LeftOut, cached_specs, with_views
-from featurize.hashing import Progress
-from featurize.meter import Meter, metering
-from featurize.options import SpecOptions
-from featurize.signatures import signatures_of
-from featurize.weights import BLANK
+from cache.errors import UserError, log
+from classify.data.dataset import dataset_of
+from classify.data.duplicates import announce_duplicates, near_duplicates
+from classify.data.split import duplicate_groups, enough_groups, folds
+from classify.data.view_counts import Views
+from classify.heads.head_table import HEADS, make_head
+from classify.labels.label_options import DEFAULT_SCORING
+from classify.labels.read_labels import LabelledImages
+from classify.scoring.out_of_fold import Folds, HeldOut, held_out
+from classify.scoring.paired_difference import paired_difference
+from classify.scoring.scorers import check_scoring, score_by
+from classify.train import groups_needed, stage_progress
+from featurize.backbones.weights import BLANK
+from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
+from featurize.extract.hashing import Progress
+from featurize.extract.missing_signatures import signatures_of
+from featurize.spec_options import SpecOptions
 
-log = logging.getLogger("bottleneck")
-
-Line = tuple[dict[str, Any], HeldOut]  # what a line is of: head, backbone, features, spec, views; and what was found
-ORDER = "accuracy"  # what the lines go by where nothing else is asked for
-FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, UserError among them; others are bugs
+# What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
+Line = tuple[dict[str, Any], HeldOut]
+ORDER = "accuracy"  # by which the lines are sorted by default
+FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, also UserError; others are bugs
 
 
 def compare_heads(
@@ -53,24 +49,23 @@ def compare_heads(
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
-    chosen: see `featurize.cached.cached_specs`. Under the data's own split the `count` folds are those of `train`
-    alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among the
-    pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
+    chosen: see `featurize.extract.cached_specs.cached_specs`. Under the data's own split the `count` folds are those of
+    `train` alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among
+    the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
     the lines by accuracy. Lines that are equal then are in the order of their log loss.
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
-    (what the lines go by); lines, the best first (see `classify.held_out.HeldOut.to_json`; head, backbone, features,
-    spec, views, score by `order`, difference and difference_interval: accuracy minus that of the first line on the same
-    pictures, with its 95% interval, see `classify.paired`); not_compared (head,
+    (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
+    features, spec, views, score by `order`, difference and difference_interval: accuracy minus that of the first line
+    on the same pictures, with its 95% interval, see `classify.scoring.paired_difference`); not_compared (head,
     features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
-    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all
-    rows, where the pictures cannot be cut into the folds, and where no head gives a line.
+    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all rows, where the
+    pictures cannot be cut into the folds, and where no head gives a line.
     """
     started = time.perf_counter()
-    with metering(Meter()) as meter:
-        report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress, scoring)
-    return report | {"forward_passes": meter.forward_passes, "seconds": time.perf_counter() - started}
+    report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress, scoring)
+    return report | {"seconds": time.perf_counter() - started}
 
 
 def _compared(
@@ -85,8 +80,8 @@ def _compared(
     scoring: str | None,
 ) -> dict[str, Any]:
     """The report without its cost."""
-    asked = [*dict.fromkeys(heads or HEADS)]
-    for head in asked:
+    requested = [*dict.fromkeys(heads or HEADS)]
+    for head in requested:
         make_head(head)  # refuses names that there are not
     pictures = _to_compare(found)
     check_scoring(order := scoring or ORDER, pictures.labels)
@@ -97,15 +92,27 @@ def _compared(
             f"no spec in {cache_dir} has the rows of these {len(pictures.paths)} pictures: `features` computes them, "
             "--cache-dir names another cache"
         )
-    plan = _plan(specs[0], pictures, cache_dir, count, search, seed, progress)
-    plan = replace(plan, scoring=scoring or DEFAULT_SCORING)
-    pairs = [(head, cached) for cached in specs for head in asked if HEADS[head].maps == _has_maps(cached)]
+    succeeded, digests = specs[0].outcome.succeeded, specs[0].outcome.keys
+    labels, paths = (np.array(values, dtype=object)[succeeded] for values in (pictures.labels, pictures.paths))
+    labels = labels.astype(str)
+    exact = duplicate_groups(digests)
+    duplicates = near_duplicates(digests, signatures_of(cache_dir, paths.tolist(), digests, progress))
+    announce_duplicates(duplicates, exact, paths.tolist())
+    groups = enough_groups(labels, duplicates, exact, groups_needed(1 / max(count, 2), count, search))
+    # The same folds for all specs, which part no near-duplicates.
+    plan = Folds(groups, folds(labels, groups, count, seed), search, seed, scoring or DEFAULT_SCORING)
+    pairs = [
+        (head, cached)
+        for cached in specs
+        for head in requested
+        if HEADS[head].maps == (cached.extractor.spec.pooling == "none")
+    ]
     found_lines, failed = _lines(pairs, pictures, plan, progress)
-    not_compared = _without_rows(asked, {head for head, _ in pairs}) + failed
+    not_compared = _without_rows(requested, {head for head, _ in pairs}) + failed
     if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
-    failures = [*found.failures, *specs[0].extraction.failures]
-    labels, counts = np.unique(_labels(specs[0], pictures), return_counts=True)
+    failures = [*found.failures, *specs[0].outcome.failures]
+    classes, counts = np.unique(labels, return_counts=True)
     return {
         "images": len(pictures.paths) + len(found.failures),
         "pictures": int(counts.sum()),
@@ -115,11 +122,12 @@ def _compared(
         "search": search,
         "scoring": plan.scoring,
         "order": order,
-        "classes": labels.tolist(),
+        "classes": classes.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
-        "lines": _ranked(found_lines, _labels(specs[0], pictures), plan.groups, order),
+        "lines": _ranked(found_lines, labels, groups, order),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
+        "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
     }
 
 
@@ -139,37 +147,10 @@ def _announce(left_out: list[LeftOut]) -> None:
         log.info("not compared, %s: %s", reason, ", ".join(names))
 
 
-def _labels(cached: Cached, pictures: LabelledImages) -> np.ndarray:
-    return np.array(pictures.labels, dtype=object)[cached.extraction.succeeded].astype(str)
-
-
-def _plan(
-    cached: Cached,
-    pictures: LabelledImages,
-    cache_dir: str,
-    count: int,
-    search: bool,
-    seed: int,
-    progress: Progress | None,
-) -> Folds:
-    """The same folds for all specs, which part no near-duplicates."""
-    digests, labels = cached.extraction.keys, _labels(cached, pictures)
-    paths = [pictures.paths[i] for i in cached.extraction.succeeded]
-    exact = duplicate_groups(digests)
-    duplicates = near_duplicates(digests, signatures_of(cache_dir, paths, digests, progress))
-    announce_duplicates(duplicates, exact, paths)
-    groups = enough_groups(labels, duplicates, exact, groups_needed(1 / max(count, 2), count, search))
-    return Folds(groups, folds(labels, groups, count, seed), search, seed)
-
-
-def _has_maps(cached: Cached) -> bool:
-    return cached.extractor.spec.pooling == "none"
-
-
-def _without_rows(asked: list[str], having: set[str]) -> list[dict[str, Any]]:
+def _without_rows(requested: list[str], having: set[str]) -> list[dict[str, Any]]:
     """The heads for which the cache has nothing, announced."""
     lines = []
-    for head in asked:
+    for head in requested:
         if head not in having:
             reason = "takes rows, and only maps of these pictures are cached: `features` computes rows"
             if HEADS[head].maps:
@@ -184,13 +165,16 @@ def _lines(
 ) -> tuple[list[Line], list[dict[str, Any]]]:
     """The lines of heads on specs, and those that failed, with the reasons."""
     lines, failed = [], []
-    count = len(plan.splits)
-    tell = told(progress, "compare")
+    fits = len(plan.splits)
+    tell = stage_progress(progress, "compare")
     for number, (head, cached) in enumerate(pairs):
-        fold_done = partial(_shifted, tell, number * count, len(pairs) * count)
+
+        def fold_done(done: int, before: int = number * fits) -> None:
+            tell(before + done, len(pairs) * fits)
+
         fold_done(0)
         try:
-            lines.append(_line(head, cached, pictures, plan, fold_done, told(progress, "search")))
+            lines.append(_line(head, cached, pictures, plan, fold_done, stage_progress(progress, "search")))
         except FAILURES as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s on %s: %s", head, cached.features, reason)
@@ -224,7 +208,7 @@ def _line(
     pictures: LabelledImages,
     plan: Folds,
     fold_done: Callable[[int], None],
-    search_told: Callable[[int, int], None],
+    search_progress: Callable[[int, int], None],
 ) -> Line:
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
@@ -233,15 +217,11 @@ def _line(
     if HEADS[head].maps and cached.weights == BLANK:
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
     extractor = cached.extractor
-    data, _ = dataset_of(extractor, pictures, views, head, 0.0, None)
-    if not np.array_equal(data.digests, cached.extraction.keys):
+    data, report = dataset_of(extractor, pictures, views, head, 0.0, None)
+    if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}
-    found = held_out(data, head, plan, record, fold_done, search_told)
+    found = held_out(data, head, plan, record, fold_done, search_progress)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json()}, found
-
-
-def _shifted(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    tell(before + done, total)
+    return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found

@@ -1,20 +1,17 @@
 """Score a saved head on labelled images: which of them are scored, and which of these it knows from its training."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
-from cache.errors import UserError
-from classify.dataset import Dataset
-from classify.duplicates import near_duplicates
-from classify.metrics import Leaked, Scores
-from classify.persist import Saved
-from classify.split import Indices, leaks
+from cache.errors import UserError, log
+from classify.data.dataset import Dataset
+from classify.data.duplicates import near_duplicates
+from classify.data.split import Indices, leaks
+from classify.saved.persist import Saved
+from classify.scoring.metrics import Leaked, Scores
 from classify.train import score_part
-from featurize.signatures import stored_signatures
-
-log = logging.getLogger("bottleneck")
+from featurize.extract.missing_signatures import stored_signatures
 
 
 @dataclass(frozen=True)
@@ -38,15 +35,14 @@ def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, 
     `scored_of`.
     """
     chosen = scored_of(saved, data, cache_dir)
-    if len(chosen.left_out):
-        first = data.paths[chosen.left_out[0]]
-        log.warning("%d pictures were trained on and are left out, the first is %s", len(chosen.left_out), first)
+    if left_out := [data.paths[i] for i in chosen.left_out]:
+        log.warning("%d pictures were trained on and are left out, the first is %s", len(left_out), left_out[0])
     scores, leaked = score_part(saved.predictor, data, saved.record["training_counts"], chosen.rows, chosen.leaking)
-    return scores, leaked, [data.paths[i] for i in chosen.left_out]
+    return scores, leaked, left_out
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
-    """Which pictures of `data` are scored. Near-duplicates are told as far as `cache_dir` has the training pictures.
+    """Which pictures of `data` are scored. Near-duplicates are found as far as `cache_dir` has the training pictures.
 
     Raises UserError where the model was trained on every picture that could be scored, and where one has a label that
     the model does not know.
@@ -60,8 +56,7 @@ def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
         raise UserError("nothing to score: the model was trained on every one of these pictures")
     if not data.has_own_split:
         rows, left_out, trained = rows[~trained], rows[trained], trained[~trained]
-    unknown = sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"]))
-    if unknown:
+    if unknown := sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"])):
         raise UserError(
             f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
         )
@@ -73,9 +68,9 @@ def _near_training_pictures(saved: Saved, data: Dataset, rows: Indices, cache_di
     digests = saved.trained_on
     signatures, known = stored_signatures(cache_dir, digests)
     if data.signatures is not None:  # those of this very data are there, whatever cache they lie in
+        index_of = {digest.tobytes(): index for index, digest in enumerate(data.digests)}
         ours = leaks(data.digests, digests) & ~known
-        places = {digest.tobytes(): place for place, digest in enumerate(data.digests)}
-        signatures[ours] = data.signatures[[places[digest.tobytes()] for digest in digests[ours]]]
+        signatures[ours] = data.signatures[[index_of[digest.tobytes()] for digest in digests[ours]]]
         known |= ours
     if not known.all():
         log.info(
@@ -85,7 +80,6 @@ def _near_training_pictures(saved: Saved, data: Dataset, rows: Indices, cache_di
         )
     if data.signatures is None:
         return np.zeros(len(rows), bool)
-    groups = near_duplicates(
-        np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
-    )
-    return np.isin(groups[len(digests) :], groups[: len(digests)])
+    both = np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
+    of_training, of_rows = np.split(near_duplicates(*both), [len(digests)])
+    return np.isin(of_rows, of_training)

@@ -1,7 +1,7 @@
 """Tune a head by cross-validation: every candidate of its grid is scored on pictures that it was not fitted on.
 
-Where some are as good as the best, the one nearest to the head's defaults is taken: on easy pictures all are, and the
-first of them would give probabilities far too unsure or too sure.
+Of candidates that are as good as the best, the one nearest to the head's defaults is taken. On easy pictures all are as
+good, and the probabilities of the first would be far too unsure or too sure.
 """
 
 import logging
@@ -13,12 +13,11 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.stored_rows import Rows
-from classify.heads import fit_head, make_head, search_grid
-from classify.numerics import Floats
-from classify.options import DEFAULT_SCORING
-from classify.pictures import first_views
-from classify.scoring import score_by
-from classify.split import GroupedFolds, Split
+from classify.data.split import GroupedFolds, Split
+from classify.heads.head_table import fit_head, make_head, search_grid
+from classify.heads.numerics import Floats
+from classify.labels.label_options import DEFAULT_SCORING
+from classify.scoring.scorers import score_by
 
 log = logging.getLogger("bottleneck")
 
@@ -36,27 +35,29 @@ def search_head(
     groups: np.ndarray,
     views: int | None = None,
     predict_views: int | None = None,
-    tell: Callable[[int, int], None] = lambda *_: None,
+    progress: Callable[[int, int], None] = lambda *_: None,
     scoring: str = DEFAULT_SCORING,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
-    """Tune `head` by cross-validation in 5 folds that never part the rows of a group, and fit it with the best values.
+    """Tune `head` by cross-validation in 5 folds that never split a group, and fit it with the best values.
 
     features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
-    how many decide about held-out pictures; by default all. `tell` is called with (fits done, fits in all). scoring: a
-    scorer of scikit-learn that `classify.scoring.check_scoring` accepts.
+    how many decide about held-out pictures; by default all. `progress` is called with (fits done, fits in all).
+    scoring: a scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts.
 
     Returns (fitted estimator, parameters that were chosen by `nearest_of_best`, a row for each candidate: its
     parameters; mean and deviation of its score, and its score in each fold, None where that is not defined; the mean of
     its accuracy; whether it was chosen). Raises UserError where nothing is left to search.
     """
+    from sklearn.model_selection import ParameterGrid
+
     estimator = make_head(head, params, seed)
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
     splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
-    candidates = candidates_of(grid)
-    answers = _answers(estimator, candidates, features, labels, groups, splits, views, predict_views)
-    scores, accuracies = held_out_scores(answers, len(candidates), labels, splits, scoring, tell)
+    candidates = [*ParameterGrid(grid)]
+    held_out = _held_out_probabilities(estimator, candidates, features, labels, groups, splits, views, predict_views)
+    scores, accuracies = held_out_scores(held_out, len(candidates), labels, splits, scoring, progress)
     chosen = nearest_of_best(candidates, scores, grid, estimator.get_params())
     table = [
         {
@@ -69,40 +70,32 @@ def search_head(
         }
         for number, (candidate, of, accuracy) in enumerate(zip(candidates, scores, accuracies, strict=True))
     ]
-    best = candidates[chosen]
-    fitted = fit_head(make_head(head, params | best, seed), first_views(features, views), labels, groups)
-    return fitted, best, table
-
-
-def candidates_of(grid: Grid) -> list[dict[str, Any]]:
-    """Every combination of the values of a grid."""
-    from sklearn.model_selection import ParameterGrid
-
-    return [*ParameterGrid(grid)]
+    fitted = fit_head(estimator.set_params(**candidates[chosen]), features[:, :views], labels, groups)
+    return fitted, candidates[chosen], table
 
 
 def held_out_scores(
-    answers: Iterable[tuple[int, int, Floats]],
+    held_out: Iterable[tuple[int, int, Floats]],
     candidates: int,
     labels: np.ndarray,
     splits: list[Split],
     scoring: str = DEFAULT_SCORING,
-    tell: Callable[[int, int], None] = lambda *_: None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Floats, Floats]:
     """Scores and accuracies of candidates on the pictures held out in each fold: (candidates, folds) each.
 
-    answers: (number of the fold, number of the candidate, probabilities (m, k)). labels: (n,). A fold in which the
+    held_out: (index of the fold, index of the candidate, probabilities (m, k)). labels: (n,). A fold in which the
     score of a candidate is not defined (some are not where a class has no picture there) is NaN for all, as is
     announced. Raises UserError where no fold is left.
     """
     classes = np.unique(labels)
     scores, accuracies = np.empty((2, candidates, len(splits)))
-    tell(0, scores.size)
-    for done, (fold, number, probabilities) in enumerate(answers, start=1):
+    progress(0, scores.size)
+    for done, (fold, number, probabilities) in enumerate(held_out, start=1):
         truth = labels[splits[fold][1]]
         scores[number, fold] = score_by(scoring, classes, truth, probabilities)
         accuracies[number, fold] = np.mean(classes[probabilities.argmax(axis=1)] == truth)
-        tell(done, scores.size)
+        progress(done, scores.size)
     undefined = ~np.isfinite(scores).all(axis=0)
     if undefined.all():
         raise UserError(f"scoring {scoring!r} is not defined in any fold of these pictures: give another one")
@@ -115,7 +108,7 @@ def held_out_scores(
 
 
 def nearest_of_best(candidates: list[dict[str, Any]], scores: Floats, grid: Grid, defaults: dict[str, Any]) -> int:
-    """The number of the candidate to take: of those as good as the best, the nearest to the defaults.
+    """The index of the candidate to take: of those as good as the best, the nearest to the defaults.
 
     scores: (candidates, folds), the higher the better, NaN in folds that do not count. As good as the best are those
     whose mean is within one standard error of its mean: the rule of Breiman et al., "Classification and Regression
@@ -134,7 +127,7 @@ def nearest_of_best(candidates: list[dict[str, Any]], scores: Floats, grid: Grid
     return int(min(as_good, key=lambda number: (steps[number], -mean[number])))
 
 
-def _answers(
+def _held_out_probabilities(
     estimator: Any,
     candidates: list[dict[str, Any]],
     features: Rows,
@@ -144,14 +137,14 @@ def _answers(
     views: int | None,
     predict_views: int | None,
 ) -> Iterator[tuple[int, int, Floats]]:
-    """What every candidate says of the pictures held out in each fold, see `held_out_scores`.
+    """Probabilities of the pictures held out in each fold, by every candidate, see `held_out_scores`.
 
-    A candidate whose solver stopped early is not announced: it is, by the fit that follows, if it is the best one.
+    A candidate whose solver stopped early is announced only if it is chosen, by the fit that follows.
     """
     from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
-    from classify.paths import PathHead
+    from classify.heads.solver.regularisation_path import PathHead
 
     if isinstance(estimator, PathHead) and {*candidates[0]} == {estimator.walked}:
         values = [candidate[str(estimator.walked)] for candidate in candidates]
@@ -159,7 +152,7 @@ def _answers(
         return
     classes = np.unique(labels)
     for fold, (train, held_out) in enumerate(splits):
-        fitted_on, deciding = first_views(features[train], views), first_views(features[held_out], predict_views)
+        fitted_on, deciding = features[train, :views], features[held_out, :predict_views]
         for number, candidate in enumerate(candidates):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,6 +1,5 @@
 """Fit a head on cached features and score it honestly: split, search, fit, score, cross-validate, refit."""
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from classify.dataset import Dataset
-from classify.duplicates import announce_duplicates
-from classify.heads import fit_head, make_head
-from classify.metrics import Leaked, Scores, score
-from classify.options import DEFAULT_SCORING
+from cache.errors import log
+from classify.data.dataset import Dataset
+from classify.data.duplicates import announce_duplicates
+from classify.data.split import enough_groups, folds, holdout
+from classify.heads.head_table import fit_head, make_head
+from classify.labels.label_options import DEFAULT_SCORING
+from classify.scoring.metrics import Leaked, Scores, score
+from classify.scoring.outliers import OutlierDetector
 from classify.search import SEARCH_FOLDS, search_head
-from classify.split import enough_groups, folds, holdout
-from classify.unknowns import Known
-from featurize.hashing import Progress
-
-log = logging.getLogger("bottleneck")
+from featurize.extract.hashing import Progress
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Training:
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
     leaked: Leaked  # scored pictures that are in the training part too, or near-duplicates of some there
-    known: Known | None = None  # what tells pictures unlike those that it was fitted on; None of maps
+    outliers: OutlierDetector | None = None  # None of maps
     validation_accuracy: float | None = None
     cv_scores: list[float] = field(default_factory=list)
     scoring: str | None = None  # what a search went by
@@ -44,37 +42,25 @@ class Training:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """Scores and circumstances as JSON types."""
-        return (
-            self.scores.to_json()
-            | self.leaked.to_json()
-            | {
-                "head_params": self.head_params,
-                "validation_accuracy": self.validation_accuracy,
-                "cv_accuracy": self.cv_accuracy,
-                "cv_std": self.cv_std,
-                "cv_scores": self.cv_scores,
-                "scoring": self.scoring,
-                "search": self.search_table,
-                "cv_search": self.cv_search,
-                "history": self.history,
-                "stage_seconds": self.seconds,
-            }
-        )
-
-    @property
-    def cv_accuracy(self) -> float | None:
-        """Mean accuracy over the folds."""
-        return float(np.mean(self.cv_scores)) if self.cv_scores else None
-
-    @property
-    def cv_std(self) -> float | None:
-        """Standard deviation of the accuracy over the folds."""
-        return float(np.std(self.cv_scores)) if self.cv_scores else None
+        """Scores and circumstances as JSON types. cv_accuracy, cv_std: mean and standard deviation over the folds."""
+        return {
+            **self.scores.to_json(),
+            **self.leaked.to_json(),
+            "head_params": self.head_params,
+            "validation_accuracy": self.validation_accuracy,
+            "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
+            "cv_std": float(np.std(self.cv_scores)) if self.cv_scores else None,
+            "cv_scores": self.cv_scores,
+            "scoring": self.scoring,
+            "search": self.search_table,
+            "cv_search": self.cv_search,
+            "history": self.history,
+            "stage_seconds": self.seconds,
+        }
 
 
 def check_split(labels: Sequence[str], parts: Sequence[str], test_size: float, cv: int, seed: int) -> None:
-    """Raise UserError, before features are computed, where the pictures cannot be split as asked.
+    """Raise UserError, before features are computed, where the pictures cannot be split as requested.
 
     Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
     """
@@ -102,38 +88,35 @@ def train_head(
     """Fit `head` on the training part of `data` and score it on the rest.
 
     The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, near-duplicates kept
-    together (see `classify.duplicates`), but in classes that would then be too small to be split. What the head itself
-    holds out is held out with its near-duplicates, too.
+    together (see `classify.data.duplicates`), but in classes that would then be too small to be split. What the head
+    itself holds out is held out with its near-duplicates, too.
 
     `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
     the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
-    `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is told the fits of
-    each search.
+    `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is called with
+    the fits of each search.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
     seconds: dict[str, float] = {}
-    everything = np.arange(len(data.labels))
-    pool = data.own_train_part() if data.has_own_split else everything
+    own_split, everything = data.has_own_split, np.arange(len(data.labels))
+    pool = data.own_train_part() if own_split else everything
     with _timed(seconds, "near-duplicates"):
         duplicates, exact = data.duplicates()
         # What is fitted on an own training part, and its folds, must not depend on what is scored.
-        of_pool = data.duplicates(pool) if data.has_own_split else (duplicates[pool], exact[pool])
+        of_pool = data.duplicates(pool) if own_split else (duplicates, exact)
     announce_duplicates(duplicates, exact, data.paths)
     groups = duplicates.copy()
-    needed = groups_needed(test_size, cv, search) if cv or search or not data.has_own_split else 0
+    needed = groups_needed(test_size, cv, search) if cv or search or not own_split else 0
     groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
-    if data.has_own_split:
-        train, test = pool, data.part(data.own_test_part())
-    else:
-        train, test = holdout(data.labels, groups, test_size, seed)
+    test_part = data.own_test_part() if own_split else "all"
+    train, test = (pool, data.part(test_part)) if own_split else holdout(data.labels, groups, test_size, seed)
     leaking = np.isin(duplicates[test], duplicates[train])
     cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
+    searched = head, params, seed, search
     with _timed(seconds, "train"):
-        estimator, best, table = fit_on(
-            data, train, groups, head, params, seed, search, told(progress, "search"), scoring
-        )
-        known = known_of(data, train, groups)
+        estimator, best, table = fit_on(data, train, groups, *searched, stage_progress(progress, "search"), scoring)
+        outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
         scores, leaked = score_part(estimator, data, counts, test, leaking)
@@ -144,37 +127,34 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=leaked,
-        known=known,
+        outliers=outliers,
         scoring=scoring if search else None,
         search_table=table,
         history=getattr(estimator, "history_", None),
         seconds=seconds,
     )
-    if data.has_own_split and data.own_test_part() == "test" and len(validation := data.part("validation")):
+    if test_part == "test" and len(validation := data.part("validation")):
         training.validation_accuracy = score_head(estimator, data, counts, validation).accuracy
     if cv:
         with _timed(seconds, "cross-validation"):
             for number, (inner_train, inner_test) in enumerate(cv_folds, start=1):
-                tell = told(progress, f"search in fold {number} of {cv}")
-                fitted, _, inner = fit_on(data, pool[inner_train], groups, head, params, seed, search, tell, scoring)
-                if search:
-                    training.cv_search.append(inner)
+                tell = stage_progress(progress, f"search in fold {number} of {cv}")
+                fitted, _, inner = fit_on(data, pool[inner_train], groups, *searched, tell, scoring)
+                training.cv_search += [inner] if search else []
                 held_out = pool[inner_test]
-                training.cv_scores.append(
-                    float(np.mean(fitted.predict(data.scored(held_out)) == data.labels[held_out]))
-                )
+                right = fitted.predict(data.scored(held_out)) == data.labels[held_out]
+                training.cv_scores.append(float(right.mean()))
     if refit:
         with _timed(seconds, "refit"):
-            if data.has_own_split:  # whose `groups` number each part for itself
-                groups = duplicates
-            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
-            training.known = known_of(data, everything, duplicates)
+            copies = duplicates if own_split else groups  # under an own split `groups` number each part for itself
+            training.estimator, _, _ = fit_on(data, everything, copies, head, training.head_params, seed, search=False)
+            training.outliers = outlier_detector(data, everything, duplicates)
         training.trained_on = data.digests
     return training
 
 
 def groups_needed(test_size: float, cv: int, search: bool) -> int:
-    """How many different pictures of each class every split that is asked for can be made with."""
+    """How many different pictures of each class the requested splits need."""
     if not search:
         return max(2, cv)
     kept = 1 - max(test_size, 1 / cv if cv else 0)  # of the pictures, when the search begins
@@ -207,7 +187,7 @@ def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: 
     return score(data.labels[rows], predicted, probabilities, classes, training_counts=training_counts)
 
 
-def told(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
+def stage_progress(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
     """`progress` for one stage: a function (done, total)."""
     return partial(progress, stage) if progress else lambda *_: None
 
@@ -238,9 +218,9 @@ def fit_on(
     return fit_head(make_head(head, params, seed), data.fitted(rows), labels, groups[rows]), {}, []
 
 
-def known_of(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> Known | None:
-    """What tells pictures unlike those of `rows`; nothing does of maps."""
-    return None if data.tail else Known.of(data.originals(rows), groups[rows])
+def outlier_detector(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> OutlierDetector | None:
+    """What finds pictures unlike those of `rows`; None of maps."""
+    return None if data.tail else OutlierDetector.of(data.originals(rows), groups[rows])
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pipeline
 from examples.downloads import Archive
 from examples.pictures import draw_confusion, draw_curves, draw_predictions
 from examples.shared import Asked, example, show
-from featurize.images import find_images
+from featurize.pictures.find_images import find_images
 
 COMMIT = "a4e44fa2e156dcc551e3dba5fdecbcafb1ddc02c"  # of the book's repository
 PHOTOGRAPHS = Archive(

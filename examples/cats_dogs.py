@@ -6,7 +6,7 @@ is cached of those below it.
 """
 
 import pipeline
-from commands.show import show_report
+from bottleneck_features.terminal.result_summary import show_report
 from examples.downloads import Archive
 from examples.pictures import draw_curves
 from examples.shared import Asked, example, show

@@ -14,12 +14,12 @@ import re
 from pathlib import Path
 
 import pipeline
-from cache.atomic import write_atomically
-from classify.tables import read_table
+from cache.files.atomic import write_atomically
+from classify.labels.label_tables import read_table
 from examples.downloads import Archive
 from examples.pictures import draw_curves, draw_predictions
 from examples.shared import Asked, example, show
-from featurize.images import find_images
+from featurize.pictures.find_images import find_images
 
 PHOTOGRAPHS = Archive(
     "dog_breeds",

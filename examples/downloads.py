@@ -16,10 +16,10 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cache.atomic import replacing, write_atomically
 from cache.errors import UserError
+from cache.files.atomic import replacing, write_atomically
 from examples.unpack import unpack
-from featurize.weights import STALLED_AFTER
+from featurize.backbones.weights import STALLED_AFTER
 
 log = logging.getLogger("bottleneck")
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 import pipeline
-from cache.atomic import write_atomically
-from commands.terminal import printable
+from bottleneck_features.terminal.safe_text import printable
+from cache.files.atomic import write_atomically
 
 COLUMNS = 4
 SIDE = 256  # of a photograph as it is drawn, in pixels

@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 import click
 
 import pipeline
+from bottleneck_features.commands.command_options import CACHE
+from bottleneck_features.commands.main import run
+from bottleneck_features.terminal.progress import progress_reporter
+from bottleneck_features.terminal.result_summary import show_failures
+from bottleneck_features.terminal.safe_text import printable
 from cache.errors import UserError
-from commands.main import run
-from commands.options import CACHE
-from commands.progress import progress_reporter
-from commands.show import show_failures
-from commands.terminal import printable
 from examples.downloads import Archive, fetch
 from featurize.outputs import check_outputs, named
 

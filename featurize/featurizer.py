@@ -7,20 +7,54 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from cache.errors import UserError
-from featurize.extractor import Extractor
-from featurize.joined import open_parts
-from featurize.options import DEFAULT_BACKBONE, SpecOptions
-from featurize.parts import resolve_parts
-from featurize.read_only import open_table
-from featurize.sources import expand
+from featurize.extract.extractor import Extractor
+from featurize.extract.joined_extractor import open_parts
+from featurize.extract.writable import open_table
+from featurize.joined_options import resolve_parts
+from featurize.pictures.sources import expand
+from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 
 
 class Featurizer(TransformerMixin, BaseEstimator):
     """Frozen CNN features of images, each computed once and then read from the cache.
 
-        make_pipeline(Featurizer(pooling="avg"), LogisticRegression()).fit(paths, labels)
+    Nothing is learnt: `fit` only checks the parameters. They are those of the command `features`, see there.
 
-    Nothing is learnt: `fit` only checks the parameters, which are those of `features` on the command line.
+    Parameters
+    ----------
+    backbone : str
+        The name of a backbone, the path of a `.keras` file, or several joined as in "nano+mobilenet_v2".
+    pooling : {"avg", "max", "flatten", "none"}
+        How the map (h, w, c) of the layer becomes a row; "none" keeps the map.
+    layer : str, optional
+        The layer whose output is taken; by default the last one.
+    size : int, str or tuple of int, optional
+        Side of the network's input in pixels, or (height, width); by default the backbone's own.
+    weights : str, optional
+        A file of weights, "imagenet" or "random"; by default ImageNet's.
+    resize : {"antialias", "nearest", "bilinear"}
+        How pictures are brought to the size of the input.
+    preprocess : str, optional
+        The preprocessing of a model of your own; the named backbones have theirs.
+    precision : {"float32", "bf16", "mixed_bfloat16"}
+        What the network computes in.
+    stored : {"float32", "float16"}
+        What rows are stored in.
+    engine : {"auto", "openvino", "tensorflow"}
+        What computes the rows; they differ by rounding alone.
+    isolate : bool
+        Decode pictures in processes of their own.
+    cache_dir : str
+        The folder of the cache.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featurize import Featurizer
+    >>> model = make_pipeline(Featurizer("nano", pooling="avg"), LogisticRegression())
+    >>> model.named_steps["featurizer"].backbone
+    'nano'
     """
 
     def __init__(
@@ -58,16 +92,27 @@ class Featurizer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Sequence[Any]) -> np.ndarray:
-        """Features (n, d) float32 of n images: paths, bytes of image files, PIL images or arrays.
+        """Features of images, computed where the cache lacks them.
 
-        With `pooling="none"` they keep the shape that the layer gives them, such as (n, h, w, c).
+        Parameters
+        ----------
+        X : sequence
+            n images: paths, bytes of image files, PIL images or arrays.
 
-        Raises UserError naming the images that cannot be decoded: rows must stay aligned with labels.
+        Returns
+        -------
+        numpy.ndarray
+            (n, d) float32; with `pooling="none"` the shape that the layer gives, such as (n, h, w, c).
+
+        Raises
+        ------
+        UserError
+            Naming the images that cannot be decoded: rows must stay aligned with labels.
         """
-        extraction, rows = self._extractor().features(expand(X))
-        if extraction.failures:
-            first = extraction.failures[0]
-            count = len(extraction.failures)
+        outcome, rows = self._extractor().features(expand(X))
+        if outcome.failures:
+            first = outcome.failures[0]
+            count = len(outcome.failures)
             raise UserError(f"{count} images have no features, the first is {first.path}: {first.reason}")
         return rows.astype(np.float32, copy=False)
 

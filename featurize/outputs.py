@@ -1,4 +1,4 @@
-"""Outputs of a command that would destroy one of its inputs, another output or the cache: refused before any work."""
+"""Refuse, before any work, outputs that would destroy an input, another output or the cache."""
 
 import os
 import unicodedata
@@ -7,20 +7,20 @@ from typing import Any
 
 from cache.digests import FILE_NAME
 from cache.errors import UserError
-from cache.folders import is_spec_folder
-from featurize.images import SUFFIXES
-from featurize.kept_graphs import FOLDER, LOCK
+from cache.upkeep.spec_folders import is_spec_folder
+from featurize.engines.converted import FOLDER, LOCK
+from featurize.pictures.find_images import SUFFIXES
 
-Named = tuple[str, str]  # what a path is called, such as "--json", and the path
+Named = tuple[str, str]  # an option such as "--json", and the path that it names
 
 
 def named(name: str, *paths: Any) -> list[Named]:
-    """The paths with their name, those left out that are None or no path, such as a table in memory."""
+    """The paths with their name, without None and what is no path, such as a table in memory."""
     return [(name, os.fspath(path)) for path in paths if isinstance(path, str | os.PathLike) and path != ""]
 
 
 def inputs_of(options: Mapping[str, Any]) -> list[Named]:
-    """The files that a request reads: its table of labels, weights and backbones, several of which a "+" may join."""
+    """The files that a request reads: its table of labels, its weights and backbones, also those joined by "+"."""
     found = named("--labels", options.get("labels"))
     for option in ("weights", "backbone"):
         for _, text in named(option, options.get(option)):
@@ -34,8 +34,8 @@ def check_outputs(
 ) -> None:
     """Refuse an output that is an input, another output, a file of the cache, or would become a picture of `data`.
 
-    However paths are spelt: through links, as a hard link, in other case where the file system does not mind. What
-    has one name does not disturb itself. `data`: a folder of pictures. Raises UserError, one line that names both.
+    Paths may be spelt differently: through links, as a hard link, in another case where the file system ignores case.
+    Paths of one name may be the same. `data`: a folder of pictures. Raises UserError, one line that names both.
     """
     outputs, inputs = list(outputs), list(inputs)
     for number, (name, path) in enumerate(outputs):
@@ -62,9 +62,9 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _spellings(path: str) -> set[str]:
-    """The path with links resolved, and with those of its folder alone: a link itself is replaced, not its target.
+    """The path with all links resolved, and with those of its folder alone: writing replaces a link, not its target.
 
-    Without differences of case and Unicode form: some file systems know none.
+    Case and Unicode form are made uniform, as some file systems ignore them.
     """
     folder, name = os.path.split(os.path.abspath(path))
     places = (os.path.realpath(path), os.path.join(os.path.realpath(folder), name))
@@ -72,7 +72,7 @@ def _spellings(path: str) -> set[str]:
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether the file `path` lies below `folder`, whether they are there or not."""
+    """Whether the file `path` lies below `folder`; neither need exist."""
     return _below(path, folder).split(os.sep)[0] != os.pardir
 
 
@@ -82,7 +82,7 @@ def _below(path: str, folder: str) -> str:
 
 
 def _is_of_cache(path: str, cache_dir: str) -> bool:
-    """Whether a path is that of the cache, of a folder around it, or of a file that the cache holds or may come to."""
+    """Whether a path is the cache, a folder around it, or a file that the cache holds or may create."""
     if _is_same(path, cache_dir) or is_below(cache_dir, path):
         return True
     if not is_below(path, cache_dir):

@@ -1,4 +1,4 @@
-"""The computation behind a trained model, found again on this machine and proven to be the same."""
+"""The computation behind a trained model, found on this machine and proven to be the same."""
 
 import os
 from dataclasses import replace
@@ -7,14 +7,14 @@ from typing import Any
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
-from featurize.backbones import find_backbone
-from featurize.decode import DECODERS
-from featurize.own_model import default_layer
+from featurize.backbones.backbone_table import find_backbone
+from featurize.backbones.model_config import default_layer
+from featurize.backbones.weights import Weights, locate
+from featurize.decoding.decode import DECODERS
 from featurize.resolve import Resolved, check_views, identity, parse_size
-from featurize.weights import Weights, locate
 
-# What this version computes.
-HERE = {"decoder": DECODERS, "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}
+# The values of each field that this version computes.
+KNOWN = {"decoder": DECODERS, "view": (ORIGINAL_VIEW,), "precision": PRECISIONS, "tuned": ("",)}
 
 
 def reopen(
@@ -25,16 +25,16 @@ def reopen(
     isolate: bool = False,
     views: tuple[str, ...] = (ORIGINAL_VIEW,),
 ) -> Resolved:
-    """The spec of a model's record and the weights that it names, or those that `weights` names.
+    """The spec of a model's record, with the recorded weights or the file `weights`.
 
-    `views` names the views of each picture that a prediction takes.
-    Weights that are neither given nor where they were are no error yet: pictures in the cache need none.
-    Raises UserError, naming both sides, where the weights, or what this version computes, are not those of the spec.
+    `views` names the views of each picture that a prediction takes. Missing weights are no error yet: pictures in the
+    cache need none. Raises UserError, naming both sides, where the weights, or what this version computes, are not
+    those of the spec.
     """
     spec = FeatureSpec.from_json(record["spec"])
-    for field, here in HERE.items():
-        if (trained := getattr(spec, field)) not in here:
-            known = " or ".join(map(str, here))
+    for field, values in KNOWN.items():
+        if (trained := getattr(spec, field)) not in values:
+            known = " or ".join(map(str, values))
             raise UserError(f"the model was trained with {field} {trained}, this version has {known}: train it again")
     if weights is None:
         found = Weights(**record["weights"])
@@ -53,9 +53,9 @@ def reopen(
 
 
 def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:
-    """`resolved`, its weights now being the very ones that the spec names; downloaded again if need be.
+    """`resolved` with weights that are proven to be those of the spec, downloaded again if need be.
 
-    Raises UserError, naming both sides, where they are others, and where they are not to be had.
+    Raises UserError, naming both sides, where they are others, and where they cannot be had.
     """
     spec, weights = resolved.spec, resolved.weights
     if weights.kind == "imagenet" and not os.path.exists(weights.path):

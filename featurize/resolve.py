@@ -1,27 +1,27 @@
-"""From what a person asks for to the exact spec, without TensorFlow.
+"""From a person's options to the exact spec, without TensorFlow.
 
-`resolve` fills in defaults, finds the weights and takes their digest, so that two requests for the same
-computation have the same fingerprint however they were worded.
+`resolve` fills in defaults, finds the weights and takes their digest: two requests for the same computation have the
+same fingerprint, however they are worded.
 """
 
 import logging
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
-from featurize.backbones import find_backbone, preprocess_names
-from featurize.decode import DECODER, RESIZES
-from featurize.options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
-from featurize.own_model import default_layer, native_size
-from featurize.recipes import FORMER_VIEWS, views_with_original
-from featurize.weights import Weights, locate, random_identity
+from featurize.backbones.backbone_table import find_backbone, preprocess_names
+from featurize.backbones.model_config import default_layer, native_size
+from featurize.backbones.weights import Weights, locate, random_identity
+from featurize.decoding.decode import DECODER, RESIZES
+from featurize.pictures.recipes import FORMER_VIEWS, views_with_original
+from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
 
 if TYPE_CHECKING:
-    from featurize.tuned import Tuned
+    from featurize.backbones.tail import Tuned
 
 log = logging.getLogger("bottleneck")
 
@@ -30,11 +30,11 @@ LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, where its weights are on this machine, and what is to compute it: one of ENGINES.
+    """A spec, where its weights are on this machine, and its engine, one of ENGINES.
 
-    `views` names the views of each picture that have a row, `spec` being that of the picture itself. `isolate`:
-    pictures are decoded in processes of their own; the network is the same. `tuned`: what the spec names by its digest,
-    see `featurize.tuned_network`.
+    `views` names the views of each picture that have a row; `spec` is that of the picture itself. `isolate`: pictures
+    are decoded in processes of their own; the network is the same. `tuned`: the weights that the spec names by their
+    digest, see `featurize.backbones.network`.
     """
 
     spec: FeatureSpec
@@ -50,18 +50,18 @@ class Resolved:
 
     @property
     def network(self) -> str:
-        """What `build_network` is asked for: a backbone's name, or the path of a saved model, its own weights."""
+        """The argument of `build_network`: a backbone's name, or the path of a saved model, which holds its weights."""
         return self.weights.path if self.spec.backbone == OWN_MODEL else self.spec.backbone
 
     @property
     def network_fields(self) -> tuple[object, ...]:
-        """What decides the network: specs that differ elsewhere, in the views or in the resizing say, share one."""
+        """The fields that decide the network; specs that differ in others, such as the resizing, share a network."""
         spec = self.spec
         fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
         return (*fields, spec.precision, spec.tuned)
 
     def tuned_by(self, tuned: "Tuned") -> "Resolved":
-        """From pixels to decisions; this is the computation of the maps that the tail in `tuned` was trained on."""
+        """The computation from pixels to decisions, where this one gives the maps that `tuned` was trained on."""
         return replace(self, spec=replace(self.spec, tuned=tuned.digest, stored="float32"), tuned=tuned)
 
 
@@ -87,12 +87,12 @@ def resolve(
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
     TensorFlow. Each gives rows of its own. `stored`: float16 takes half the disk of float32, and keeps three digits.
     `isolate`: decode in processes of their own; the rows are the same. `views`: how many rows a picture has, of itself
-    and of renderings by `recipe`, see `featurize.recipes`.
+    and of views augmented by `recipe`, see `featurize.pictures.recipes`.
 
-    Raises UserError for an unknown value, with the valid ones, and for weights that are not to be had.
+    Raises UserError for an unknown value, with the valid ones, and for weights that cannot be had.
     """
     backbone = os.fspath(backbone)
-    if "+" in backbone and not os.path.isfile(backbone):  # `featurize.parts.resolve_parts` takes several
+    if "+" in backbone and not os.path.isfile(backbone):  # `featurize.joined_options.resolve_parts` takes several
         raise UserError(f"backbone {backbone!r}: one is wanted here, not several joined")
     _one_of("pooling", pooling, POOLINGS)
     _one_of("resize", resize, RESIZES)
@@ -100,74 +100,62 @@ def resolve(
     _one_of("precision", precision, PRECISIONS)
     _one_of("stored", stored, STORED)
     names = check_views(views_with_original(recipe, views), resize)
-    sides = parse_size(size)
-    if backbone.endswith(".keras"):
-        own = _own_model(table, backbone, pooling, layer, sides, weights, resize, preprocess)
-        spec = replace(own.spec, precision=precision, stored=stored)
-        if layer and not spec.layer:
-            _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")
-        _say_former_views(table, spec, names)
-        return replace(own, spec=spec, engine=engine, isolate=isolate, views=names)
-    row = find_backbone(backbone)
-    sides = sides or (row.size, row.size)
-    row.check_size(sides)
-    if preprocess not in (None, row.module):
-        raise UserError(f"preprocess {preprocess!r}: {backbone} has its own ({row.module}); leave the option out")
-    found = locate(row, sides, weights)
+    fields, found = (_own_model if backbone.endswith(".keras") else _named_backbone)(
+        backbone, layer, parse_size(size), weights, preprocess
+    )
     spec = FeatureSpec(
-        backbone=backbone,
+        **fields,
         weights=identity(found, table),
-        layer=layer or row.last_layer,
         pooling=pooling,
-        size=sides,
         resize=resize,
-        preprocess=row.module,
         decoder=DECODER,
         precision=precision,
         stored=stored,
     )
-    _say_former_views(table, spec, names)
+    if layer and not spec.layer:
+        _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")
+    _say_former(
+        table,
+        [replace(spec, view=FORMER_VIEWS[view]) for view in names if view in FORMER_VIEWS],
+        "the mirror image, by recipe flip",
+    )
     return Resolved(spec, found, engine, isolate, names)
 
 
+def _named_backbone(
+    backbone: str, layer: str | None, size: tuple[int, int] | None, weights: str | None, preprocess: str | None
+) -> tuple[dict[str, Any], Weights]:
+    """The fields of the spec that a backbone of the table decides, and its weights."""
+    row = find_backbone(backbone)
+    size = size or (row.size, row.size)
+    row.check_size(size)
+    if preprocess not in (None, row.module):
+        raise UserError(f"preprocess {preprocess!r}: {backbone} has its own ({row.module}); leave the option out")
+    found = locate(row, size, weights)
+    return {"backbone": backbone, "layer": layer or row.last_layer, "size": size, "preprocess": row.module}, found
+
+
 def _own_model(
-    table: DigestTable,
-    path: str,
-    pooling: str,
-    layer: str | None,
-    size: tuple[int, int] | None,
-    weights: str | None,
-    resize: str,
-    preprocess: str | None,
-) -> Resolved:
+    backbone: str, layer: str | None, size: tuple[int, int] | None, weights: str | None, preprocess: str | None
+) -> tuple[dict[str, Any], Weights]:
+    """As `_named_backbone`, of a `.keras` file."""
     if weights is not None:
-        raise UserError(f"weights {weights!r}: {path} brings its own; leave the option out")
-    path = os.path.abspath(os.path.expanduser(path))  # it goes into the records of models, to be found from elsewhere
+        raise UserError(f"weights {weights!r}: {backbone} brings its own; leave the option out")
+    path = os.path.abspath(os.path.expanduser(backbone))  # goes into records of models, to be found from elsewhere
     if not os.path.isfile(path):
         raise UserError(f"backbone {path}: no such file; give a model saved with model.save('name.keras')")
     if preprocess not in (None, "none", *preprocess_names()):
         raise UserError(f"preprocess {preprocess!r}: choose one of none, {', '.join(preprocess_names())}")
-    found = Weights("file", path)
-    spec = FeatureSpec(
-        backbone=OWN_MODEL,
-        weights=identity(found, table),
-        layer="" if not layer or layer == default_layer(path) else layer,
-        pooling=pooling,
-        size=size or native_size(path),
-        resize=resize,
-        preprocess=preprocess or "none",
-        decoder=DECODER,
-    )
-    return Resolved(spec, found)
-
-
-def _say_former_views(table: DigestTable, spec: FeatureSpec, views: tuple[str, ...]) -> None:
-    former = [replace(spec, view=FORMER_VIEWS[view]) for view in views if view in FORMER_VIEWS]
-    _say_former(table, former, "the mirror image, by recipe flip")
+    return {
+        "backbone": OWN_MODEL,
+        "layer": "" if not layer or layer == default_layer(path) else layer,
+        "size": size or native_size(path),
+        "preprocess": preprocess or "none",
+    }, Weights("file", path)
 
 
 def _say_former(table: DigestTable, former: list[FeatureSpec], what: str) -> None:
-    """Announce rows of the same thing that an earlier version has put under a key of its own."""
+    """Announce rows of the same computation that an earlier version stored under another key."""
     for spec in former:
         folder = os.path.join(os.path.dirname(table.path), spec.folder)
         if os.path.isdir(folder):
@@ -175,13 +163,13 @@ def _say_former(table: DigestTable, former: list[FeatureSpec], what: str) -> Non
 
 
 def identity(weights: Weights, table: DigestTable) -> str:
-    """What a spec says of weights: the SHA-256 of their file, or what decides random ones.
+    """How a spec names weights: the SHA-256 of their file, or what decides random ones.
 
     Raises UserError where the file cannot be read.
     """
     if weights.kind == "random":
         return random_identity()
-    if weights.kind == "packaged":  # small, and nothing to leave a trace of
+    if weights.kind == "packaged":  # small: not worth a line in the table of digests
         with open(weights.path, "rb") as file:
             return "sha256:" + content_digest(file.read()).hex()
     advice = "say where they are with --weights (weights=)"

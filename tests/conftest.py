@@ -12,17 +12,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cached_rows
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of one would wait for those of another, spinning
+    os.environ |= dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"
+    )
+
 import numpy as np
 import pytest
-import real_features
 import skimage
+from helpers import cached_rows, real_features
 from PIL import Image
 
 from cache.shard import Shard
 from cache.store import FeatureStore
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
 BUNDLED = Path(skimage.__file__).parent / "data"
 
 # The backbone that ships with the project: real features of real pictures, without a file from outside.
@@ -35,6 +40,12 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders of long files first: a worker that comes to one of them last leaves the other one idle."""
+    first = ("project", "reliability", "distil", "backbones", "finetune")
+    items.sort(key=lambda item: next((n for n, name in enumerate(first) if name in item.path.parts), len(first)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,7 +92,9 @@ def warm_cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("warm") / "cache"
     # By a process of its own: in this one the network may be in memory, and would not be converted once more.
     words = ["features", "--data", surfaces, "--backbone", SPEC["backbone"], "--cache-dir", folder]
-    subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=REPOSITORY, check=True, capture_output=True)
+    command = [sys.executable, "-m", "pipeline", *words]
+    done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    (folder.parent / "stderr.txt").write_bytes(done.stderr)
     return folder
 
 
@@ -115,7 +128,7 @@ def no_hang() -> Iterator[None]:
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a command line in this process: (exit status, stdout, stderr)."""
 
-    from commands.main import main
+    from bottleneck_features.commands.main import main
 
     def call(*words: object) -> tuple[int, str, str]:
         capfd.readouterr()

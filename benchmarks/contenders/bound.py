@@ -17,8 +17,8 @@ import numpy as np
 from job import Job, answer, read_job
 
 import pipeline
-from featurize.decode import decode
-from featurize.silent_openvino import import_openvino
+from featurize.decoding.decode import decode
+from featurize.engines.silent_openvino import import_openvino
 
 REQUESTS = (1, 4, 32)  # pictures
 WARM = 256  # pictures before the clock starts

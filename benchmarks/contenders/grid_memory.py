@@ -9,8 +9,7 @@ import time
 from typing import Any
 
 import numpy as np
-from grid import search
-from job import Job, answer, read_job
+from job import Job, answer, grid_search, read_job
 from joblib import Memory
 from keras_network import BATCH, keras_network, warm_up
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -45,7 +44,7 @@ def main() -> None:
     warm_up(network[0], network[2])
     memory = Memory(os.path.join(job.cache_dir, "memory"), verbose=0)
     start = time.perf_counter()
-    found = search([("features", KerasFeatures())], memory).fit(job.paths, job.labels)
+    found = grid_search([("features", KerasFeatures())], memory).fit(job.paths, job.labels)
     answer(job, seconds=time.perf_counter() - start, forward_passes=passed, accuracy=float(found.best_score_))
 
 

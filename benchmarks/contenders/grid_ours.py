@@ -2,11 +2,10 @@
 
 import time
 
-from grid import search
-from job import answer, read_job
+from job import answer, grid_search, read_job
 
 import pipeline
-from featurize.extractor import Extractor
+from featurize.extract.extractor import Extractor
 from featurize.featurizer import Featurizer
 
 opened: list[Extractor] = []
@@ -26,7 +25,7 @@ def main() -> None:
     _ = pipeline.open_extractor(job.cache_dir, **spec).engine  # built before the clock starts, as the other's
     featurizer = CountedFeaturizer(**spec, cache_dir=job.cache_dir)
     start = time.perf_counter()
-    found = search([("features", featurizer)]).fit(job.paths, job.labels)
+    found = grid_search([("features", featurizer)]).fit(job.paths, job.labels)
     passes = sum(extractor.forward_passes for extractor in opened)
     answer(job, seconds=time.perf_counter() - start, forward_passes=passes, accuracy=float(found.best_score_))
 

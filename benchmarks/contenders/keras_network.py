@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from job import Job
 
-from featurize.backbones import find_backbone
-from featurize.nano import build_nano, load_nano
-from featurize.quiet import import_keras
-from featurize.weights import locate
+from featurize.backbones.backbone_table import find_backbone
+from featurize.backbones.nano import build_nano, load_nano
+from featurize.backbones.weights import locate
+from featurize.engines.keras_import import import_keras
 
 BATCH = 32
 

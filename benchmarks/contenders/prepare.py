@@ -2,7 +2,7 @@
 
 Writes into the cache folder all.csv (the job's table); more.csv, the same and 1% mirrored pictures; grid.csv and
 slow.csv, every nth of all; and the heads ours.joblib and tutorials.joblib, fitted on the same features. Without data:
-the photographs of `classify.surfaces`.
+the photographs of `classify.data.surfaces`.
 """
 
 import csv
@@ -16,8 +16,8 @@ from job import answer, read_job
 from PIL import Image, ImageOps
 
 import pipeline
-from classify.labels import read_labels
-from classify.surfaces import surfaces_folder
+from classify.data.surfaces import surfaces_folder
+from classify.labels.read_labels import read_labels
 
 GRID = 100  # pictures
 SLOW = 64  # pictures for those that take a second for a few

@@ -19,8 +19,10 @@ import skimage
 from fuzz.mutations import changed, pack, unpack
 from PIL import Image
 
-from commands import cache, jobs
-from commands.main import main
+from bottleneck_features.commands.cache_commands import cache
+from bottleneck_features.commands.main import main
+from bottleneck_features.commands.model_commands import evaluate, predict
+from bottleneck_features.commands.train_commands import features, train
 
 TEMPLATE, WORK = "template", "work"
 ON_PHOTOS = ["--data", "photos", "--backbone", "nano"]
@@ -197,11 +199,9 @@ def mutate(data: bytes, random: Random) -> bytes:
 
 def _options(words: list[str]) -> list[str]:
     """The options of the command that a line names."""
-    command = {**COMMANDS, **cache.cache.commands}.get(
-        next((word for word in words if word != "cache"), ""), jobs.train
-    )
+    command = {**COMMANDS, **cache.commands}.get(next((word for word in words if word != "cache"), ""), train)
     return [option for parameter in command.params for option in parameter.opts]
 
 
-COMMANDS = {command.name: command for command in (jobs.features, jobs.train, jobs.evaluate, jobs.predict)}
+COMMANDS = {command.name: command for command in (features, train, evaluate, predict)}
 SEEDS = seeds()

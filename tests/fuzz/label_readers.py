@@ -17,7 +17,7 @@ from fuzz.mutations import WORDS, changed, pack, unpack
 from pyarrow import parquet
 
 from cache.errors import UserError
-from classify.labels import read_labels
+from classify.labels.read_labels import read_labels
 
 KINDS = (b"csv", b"parquet", b"pattern", b"folders")
 PARTS = ("kind", "table", "path column", "label column", "pattern", "names")

@@ -7,8 +7,8 @@ A target is a module of this folder: SEEDS, real inputs; `mutate`, another input
 which raises for whatever should not be. The engine is libFuzzer, by way of Atheris, whose wheels bring it along for
 Python 3.11 to 3.13: inputs that reach new branches of our code are kept and changed further, and a crash, a hang or a
 hunger for memory inside a C library ends the child with its input saved. Hypothesis, which the other tests use, has no
-feedback from coverage, and dies with the library. `tests/test_fuzz.py` runs the same targets for a moment without
-Atheris.
+feedback from coverage, and dies with the library. `tests/project/test_fuzz.py` runs the same targets for a moment
+without Atheris.
 """
 
 import argparse

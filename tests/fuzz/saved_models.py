@@ -22,15 +22,15 @@ from typing import Any
 import joblib
 import numpy as np
 from fuzz.mutations import VALUES, changed, changed_json, pack, to_bytes, unpack
-from model_records import RECORD
+from helpers.model_records import RECORD
 from sklearn.datasets import load_iris
 
 from cache.errors import UserError
-from classify.finetune import FineTuneHead
-from classify.heads import make_head
-from classify.persist import load, save
-from classify.tuned import TunedHead
-from classify.unknowns import Known
+from classify.heads.finetune.finetune_head import FineTuneHead
+from classify.heads.finetune.tuned_head import TunedHead
+from classify.heads.head_table import make_head
+from classify.saved.persist import load, save
+from classify.scoring.outliers import OutlierDetector
 
 FILES = ("m.json", "m.npz", "m.joblib", "m.json.next")
 TRACE = Path("unpickled")
@@ -54,7 +54,7 @@ def seeds() -> list[bytes]:
     for name, params in (("logreg", {}), ("logreg", {"normalize": "standard"}), ("knn", {})):
         head = make_head(name, params).fit(rows.astype(np.float32), labels.astype(str))
         record = RECORD | {"head": name, "training_counts": [50, 50, 50]}
-        known = Known.of(rows.astype(np.float32), np.arange(150))
+        known = OutlierDetector.of(rows.astype(np.float32), np.arange(150))
         save("m.joblib", head, np.zeros((150, 32), np.uint8), record, known)
         inputs.append([Path(file).read_bytes() if Path(file).exists() else b"" for file in FILES])
     tuned = FineTuneHead()
@@ -89,8 +89,8 @@ def check(data: bytes) -> bool:
     else:
         rows = np.ones((2, saved.predictor.n_features_in_), np.float32)
         probabilities = saved.predictor.predict_proba(rows)
-        if saved.known is not None:
-            assert np.isfinite(saved.known.distances_of(rows)).all()
+        if saved.outliers is not None:
+            assert np.isfinite(saved.outliers.distances_of(rows)).all()
     assert probabilities.shape == (2, len(saved.record["classes"])), probabilities.shape
     finite = probabilities[np.isfinite(probabilities).all(axis=1)]  # huge numbers in the arrays make it NaN: no label
     assert np.allclose(finite.sum(axis=1), 1), probabilities

@@ -12,9 +12,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from cached_rows import PROVENANCE, SPEC, keys, rows
 from fuzz.mutations import EDGES, VALUES, changed, changed_json
-from test_shard_hostile import HOSTILE, honest
+from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
+from helpers.hostile_shards import HOSTILE, honest
 
 from cache.shard import DamagedShardError, encode_shard, open_shard
 
@@ -23,7 +23,7 @@ MASK = 2**32 - 1
 
 
 def seeds() -> list[bytes]:
-    """Shards as they are written, one in HDF5's older format, and those of tests/test_shard_hostile.py."""
+    """Shards as they are written, one in HDF5's older format, and those of helpers/hostile_shards.py."""
     shards = [
         bytes(encode_shard(rows(count, width), keys(count), SPEC, PROVENANCE))
         for count, width in ((4, 6), (1, 1), (40, 3))

@@ -15,8 +15,8 @@ import skimage
 from conftest import REPOSITORY
 from PIL import Image
 
-from featurize.images import find_images
-from reliability.command import Command
+from featurize.pictures.find_images import find_images
+from reliability.harness.command import Command
 
 REPORT = REPOSITORY / "RELIABILITY.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"

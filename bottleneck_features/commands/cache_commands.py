@@ -1,0 +1,165 @@
+"""cache ls, verify, explain, gc, export."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+import pipeline
+from bottleneck_features.commands.command_files import digests_of_folder
+from bottleneck_features.commands.command_options import CACHE, DATA, LABELS, SPEC, examples, given, options
+from bottleneck_features.terminal.safe_text import printable
+from cache.digests import DigestTable
+from cache.errors import UserError
+from cache.files.atomic import require_writable
+
+
+@click.group()
+def cache() -> None:
+    """Look into the feature cache and look after it."""
+
+
+@cache.command(epilog=examples("cache ls", "cache ls --json"))
+@options(CACHE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def ls(cache_dir: str | None, as_json: bool) -> None:
+    """List the specs in the cache with their rows, shards and bytes."""
+    from cache.upkeep.inventory import listing
+
+    found = listing(cache_dir or pipeline.DEFAULT_CACHE)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for spec in found["specs"]:
+        print(f"{spec['rows']:>9} rows {spec['shards']:>5} shards {spec['bytes']:>13} bytes  {spec['folder']}")
+    print(f"{found['rows']:>9} rows {found['shards']:>5} shards {found['bytes']:>13} bytes  in all")
+    if (signatures := found["signatures"])["rows"]:
+        print("{rows:>9} signatures, {bytes} bytes, by which near-duplicates are told".format(**signatures))
+
+
+@cache.command(epilog=examples("cache verify", "cache verify --data photos --sample 100"))
+@options(CACHE, DATA, SPEC)
+@click.option(
+    "--sample", type=click.IntRange(1), default=20, show_default=True, help="With --data: rows computed again."
+)
+def verify(sample: int, **chosen: Any) -> None:
+    """Read and check every row; set damaged shards aside, and exit with status 1 if there were any.
+
+    Files that only save time are made anew where they are damaged; that is no loss, nor is what killed runs have left.
+    With --data, compute lost rows of that folder's images again, then some of the others, and compare.
+    """
+    from cache.shard import UnreadableShardError
+    from cache.upkeep.inventory import verify as verify_cache
+    from featurize.engines.converted import delete_damaged_graphs
+
+    asked = given(chosen)
+    cache_dir = asked.get("cache_dir", pipeline.DEFAULT_CACHE)
+    found = verify_cache(cache_dir)
+    print(f"{found.rows} rows in {found.shards} shards are whole, {len(found.damaged)} shards are damaged")
+    for damage in found.damaged:
+        lost = "an unknown number of" if damage.rows_lost is None else damage.rows_lost
+        outcome = f"set aside, {lost} rows are lost: the next run computes them again"
+        if isinstance(damage, UnreadableShardError):
+            outcome = f"it stays there, with {lost} rows: look at the disk"
+        _print_paths([damage.path], f"{damage.reason}; {outcome}")
+    mended = [*found.mended, *delete_damaged_graphs(cache_dir)]
+    _print_paths(mended, "missing or damaged: no loss, it is made anew")
+    _print_paths(found.temporary, "left by a killed run, or being written; `cache gc` deletes what is left")
+    _print_paths(found.set_aside, "set aside earlier; `cache gc` deletes it")
+    same = True
+    if "data" in asked:
+        from featurize.extract.extractor import SAME_COSINE
+        from featurize.pictures.find_images import find_images
+
+        images = find_images(asked.pop("data")).images
+        extractor = pipeline.open_extractor(**asked)
+        if any(os.path.dirname(damage.path) in extractor.folders for damage in found.damaged):
+            print(f"{extractor.run(images).computed} missing rows computed")
+        count, difference, cosine = extractor.difference_to_network(images, sample)
+        print(f"{count} rows computed again: largest difference {difference:.3g}, smallest cosine {cosine:.7f}")
+        same = cosine >= SAME_COSINE
+    sys.exit(1 if found.damaged or not same else 0)
+
+
+@cache.command(epilog=examples("cache explain photos/cat/1.jpg", "cache explain --size 160 photos/cat/1.jpg"))
+@options(CACHE, SPEC)
+@click.argument("path")
+def explain(path: str, **chosen: Any) -> None:
+    """Say whether a file is cached and, if not, which field of the spec differs or that its bytes changed."""
+    from cache.spec import content_digest
+    from cache.upkeep.explain import explain as explain_file
+    from featurize.pictures.find_images import ImageError
+    from featurize.pictures.sources import read
+
+    extractor = pipeline.open_extractor(**given(chosen))
+    try:
+        digest = content_digest(read(path))
+    except ImageError as error:
+        raise UserError(f"{path}: {error}") from None
+    for spec in extractor.spec.parts:
+        for line in explain_file(path, digest, extractor.table.last_known(path), spec, extractor.cache_dir):
+            print(printable(line))
+
+
+@cache.command(epilog=examples("cache gc", "cache gc --data photos --dry-run", "cache gc --data photos --yes"))
+@options(CACHE, DATA)
+@click.option("--shard-rows", type=click.IntRange(1), help="Merge small shards up to this many rows.")
+@click.option("--dry-run", is_flag=True, help="Print what would go, and change nothing.")
+@click.option("--yes", is_flag=True, help="With --data: drop rows without asking.")
+def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run: bool, yes: bool) -> None:
+    """Delete leftovers and graphs of no use, merge small shards, forget the digests of files that are gone.
+
+    With --data, drop the rows of all images that are not in that folder: what would go is printed, and goes with --yes,
+    or after a question on a terminal. Rows of pictures that cannot be read stay."""
+    from cache.digests import ReadOnlyTable
+    from cache.store import SHARD_ROWS
+    from cache.upkeep.inventory import collect_garbage, leftovers_of, listing, rows_to_drop
+    from featurize.engines.converted import delete_useless_graphs, useless_graphs
+
+    cache_dir = cache_dir or pipeline.DEFAULT_CACHE
+    table = ReadOnlyTable(cache_dir) if dry_run else DigestTable(cache_dir)
+    keep = digests_of_folder(data, table) if data else None
+    dropped = rows_to_drop(cache_dir, keep) if keep is not None else []
+    for folder, rows, of_all in dropped:
+        print(f"{rows} of {of_all} rows in {printable(folder)}: their pictures are not in {printable(data or '')}")
+    if dropped and sum(rows for _, rows, _ in dropped) == listing(cache_dir)["rows"]:
+        raise UserError(
+            f"no picture in {data} has a row in the cache {cache_dir}: nothing is done. Is it the right folder? "
+            "To drop every row, delete the cache"
+        )
+    if dry_run:
+        _print_paths([*leftovers_of(cache_dir), *useless_graphs(cache_dir)], "left over, or of no use")
+        print(f"the digests of {len(table.gone())} files that are gone")
+        return
+    if dropped and not yes and not (sys.stdin.isatty() and click.confirm("Drop these rows?")):
+        raise UserError(f"nothing is done: give --yes to drop {sum(rows for _, rows, _ in dropped)} rows")
+    gone = collect_garbage(cache_dir, shard_rows or SHARD_ROWS, keep)
+    graphs = delete_useless_graphs(cache_dir)
+    table.forget(forgotten := table.gone())
+    print(
+        f"deleted {gone['files']} leftover files, {graphs} graphs of no use and {gone['rows']} rows, "
+        f"{gone['shards']} shards fewer; forgot the digests of {len(forgotten)} files that are gone"
+    )
+
+
+@cache.command(epilog=examples("cache export --data photos --output features.h5"))
+@options(DATA, SPEC, LABELS, CACHE)
+@click.option("--output", metavar="FILE", required=True, help="HDF5 file to write.")
+def export(output: str, **chosen: Any) -> None:
+    """Write features, labels and paths of a folder's images into one plain HDF5 file.
+
+    The features are those of the pictures themselves, not of other views.
+
+    Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
+    """
+    asked = given(chosen)
+    require_writable(output)  # features may take hours
+    rows, failures = pipeline.export(asked.pop("data", None), output, **asked)
+    print(f"{rows} rows written to {printable(output)}" + (f", {failures} images failed" if failures else ""))
+
+
+def _print_paths(paths: list[str], about: str) -> None:
+    for path in paths:
+        print(f"  {printable(f'{path}: {about}')}")

@@ -1,0 +1,105 @@
+"""Options that several commands share: one name, one meaning, everywhere."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from classify.heads.head_table import HEADS
+from classify.labels.class_folders import LABEL_FROM
+from featurize.pictures.recipes import MOST_VIEWS, RECIPES
+from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES
+from pipeline import DEFAULT_CACHE
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DATA = [click.option("--data", metavar="FOLDER", help="Folder of images; its folders are the labels.")]
+TEACHER = [
+    click.option("--backbone", metavar="NAME", help=f"Pretrained network, or a .keras file. [{DEFAULT_BACKBONE}]"),
+    click.option("--layer", metavar="NAME", help="Layer whose output is taken. [the last one]"),
+    click.option("--size", metavar="PIXELS", help="Side of the input, or HEIGHTxWIDTH. [the backbone's own]"),
+    click.option("--weights", metavar="FILE", help="Weights file (.h5), or 'random'. [Keras' ImageNet weights]"),
+]
+SPEC = [
+    *TEACHER,
+    click.option("--pooling", metavar="avg|max|flatten|none", help="How a feature map becomes a row. [avg]"),
+    click.option(
+        "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
+    ),
+    click.option("--engine", type=click.Choice(ENGINES), help="What computes. [auto: openvino where installed]"),
+    click.option("--precision", metavar="NAME", help="bf16 (processors) or mixed_bfloat16 (GPUs): faster. [float32]"),
+    click.option(
+        "--isolate", is_flag=True, default=None, help="Decode in processes of their own, which a picture may crash."
+    ),
+    click.option("--stored", metavar="float32|float16", help="Type of cached numbers; float16 takes half. [float32]"),
+    click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
+]
+VIEWS = [
+    click.option(
+        "--views",
+        type=click.IntRange(1, MOST_VIEWS),
+        help="Rows of a picture: of itself, and of augmented views. [1, to train finetune 8]",
+    ),
+    click.option(
+        "--recipe",
+        metavar="NAME|'K=V ...'",
+        help=f"How they are augmented: {', '.join(RECIPES)}, or Keras' parameters. [{DEFAULT_RECIPE}]",
+    ),
+]
+PREDICT_VIEWS = [
+    click.option(
+        "--predict-views",
+        type=click.IntRange(1, MOST_VIEWS),
+        help="Views whose probabilities are averaged. [as trained; in training as --views, up to 4, with finetune 8]",
+    )
+]
+LABELS = [
+    click.option("--labels", metavar="FILE", help="CSV or Parquet table of labels."),
+    click.option("--path-column", default="path", show_default=True, help="Its column of paths."),
+    click.option("--label-column", default="label", show_default=True, help="Its column of labels."),
+    click.option(
+        "--max-missing", type=click.FloatRange(0, 1), metavar="SHARE", help="Share of its rows without picture. [0.1]"
+    ),
+    click.option("--label-pattern", metavar="REGEX", help="Label in the file name: '(?P<label>cat|dog)'."),
+    click.option("--label-from", type=click.Choice(LABEL_FROM), help="Which folders are the classes. [outermost]"),
+    click.option("--train", "train_folder", metavar="NAME", multiple=True, help="Folder to train on; repeatable."),
+    click.option("--validation", "validation_folder", metavar="NAME", multiple=True, help="Folder to validate on."),
+    click.option("--test", "test_folder", metavar="NAME", multiple=True, help="Folder to score on."),
+]
+CACHE = [click.option("--cache-dir", metavar="FOLDER", help=f"Where features are kept. [{DEFAULT_CACHE}]")]
+REHASH = [
+    click.option("--rehash", is_flag=True, default=None, help="Read every file again, even if it looks unchanged.")
+]
+SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
+JSON = [click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON.")]
+MAX_FAILED = [
+    click.option(
+        "--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of bad images allowed."
+    )
+]
+SEED = [click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")]
+HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
+MODEL_FILE = [click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]")]
+MODEL = [
+    *MODEL_FILE,
+    click.option("--allow-other-versions", is_flag=True, help="Load a model of another scikit-learn."),
+    click.option("--sha256", metavar="HEX", help="Load nothing but the .npz or .joblib file of this digest."),
+    click.option("--no-pickle", is_flag=True, help="Unpickle nothing: refuse a model without plain arrays."),
+]
+
+
+def options(*groups: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Decorate a command with groups of options, in the order given."""
+    every = reversed([option for group in groups for option in group])
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), every, command)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: each line as an example."""
+    return "\b\nExamples:\n" + "\n".join(f"  python -m pipeline {line}" for line in lines)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given: the others keep the defaults of `pipeline`."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,49 @@
+"""demo: the whole job on photographs that come with scikit-image."""
+
+import click
+
+from bottleneck_features.commands.command_files import require_outputs
+from bottleneck_features.commands.command_options import CACHE, JSON, examples, options
+from bottleneck_features.commands.command_result import write_json
+from bottleneck_features.terminal.progress import progress_reporter
+from featurize.outputs import named
+from pipeline import DEFAULT_CACHE
+
+ROW = "{features:25} {accuracy:8.4f}   {accuracy_interval[0]:.4f} to {accuracy_interval[1]:.4f} {seconds:7.1f}"
+
+
+@click.command(epilog=examples("demo", "demo --json report.json"))
+@options(CACHE, JSON)
+def demo(cache_dir: str | None, json_file: str | None) -> None:
+    """Which surface is it? Train on the left halves of thirteen photographs, test on the right halves.
+
+    Needs no network and no data: writes crops of photographs that come with scikit-image to surfaces/, and compares
+    raw pixels, the backbone nano with random weights, and nano as features of one and the same classifier.
+    """
+    from bottleneck_features.demo.run_demo import MODEL, PICTURE, run_demo
+    from classify.data.surfaces import FOLDER
+    from classify.saved.model_files import written_by_training
+
+    written = written_by_training(MODEL) + named("the picture", PICTURE)
+    require_outputs(named("--json", json_file), {"data": FOLDER, "cache_dir": cache_dir}, writes=written)
+    with progress_reporter() as progress:
+        report = run_demo(cache_dir or DEFAULT_CACHE, progress)
+    write_json(json_file, report)
+    rows = [ROW.format(**row) for row in report["rows"]]
+    predictions = [
+        f"{each['path']}: " + ", ".join(f"{label} {probability:.3f}" for label, probability in each["ranked"])
+        for each in report["predictions"]
+    ]
+    lines = [
+        "{} classes; crops: {train} to train on, {test} to test on".format(len(report["classes"]), **report),
+        "",
+        f"{'features':25} {'accuracy':>8}   {'95% interval':16} {'seconds':>7}",
+        *rows,
+        "",
+        *predictions,
+        "",
+        "right {right} of {test}, some of them and of the others in {picture}".format(**report),
+        "model  {model}".format(**report),
+        "seconds  {seconds:.1f}".format(**report),
+    ]
+    print("\n".join(lines))

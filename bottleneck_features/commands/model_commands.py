@@ -1,0 +1,157 @@
+"""evaluate, predict, report: what a saved model does on pictures."""
+
+import csv
+import os
+import sys
+from typing import Any
+
+import click
+
+import pipeline
+from bottleneck_features.commands.command_files import existing_paths, require_outputs
+from bottleneck_features.commands.command_options import (
+    CACHE,
+    DATA,
+    HEAD,
+    JSON,
+    LABELS,
+    MAX_FAILED,
+    MODEL,
+    PREDICT_VIEWS,
+    REHASH,
+    SPEC,
+    examples,
+    given,
+    options,
+)
+from bottleneck_features.commands.command_result import exit_if_too_many_failed, finish
+from bottleneck_features.terminal.progress import progress_reporter
+from bottleneck_features.terminal.result_summary import show_leaked
+from bottleneck_features.terminal.safe_text import printable
+from cache.errors import UserError
+from cache.files.atomic import require_writable
+from featurize.outputs import named
+from featurize.spec_options import SpecOptions
+
+
+@click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, JSON, MAX_FAILED)
+def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
+    """Score a saved model on labelled images that it was not trained on.
+
+    Without --data and --labels: on the test part of the photographs that come with scikit-image.
+    """
+    from classify.saved.model_files import EVALUATION, files_of, read_with_model
+
+    classifier, rest = loaded(given(chosen))
+    model = classifier.saved.path
+    used = read_with_model(model, classifier.extractor.record())
+    require_outputs(named("--json", json_file), chosen, used, named("--model", *files_of(model, EVALUATION)))
+    with progress_reporter() as progress:
+        report = pipeline.evaluate(rest.pop("data", None), classifier, progress=progress, max_failed=max_failed, **rest)
+    finish(report, json_file, max_failed)
+
+
+@click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
+@options(HEAD, SPEC, PREDICT_VIEWS, CACHE, REHASH, MODEL, MAX_FAILED)
+@click.option("--images", multiple=True, metavar="PATH", help="Image, folder or pattern; may be repeated.")
+@click.argument("paths", nargs=-1)
+@click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
+@click.option("--no-cache", is_flag=True, help="Neither look features up nor store them.")
+@click.option(
+    "--reject",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="No label for what is unlike the training pictures; this share of known ones is kept, such as 0.95.",
+)
+def predict(
+    images: tuple[str, ...],
+    paths: tuple[str, ...],
+    top_k: int,
+    no_cache: bool,
+    reject: float | None,
+    max_failed: float,
+    **chosen: Any,
+) -> None:
+    """Print path,label,probability of images as CSV; with --reject a column reason, why there is no label.
+
+    Without images: of the test part of the photographs that come with scikit-image.
+    """
+    from cache.digests import rehashing
+    from classify.data.default_data import surfaces_to_predict
+    from featurize.pictures.sources import expand
+
+    classifier, rest = loaded(given(chosen))
+    wanted = [*images, *paths] or [surfaces_to_predict()]
+    sources = [source for path in existing_paths(wanted) for source in expand(path)]
+    if not sources:
+        raise UserError(f"there is no image in {', '.join(wanted)}")
+    with rehashing(rest.get("rehash", False)):
+        answers = classifier.answers(sources, not no_cache, reject)
+    sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
+    writer = csv.writer(_Lines())
+    columns = ["path", "label", "probability", "reason"][: 3 if reject is None else 4]
+    writer.writerow(columns)
+    for path, _, label, probability, reason in classifier.ranked(answers, top_k):
+        cells = [path, "", "", reason] if label is None else [path, label, f"{probability:.6f}", ""]
+        writer.writerow(cells[: len(columns)])
+    exit_if_too_many_failed(len(answers.outcome.failures), len(sources), max_failed)
+
+
+class _Lines:
+    """stdout with plain ends of lines, for a `csv.writer` with its own: only so does it quote carriage returns."""
+
+    def write(self, line: str) -> None:
+        sys.stdout.write(line.removesuffix("\r\n") + "\n")
+
+
+def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(classifier, the options that are left), no option contradicting the model."""
+    from featurize.joined_options import check_parts
+
+    head = options.pop("head", None)
+    path = options.pop("model", None) or pipeline.default_model(head or "logreg")
+    spec = {name: options.pop(name) for name in SpecOptions.__annotations__ if name in options}
+    classifier = pipeline.load(
+        path,
+        weights=spec.pop("weights", None),
+        engine=spec.pop("engine", "auto"),
+        isolate=spec.pop("isolate", False),
+        cache_dir=options.pop("cache_dir", None),
+        allow_other_versions=options.pop("allow_other_versions"),
+        sha256=options.pop("sha256", None),
+        no_pickle=options.pop("no_pickle"),
+        predict_views=options.pop("predict_views", None),
+    )
+    trained = classifier.saved.record["head"]
+    if head not in (None, trained):
+        raise UserError(f"--head {head} contradicts the model {path}, which has head {trained}")
+    check_parts(classifier.extractor.spec, path, spec, classifier.extractor.table)
+    return classifier, options
+
+
+@click.command(epilog=examples("report --data photos", "report --data photos --head svm --output svm.html"))
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL)
+@click.option("--output", metavar="FILE", default="report.html", show_default=True, help="The HTML file to write.")
+def report(output: str, **chosen: Any) -> None:
+    """Write one HTML file that shows the data, how well a saved model does, and which pictures to look at.
+
+    Without --data and --labels: of the photographs that come with scikit-image.
+    """
+    require_writable(output)
+    classifier, rest = loaded(given(chosen))
+    with progress_reporter() as progress:
+        findings = pipeline.report(rest.pop("data", None), classifier, output, progress=progress, **rest)
+    low, high = findings.scores.accuracy_interval
+    print(f"pictures {len(findings.pictures)}, failed {len(findings.failures)}; scored: {printable(findings.scored)}")
+    print(f"accuracy  {findings.scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f})")
+    if findings.leaked.paths:
+        show_leaked(findings.leaked.to_json())
+    print(f"calibration: {findings.calibration_verdict}")
+    print(f"advice: {findings.advice}")
+    wrong = sum(suspect.probably_wrong for suspect in findings.suspects)
+    print(f"suspects {len(findings.suspects)}, {wrong} of them probably wrong")
+    print(f"groups of near-duplicates {len(findings.near_duplicates)}")
+    print(f"forward passes {findings.forward_passes}")
+    print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in findings.seconds.items()))
+    print(f"report  {printable(output)}  ({os.path.getsize(output) / 1e6:.1f} MB)")

@@ -1,0 +1,1 @@
+"""The whole job on photographs that come with scikit-image: which surface is it?"""

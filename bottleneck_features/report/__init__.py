@@ -1,0 +1,1 @@
+"""A saved model and its pictures -> findings -> one HTML file."""

@@ -1,0 +1,1 @@
+"""Findings -> one HTML file that needs nothing else."""

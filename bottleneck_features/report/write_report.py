@@ -1,0 +1,65 @@
+"""A saved model and a folder of labelled pictures -> one HTML file."""
+
+import time
+from typing import TYPE_CHECKING
+
+from threadpoolctl import threadpool_limits
+
+from bottleneck_features.report.collect_findings import collect
+from bottleneck_features.report.findings import Findings
+from cache.errors import UserError
+from cache.stored_rows import StoredRows
+from classify.data.dataset import dataset_of
+from classify.data.default_data import given_or_surfaces
+from classify.data.view_counts import Views
+from classify.labels.label_options import LabelOptions
+from classify.labels.label_tables import table_name
+from classify.labels.read_labels import announce_classes, read_labels
+from classify.saved.classifier import Classifier
+from classify.saved.model_files import read_with_model
+from featurize.outputs import check_outputs, inputs_of, named
+from featurize.pictures.find_images import Failure
+
+if TYPE_CHECKING:
+    from featurize.extract.hashing import Progress
+
+
+def run_report(
+    classifier: Classifier, data: str | None, output: str, progress: "Progress | None", label_source: LabelOptions
+) -> Findings:
+    """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
+
+    Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
+    """
+    from bottleneck_features.report.page.page import check_replaceable, write_report
+
+    started = time.perf_counter()
+    extractor = classifier.extractor
+    reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
+    check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
+    check_replaceable(output)
+    data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
+    images = read_labels(data, **label_source, for_training=False).named_as(classifier.classes_)
+    announce_classes(images)
+    views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
+    head = "finetune" if extractor.spec.pooling == "none" else None
+    started = time.perf_counter() - started
+    dataset, cost = dataset_of(extractor, images, views, head, started, progress)
+    if isinstance(dataset.features, StoredRows):
+        raise UserError(f"the rows of {len(dataset.labels)} pictures do not fit into memory: name fewer with --data")
+    # Here products are small: where anything else runs, threads that wait for each other take many times as long.
+    # (Of libraries that are loaded by now, therefore `bottleneck_features.report.parts.picture_map` imports
+    # scikit-learn at once.)
+    with threadpool_limits(1):
+        findings = collect(
+            classifier,
+            dataset,
+            [Failure(**failure) for failure in cost["failures"]],
+            data=data if data is not None else table_name(label_source["labels"]),
+            forward_passes=cost["forward_passes"],
+            seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
+        )
+    started = time.perf_counter()
+    write_report(findings, output)
+    findings.seconds["page"] = time.perf_counter() - started
+    return findings

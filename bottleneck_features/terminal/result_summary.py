@@ -1,0 +1,70 @@
+"""The result of a command on the terminal: counts, failures, times, scores."""
+
+from typing import Any
+
+from bottleneck_features.terminal.result_tables import show_search
+from bottleneck_features.terminal.safe_text import printable
+
+SHOWN_FAILURES = 100
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """Print counts, failures, times and, where there are any, scores."""
+    show_failures(report["failures"])
+    counts = "images {images}: computed {computed}, cached {cached}, failed {failed}; forward passes {forward_passes}"
+    print(counts.format(**report))
+    if (views := report["views"]) > 1 or report.get("predict_views", 1) > 1:
+        predicting = f"; predictions average {report['predict_views']}" if "predict_views" in report else ""
+        print(f"views of a picture: {views}, by {report['recipe']}{predicting}")
+    stages = {"start-up": report["startup_seconds"], "features": report["seconds"]} | report.get("stage_seconds", {})
+    print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items()))
+    if report.get("accuracy") is not None:
+        _show_scores(report)
+    if "model" in report:
+        print(f"model  {printable(report['model'])}")
+
+
+def show_failures(failures: list[dict[str, str]]) -> None:
+    """Print the paths of images that failed, with the reasons."""
+    if failures:
+        width = max(len(printable(failure["path"])) for failure in failures[:SHOWN_FAILURES])
+        print("failed images")
+        for failure in failures[:SHOWN_FAILURES]:
+            print(f"  {printable(failure['path']):{min(width, 60)}}  {printable(failure['reason'])}")
+        if len(failures) > SHOWN_FAILURES:
+            print(f"  and {len(failures) - SHOWN_FAILURES} more: --json FILE lists all")
+
+
+def _show_scores(report: dict[str, Any]) -> None:
+    from bottleneck_features.terminal.score_text import format_report
+    from classify.scoring.metrics import Scores
+
+    print()
+    if report.get("search"):
+        show_search(report["search"], report["scoring"])
+        leaked = " but for those that are leaked" if report["leaked"] else ""
+        print(f"No candidate has seen a picture that is scored below{leaked}.")
+        print()
+    print(format_report(Scores.from_json(report)))
+    print()
+    if report.get("validation_accuracy") is not None:
+        print(f"validation folder: accuracy {report['validation_accuracy']:.4f}")
+    if report.get("cv_accuracy") is not None:
+        folds = len(report["cv_scores"])
+        accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
+        print(f"cross-validation in {folds} folds: accuracy {accuracy}")
+    if report["leaked"]:
+        show_leaked(report)
+    if report.get("left_out"):
+        first = printable(report["left_out_files"][0])
+        print(f"left out: {report['left_out']} pictures that were trained on, the first is {first}")
+
+
+def show_leaked(report: dict[str, Any]) -> None:
+    """Print how many scored pictures are near-duplicates of training pictures, and the accuracy without these."""
+    first = printable(report["leaked_files"][0])
+    print(f"leaked: {report['leaked']} scored pictures are near-duplicates of training pictures, the first is {first}")
+    if without := report["without_leaked"]:
+        low, high = without["accuracy_interval"]
+        interval = f"95% interval {low:.4f} to {high:.4f}, {without['n']} pictures"
+        print(f"without them: accuracy  {without['accuracy']:.4f}  ({interval})")

@@ -1,0 +1,92 @@
+"""What is best seen as a table: the scores of a search, the lines of a comparison."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from bottleneck_features.terminal.safe_text import printable
+from featurize.machine.disk import readable
+
+SHOWN_SCORES = ("accuracy", "neg_log_loss")  # which have columns of their own
+AS_WIDE = 1000  # columns where no terminal limits them: a table in a file is not folded
+
+
+def show_search(table: list[dict[str, Any]], scoring: str) -> None:
+    """Print the candidates of a search, the best first, and which one was taken."""
+    names = [*table[0]["params"]]
+    folds = len(table[0]["scores"])
+    print(f"search: {len(table)} candidates in {folds} folds of the training pictures, scored by {scoring}")
+    print("taken (*) is the nearest to the defaults of those within one standard error of the best")
+    splits = [f"fold {number}" for number in range(1, folds + 1)]
+    rows = (
+        ["*" if row["chosen"] else "", *(str(row["params"][name]) for name in names)]
+        + [f"{row[name]:.4f}" for name in ("score", "std", "accuracy")]
+        + ["" if score is None else f"{score:.4f}" for score in row["scores"]]
+        for row in sorted(table, key=lambda row: -row["score"])
+    )
+    _print_table(["", *names, "score", "+-", "accuracy", *splits], rows)
+
+
+def show_comparison(report: dict[str, Any]) -> None:
+    """Print the leaderboard, then what is not in it."""
+    tuned = f", each tuned inside every fold by {report['scoring']}" if report["search"] else ""
+    print(f"{report['pictures']} pictures of {len(report['classes'])} classes in {report['folds']} folds{tuned}")
+    scored = [] if report["order"] in SHOWN_SCORES else [report["order"]]
+    header = ["head", "features", *scored, "accuracy", "95% interval", "against the first", "log loss"]
+    header += ["train, s", "predict, ms", "size", "passes"]
+    names = short_names([line["features"] for line in report["lines"]])
+    rows = (
+        [
+            line["head"],
+            printable(names[line["features"]]),
+            *("" if line["score"] is None else f"{line['score']:.4f}" for _ in scored),
+            f"{line['accuracy']:.4f}",
+            "{:.4f} to {:.4f}".format(*line["accuracy_interval"]),
+            _difference(line) if number else "",
+            f"{line['log_loss']:.4f}",
+            f"{line['train_seconds']:.2f}",
+            f"{1000 * line['predict_seconds']:.3f}",
+            readable(line["bytes"]),
+            str(line["forward_passes"]),
+        ]
+        for number, line in enumerate(report["lines"])
+    )
+    _print_table(header, rows, left=2)
+    if len(report["lines"]) > 1:
+        print(
+            "against the first: difference in accuracy on the same pictures, with its 95% interval; where this holds 0,"
+        )
+        print("these pictures do not tell which of the two is better")
+    print(f"baseline  {report['baseline_accuracy']:.4f}  (always the most frequent class)")
+    for line in report["not_compared"]:
+        of = f" on {printable(line['features'])}" if line["features"] else ""
+        print(f"not compared: {line['head']}{of}: {printable(line['reason'])}")
+    print(f"forward passes {report['forward_passes']}; seconds {report['seconds']:.1f}")
+
+
+def _difference(line: dict[str, Any]) -> str:
+    low, high = line["difference_interval"]
+    return f"{line['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) -> None:
+    """Print rows of text, the first `left` columns flush left. Names from files are no markup."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = AS_WIDE
+    console.print(table)
+
+
+def short_names(features: list[str]) -> dict[str, str]:
+    """Names of folders of specs -> the same without the fingerprint at their end, where that tells them apart."""
+    short = {name: " + ".join(one.rpartition("-")[0] for one in name.split(" + ")) for name in features}
+    return {name: one if [*short.values()].count(one) == 1 else name for name, one in short.items()}

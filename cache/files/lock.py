@@ -1,0 +1,96 @@
+"""Locks of the kernel: they end with the process that holds them, however it dies. The file that is left means nothing.
+
+This is `flock` itself, not a library that replaces it where it is missing: a lock that is the presence of a file stays
+behind when its holder is killed. Rows are safe without a lock, see `FeatureStore`: a lock spares double work.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+log = logging.getLogger("bottleneck")
+
+# What `flock` answers on file systems without locks.
+NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+
+
+class _Held(threading.local):
+    """The locks that this thread holds: (device, inode) of the lock file -> whether it is a real one."""
+
+    def __init__(self) -> None:
+        self.locks: dict[tuple[int, int], bool] = {}
+
+
+_held = _Held()
+_files: set[int] = set()  # open lock files of all threads of this process
+_announced: set[int] = set()  # devices without locks
+
+
+@contextlib.contextmanager
+def holding(path: str, waiting: str = "") -> Iterator[bool]:
+    """Hold the lock file `path` for the body; gives False where the file system has no locks.
+
+    The file is created where it is missing. A thread may take a lock twice; other threads and processes wait, forked
+    ones too, and log `waiting` before. Raises `OSError` where the file cannot be opened.
+    """
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead out of the folder, a pipe would wait for ever
+    file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    _files.add(file)
+    try:
+        status = os.fstat(file)
+        key = (status.st_dev, status.st_ino)
+        if key in _held.locks:
+            yield _held.locks[key]
+            return
+        _held.locks[key] = _lock(file, path, waiting)
+        try:
+            yield _held.locks[key]
+        finally:
+            if _held.locks.pop(key, False) and file in _files:
+                fcntl.flock(file, fcntl.LOCK_UN)  # also for a process that was forked before it noted the file
+    finally:
+        if file in _files:  # else a forked process has closed it, and the number may be another file's
+            _files.remove(file)
+            os.close(file)
+
+
+def _lock(file: int, path: str, waiting: str) -> bool:
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                log.info("%s (%s)", waiting, path)
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise OSError(error.errno, error.strerror, path) from error
+        _announce_no_locks(os.path.dirname(os.path.abspath(path)), error)
+        return False
+    return True
+
+
+def _announce_no_locks(folder: str, error: OSError) -> None:
+    if (device := os.stat(folder).st_dev) not in _announced:
+        _announced.add(device)
+        log.warning(
+            "the file system of %s has no locks (%s): going on without; better one run at a time there, rows that two "
+            "have stored are merged by `cache gc`",
+            folder,
+            error.strerror,
+        )
+
+
+def _release_in_child() -> None:
+    """The locks are the parent's, which would keep them as long as a forked process has their files open."""
+    for file in _files:
+        os.close(file)
+    _files.clear()
+    _held.locks.clear()
+
+
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,0 +1,1 @@
+"""Commands on a whole cache: list, verify, explain, collect garbage, export."""

@@ -1,0 +1,1 @@
+"""Labels and feature rows -> one dataset: near-duplicates, splits, views."""

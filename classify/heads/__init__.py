@@ -1,0 +1,1 @@
+"""The heads: scikit-learn estimators on feature rows, each also as plain arrays."""

@@ -1,0 +1,1 @@
+"""The dense network on feature rows, and its curves for TensorBoard."""

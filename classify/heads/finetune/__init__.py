@@ -1,0 +1,1 @@
+"""Fine-tuning from cached maps: the layers of the backbone above a cut, and a linear head."""

@@ -1,0 +1,139 @@
+"""Choose the cut of a backbone for fine-tuning, by the disk and memory that its maps take, and by a short trial."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+import featurize.machine.memory
+from cache.errors import UserError
+from classify.data.duplicates import near_duplicates
+from classify.data.split import enough_groups, holdout
+from classify.heads.finetune.finetune_head import FineTuneHead
+from classify.heads.finetune.linear_start import DEFAULT_C
+from classify.labels.read_labels import LabelledImages
+from featurize.backbones.cuts import Cut, candidate_cuts
+from featurize.backbones.tail import Tail
+from featurize.extract.hashing import Progress
+from featurize.extract.missing_signatures import signatures_of
+from featurize.extract.network_extractor import open_extractor
+from featurize.extract.writable import open_table
+from featurize.machine.disk import free_bytes, readable
+from featurize.resolve import Resolved, resolve
+from featurize.spec_options import SpecOptions
+
+log = logging.getLogger("bottleneck")
+
+AUTO = "auto"
+PICTURES = 240  # of a trial, at most
+EPOCHS = 4
+DISK, MEMORY = 0.25, 0.33  # shares of what is free that the maps of all pictures may take
+AS_GOOD = 0.03  # a loss larger by no more than this share: then the cheaper cut is taken
+
+
+def spec_at_cut(
+    spec: SpecOptions,
+    cut: str | None,
+    found: LabelledImages,
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> SpecOptions:
+    """The options of the maps at `cut`, or at the layer of `spec`; by default, and for "auto", a cut is chosen.
+
+    The trial sees no picture of the data's own test part. Without one it may see pictures that are scored afterwards.
+    """
+    spec = {**spec, "pooling": "none", "stored": spec.get("stored", "float16")}
+    cut = cut or spec.get("layer") or AUTO
+    if cut == AUTO:
+        resolved = resolve(open_table(cache_dir), **(spec | {"layer": None}))
+        if "all" in found.parts:
+            log.info("the trial for a cut may see pictures that are scored afterwards; --cut NAME rules that out")
+        usable = [i for i, part in enumerate(found.parts) if part in ("all", "train")]
+        paths, labels = [found.paths[i] for i in usable], [found.labels[i] for i in usable]
+        cut = choose_cut(resolved, paths, labels, cache_dir, seed, progress)
+    return {**spec, "layer": cut}
+
+
+def choose_cut(
+    resolved: Resolved,
+    pictures: Sequence[str],
+    labels: Sequence[str],
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> str:
+    """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
+
+    Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, and
+    scored by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are
+    not computed again. Raises UserError where no cut fits.
+    """
+    views = len(resolved.views)
+    most = min(DISK * free_bytes(cache_dir), MEMORY * featurize.machine.memory.free_memory()) / (views * len(pictures))
+    cuts = candidate_cuts(resolved, most)
+    if not cuts:
+        raise UserError(
+            f"no place to cut {resolved.network} was found whose maps take less than {readable(most)} a view: "
+            "name one with --cut (LAYER=), or take fewer views"
+        )
+    sample = _sample(np.asarray(labels), seed)
+    log.info("choosing a cut by a trial on %d pictures; --cut NAME spares it", len(sample))
+    chosen, best = cuts[0], np.inf
+    for cut in cuts:
+        loss = _trial(
+            cut, resolved, [pictures[i] for i in sample], np.asarray(labels)[sample], cache_dir, seed, progress
+        )
+        log.info(
+            "cut %s: %s for all pictures, %.0f%% of the network above it, log loss %.3f",
+            cut.layer,
+            readable(cut.row_bytes * views * len(pictures)),
+            100 * cut.share_above,
+            loss,
+        )
+        if loss < best * (1 - AS_GOOD):
+            chosen, best = cut, loss
+    log.info("cut: %s", chosen.layer)
+    return chosen.layer
+
+
+def _sample(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Indices of at most `PICTURES` pictures, of every class in proportion, but 3 at least."""
+    random = np.random.default_rng(seed)
+    share = min(1.0, PICTURES / len(labels))
+    members = [random.permutation(np.flatnonzero(labels == name)) for name in np.unique(labels)]
+    return np.sort(np.concatenate([some[: max(3, round(share * len(some)))] for some in members]))
+
+
+def _trial(
+    cut: Cut,
+    resolved: Resolved,
+    pictures: list[str],
+    labels: np.ndarray,
+    cache_dir: str,
+    seed: int,
+    progress: Progress | None,
+) -> float:
+    spec = replace(resolved.spec, layer=cut.layer, pooling="none")
+    extractor = open_extractor(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
+    outcome, maps = extractor.features(pictures, progress)
+    if not len(maps):
+        first = outcome.failures[0]
+        raise UserError(f"no picture can be used for a trial of cuts, the first is {first.path}: {first.reason}")
+    labels, kept = labels[outcome.succeeded], [pictures[i] for i in outcome.succeeded]
+    duplicates = near_duplicates(outcome.keys, signatures_of(cache_dir, kept, outcome.keys, progress))
+    groups = enough_groups(labels, duplicates, np.arange(len(labels)), 2)
+    train, test = holdout(labels, groups, 1 / 3, seed)
+    head = FineTuneHead(
+        # One start for all cuts, which are compared.
+        Tail.of(spec, resolved.weights),
+        C=DEFAULT_C,
+        epochs=EPOCHS,
+        validation_fraction=0,
+        random_state=seed,
+        verbose=0,
+    )
+    found = head.fit(maps[train], labels[train], groups[train]).predict_proba(maps[test])
+    true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]
+    return float(-np.log(np.maximum(true, 1e-12)).mean())

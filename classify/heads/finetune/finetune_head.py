@@ -1,0 +1,178 @@
+"""Fine-tuning from the cache as a scikit-learn estimator: a linear head, and the layers of the backbone below it.
+
+The rows are the maps at a cut; see `featurize.backbones.tail` for what lies above it, and
+`classify.heads.finetune.finetune_training` for how it is trained. A fitted head holds arrays and no Keras object.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from cache.errors import UserError
+from classify.data.split import Indices, copies_by_first
+from classify.heads.base import (
+    CLASS_WEIGHT,
+    FLAG,
+    FOLDER,
+    RANDOM_STATE,
+    Allowed,
+    ClassWeight,
+    Head,
+    Labels,
+    Seed,
+    generator,
+    number,
+    or_none,
+    parameter,
+    whole,
+)
+from classify.heads.dense.dense_head import held_out_rows
+from classify.heads.dense.tensorboard import History
+from classify.heads.finetune.finetune_training import Pictures, train_tail
+from classify.heads.finetune.linear_start import best_C, linear_start
+from classify.heads.finetune.tail_trainer import Trainer, trainer
+from classify.heads.finetune.tuned_head import TunedHead
+from classify.heads.numerics import Floats
+from featurize.backbones.tail import Tail, Tuned
+
+log = logging.getLogger("bottleneck")
+
+TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.backbones.tail.Tail: what lies above the cut")
+
+
+@dataclass(eq=False, repr=False)
+class FineTuneHead(Head):
+    """The layers above a cut and a linear head, trained together on cached maps, from the pretrained weights on.
+
+    Training starts from a logistic regression on the pooled features, and goes on with Adam at a low rate that falls as
+    a cosine. An epoch shows each picture once, in one of its views. After early stopping a second run trains on all
+    pictures, for twice as many epochs as were best, at most for `epochs`.
+
+    Parameters
+    ----------
+    tail : featurize.backbones.tail.Tail
+        The layers above the cut, see `Tail.of`.
+    C : float, optional
+        Of the logistic regression; None for the best of those that a search of `logreg` tries.
+    learning_rate : float
+        The highest.
+    epochs : int
+        The most epochs.
+    batch_size : int
+    patience : int, optional
+        Epochs without a lower loss on held-out pictures after which training stops; None for half of `epochs`.
+    validation_fraction : float
+        Share of each class that is held out for that, rounded, copies of a picture together. 0 trains once, on
+        everything, for all epochs.
+    batch_norm : bool
+        Whether batch normalisation learns from batches, with dropout; else both stay in inference mode.
+    class_weight : "balanced", dict of class: weight, optional
+        As that of `LogRegHead`; its scale counts for the start alone.
+    random_state : int or numpy RandomState, optional
+        As that of `DenseClassifier`.
+    verbose : int
+        1 logs each epoch.
+    tensorboard : str, optional
+        A folder for the curves, those of each fit in a folder of their own.
+
+    Attributes
+    ----------
+    tail_ : array (p,), float32
+        All weights of the tail in the order of `model.weights`.
+    kernel_, bias_ : arrays (d, k) and (k,)
+    history_ : dict of lists
+        seconds, loss, accuracy, val_loss and val_accuracy by epoch.
+    n_iter_, best_epoch_ : int
+        Epochs that were run, and the best of them; 0 where nothing was better than the start.
+    C_ : float
+        Of the start.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> extractor = pipeline.open_extractor(backbone="nano", layer="down16", pooling="none")  # doctest: +SKIP
+    >>> outcome, maps = extractor.features(paths)  # doctest: +SKIP
+    >>> head = FineTuneHead(extractor.tail(), epochs=8).fit(maps, labels)  # doctest: +SKIP
+    """
+
+    tail: Tail | None = parameter(None, or_none(TAIL))
+    C: float | None = parameter(None, or_none(number(0, open_end=True)))
+    learning_rate: float = parameter(1e-4, number(0, open_end=True))
+    epochs: int = parameter(24, whole(1))
+    batch_size: int = parameter(32, whole(1))
+    patience: int | None = parameter(None, or_none(whole(1)))
+    validation_fraction: float = parameter(0.1, number(0, below=1))
+    batch_norm: bool = parameter(False, FLAG)
+    class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
+    random_state: Seed = parameter(None, RANDOM_STATE)
+    verbose: int = parameter(1, whole(0))
+    tensorboard: str | None = parameter(None, or_none(FOLDER))
+
+    _predictor = None  # type: TunedHead | None  # no annotation: that would be a parameter
+
+    def fit(self, X: ArrayLike, y: Any, groups: ArrayLike | None = None) -> Self:
+        """Learn from maps X (n, h, w, c), or of several views (n, K, h, w, c), and labels y (n,).
+
+        groups: (n,), equal values for copies of one picture, which are held out together. Raises UserError for an
+        invalid parameter, fewer than two classes, maps of another shape than those at the cut, and where training
+        diverges, and ValueError for groups of another length.
+        """
+        self.check_parameters()
+        if self.tail is None:
+            raise UserError(
+                "tail=None: give a featurize.backbones.tail.Tail, what lies above the cut that the maps come from"
+            )
+        y = column_or_1d(y)
+        labels = self._encoded(y)
+        with trainer(self.tail, len(self.classes_), self.batch_norm) as shared:
+            self._fit_with(shared, X, y, labels, copies_by_first(groups, len(labels)))
+        return self
+
+    def _fit_with(self, shared: Trainer, X: ArrayLike, y: NDArray[Any], labels: Labels, groups: Indices) -> None:
+        maps, expected = np.asarray(X), tuple(shared.tail.input_shape[1:])
+        if maps.ndim == len(expected) + 1:
+            maps = maps[:, None]
+        if maps.ndim != len(expected) + 2 or maps.shape[2:] != expected:
+            raise UserError(f"rows of shape {maps.shape[1:]}: the layers above the cut take maps of shape {expected}")
+        self.map_shape_ = maps.shape[2:]
+        features = shared.pretrained_features(maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
+        random = generator(self.random_state)
+        weights = self._row_weights(self.class_weight, labels)
+        pictures = Pictures(maps, labels, weights / weights.mean())  # Adam's steps do not depend on the mean
+
+        def train(epochs: int, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
+            shared.start(*linear_start(features[training], y[training], self.C_, self.class_weight))
+            return train_tail(shared, self, epochs, pictures.of(training), pictures.of(held_out), random)
+
+        held_out = held_out_rows(labels, groups, self.validation_fraction, random)
+        kept, everything = ~held_out, np.ones(len(labels), bool)
+        self.C_ = best_C(features[kept, 0], y[kept], groups[kept], self.class_weight) if self.C is None else self.C
+        if self.verbose:
+            log.info("start: logistic regression with C=%g", self.C_)
+        self.history_, self.best_epoch_ = train(self.epochs, kept, held_out)
+        self.n_iter_ = len(self.history_["loss"])
+        if held_out.any():
+            # A run whose rate falls to 0 goes in two epochs as far as one that was stopped near its highest in one.
+            epochs = self.epochs if self.n_iter_ == self.epochs else min(2 * self.best_epoch_, self.epochs)
+            train(epochs, everything, ~everything)
+        self.tail_, self.kernel_, self.bias_ = shared.learnt()
+        self._predictor = None
+
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """Probabilities (n, k) float64 for maps X (n, h, w, c); the mean of those of the views of (n, M, h, w, c)."""
+        check_is_fitted(self)
+        if self._predictor is None:
+            self._predictor = self.arrays()
+        return self._predictor.predict_proba(X)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the network that predicts: it is made anew from the arrays."""
+        return super().__getstate__() | {"_predictor": None}
+
+    def arrays(self) -> TunedHead:
+        """What predicts the same without scikit-learn."""
+        return TunedHead(self.classes_, Tuned(self.tail_, self.kernel_, self.bias_), self.tail)

@@ -1,0 +1,143 @@
+"""Logistic regression by stochastic gradient descent: also on features that do not fit into memory."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from cache.stored_rows import Rows
+from classify.data.split import Indices
+from classify.heads.base import (
+    CLASS_WEIGHT,
+    NORMALIZE,
+    RANDOM_STATE,
+    ClassWeight,
+    FeatureHead,
+    Labels,
+    Seed,
+    generator,
+    number,
+    parameter,
+    whole,
+)
+from classify.heads.numerics import Floats, by_row, probabilities
+from classify.heads.streaming import chunks, mapped, moments
+
+# Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
+STEP = 4.0
+# The weights of the epochs count in their average as the 7th power of the epoch's number: Shamir and Zhang, "Stochastic
+# gradient descent for non-smooth optimization", ICML 2013.
+POWER = 7
+
+
+@dataclass(eq=False, repr=False)
+class SGDHead(FeatureHead):
+    """Logistic regression, the model of `LogRegHead`, by mini-batches: softmax, L2 regularisation, averaged weights.
+
+    Rows are centred: that changes nothing of the model (the intercept is not regularised), and training takes fewer
+    epochs. Of pictures with K views a step takes all views of a batch of pictures. Stored rows are read once for their
+    mean, once more before that with `normalize="standard"`, and then once an epoch. With `normalize="none"` a few rows
+    that are a thousand times longer than the others make the steps too small for these.
+
+    Parameters
+    ----------
+    C : float
+        Inverse strength of the regularisation.
+    class_weight : "balanced", dict of class: weight, optional
+        As scikit-learn's, with the C of `LogRegHead`.
+    max_iter : int
+        The most epochs.
+    tol : float
+        Training stops when an epoch changes the averaged weights by less than this share of their length.
+    batch_size : int
+        Pictures a step.
+    normalize : {"l2", "standard", "none"}
+        What is done to a row first: length 1, mean 0 and deviation 1 of each feature, or nothing.
+    random_state : int or numpy RandomState, optional
+        Decides the order of the pictures.
+
+    Attributes
+    ----------
+    coef_, intercept_ : arrays (k, d) and (k,), or (1, d) and (1,) for two classes
+    n_iter_ : int
+        Epochs.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> head = SGDHead(random_state=0).fit(X[:1000], y[:1000])
+    >>> head.score(X[1000:], y[1000:]) > 0.9
+    True
+    """
+
+    C: float = parameter(10.0, number(0, open_end=True))
+    class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
+    max_iter: int = parameter(200, whole(1))
+    tol: float = parameter(2e-3, number(0))
+    batch_size: int = parameter(32, whole(1))
+    normalize: str = parameter("l2", NORMALIZE)
+    random_state: Seed = parameter(None, RANDOM_STATE)
+
+    def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
+        random = generator(self.random_state)
+        weights = self._row_weights(self.class_weight, labels)
+        # The optimum of weights and C is that of the same weights with mean 1 and of C times their mean.
+        C = self.C * weights.mean()
+        weights = (weights / weights.mean()).astype(np.float32)
+        mean, variance = moments(pictures)
+        size = float(np.sqrt(variance.sum())) or 1.0
+        shift, shrink = mean.astype(np.float32), np.float32(size)
+        pictures = mapped(pictures, lambda block: (block - shift) / shrink)
+        # What scikit-learn's C means, for the mean loss of a row: and of weights that grow as the rows shrink.
+        decay = 1 / (C * len(labels) * size**2)
+        rate = STEP / max(1.0, float(weights.max()) / self.batch_size, decay * STEP)
+        columns = 1 if len(self.classes_) == 2 else len(self.classes_)
+        plane = np.zeros((pictures.shape[-1] + 1, columns), np.float32)
+        average, self.n_iter_ = np.zeros(plane.shape), 0
+        while self.n_iter_ < self.max_iter:
+            epoch = _epoch(plane, pictures, labels, weights, rate, decay, self.batch_size, random)
+            self.n_iter_ += 1
+            change = (POWER + 1) / (self.n_iter_ + POWER) * (epoch - average)
+            average += change
+            if np.linalg.norm(change) <= self.tol * np.linalg.norm(average):
+                break
+        else:
+            warnings.warn(f"max_iter={self.max_iter} epochs reached", ConvergenceWarning, stacklevel=2)
+        self.coef_ = average[:-1].T / size
+        self.intercept_ = average[-1] - self.coef_ @ mean
+
+
+def _epoch(
+    plane: Floats,
+    pictures: Rows,
+    labels: Labels,
+    weights: Floats,
+    rate: float,
+    decay: float,
+    batch_size: int,
+    random: np.random.RandomState,
+) -> Floats:
+    """One step for each batch of pictures, in place; the mean of the planes after each step, (d + 1, columns).
+
+    plane: float32, weights (d, columns) and, below them, intercepts; one column, that of the second of two classes, or
+    one a class.
+    """
+    targets = np.eye(max(2, plane.shape[1]), dtype=np.float32)
+    total, steps, shrink = np.zeros(plane.shape), 0, np.float32(1 - rate * decay)
+    for members, chunk in chunks(pictures, random):
+        batches = -(-len(members) // batch_size)
+        passed = np.zeros_like(plane)
+        for batch in np.array_split(random.permutation(len(members)), batches):
+            chosen = members[batch]
+            rows, row_labels, row_weights = by_row(chunk[batch], labels[chosen], weights[chosen])
+            wrong = probabilities(rows @ plane[:-1] + plane[-1]) - targets[row_labels]
+            slope = (wrong * row_weights[:, None])[:, -plane.shape[1] :] * (np.float32(rate) / np.float32(len(batch)))
+            plane[:-1] *= shrink
+            plane[:-1] -= rows.T @ slope
+            plane[-1] -= slope.sum(axis=0)
+            passed += plane
+        total += passed
+        steps += batches
+    return total / steps

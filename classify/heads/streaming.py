@@ -1,0 +1,54 @@
+"""Chunks, maps and moments of rows, the same for an array in memory and for rows that stay on the disk."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cache.stored_rows import Rows
+from classify.heads.numerics import BLOCK, Floats, as_rows
+
+
+def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[tuple[np.ndarray, Floats]]:
+    """(indices, rows (m, d)) of each chunk, every row once. An array, (n, d) or (n, K, d), is a single chunk."""
+    if isinstance(rows, np.ndarray):
+        yield np.arange(len(rows)), rows
+        return
+    for chosen in rows.chunks(random):
+        yield chosen, rows.read(chosen)
+
+
+def mapped(rows: Rows, change: Callable[[Floats], Floats]) -> Rows:
+    """`change` of all rows: at once for an array, else whenever a chunk is read."""
+    return change(rows) if isinstance(rows, np.ndarray) else rows.map(change)
+
+
+def moments(rows: Rows) -> tuple[Floats, Floats]:
+    """Mean and variance of each feature (d,) float64 of rows (..., d), in one pass.
+
+    Blocks are put together as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+    sample variances", 1979.
+    """
+    count, mean, squares = 0, np.zeros(rows.shape[-1]), np.zeros(rows.shape[-1])
+    for block in _blocks(rows):
+        more = len(block)
+        delta = block.mean(axis=0, dtype=np.float64) - mean
+        squares += block.var(axis=0, dtype=np.float64) * more + delta**2 * (count * more / (count + more))
+        mean += delta * (more / (count + more))
+        count += more
+    return mean, squares / count
+
+
+def mean_square(rows: Rows) -> float:
+    """The mean of the squares of all numbers, in one pass."""
+    total = sum(float(np.square(block).sum(dtype=np.float64)) for block in _blocks(rows))
+    return total / math.prod(rows.shape)
+
+
+def _blocks(rows: Rows) -> Iterator[Floats]:
+    """The rows (m, d), those of all views, in pieces small enough for copies in float64."""
+    step = max(1, BLOCK // rows.shape[-1])
+    for _, chunk in chunks(rows):
+        flat = as_rows(chunk)
+        for start in range(0, len(flat), step):
+            yield flat[start : start + step]

@@ -1,0 +1,185 @@
+"""What a saved model says of new pictures: the part of `pipeline` that reads a model. Imports nothing heavy."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
+
+from classify.labels.label_options import PredictOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from classify.saved.classifier import Classifier
+
+
+def load(
+    model: str,
+    *,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    engine: str = "auto",
+    isolate: bool = False,
+    allow_other_versions: bool = False,
+    sha256: str | None = None,
+    no_pickle: bool = False,
+    predict_views: int | None = None,
+) -> "Classifier":
+    """Load a trained model once, to predict many times.
+
+    Parameters
+    ----------
+    model : str
+        Path of a `.joblib` file.
+    cache_dir : str, optional
+        Where features are kept; by default the cache that the model was trained with, if it is still there.
+    weights : str, optional
+        File of the backbone's weights, by default the recorded one. Either must have the recorded digest.
+    engine : {"auto", "openvino", "tensorflow"}
+        What computes features.
+    isolate : bool
+        Decode pictures in processes of their own, which a picture may crash.
+    allow_other_versions, sha256, no_pickle
+        Which files may be read, see `classify.saved.persist.load`.
+    predict_views : int, optional
+        Average so many views of each picture, not as many as the model was saved with.
+
+    Returns
+    -------
+    Classifier
+        It has `predict`, `predict_proba`, `top_k` and `classes_`.
+
+    Raises
+    ------
+    UserError
+        The model cannot be loaded, or its features cannot be computed here as they were.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> pipeline.load("models/logreg.joblib").classes_
+    ['brick', 'grass', 'gravel']
+    """
+    from classify.saved.load import open_classifier
+    from classify.saved.persist import load as load_saved
+
+    saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
+    return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
+
+
+def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
+    """Predict the label of each image.
+
+    Parameters
+    ----------
+    images : str, bytes, PIL.Image.Image, ndarray or list of these
+        A path, a folder, the bytes of an image file, a picture, pixels (height, width[, channels]).
+    model : str or Classifier
+        Path of a `.joblib` file, which is loaded once, or what `load` returned.
+    **options
+        cache_dir, weights, use_cache, rehash, reject: see `classify.labels.label_options.PredictOptions`.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        Labels, in the order given. None, which is announced, for a damaged image, or with `reject` for an outlier;
+        `top_k` says why.
+
+    Raises
+    ------
+    UserError
+        As `load`; and for `images` of another kind.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> pipeline.predict(["photos/grass/grass.0.png", "photos/brick/brick.1.png"], "models/logreg.joblib").tolist()
+    ['grass', 'brick']
+    """
+    with _serving(model, options) as (classifier, rest):
+        return classifier.predict(images, **rest)
+
+
+def predict_proba(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
+    """Predict the probability of each class for each image.
+
+    Parameters
+    ----------
+    images, model, **options
+        As in `predict`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, classes)
+        Columns in the order of `load(model).classes_`. NaN where `predict` has None.
+
+    Raises
+    ------
+    UserError
+        As `predict`.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> probabilities = pipeline.predict_proba("photos/grass", "models/logreg.joblib")
+    >>> probabilities.shape, probabilities.sum(axis=1).round(6).tolist()[:2]
+    ((12, 3), [1.0, 1.0])
+    """
+    with _serving(model, options) as (classifier, rest):
+        return classifier.predict_proba(images, **rest)
+
+
+def top_k(images: Any, model: "str | Classifier", k: int = 3, **options: Unpack[PredictOptions]) -> "pd.DataFrame":
+    """Predict the most probable labels of each image.
+
+    Parameters
+    ----------
+    images, model, **options
+        As in `predict`.
+    k : int
+        How many labels of each image.
+
+    Returns
+    -------
+    DataFrame
+        Columns path, rank, label, probability; with `reject` also reason: why there is no label.
+
+    Raises
+    ------
+    UserError
+        As `predict`.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> table = pipeline.top_k("photos/grass/grass.0.png", "models/logreg.joblib", k=2)
+    >>> table["rank"].tolist(), table["label"][0]
+    ([1, 2], 'grass')
+    """
+    with _serving(model, options) as (classifier, rest):
+        return classifier.top_k(images, k, **rest)
+
+
+def default_model(head: str) -> str:
+    """Where `train` saves a head and the other functions look for it, by default."""
+    return os.path.join("models", f"{head}.joblib")
+
+
+def warm_classifier(model: "str | Classifier", cache_dir: str | None, weights: str | None) -> "Classifier":
+    """The model at a path, loaded once and kept; a loaded one is returned as it is."""
+    if not isinstance(model, str | os.PathLike):
+        return model
+    from classify.saved.load import warm
+
+    return warm(model, cache_dir, weights)
+
+
+@contextmanager
+def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tuple["Classifier", dict[str, Any]]]:
+    """The model and the options of its methods; within the body files are read as `rehash` says."""
+    from cache.digests import rehashing
+
+    rest: dict[str, Any] = {**options}
+    with rehashing(rest.pop("rehash", False)):
+        yield warm_classifier(model, rest.pop("cache_dir", None), rest.pop("weights", None)), rest

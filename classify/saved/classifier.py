@@ -1,0 +1,159 @@
+"""A trained head together with the extractor of its features: images in, labels out."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cache.errors import UserError, log
+from cache.stored_rows import Rows
+from classify.data.beyond_memory import features_for
+from classify.saved.persist import Saved
+from classify.scoring.outliers import OutlierDetector
+from featurize.extract.extractor import Extractor
+from featurize.extract.outcome import Outcome
+from featurize.pictures.sources import Source, expand
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in memory
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What became of each of n images: probabilities (n, k) float64, a row of NaN where there is no answer.
+
+    unknown: position -> one line, for the images that were rejected; why others have no answer is in `outcome`.
+    """
+
+    outcome: Outcome
+    probabilities: np.ndarray
+    unknown: dict[int, str] = field(default_factory=dict)
+
+
+class Classifier:
+    """What `pipeline.load` returns; keeps the head and, once a picture needed it, the network warm.
+
+    Images may be a path, a folder, bytes of an image file, a PIL image, an array, or a list of these. They are
+    decoded as in training and looked up in the cache first. What is missing there is computed and not kept: the cache
+    does not grow, however many pictures a server is asked about. With `use_cache=True` it is stored as well, with
+    `use_cache=False` the cache is left alone. With `reject`, the share of known pictures to keep (such as 0.95),
+    images further from the training pictures than that share of these are from each other get no answer: see
+    `classify.scoring.outliers`. How many there are is announced, why is in `top_k`. Raises UserError for what is no
+    share, and for models without what this takes. `saved.estimator` is the head as a scikit-learn estimator.
+    """
+
+    def __init__(self, saved: Saved, extractor: Extractor):
+        self.saved = saved
+        self.extractor = extractor
+        self.classes_: list[str] = saved.record["classes"]
+
+    def predict(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
+        """The label of each image, in the order given: (n,) of str; None (announced) where damaged or rejected."""
+        probabilities = self.predict_proba(images, use_cache=use_cache, reject=reject)
+        labels = np.full(len(probabilities), None, dtype=object)
+        known = ~np.isnan(probabilities).any(axis=1)
+        labels[known] = np.array(self.classes_, dtype=object)[probabilities[known].argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
+        """The probabilities (n, classes) float64 in the order of `classes_`; NaN where damaged or rejected."""
+        return self.answers(expand(images), use_cache, reject).probabilities
+
+    def top_k(
+        self, images: Any, k: int = 3, *, use_cache: bool | None = None, reject: float | None = None
+    ) -> "pd.DataFrame":
+        """The k most probable labels of each image, as columns path, rank (from 1), label, probability.
+
+        An image that came without a path is called "image 1", counted from 1; one that is damaged or rejected has one
+        row, label None. With `reject` there is a column `reason` as well: why so, in one line; else empty.
+        """
+        import pandas as pd
+
+        rows = self.ranked(self.answers(expand(images), use_cache, reject), k)
+        paths = pd.Series([path for path, *_ in rows], dtype=object)  # pandas' own strings must be UTF-8
+        table = pd.DataFrame([rest for _, *rest in rows], columns=["rank", "label", "probability", "reason"])
+        table.insert(0, "path", paths)
+        return table if reject is not None else table.drop(columns="reason")
+
+    def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Outcome, np.ndarray]:
+        """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
+        answers = self.answers(sources, use_cache)
+        return answers.outcome, answers.probabilities
+
+    def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
+        """What became of each source; failures are announced, and how many were rejected."""
+        limit = None if reject is None else self._outliers.limit(reject)
+        outcome = Outcome(sources, len(self.extractor.stores))
+        answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
+        count = 0
+        for chunk in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
+            part, found, rows = self._predicted([sources[position] for position in chunk], use_cache)
+            outcome.put(chunk, part)
+            answered = chunk[part.digests.known]
+            answers.probabilities[answered] = found
+            count += len(found)
+            if limit is None or not len(found):
+                continue
+            distances = self._outliers.distances_of(rows)
+            for far in np.flatnonzero(distances > limit):
+                answers.probabilities[answered[far]] = np.nan
+                answers.unknown[int(answered[far])] = (
+                    f"unknown: distance {distances[far]:.3f} from the training pictures; "
+                    f"{reject:g} of known ones are within {limit:.3f}"
+                )
+        for failure in outcome.failures:
+            log.warning("no prediction for %s: %s", failure.path, failure.reason)
+        if answers.unknown:
+            first = min(answers.unknown)
+            log.warning(
+                "%d of %d pictures are unlike those trained on and get no label, the first is %s (%s)",
+                len(answers.unknown),
+                count,
+                outcome.name(first),
+                answers.unknown[first],
+            )
+        return answers
+
+    def ranked(self, answers: Answers, k: int) -> list[tuple[str, int, Any, float, str]]:
+        """(path, rank, label, probability, reason) of the k most probable labels of each image.
+
+        reason: why there is no label, else empty. Raises UserError for k < 1.
+        """
+        if k < 1:
+            raise UserError(f"top k {k}: give a number of 1 or more")
+        rows: list[tuple[str, int, Any, float, str]] = []
+        for position, row in enumerate(answers.probabilities):
+            name = answers.outcome.name(position)
+            if np.isnan(row).any():
+                reason = answers.unknown.get(position) or answers.outcome.reasons.get(position, "")
+                rows.append((name, 1, None, float("nan"), reason))
+                continue
+            best = np.argsort(-row, kind="stable")[:k]
+            rows += [(name, rank, self.classes_[i], float(row[i]), "") for rank, i in enumerate(best, start=1)]
+        return rows
+
+    @property
+    def _outliers(self) -> OutlierDetector:
+        """What finds pictures unlike those trained on. Raises UserError where the model has nothing of the kind."""
+        if self.saved.outliers is None:
+            cannot = f"model {self.saved.path} cannot reject unknown pictures"
+            if self.saved.spec.pooling == "none":
+                raise UserError(f"{cannot}: its network ends in decisions, without features: train another head")
+            raise UserError(f"{cannot}: it was saved without what tells them: train it again (features are cached)")
+        return self.saved.outliers
+
+    def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
+        """What happened to each source, the probabilities (m, classes) of those that have features, and these."""
+        outcome, rows = self._features(self.extractor, sources, use_cache)
+        if not len(rows):
+            return outcome, np.empty((0, len(self.classes_))), rows
+        self.saved.check_width(rows.shape[-1])
+        return outcome, self.saved.predictor.predict_proba(rows), rows
+
+    @staticmethod
+    def _features(extractor: Extractor, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, Rows]:
+        if use_cache:
+            return features_for(None, extractor, sources)
+        return extractor.complete(sources) if use_cache is None else extractor.without_cache(sources)

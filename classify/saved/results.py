@@ -1,0 +1,104 @@
+"""A trained head and its scores as files: the model, and tables beside it."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cache.errors import log
+from cache.files.atomic import write_atomically
+from classify.data.dataset import Dataset
+from classify.saved.model_files import EVALUATION, files_of
+from classify.saved.persist import locked, save
+from classify.saved.previous import keep_previous, replaced
+from classify.scoring.metrics import Scores
+from classify.train import Training
+
+NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
+
+
+def save_training(
+    model: str, training: Training, report: dict[str, Any], origin: dict[str, Any], dataset: Dataset
+) -> None:
+    """Save what was trained on `dataset` as `model`, with its tables and learning curves.
+
+    `origin` is what its record says besides of where it comes from: head, data (`source_of`), views and
+    `Extractor.record`. A model of other data or classes that has this name is kept, see `classify.saved.previous`.
+    """
+    record = origin | {
+        "head_params": training.head_params,
+        "training_counts": training.training_counts,
+        "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
+    }
+    with locked(model):
+        other = replaced(model, origin["data"], dataset) is not None  # once more: others may have saved meanwhile
+        if other:
+            keep_previous(model)
+        save(model, training.estimator, training.trained_on, record, training.outliers)
+        write_training(model, training)
+        for path in files_of(model, EVALUATION) if other else ():  # of another model by now
+            Path(path).unlink(missing_ok=True)
+
+
+def write_training(model: str, training: Training) -> None:
+    """Write what a training has found beside the model: its tables, and of heads that have them curves and a search.
+
+    NAME.history.csv has what was measured after each epoch. Those that a model of this name had before are deleted.
+    """
+    write_tables(model, training.scores)
+    history = training.history or {}
+    epochs = [[epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1)]
+    searches = [training.search_table, *training.cv_search] if training.search_table else []
+    _write_csv(model, "history", [["epoch", *history], *epochs] if history else [])
+    _write_csv(model, "search", search_rows(training.scoring, searches))
+
+
+def write_tables(model: str, scores: Scores, infix: str = "") -> None:
+    """Write the per-class table and the confusion matrix as CSV (UTF-8): NAME.classes.csv and NAME.confusion.csv."""
+    _write_csv(model, f"{infix}classes", scores.class_rows())
+    _write_csv(model, f"{infix}confusion", scores.confusion_rows())
+
+
+def search_rows(scoring: str | None, searches: list[list[dict[str, Any]]]) -> list[list[Any]]:
+    """Every score of some searches, for a CSV file: a header, one row a candidate, its score in each inner fold.
+
+    The column `scoring` names the scorer, `chosen` marks the candidate that was taken; a score that is not defined in a
+    fold is empty. The first search is the one that has tuned the model (search "model"), the others are those of each
+    fold of a cross-validation ("fold 1" and so on).
+    """
+    rows: list[list[Any]] = []
+    for number, candidates in enumerate(searches):
+        for row in candidates:
+            rows = rows or [
+                ["search", "chosen", *row["params"], "scoring", "score", "std", "accuracy"]
+                + [f"split {split}" for split in range(1, len(row["scores"]) + 1)]
+            ]
+            measured = [scoring, row["score"], row["std"], row["accuracy"], *row["scores"]]
+            named = [f"fold {number}" if number else "model", "yes" if row["chosen"] else ""]
+            rows.append([*named, *row["params"].values(), *measured])
+    return rows
+
+
+def _write_csv(model: str, kind: str, rows: list[list[Any]]) -> None:
+    """Write NAME.kind.csv; without rows delete it."""
+    path = f"{os.path.splitext(model)[0]}.{kind}.csv"
+    if rows:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+    else:
+        Path(path).unlink(missing_ok=True)
+
+
+def write_evaluation(model: str, scores: Scores, report: dict[str, Any]) -> None:
+    """Write the tables and the whole report of an evaluation beside the model: NAME.evaluation.json and so on.
+
+    Where that folder cannot be written (a model may be everybody's to read), the scores are still the caller's.
+    """
+    try:
+        write_tables(model, scores, "evaluation.")
+        write_atomically(os.path.splitext(model)[0] + ".evaluation.json", json.dumps(report, indent=2).encode())
+    except OSError as error:
+        log.warning("the evaluation is not saved beside the model: %s: %s", error.filename, error.strerror)

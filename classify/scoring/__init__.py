@@ -1,0 +1,1 @@
+"""What scores mean: metrics, predictions out of fold, differences between heads, outliers."""

@@ -1,1 +1,0 @@
-"""The whole job on photographs that come along: which surface is it?"""

@@ -1,0 +1,165 @@
+"""Where the weights come from: this package, Keras' own folder or its verified download, a user's file, or chance.
+
+TensorFlow is imported only where Keras has to download or to build.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cache.errors import UserError
+from featurize.backbones.backbone_table import Backbone
+
+log = logging.getLogger("bottleneck")
+
+SEED = 0
+NANO_COSTS = "has a mean accuracy of 0.84 instead of 0.95 on four data sets (featurize/backbones/NANO.md)"
+STALLED_AFTER = 60.0  # seconds without a byte after which a download is given up
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`path` is the file of kind "file" (the user's), "imagenet" (in Keras' folder) or "packaged" (in this one).
+
+    It is "" for kind "random", and for kind "blank": whatever Keras starts from, to be replaced.
+    """
+
+    kind: Literal["file", "imagenet", "packaged", "random", "blank"]
+    path: str
+
+
+BLANK = Weights("blank", "")
+
+
+def keras_folder() -> str:
+    """The folder where Keras keeps downloaded weights; it need not exist.
+
+    Keras' rule (`keras/src/backend/config.py` and `get_file`): KERAS_HOME or `~/.keras`, but below `/tmp` where
+    that cannot be written, even if it holds the file.
+    """
+    home = os.path.expanduser("~")
+    base = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    base = os.path.expanduser(os.environ.get("KERAS_HOME", base))
+    if os.path.exists(base) and not os.access(base, os.W_OK):
+        base = "/tmp/.keras"
+    return os.path.join(base, "models")
+
+
+def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None) -> Weights:
+    """The weights that a user means by `weights`, downloaded where they have to be.
+
+    None: the pretrained ones; "imagenet": the same, where the network has such ones, which for the MobileNets depend on
+    the input `size` (pixels; a side or (height, width)); "random"; or the path of a `.h5` or `.weights.h5` file.
+    Raises UserError for anything else, and where pretrained weights cannot be had.
+    """
+    if weights == "random":
+        return Weights("random", "")
+    if backbone.packaged:
+        if weights is not None:
+            raise UserError(f"weights {weights!r}: {backbone.name} ships with its own; leave the option out")
+        return Weights("packaged", os.path.join(os.path.dirname(__file__), backbone.weights_file))
+    if weights is None or weights == "imagenet":
+        path = os.path.join(keras_folder(), backbone.weights_name(size))
+        if not os.path.isfile(path):
+            log.info("downloading the ImageNet weights of %s to %s", backbone.name, path)
+            pretrained(backbone, size)
+        return Weights("imagenet", path)
+    path = os.path.abspath(os.path.expanduser(weights))
+    advice = "give the path of a .h5 or .weights.h5 file, 'imagenet' or 'random'"
+    if not os.path.exists(path):
+        raise UserError(f"weights {weights!r}: no such file; {advice}")
+    if not os.path.isfile(path) or not path.endswith(".h5"):
+        raise UserError(f"weights {weights!r}: not a .h5 file; {advice}")
+    return Weights("file", path)
+
+
+def random_identity() -> str:
+    """What decides the numbers of random weights: the seed, and the versions that turn it into numbers."""
+    from importlib.metadata import version  # slow to import, and seldom needed
+
+    return f"random, seed {SEED}, keras {version('keras')}, tensorflow {version('tensorflow')}"
+
+
+def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
+    """The headless network (keras.Model, input (height, width, 3)) with ImageNet weights, built by Keras itself.
+
+    Keras thereby downloads what is missing and compares an existing file with its own hash (it has none for
+    MobileNet and MobileNetV2). It replaces a file that differs, so the digest that the caller took of it is of
+    no use: that is an error, and so is a file that cannot be had.
+    """
+    from featurize.engines.keras_import import import_keras
+
+    keras = import_keras()
+    path = os.path.join(keras_folder(), backbone.weights_name(size))
+    before = _stamp(path)
+    height, width = (size, size) if isinstance(size, int) else size
+    build = getattr(keras.applications, backbone.builder)
+    try:
+        with _downloading():
+            shape = (height, width, 3)
+            network = build(include_top=False, weights="imagenet", input_shape=shape, **backbone.options)
+    except Exception as error:
+        # Keras raises a bare Exception where a download fails, and these where a file does not fit.
+        if type(error) is not Exception and not isinstance(error, OSError | ValueError | KeyError):
+            raise
+        message = _why_not(path, before, error)
+        if not before:  # Keras leaves a fresh file with a wrong hash in place
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+        raise UserError(message) from error
+    if before and before != _stamp(path):
+        raise UserError(f"weights {path} were damaged; Keras has just downloaded them anew: run the same again")
+    if not os.path.isfile(path):
+        raise UserError(f"Keras {keras.__version__} did not put the weights where they belong: {path} is missing")
+    return network
+
+
+def _why_not(path: str, existed: tuple[int, ...] | None, error: Exception) -> str:
+    folder, name = os.path.split(path)
+    reason = short_reason(str(error).rpartition(" -- ")[2])  # "URL fetch failure on https://...: None -- reason"
+    advice = (
+        f"copy {name} there from another machine, or give WEIGHTS=/path/to/file.h5, "
+        f"or BACKBONE=nano, which needs no download and {NANO_COSTS}"
+    )
+    if not existed:
+        return f"weights {name} are not in {folder} and could not be downloaded ({reason}): {advice}"
+    if not os.path.exists(path):
+        return f"weights {path} were damaged, Keras removed them and could not download them ({reason}): {advice}"
+    return f"weights {path} are damaged or of another network ({reason}): delete the file to have it downloaded"
+
+
+def short_reason(error: object) -> str:
+    """An error's message as one line, without Keras' colours and wrappings, 300 characters at most."""
+    text = str(error).replace("\x1b[1m", "").replace("\x1b[0m", "").rpartition("Exception encountered: ")[2]
+    return " ".join(text.split())[:300].rstrip(" .:;") or type(error).__name__
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    """Size, time and inode of a file, None where there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+@contextlib.contextmanager
+def _downloading() -> Iterator[None]:
+    """Give Keras' downloads a time limit; send its progress bar to stderr, and only to a terminal."""
+    usual = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED_AFTER)
+    target = sys.stderr if sys.stderr.isatty() else io.StringIO()  # stdout belongs to results
+    try:
+        with contextlib.redirect_stdout(target), warnings.catch_warnings():
+            # Weights of 224 for an untrained size: documented in `Backbone.weights_name`.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+            yield
+    finally:
+        socket.setdefaulttimeout(usual)

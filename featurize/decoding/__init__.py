@@ -1,0 +1,1 @@
+"""Bytes of an image file -> pixels of the network's input size."""

@@ -1,0 +1,298 @@
+"""Bytes of an image file -> pixels of the network's input size. Only imported when something is decoded.
+
+The only decoder, for training and for prediction alike: open, turn into upright RGB, stretch.
+"""
+
+import ctypes
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, _imaging
+
+from cache.errors import UserError
+from cache.spec import ORIGINAL_VIEW, content_digest
+from featurize.decoding.memory_gate import Reserve, within_limit
+from featurize.decoding.open_picture import open_picture, pillow_as_it_comes
+from featurize.decoding.signature import signature_of
+from featurize.decoding.sixteen_bits import in_misread_planes, mend_planes
+from featurize.decoding.size_limits import CountedReads, before_loading, before_opening
+from featurize.decoding.upright_rgb import HOSTILE, DecodeError, Upright, in_one_line, refuse_unfit, upright
+from featurize.pictures.find_images import ImageError
+from featurize.pictures.recipes import recipe_of
+from featurize.pictures.views import FINER, fit, render
+
+# Part of the spec of every feature row. Raise it whenever a change, here or in featurize/decoding/upright_rgb.py,
+# featurize/decoding/levels.py, featurize/decoding/sixteen_bits.py or featurize/pictures/views.py, gives any picture
+# other pixels: rows of two decoders must never be mixed. Decoder 2 is still there for its models and rows: of most
+# pictures its pixels are the same, and `Decoded` says of which they are not.
+DECODER = 3
+DECODERS = DECODER, 2
+
+BEGINNINGS = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"GIF8": "GIF",
+    b"RIFF": "WebP",
+    b"II": "TIFF",
+    b"MM": "TIFF",
+}
+
+# antialias  a triangle filter, widened when it shrinks: every pixel of the picture counts. A JPEG much larger than
+#            the input is shrunk to REDUCED_TO times the input or more by the JPEG decoder itself
+# nearest    what Keras' `load_img(target_size=...)` does unless told otherwise
+# bilinear   what Keras' `image_dataset_from_directory` does: two neighbours a side, no antialiasing
+RESIZES = ("antialias", "nearest", "bilinear")
+
+# Decoding a JPEG of 12 megapixels at a quarter of its size takes a quarter of the time, and does little to features
+# as long as much is left to shrink: smallest cosine with those of a full decode 0.9996, median 0.9998 at 3.35 times an
+# input of 224, where SIMD resizing alone (one step in 255 here and there) makes 0.9998 and 0.9999; at 1.67 times it
+# would be 0.9967 and 0.9982. MobileNetV2, `python benchmarks/cost/decoding.py`.
+REDUCED_TO = 3
+
+# Pillow warns of odd tags that do not touch the pixels, and of bombs, which are refused here anyway. Set once
+# for the process and not around each picture, because `warnings.catch_warnings` is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.", category=UserWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.", category=Image.DecompressionBombWarning)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints what nobody handles
+
+
+class Decoded(NamedTuple):
+    """A picture as pixels (views, height, width, 3), and its signature (see `featurize.decoding.signature`).
+
+    note: what was decided about an unusual picture, such as "alpha channel 0 everywhere: not used"; one line, else "".
+    changed: the kind of picture, such as "float numbers", where decoder 2 gives other pixels than `DECODER`, else "".
+    """
+
+    pixels: np.ndarray
+    signature: np.ndarray
+    note: str = ""
+    changed: str = ""
+
+
+Result = TypeVar("Result", Decoded, Image.Image)
+
+
+def decode(
+    data: bytes,
+    size: tuple[int, int],
+    resize: str = "antialias",
+    view: str = ORIGINAL_VIEW,
+    reserve: Reserve = within_limit,
+) -> np.ndarray:
+    """The pixels that `decode_views` gives of one view: (height, width, 3); the array may be read-only."""
+    return decode_views(data, size, resize, (view,), reserve).pixels[0]
+
+
+def decode_views(
+    data: bytes,
+    size: tuple[int, int],
+    resize: str = "antialias",
+    views: Sequence[str] = (ORIGINAL_VIEW,),
+    reserve: Reserve = within_limit,
+    decoder: int = DECODER,
+) -> Decoded:
+    """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
+
+    `views`: see `featurize.pictures.views`; `resize` "bilinear" has the original only.
+    uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
+    frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
+    Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
+    original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
+    `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
+
+    Raises DecodeError for what is damaged, truncated, empty, no image, in none of the formats of
+    `featurize.decoding.open_picture`, has more pixels than Pillow's limit against decompression bombs, or would take
+    minutes; what `reserve` raises; UserError for an unknown `resize` or view.
+    """
+    if resize not in RESIZES:
+        raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
+    others = [view for view in views if view != ORIGINAL_VIEW]
+    for view in others:
+        recipe_of(view)
+    if others and resize == "bilinear":
+        raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
+    return _guarded(data, lambda file: _decode(file, size, resize, views, reserve, decoder))
+
+
+def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Image.Image:
+    """Decode the bytes of an image file for a person to look at: RGB, its shape kept, fitted into `side` x `side`.
+
+    The same picture, upright and opaque, that `decode_views` stretches for the network; never enlarged. Raises as
+    `decode_views`.
+    """
+    return _guarded(data, lambda file: _decode_within(file, side, reserve))
+
+
+def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
+    """`decoder(data)`; whatever Pillow raises becomes a DecodeError. A PNG is tried once more without its texts."""
+    if not data:
+        raise DecodeError("empty file")
+    try:
+        with pillow_as_it_comes():
+            return decoder(data)
+    except ImageError:
+        raise
+    except HOSTILE as error:
+        is_png = data.startswith(b"\x89PNG")
+        if type(error) is ValueError and is_png and (without_text := _without_text(data)) != data:
+            return _guarded(without_text, decoder)
+        raise DecodeError(_reason(data, error)) from error
+
+
+def _decode_within(data: bytes, side: int, reserve: Reserve) -> Image.Image:
+    before_opening(data, (side, side), reserve)
+    opened, _ = _opened(data, DECODER)
+    with opened as picture:
+        full = picture.size
+        if isinstance(picture, JpegImagePlugin.JpegImageFile):
+            picture.draft(None, (side, side))
+        before_loading(picture, data, full, (side, side), reserve)
+        rgb = _upright(picture, data).rgb
+        scale = min(1.0, side / max(rgb.size))
+        return fit(rgb, (max(1, round(rgb.height * scale)), max(1, round(rgb.width * scale))), "antialias")
+
+
+def _upright(picture: ImageFile.ImageFile, data: bytes, decoder: int = DECODER) -> Upright:
+    """`picture`, opened and not loaded, as RGB."""
+
+    def again(rawmodes: dict[str, str]) -> Image.Image:
+        other, _ = _opened(data, decoder)
+        other.tile = [
+            tile._replace(args=(rawmodes[tile.args[0]], *tile.args[1:]))
+            if isinstance(tile.args, tuple)
+            else tile._replace(args=rawmodes[str(tile.args)])
+            for tile in other.tile
+        ]
+        other.load()
+        return other
+
+    return upright(picture, again, as_decoder_2=decoder != DECODER)
+
+
+def _opened(data: bytes, decoder: int) -> tuple[ImageFile.ImageFile, str]:
+    """(a picture that is not loaded, as `Decoded.changed`)."""
+    file = CountedReads(data)
+    picture = open_picture(file)
+    file.header_ends()
+    refuse_unfit(picture)
+    if not in_misread_planes(picture):
+        return picture, ""
+    if decoder == DECODER:
+        mend_planes(picture)
+    return picture, "16-bit colours in planes"
+
+
+def _decode(
+    data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], reserve: Reserve, decoder: int
+) -> Decoded:
+    original_alone = tuple(views) == (ORIGINAL_VIEW,)
+    if not original_alone:
+        reserve = _with_memory_for(views, size, reserve)
+    before_opening(data, size, reserve)
+    opened, in_planes = _opened(data, decoder)
+    with opened as picture:
+        full = picture.size
+        may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
+        if may_be_reduced and original_alone:
+            picture.draft(None, (REDUCED_TO * max(size),) * 2)
+        before_loading(picture, data, full, size, reserve)
+        rgb, note, changed = _upright(picture, data, decoder)
+        changed = changed or in_planes
+        if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
+            signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), reserve, DECODER).signature
+        else:
+            signature = signature_of(rgb)
+        if resize == "bilinear":
+            return Decoded(_bilinear(np.asarray(rgb), *size)[None], signature, note, changed)
+        if original_alone:
+            return Decoded(np.asarray(fit(rgb, size, resize))[None], signature, note, changed)
+        pixels = np.stack(render(rgb, views, content_digest(data), size, resize))
+    if may_be_reduced and ORIGINAL_VIEW in views and min(full) >= 2 * REDUCED_TO * max(size):
+        alone = _decode(data, size, resize, (ORIGINAL_VIEW,), within_limit, decoder)
+        pixels[list(views).index(ORIGINAL_VIEW)] = alone.pixels[0]
+    return Decoded(pixels, signature, note, changed)
+
+
+def _with_memory_for(views: Sequence[str], size: tuple[int, int], reserve: Reserve) -> Reserve:
+    """`reserve`, asked for the memory of the augmented views at `size` as well."""
+    pixels = size[0] * size[1]
+    rendered = (3 * len(views) + 14 * FINER**2) * pixels  # all views; of one, as it is made, source, strips and result
+    return lambda count: reserve(count + rendered)
+
+
+def _without_text(png: bytes) -> bytes:
+    """The same PNG without texts and colour profile.
+
+    Pillow refuses a whole picture for a text or profile of more than 1 MiB (ValueError); photo editors write such
+    histories, scanners such profiles, and every viewer shows the picture.
+    """
+    kept, start = [png[:8]], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4])
+        if png[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def _bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`tf.image.resize(pixels, (height, width), "bilinear")` in numpy: float32 of shape (height, width, 3).
+
+    After TensorFlow's core/kernels/image/resize_bilinear_op.cc, and in float32 like there: in a large picture
+    the places between the pixels would come out otherwise in the fourth digit.
+    """
+    upper, lower, down = _neighbours(pixels.shape[0], height)
+    left, right, across = _neighbours(pixels.shape[1], width)
+
+    def row(y: np.ndarray) -> np.ndarray:
+        full = pixels.take(y, axis=0)
+        start = full.take(left, axis=1).astype(np.float32)
+        end = full.take(right, axis=1).astype(np.float32)
+        return _between(start, end, across[None, :, None])
+
+    return _between(row(upper), row(lower), down[:, None, None])
+
+
+def _between(start: np.ndarray, end: np.ndarray, part: np.ndarray) -> np.ndarray:
+    end -= start
+    end *= part
+    end += start
+    return end
+
+
+def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `new` pixels the two of `old` that its centre lies between, and how far from the first, 0..1."""
+    scale = np.float32(old) / np.float32(new)
+    place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    first = np.floor(place)
+    nearer, farther = np.maximum(first, 0), np.minimum(np.ceil(place), old - 1)
+    return nearer.astype(np.intp), farther.astype(np.intp), place - first
+
+
+def _reason(data: bytes, error: BaseException) -> str:
+    """One line for whatever Pillow raised about `data`."""
+    kind = next((kind for beginning, kind in BEGINNINGS.items() if data.startswith(beginning)), None)
+    if kind is None:
+        return f"no image of a known format: begins with {data[:12]!r}"
+    if isinstance(error, UnidentifiedImageError):
+        return f"{kind} with a damaged header or an unsupported kind of pixels"
+    return f"damaged {kind}: {in_one_line(error)}"
+
+
+def _silence_libtiff() -> None:
+    """libtiff prints its complaints on file descriptor 2, past Python; Pillow raises an exception as well.
+
+    The handler belongs to the process and is set once, before anything is decoded. Where libtiff is not a
+    library of its own (Windows) there is no such function to be found, and the lines stay.
+    """
+    set_handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+    if set_handler is not None:
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+_silence_libtiff()

@@ -1,0 +1,91 @@
+"""The decoder in a process of its own: requests on stdin, answers on stdout, until stdin ends. See `isolation`.
+
+request  REQUEST, the name of resize, those of the views on a line each, the bytes of an image file
+answer   ANSWER with READY, once; then for each request
+         MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little);
+         PIXELS and how many bytes, and these: pixels, signature, and in UTF-8 note and changed, a NUL between them;
+         or REASON and how many bytes, and these, in UTF-8
+"""
+
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+import threading
+
+# Bytes of the file; height, width; version of the decoder; bytes of the names of resize and of the views.
+REQUEST = struct.Struct("<QIIBBH")
+ANSWER = struct.Struct("<cQ")  # kind, count
+READY, MEMORY, PIXELS, REASON = b"h", b"m", b"p", b"r"
+LITTLE = 16 * 10**6  # bytes of memory that need not be asked for
+
+
+def main() -> None:
+    """Decode until stdin ends; arguments: bytes of memory that this process may take, seconds for a picture."""
+    memory, seconds = map(int, sys.argv[1:3])
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing else comes between
+    requests = os.fdopen(0, "rb", closefd=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+    import numpy as np
+
+    from featurize.decoding.decode import decode_views
+    from featurize.decoding.memory_gate import trim, within_limit
+    from featurize.pictures.find_images import ImageError
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    def answer(kind: bytes, count: int, content: bytes | memoryview = b"") -> None:
+        answers.write(ANSWER.pack(kind, count))
+        answers.write(content)
+        answers.flush()
+
+    large = False
+
+    def reserve(size: int) -> None:
+        nonlocal large
+        within_limit(size)
+        if size > LITTLE:
+            large = True
+            signal.alarm(0)
+            answer(MEMORY, size)
+            requests.read(1)
+            signal.alarm(seconds)
+
+    def decoded(
+        length: int, height: int, width: int, version: int, resize: int, views: int
+    ) -> tuple[bytes, bytes | memoryview]:
+        names = requests.read(resize + views).decode()
+        data = requests.read(length)
+        signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
+        try:
+            views_asked = names[resize:].split("\n")
+            found = decode_views(data, (height, width), names[:resize], views_asked, reserve, version)
+        except ImageError as error:
+            return REASON, str(error).encode()
+        finally:
+            signal.alarm(0)
+        arrays = (np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in found[:2])
+        return PIXELS, b"".join((*arrays, f"{found.note}\0{found.changed}".encode()))
+
+    answer(READY, 0)
+    while header := requests.read(REQUEST.size):
+        kind, content = decoded(*REQUEST.unpack(header))
+        if large:  # file and picture are gone now: give their memory back before the parent lends it to others
+            trim()
+            large = False
+        answer(kind, len(content), content)
+
+
+def _end_with_the_parent() -> None:
+    # Whatever is being decoded: when nobody holds the other end of stdin any more, nobody waits for it.
+    hang_up = select.poll()
+    hang_up.register(0, 0)
+    hang_up.poll()
+    os._exit(0)

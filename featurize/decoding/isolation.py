@@ -1,0 +1,185 @@
+"""Decode in separate processes: a hostile picture ends its process, and only that picture fails.
+
+The parent trusts no answer: it hashes the bytes itself, and accepts only pixels of the size it asked for, or a line of
+text. This is no sandbox. A picture that takes over the process may do what the user may, within limits on memory, time
+and the size of files.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import closing
+
+import numpy as np
+
+from cache.errors import UserError
+from cache.signatures import no_signatures
+from cache.spec import ORIGINAL_VIEW
+from featurize.decoding.decode import DECODER, Decoded
+from featurize.decoding.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
+from featurize.decoding.memory_gate import MOST, Reserve, within_limit
+from featurize.pictures.find_images import ImageError
+
+MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
+SECONDS = 60  # for one picture
+GRACE = 5  # seconds after which the parent ends what has not ended itself
+LONGEST_REASON = 1000  # bytes
+START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decoding.decode_worker import main; main()"
+
+
+def isolated_decoder() -> "closing[IsolatedDecoder]":
+    """A context: `decode_views` as a function that decodes in other processes, which end with the context."""
+    return closing(IsolatedDecoder())
+
+
+class IsolatedDecoder:
+    """Called as `decode_views` is, by several threads, with one process for each concurrent call."""
+
+    def __init__(self) -> None:
+        self._workers: list[_Worker] = []
+        self._idle: deque[_Worker] = deque()
+
+    def __call__(
+        self,
+        data: bytes,
+        size: tuple[int, int],
+        resize: str = "antialias",
+        views: Sequence[str] = (ORIGINAL_VIEW,),
+        reserve: Reserve = within_limit,
+        decoder: int = DECODER,
+    ) -> Decoded:
+        """Pixels as from `decode_views`; raises ImageError also for what ends the process or takes over `SECONDS`."""
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = _Worker()
+            self._workers.append(worker)
+        try:
+            result = worker.decode(data, size, resize, views, reserve, decoder)
+        except ImageError:  # where it stands now nobody knows; the next picture gets another one
+            worker.end()
+            self._workers.remove(worker)
+            raise
+        self._idle.append(worker)
+        if isinstance(result, str):
+            raise ImageError(result)
+        return result
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.end()
+
+
+class _Worker:
+    """One process. What it does wrong is an ImageError."""
+
+    def __init__(self) -> None:
+        paths = [os.path.abspath(path) for path in sys.path]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", START, str(MEMORY_LIMIT), str(SECONDS), *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # each thread more is 40 MB of addresses
+            start_new_session=True,  # Ctrl-C is for the parent
+        )
+        assert self._process.stdin and self._process.stdout
+        self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for end in (self._requests, self._answers):
+            os.set_blocking(end, False)
+        try:
+            if self._answer() != (READY, 0):
+                raise ImageError("it says nonsense")
+        except ImageError as error:
+            self.end()
+            raise UserError(
+                f"cannot decode in a process of its own ({error}): leave out --isolate (isolate=)"
+            ) from None
+
+    def decode(
+        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], reserve: Reserve, decoder: int
+    ) -> Decoded | str:
+        """The picture, or the reason why there are none. After an ImageError the process is of no more use."""
+        height, width = size
+        names = resize.encode(), "\n".join(views).encode()
+        self._send(REQUEST.pack(len(data), height, width, decoder, *map(len, names)) + b"".join(names))
+        self._send(data)
+        kind, count = self._answer()
+        if kind == MEMORY:
+            reserve(max(count, min(count + len(data), MOST)))  # it has the file as well
+            self._send(b"\1")
+            kind, count = self._answer()
+        if kind == REASON and count <= LONGEST_REASON:
+            return _printable(self._text(count))
+        pixels = np.empty((len(views), height, width, 3), np.float32 if resize == "bilinear" else np.uint8)
+        (signature,) = no_signatures(1)
+        texts = count - pixels.nbytes - signature.nbytes
+        if kind != PIXELS or not 0 < texts <= LONGEST_REASON:
+            raise ImageError(f"the decoder answered {kind!r}, {count}")
+        pixels, signature = self._take(pixels), self._take(signature)
+        note, _, changed = self._text(texts).partition("\0")
+        return Decoded(pixels, signature, _printable(note), _printable(changed))
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+
+    def _answer(self) -> tuple[bytes, int]:
+        header = self._take(np.empty(ANSWER.size, np.uint8))
+        kind, count = ANSWER.unpack(header.tobytes())
+        return kind, count
+
+    def _text(self, count: int) -> str:
+        return self._take(np.empty(count, np.uint8)).tobytes().decode(errors="replace")
+
+    def _take(self, into: np.ndarray) -> np.ndarray:
+        """`into`, filled with what the process says next."""
+        view = into.reshape(-1).view(np.uint8).data
+        deadline = time.monotonic() + SECONDS + GRACE
+        while view:
+            self._wait(self._answers, select.POLLIN, deadline)
+            count = os.readv(self._answers, [view])
+            if not count:
+                raise ImageError(self._cause_of_death())
+            view = view[count:]
+        return into
+
+    def _send(self, data: bytes) -> None:
+        view = memoryview(data)
+        deadline = time.monotonic() + SECONDS + GRACE
+        while view:
+            self._wait(self._requests, select.POLLOUT, deadline)
+            try:
+                view = view[os.write(self._requests, view) :]
+            except BrokenPipeError:
+                raise ImageError(self._cause_of_death()) from None
+
+    def _wait(self, end: int, event: int, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(end, event)
+        if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
+            raise ImageError(f"decoding it takes more than {SECONDS} s")
+
+    def _cause_of_death(self) -> str:
+        try:
+            status = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return "the decoder fell silent on it"
+        if status == -signal.SIGALRM:
+            return f"decoding it takes more than {SECONDS} s"
+        return f"the decoder died on it ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

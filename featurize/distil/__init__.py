@@ -1,0 +1,1 @@
+"""A small backbone of one's own, trained to imitate a large one."""

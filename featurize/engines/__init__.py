@@ -1,0 +1,1 @@
+"""Forward passes: OpenVINO or TensorFlow, one interface."""

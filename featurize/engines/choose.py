@@ -1,0 +1,107 @@
+"""Which engine computes the rows of a spec: TensorFlow on a GPU, else OpenVINO if installed, else TensorFlow."""
+
+import glob
+import importlib.util
+import logging
+import threading
+from dataclasses import replace
+from typing import Any
+
+from cache.errors import UserError
+from featurize.engines.engine import Engine, Graph
+from featurize.engines.registry import Registry
+from featurize.machine.forks import at_work, check_openvino, check_tensorflow
+from featurize.resolve import Resolved
+
+log = logging.getLogger("bottleneck")
+
+MOST_ENGINES = 4
+ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the only engine that has it
+
+
+def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
+    """The engine of a checked spec: one for training, predicting and transforming in a process, see `open_graph`.
+
+    Threads that ask for one that is being built wait for it, those that ask for others do not. `MOST_ENGINES` are kept.
+    """
+    return _engines((*checked.network_fields, checked.engine), lambda: Engine(open_graph(checked, cache_dir)))
+
+
+def open_graph(checked: Resolved, cache_dir: str) -> Graph:
+    """The network of a checked spec on its engine, whose name is announced.
+
+    Raises UserError where OpenVINO is asked for and not installed, for networks that cannot be built, and in forked
+    processes where an engine would hang, see `featurize.machine.forks`.
+    """
+    with at_work():
+        return _open_graph(checked, cache_dir)
+
+
+def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
+    if checked.weights.kind == "random":
+        log.warning("%s has random weights: features to try things with, not to classify with", checked.network)
+    installed = importlib.util.find_spec("openvino") is not None
+    precision = checked.spec.precision
+    asked = ONLY_BY.get(precision, checked.engine)
+    if checked.engine not in ("auto", asked):
+        raise UserError(f"precision {precision} is computed by {asked} alone: leave --engine {checked.engine} out")
+    if asked == "openvino" and not installed:
+        raise UserError("engine openvino is not installed: pip install openvino, or use --engine auto in float32")
+    if asked == "auto" and tensorflow_has_gpu():
+        log.info("engine: tensorflow, on a GPU")
+        return _on_tensorflow(checked)
+    if asked == "tensorflow" or not installed:
+        log.info("engine: tensorflow")
+        return _on_tensorflow(checked)
+    check_openvino()
+    from featurize.engines.converted import ConversionError, kept_graph
+    from featurize.engines.openvino_engine import OpenVinoGraph, has_bf16
+
+    if precision == "bf16" and not has_bf16():
+        raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")
+    in_full = replace(checked, spec=replace(checked.spec, precision="float32"))
+    try:
+        graph = OpenVinoGraph(kept_graph(in_full, cache_dir, lambda: _network(in_full)), precision)
+    except ConversionError as error:
+        if asked == "openvino":
+            raise UserError(f"OpenVINO cannot take {checked.network} ({error}): use --engine tensorflow") from error
+        log.warning("engine: tensorflow, because OpenVINO cannot take %s (%s)", checked.network, error)
+        return _on_tensorflow(checked)
+    log.info("engine: openvino")
+    return graph
+
+
+def tensorflow_has_gpu() -> bool:
+    """Whether the installed TensorFlow sees a GPU. Without a driver, TensorFlow is not imported to find out."""
+    if not glob.glob("/dev/nvidia[0-9]*"):
+        return False
+    from featurize.engines.keras_import import import_keras
+
+    import_keras()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _on_tensorflow(checked: Resolved) -> Graph:
+    from featurize.engines.tensorflow_engine import TensorFlowGraph
+
+    return TensorFlowGraph(_network(checked))
+
+
+def _network(checked: Resolved) -> Any:
+    from featurize.backbones.network import build_network, build_tuned
+
+    check_tensorflow()  # before the lock, which a forked process may have inherited locked
+    with _building:
+        if checked.tuned:
+            return build_tuned(checked)
+        spec = checked.spec
+        layer = spec.layer or None
+        return build_network(
+            checked.network, checked.weights, spec.size, layer, spec.pooling, spec.preprocess, spec.precision
+        )
+
+
+_engines: Registry[tuple[object, ...], Engine] = Registry(MOST_ENGINES)
+_building = threading.Lock()  # Keras has one precision and one source of random numbers for all threads

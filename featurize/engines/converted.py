@@ -1,0 +1,205 @@
+"""Networks converted for OpenVINO: each is converted once, kept in the cache, and read without TensorFlow.
+
+They only save time: damaged or useless ones are deleted, and one that cannot be written is used from memory.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cache.files.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, write_atomically
+from cache.files.lock import holding
+from cache.files.plain_file import open_plain
+from featurize.engines.silent_openvino import import_openvino, silent_converter
+from featurize.resolve import Resolved
+
+log = logging.getLogger("bottleneck")
+
+FOLDER = "graphs"  # in the cache
+LOCK = ".graphs.lock"  # in the cache
+FILES = ("network.xml", "network.bin")
+DIGESTS = "digests.json"
+GRAPH = r"[0-9a-f]{16}"
+TEMPORARY = rf"(tmp\w+|{GRAPH}\.[0-9a-f]{{12}})\.tmp"
+
+
+class ConversionError(Exception):
+    """OpenVINO does not know how to compute some layer of a network."""
+
+
+def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> Any:
+    """The converted graph (openvino.Model) of a checked spec; `build` gives the network (keras.Model) to convert.
+
+    The key of a graph is everything that it was made from, versions included. It is used only if its files have the
+    digests that were noted when it was written. Where it cannot be kept, on a full disk or in a read-only cache, that
+    is announced. Raises ConversionError for networks that OpenVINO cannot take.
+    """
+    identity = _identity(checked)
+    folder = os.path.join(cache_dir, FOLDER, _name(identity))
+    if not _is_whole(folder, identity):
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a cache that cannot be written: `_keep` will fail, too
+                make_folder(os.path.dirname(folder))
+                stack.enter_context(
+                    holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it")
+                )
+            if made_from(folder) != identity:  # no other process has converted it meanwhile
+                tuned = "a fine-tuned " if checked.spec.tuned else ""
+                log.info("converting %s%s for OpenVINO, once", tuned, checked.spec.backbone)
+                model = _converted(build())
+                try:
+                    _keep(model, folder, identity)
+                except (OSError, RuntimeError) as error:  # OpenVINO's own errors are RuntimeErrors
+                    reason = error.strerror if isinstance(error, OSError) else f"OpenVINO says {error}; a full disk?"
+                    log.warning("the converted graph is not kept, the next run converts again: %s: %s", reason, folder)
+                    return model
+    return import_openvino().Core().read_model(os.path.join(folder, FILES[0]))
+
+
+def delete_damaged_graphs(cache_dir: str) -> list[str]:
+    """Delete graphs whose files are not as they were written; returns their folders. They are converted when needed."""
+    damaged = [folder for folder in _named(cache_dir, GRAPH) if made_from(folder) is None]
+    for folder in damaged:
+        _delete(folder)
+    return damaged
+
+
+def useless_graphs(cache_dir: str) -> list[str]:
+    """Folders of graphs that other library versions made, and those that killed runs left."""
+    graphs, unfinished = _named(cache_dir, GRAPH), _named(cache_dir, TEMPORARY)
+    return [folder for folder in graphs if not _is_of_use(folder)] + unfinished
+
+
+def delete_useless_graphs(cache_dir: str) -> int:
+    """Delete `useless_graphs`; returns how many. Without locks, those that a run may be writing stay."""
+    if not useless_graphs(cache_dir):
+        return 0
+    with holding(os.path.join(cache_dir, LOCK)) as alone:
+        useless = [
+            each for each in useless_graphs(cache_dir) if alone or not re.fullmatch(TEMPORARY, os.path.basename(each))
+        ]
+        for folder in useless:
+            _delete(folder)
+    return len(useless)
+
+
+def _identity(checked: Resolved) -> str:
+    spec = checked.spec
+    fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
+    tuned = [spec.tuned] if spec.tuned else []
+    return json.dumps([*fields, *tuned, *_versions()])
+
+
+def _name(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _converted(network: Any) -> Any:
+    frontend = import_openvino().frontend
+    _, height, width, _ = network.input_shape
+    try:
+        with warnings.catch_warnings(), _same_logging(), silent_converter() as openvino:
+            warnings.simplefilter("ignore", UserWarning)  # Keras, of an input that comes without its name
+            return openvino.convert_model(network, input=[-1, height, width, 3])
+    except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.NotImplementedFailure) as error:
+        raise ConversionError(" ".join(str(error).split())[:300]) from error  # a message of many lines
+
+
+@contextlib.contextmanager
+def _same_logging() -> Iterator[None]:
+    """Restore the root logger: OpenVINO silences it while it converts, and leaves it silent where it fails."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
+
+
+def _keep(model: Any, folder: str, identity: str) -> None:
+    """Write the three files of a graph to `folder`, all of them or none."""
+    make_folder(os.path.dirname(folder))
+    fresh = f"{folder}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
+    try:
+        os.mkdir(fresh)  # a folder of `tempfile` would be readable by this user alone
+        import_openvino().save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
+        for name in FILES:
+            sync_file(os.path.join(fresh, name))
+        digests = {name: _digest(os.path.join(fresh, name)) for name in FILES}
+        record = json.dumps({"made from": identity, "sha256": digests})
+        write_atomically(os.path.join(fresh, DIGESTS), record.encode())
+        _delete(folder)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            if not _is_whole(folder, identity):  # else another process was faster, without locks: the graph is the same
+                raise
+        sync_file(os.path.dirname(folder))
+    finally:
+        _delete(fresh)
+
+
+def _is_whole(folder: str, identity: str) -> bool:
+    """Whether the graph in `folder` is as it was written; damage is announced."""
+    whole = made_from(folder) == identity
+    if not whole and os.path.lexists(folder):
+        log.warning("the converted graph in %s is damaged: converting again", folder)
+    return whole
+
+
+def made_from(folder: str) -> str | None:
+    """What the graph in `folder` was made from: JSON, the versions last; None unless it is as it was written."""
+    try:
+        with open_plain(os.path.join(folder, DIGESTS)) as file:
+            record = json.loads(file.read(2**16))
+        identity = str(record["made from"])
+        whole = all(_digest(os.path.join(folder, name)) == record["sha256"][name] for name in FILES)
+        if whole and os.path.basename(folder) == _name(identity):
+            return identity
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # for whatever reason, there is no usable graph
+    return None
+
+
+def _delete(folder: str) -> None:
+    """Delete a graph, or whatever has its name; links are not followed."""
+    if os.path.isdir(folder) and not os.path.islink(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(folder)
+
+
+def _versions() -> list[str]:
+    """The versions of the libraries that convert."""
+    return [version(library) for library in ("openvino", "keras", "tensorflow")]
+
+
+def _digest(path: str) -> str:
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_of_use(folder: str) -> bool:
+    try:
+        ours = json.dumps(_versions())[1:]  # the end of what a graph of these versions was made from
+    except PackageNotFoundError:  # OpenVINO is not installed here: the graphs may be another user's
+        return True
+    return (made_from(folder) or "").endswith(ours)
+
+
+def _named(cache_dir: str, pattern: str) -> list[str]:
+    folder = os.path.join(cache_dir, FOLDER)
+    if os.path.islink(folder) or not os.path.isdir(folder):  # a link may lead anywhere
+        return []
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name))

@@ -1,0 +1,78 @@
+"""A network on OpenVINO, one stream per core; `featurize.engines.converted` makes the network."""
+
+from typing import Any
+
+import numpy as np
+
+from featurize.engines.silent_openvino import import_openvino
+from featurize.machine.forks import at_work
+from featurize.machine.parallel import THREADS
+
+BATCH = {"float32": 1, "bf16": 4}
+
+
+class OpenVinoGraph:
+    """The converted `model` (openvino.Model, see `featurize.engines.converted`) in `precision`.
+
+    Each core has a stream of its own that computes one small batch at a time. Its maps stay in that core's cache,
+    which is faster than all cores on one large batch. Measured with MobileNetV2 at 224 on 2 cores, float32: 242
+    pictures a second in batches of 1, 222 of 4, 179 of 32; bfloat16: 399, 462, 351.
+    """
+
+    name = "openvino"
+    libraries: tuple[str, ...] = ("openvino",)
+
+    def __init__(self, model: Any, precision: str = "float32"):
+        self._core = import_openvino().Core()
+        self._precision = precision
+        self.batch = BATCH[precision]
+        self._model = model
+        _, height, width, _ = self._model.input(0).partial_shape
+        self.size = (height.get_length(), width.get_length())
+        _, *sides = self._model.output(0).partial_shape
+        self.row_shape: tuple[int, ...] = tuple(side.get_length() for side in sides)
+
+    def compile(self, count: int, dtype: str) -> "_Compiled":
+        """The model for batches of `count` pictures of that type."""
+        with at_work():
+            openvino = import_openvino()
+            model = self._model.clone()
+            model.reshape([count, *self.size, 3])
+            steps = openvino.preprocess.PrePostProcessor(model)
+            steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))
+            steps.input().preprocess().convert_element_type(openvino.Type.f32)
+            settings = {
+                # Unasked, OpenVINO would take bfloat16 wherever the processor has it.
+                "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[self._precision],
+                "NUM_STREAMS": THREADS,
+                "INFERENCE_NUM_THREADS": THREADS,
+                "ENABLE_CPU_PINNING": False,  # the same cores also decode
+            }
+            return _Compiled(self._core.compile_model(steps.build(), "CPU", settings))
+
+
+class _Compiled:
+    """A compiled model with its requests, each of which computes one batch at a time."""
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._idle: list[Any] = []
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        with at_work():
+            return self._infer(pixels)
+
+    def _infer(self, pixels: np.ndarray) -> np.ndarray:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._model.create_infer_request()
+        request.infer({0: pixels}, share_inputs=True)
+        rows: np.ndarray = request.get_output_tensor().data.copy()
+        self._idle.append(request)
+        return rows
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16."""
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

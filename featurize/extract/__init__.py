@@ -1,0 +1,1 @@
+"""One run: digests -> missing rows -> decode -> forward pass -> commit."""

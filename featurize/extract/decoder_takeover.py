@@ -1,0 +1,103 @@
+"""Rows of the former decoder, copied without a forward pass where both decoders give the same pixels."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cache.shard import DamagedShardError
+from cache.spec import ORIGINAL_VIEW, content_digest
+from cache.store import SHARD_BYTES, FeatureStore
+from featurize.decoding.decode import DECODER, DECODERS
+from featurize.decoding.memory_gate import MemoryGate
+from featurize.extract.forward import WORKERS, Decoder
+from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Missing, Outcome
+from featurize.machine.parallel import in_order
+from featurize.pictures.find_images import ImageError
+from featurize.pictures.sources import bytes_of
+
+log = logging.getLogger("bottleneck")
+
+SMALL = 1, 1  # only the kind of picture matters here, not its pixels: a large JPEG is decoded reduced
+
+
+def take_over(
+    stores: Sequence[FeatureStore],
+    outcome: Outcome,
+    missing: Missing,
+    decode: Decoder,
+    shard_rows: int,
+    progress: Progress,
+) -> int:
+    """Commit to `stores`, of today's decoder, the rows that `missing` pictures have of the former decoder.
+
+    Each such picture is decoded once, to know whether both decoders read it alike. The log says how many rows were
+    copied, and how many have to be computed anew. Returns the number of pictures whose rows were copied.
+    """
+    former = [
+        FeatureStore(os.path.dirname(store.folder), replace(store.spec, decoder=DECODERS[-1])) for store in stores
+    ]
+    if stores[0].spec.decoder != DECODER or not all(os.path.isdir(store.folder) for store in former):
+        return 0
+    keys = outcome.digests.keys(missing.first)
+    there = np.stack([store.contains(keys) for store in former], axis=1)
+    candidates = np.flatnonzero((there | ~missing.lacking).all(axis=1))
+    if not len(candidates):
+        return 0
+    memory = MemoryGate(WORKERS)
+
+    def alike(number: int) -> bool:
+        position = int(missing.first[number])
+        try:
+            with memory.picture() as reservation:
+                data = bytes_of(outcome.sources[position], reservation.file)
+                if content_digest(data) != outcome.digests[position]:
+                    return False
+                return not decode(data, SMALL, "antialias", (ORIGINAL_VIEW,), reservation.picture, DECODER).changed
+        except ImageError:
+            return False  # as it will turn out again
+
+    same: list[int] = []
+    results = in_order(alike, candidates.tolist(), 2 * WORKERS, WORKERS)
+    for done, (number, is_alike) in enumerate(zip(candidates.tolist(), results, strict=True), start=1):
+        same += [number] * is_alike
+        progress("rows of the decoder before", done, len(candidates))
+    taken = 0
+    for view, (store, before) in enumerate(zip(stores, former, strict=True)):
+        wanted = [number for number in same if missing.lacking[number, view]]
+        taken = max(taken, _copy(before, store, keys[wanted], shard_rows))
+    log.info(
+        "rows of decoder %d: those of %d pictures taken over, those of %d computed anew, which decoder %d reads "
+        "otherwise or not at all",
+        DECODERS[-1],
+        taken,
+        len(candidates) - taken,
+        DECODER,
+    )
+    return taken
+
+
+def _copy(before: FeatureStore, store: FeatureStore, keys: np.ndarray, shard_rows: int) -> int:
+    """Copy the rows with `keys` (n, 32); returns how many. A damaged shard is set aside; none of its rows is."""
+    if not len(keys):
+        return 0
+    shape, size = before.row_shape, store.spec.row_dtype.itemsize
+    step = min(shard_rows, max(1, SHARD_BYTES // (size * int(np.prod(shape)))))
+    copied = 0
+    for start in range(0, len(keys), step):
+        part = keys[start : start + step]
+        try:
+            rows = before.read(part)
+        except DamagedShardError as error:
+            before.set_aside(error)
+            continue
+        except KeyError:  # another process has dropped them
+            continue
+        written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        store.commit(rows, part, {"taken_over": f"from decoder {before.spec.decoder}", "written": written})
+        copied += len(part)
+    return copied

@@ -1,0 +1,172 @@
+"""What happened to each of many images: it has a row, or there is a reason why not."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cache.index import comparable
+from cache.spec import DIGEST_BYTES
+from featurize.pictures.find_images import Failure
+from featurize.pictures.sources import Source
+
+
+class Digests:
+    """SHA-256 digests of n images, None for an image without one: 33 bytes each, a third of a list's."""
+
+    def __init__(self, count: int):
+        self._bytes = bytearray(DIGEST_BYTES * count)
+        self._known = bytearray(count)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __getitem__(self, position: int) -> bytes | None:
+        if not self._known[position]:
+            return None
+        return bytes(self._bytes[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)])
+
+    def __setitem__(self, position: int, digest: bytes | None) -> None:
+        self._known[position] = digest is not None
+        if digest is not None:
+            if len(digest) != DIGEST_BYTES:
+                raise ValueError(f"a digest of {len(digest)} bytes")
+            self._bytes[DIGEST_BYTES * position : DIGEST_BYTES * (position + 1)] = digest
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def known(self) -> np.ndarray:
+        """Positions (m,) of the images that have one."""
+        return np.flatnonzero(np.frombuffer(self._known, bool))
+
+    def keys(self, positions: np.ndarray | list[int]) -> np.ndarray:
+        """The digests at `positions` (m,): (m, 32) uint8."""
+        return np.frombuffer(self._bytes, np.uint8).reshape(-1, DIGEST_BYTES)[positions]
+
+
+@dataclass
+class Outcome:
+    """The images, what became of them, and what that cost.
+
+    views            rows that each image has
+    digests          of each image, None where it failed
+    reasons          position -> one line, for the images without a row
+    notes            position -> one line on an unusual picture, of those that were decoded in this run
+    changed          position -> the kind of picture that decoder 2 reads otherwise than today's, of the same pictures
+    new              (n, views) bool: rows that were computed; of byte-identical copies one
+    forward_passes   rows that came out of the network
+    seconds          first read to last commit
+    startup_seconds  building the network, not contained in `seconds`
+    """
+
+    sources: Sequence[Source]
+    views: int = 1
+    digests: Digests = field(init=False)
+    reasons: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, str] = field(default_factory=dict)
+    changed: dict[int, str] = field(default_factory=dict)
+    new: np.ndarray = field(init=False)
+    forward_passes: int = 0
+    seconds: float = 0.0
+    startup_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.digests = Digests(len(self.sources))
+        self.new = np.zeros((len(self.sources), self.views), bool)
+
+    @property
+    def computed(self) -> int:
+        """Images of which a row was computed; their byte-identical copies do not count."""
+        return int(self.new.any(axis=1).sum())
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The images without a row, in order; those that came without a path are called "image 1", from 1."""
+        return [Failure(self.name(position), reason) for position, reason in sorted(self.reasons.items())]
+
+    @property
+    def succeeded(self) -> list[int]:
+        """Positions of the images that have a row."""
+        positions: list[int] = self.digests.known.tolist()
+        return positions
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Digests of the images that have a row: (n, 32) uint8."""
+        return self.digests.keys(self.digests.known)
+
+    def note(self, position: int, note: str, changed: str) -> None:
+        """Note what was decided about the image at `position`; "" is nothing."""
+        if note:
+            self.notes[position] = note
+        if changed:
+            self.changed[position] = changed
+
+    def fail(self, position: int, reason: str) -> None:
+        """Note that the image at `position` has no row."""
+        self.digests[position] = None
+        self.reasons[position] = reason
+
+    def put(self, positions: np.ndarray, part: "Outcome") -> None:
+        """Note what became of the images at `positions` (m,), which are those of `part`, and add its cost."""
+        for number, position in enumerate(positions.tolist()):
+            self.digests[position] = part.digests[number]
+            if number in part.reasons:
+                self.reasons[position] = part.reasons[number]
+            self.note(position, part.notes.get(number, ""), part.changed.get(number, ""))
+        self.new[positions] = part.new
+        self._add_cost(part)
+
+    def add(self, other: "Outcome") -> None:
+        """Add the rows that another run computed for the same images, its notes and its cost."""
+        self.new |= other.new
+        self.notes = other.notes | self.notes
+        self.changed = other.changed | self.changed
+        self._add_cost(other)
+
+    def _add_cost(self, other: "Outcome") -> None:
+        self.forward_passes += other.forward_passes
+        self.seconds += other.seconds
+        self.startup_seconds += other.startup_seconds
+
+    def name(self, position: int) -> str:
+        """The path of an image, or "image 1", counted from 1."""
+        source = self.sources[position]
+        return source if isinstance(source, str) else f"image {position + 1}"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Contents that lack rows: `first` (m,) is the position of one image of each, `copies` those of its other images.
+
+    `lacking` (m, views) says which views of each have no row.
+    """
+
+    first: np.ndarray
+    copies: dict[int, list[int]]
+    lacking: np.ndarray
+
+    @classmethod
+    def of(cls, positions: np.ndarray, keys: np.ndarray, lacking: np.ndarray) -> "Missing":
+        """Of images at `positions` (n,) that have `keys` (n, 32), in ascending order, and lack some of `lacking`."""
+        _, index, inverse, counts = np.unique(
+            comparable(keys), return_index=True, return_inverse=True, return_counts=True
+        )
+        copies: dict[int, list[int]] = {}
+        for number in np.flatnonzero(counts[inverse] > 1):
+            first = index[inverse[number]]
+            if number != first:
+                copies.setdefault(int(positions[first]), []).append(int(positions[number]))
+        order = np.sort(index)
+        return cls(positions[order], copies, lacking[order])
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The positions of all images of these contents."""
+        others = [position for group in self.copies.values() for position in group]
+        return np.sort(np.concatenate([self.first, np.array(others, np.int64)]))

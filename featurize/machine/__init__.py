@@ -1,0 +1,1 @@
+"""What the machine has and allows: memory, disk, threads, forks."""

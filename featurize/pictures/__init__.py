@@ -1,0 +1,1 @@
+"""Which pictures there are, and the views that are made of each."""

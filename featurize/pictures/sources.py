@@ -1,0 +1,195 @@
+"""Turn what a caller passes as images into paths and bytes; read and digest the file at a path.
+
+A picture that exists only in memory becomes the bytes of an image file: it is digested, cached and decoded like any
+other.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cache.errors import UserError
+from featurize.decoding.memory_gate import Reserve, within_limit
+from featurize.pictures.find_images import ImageError, find_images
+from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.unusual_pictures import announce_notes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Source = str | bytes  # a path, or the bytes of an image file
+
+LARGEST_FILE = 512 * 1024**2  # bytes; Pillow's limit of 89 million pixels in 16-bit RGB, uncompressed
+CHUNK = 1024**2  # bytes hashed at a time
+ACCEPTED = (
+    "give a path, a folder, the bytes of an image file, a PIL image, an array of shape (height, width) or "
+    "(height, width, 1, 3 or 4), or a list of these"
+)
+
+
+def read(path: str, reserve: Reserve = within_limit) -> bytes:
+    """Read the image file at `path`; `reserve` is asked before, and again for the rest by whoever decodes.
+
+    Raises ImageError with one line of reason for what is missing, may not be read, is no regular file, is larger
+    than `LARGEST_FILE`, or gives more bytes than its size says: it is being written, or no file of a disk at all.
+    """
+    with _opened(path) as (file, size):
+        reserve(size)
+        data = file.read(size) or b""  # in one call into their final place, but where a file system gives less
+        while len(data) < size and (more := file.read(size - len(data))):
+            data += more
+        _require_end(file, size)
+    return data
+
+
+def digest_of(source: Source) -> bytes:
+    """`cache.spec.content_digest` of a source's bytes, with no more than `CHUNK` of a file in memory.
+
+    Raises ImageError as `read`.
+    """
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).digest()
+    with _opened(source) as (file, size):
+        sha256, left = hashlib.sha256(), size
+        while left and (chunk := file.read(min(CHUNK, left))):
+            sha256.update(chunk)
+            left -= len(chunk)
+        _require_end(file, size)
+    return sha256.digest()
+
+
+def bytes_of(source: Source, reserve: Reserve = within_limit) -> bytes:
+    """The bytes of an image file at a path, or as given. Raises ImageError as `read`."""
+    return source if isinstance(source, bytes) else read(source, reserve)
+
+
+def expand(images: Any) -> list[str | bytes]:
+    """Turn whatever `pipeline.predict(images)` may get into paths (str) and bytes of image files, in order.
+
+    One path, bytes object, PIL image or array of 2 or 3 dimensions is one item; an array of 4 dimensions (a batch),
+    a list, a tuple, a pandas Series or Index and an array of strings or objects is one item for each element. A folder
+    stands for its images as `find_images` lists them, in one order with the failures, each of which will fail
+    again, with its reason, when it is read. Paths are not opened here.
+
+    A PIL image that was opened from a file, and neither loaded nor changed since, is the bytes of that file. Any other
+    becomes an uncompressed BMP of what the decoder makes of it, upright 8-bit RGB: the same bytes for the same pixels.
+    So do arrays (and tensors that convert to one): (height, width) or (height, width, 1 | 3 | 4) of bool, uint8, uint16
+    or floats in 0..1 or 0..255. Arrays of one call are judged together: floats lie all in 0..1 or all in 0..255, and
+    uint16 have one white. What is decided about unusual pictures is announced.
+
+    Raises UserError for a folder that cannot be read, for any other type, shape and dtype, and for a PIL image that
+    cannot be loaded, naming it and its place.
+    """
+    if isinstance(images, str | os.PathLike):
+        path = on_disk(os.fsdecode(images))
+        return _below(path) if os.path.isdir(path) else [path]
+    if isinstance(images, list | tuple) or _is_pandas(images, "Series", "Index"):
+        return _items(list(images))
+    if _is_array(images):
+        array = _array(images)
+        if array.dtype.kind in "OUT" and array.ndim == 1:
+            return _items(array.tolist())
+        if array.ndim == 4:
+            return _items(list(array))
+    return _items([images], alone=True)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[io.FileIO, int]]:
+    """The file at `path`, unbuffered, and its size in bytes; whatever the system refuses becomes an ImageError."""
+    try:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("not a regular file")
+            if status.st_size > LARGEST_FILE:
+                raise ImageError(f"file of {status.st_size} bytes, more than {LARGEST_FILE // 1024**2} MiB")
+            yield file, status.st_size
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _require_end(file: io.FileIO, size: int) -> None:
+    # What lies in /proc calls itself a regular file of no bytes, and may give them without end, or block.
+    if file.read(1) != b"":
+        raise ImageError(f"more bytes than its size of {size} says: being written, or no file of a disk")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A FIFO would otherwise wait for somebody to write into it; regular files do not know the flag.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _below(folder: str) -> list[str | bytes]:
+    listing = find_images(folder)
+    return [*sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)]
+
+
+def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
+    """The items of a list, or of one image `alone`, which errors do not call by its place."""
+    items: list[str | bytes] = []
+    notes: list[tuple[str, str]] = []
+    arrays: dict[int, np.ndarray] = {}
+    for place, image in enumerate(images):
+        where = "" if alone else f"image {place} of the list: "
+        if isinstance(image, str | os.PathLike):
+            items.append(on_disk(os.fsdecode(image)))
+        elif isinstance(image, bytes | bytearray | memoryview):
+            items.append(bytes(image))
+        elif _is_picture(image):
+            from featurize.pictures.in_memory import file_of_picture
+
+            data, note = file_of_picture(image, f"{where}unusable image {_name(image)}")
+            items.append(data)
+            notes.append((f"image {place + 1}", note))
+        elif _is_array(image):
+            arrays[place] = _array(image, where)
+            items.append(b"")
+        else:
+            raise UserError(f"{where}no image: {_name(image)}; {ACCEPTED}")
+    if arrays:
+        from featurize.pictures.in_memory import files_of_arrays
+
+        names = [("" if alone else f"image {place} of the list: ") + "no image" for place in arrays]
+        for place, (data, note) in zip(arrays, files_of_arrays(list(arrays.values()), names), strict=True):
+            items[place] = data
+            notes.append((f"image {place + 1}", note))
+    if notes:
+        announce_notes((name, note) for name, note in sorted(notes) if note)
+    return items
+
+
+def _is_picture(image: Any) -> bool:
+    pillow = sys.modules.get("PIL.Image")  # who passes a PIL image has imported it
+    return pillow is not None and isinstance(image, pillow.Image)
+
+
+def _is_array(image: Any) -> bool:
+    return hasattr(image, "__array__") and not _is_pandas(image, "Series", "Index", "DataFrame")
+
+
+def _array(image: Any, where: str = "") -> "np.ndarray":
+    import numpy as np
+
+    try:
+        return np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, or one that wants gradients
+        raise UserError(f"{where}no array from {_name(image)}: {error}") from error
+
+
+def _is_pandas(value: Any, *kinds: str) -> bool:
+    pandas = sys.modules.get("pandas")  # who passes a Series has imported it
+    return pandas is not None and isinstance(value, tuple(getattr(pandas, kind) for kind in kinds))
+
+
+def _name(image: Any) -> str:
+    kind = type(image)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"a {name}"

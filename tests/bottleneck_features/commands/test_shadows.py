@@ -1,0 +1,59 @@
+"""The layout of the packages: files of a user hide none of ours whatever their names, and folders stay small."""
+
+import configparser
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from conftest import REPOSITORY
+
+PACKAGES = ("bottleneck_features", "cache", "classify", "featurize")
+MODULES = [REPOSITORY / "pipeline.py", *(file for name in PACKAGES for file in (REPOSITORY / name).rglob("*.py"))]
+
+
+def run_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_folders_named_like_our_modules_hide_none_of_them(tmp_path: Path) -> None:
+    for module in MODULES[1:]:
+        (tmp_path / module.relative_to(REPOSITORY).with_suffix("")).mkdir(parents=True, exist_ok=True)
+    done = run_in(tmp_path, "-m", "pipeline", "cache", "ls", "--cache-dir", "cache")
+    assert done.returncode == 0 and "0 rows" in done.stdout, done.stderr
+
+
+def test_files_of_a_user_are_not_taken_for_ours(surfaces: Path, warm_cache: Path, tmp_path: Path) -> None:
+    """Files that were named like packages of ours at some time, beside the data of the user."""
+    for name in ("commands", "demo", "distil", "predict", "report", "terminal", "train"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')\n")
+    options = ["--cache-dir", str(warm_cache), "--model", "knn.joblib"]
+    words = ["train", "--data", str(surfaces), "--backbone", "nano", "--head", "knn", *options]
+    trained = run_in(tmp_path, "-m", "pipeline", *words)
+    assert trained.returncode == 0 and "accuracy" in trained.stdout, trained.stderr
+    on_model = ["--data", str(surfaces), *options]
+    for command in (
+        ["-m", "pipeline", "report", *on_model, "--output", "command.html"],
+        ["-c", f"import pipeline; pipeline.report({str(surfaces)!r}, 'knn.joblib', 'function.html')"],
+    ):
+        written = run_in(tmp_path, *command)
+        assert written.returncode == 0, written.stderr
+    assert {path.name for path in tmp_path.glob("*.html")} == {"command.html", "function.html"}
+    for command in ("demo", "distil"):
+        assert run_in(tmp_path, "-m", "bottleneck_features", command, "--help").returncode == 0
+
+
+def test_five_names_are_installed_at_top_level() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    packages = {name.partition(".")[0] for name in setup["options.packages.find"]["include"].split()}
+    assert packages == set(PACKAGES) and setup["options"]["py_modules"].split() == ["pipeline"]
+
+
+def test_modules_have_names_of_their_own_and_folders_and_files_are_small() -> None:
+    assert len(MODULES) > 100
+    names = Counter(module.name for module in MODULES if module.name not in ("__init__.py", "__main__.py"))
+    assert [name for name, count in names.items() if count > 1] == []
+    folders = Counter(module.parent for module in MODULES)
+    assert {str(folder): count for folder, count in folders.items() if count > 14} == {}
+    assert [str(module) for module in MODULES if len(module.read_text().splitlines()) > 400] == []

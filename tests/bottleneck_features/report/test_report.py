@@ -1,0 +1,73 @@
+"""The plain-text report stays readable with long names, strange names and many classes."""
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from bottleneck_features.terminal.score_text import format_report
+from classify.scoring.metrics import score
+
+
+def report(names, truth, predicted) -> list[str]:
+    names = np.array(names)
+    given = np.full((len(truth), len(names)), 1 / len(names))
+    return format_report(
+        score(names[truth], names[predicted], given, names, training_counts=np.ones(len(names)))
+    ).splitlines()
+
+
+def test_two_classes_show_every_figure():
+    lines = report(["alpaca", "not alpaca"], [0, 0, 0, 1], [0, 0, 1, 1])
+    assert lines[0] == "accuracy  0.7500  (95% interval 0.3006 to 0.9544, 4 pictures)"
+    assert lines[1].startswith("baseline  0.7500")
+    assert lines[2] == "log loss  0.6931"
+    table = [line.split() for line in lines if line.startswith(("alpaca", "not alpaca"))]
+    assert table == [
+        ["alpaca", "1.0000", "0.6667", "0.8000", "3"],
+        ["not", "alpaca", "0.5000", "1.0000", "0.6667", "1"],
+    ]
+    assert [line.split() for line in lines[-3:]] == [
+        ["1", "2"],
+        ["1", "alpaca", "2", "1"],
+        ["2", "not", "alpaca", "0", "1"],
+    ]
+
+
+def test_many_classes_show_the_worst_and_the_most_frequent_confusions():
+    names = [f"breed {i:03}" for i in range(120)]
+    truth = np.repeat(np.arange(120), 3)
+    predicted = truth.copy()
+    predicted[truth == 77] = 5
+    predicted[0] = 1
+    lines = report(names, truth, predicted)
+    assert len(lines) < 40
+    table = lines.index("the 15 classes of 120 with the lowest F1")
+    assert lines[table + 2].startswith("breed 077")
+    confusions = next(i for i, line in enumerate(lines) if "4 errors in all" in line)
+    assert [line.split() for line in lines[confusions + 1 :]] == [
+        ["3", "breed", "077", "breed", "005"],
+        ["1", "breed", "000", "breed", "001"],
+    ]
+
+
+def test_many_classes_without_error_say_so():
+    assert report([f"{i:02}" for i in range(20)], range(20), range(20))[-1] == "no confusions"
+
+
+@pytest.mark.parametrize(
+    "name", ["a very long name of a class that " * 4 + "ends here", "犬" * 40, "line\nbreak \x1b[31mred", "caf\udce9"]
+)
+def test_any_name_keeps_one_line_and_its_columns(name):
+    lines = report([name, "other"], [0, 1], [0, 0])
+    plain = report(["x", "other"], [0, 1], [0, 0])
+    assert len(lines) == len(plain)
+    assert all(line.isprintable() and cell_len(line) <= 110 for line in lines)
+    header = next(i for i, line in enumerate(lines) if line.startswith("class"))
+    assert cell_len(lines[header]) == cell_len(lines[header + 1]) == cell_len(lines[header + 2])
+
+
+def test_long_names_that_differ_at_the_end_stay_different():
+    common = "a common beginning that fills the line "
+    lines = report([common + "one", common + "two"], [0, 1], [0, 1])
+    assert sum(line.split("  ")[0].endswith("one") for line in lines) == 2
+    assert sum(line.split("  ")[0].endswith("two") for line in lines) == 2  # table and matrix

@@ -1,0 +1,55 @@
+"""Probabilities of heads that only decide are honest about new pictures."""
+
+import numpy as np
+import pytest
+from helpers.real_features import Data
+from sklearn.metrics import log_loss
+
+from cache.errors import UserError
+from classify.heads.calibrated import fit_temperature
+from classify.heads.head_table import make_head
+from classify.heads.numerics import probabilities
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_temperature_is_found_again(seed: int) -> None:
+    random = np.random.RandomState(seed)
+    logits = random.normal(scale=2, size=(3000, 4))
+    labels = np.array([random.choice(4, p=chances) for chances in probabilities(logits)])
+    assert fit_temperature(5 * logits, labels) == pytest.approx(5, rel=0.1)
+
+
+def test_few_pictures_all_decided_rightly_do_not_make_certain() -> None:
+    labels = np.arange(12) % 3
+    decisions = 10.0 * np.eye(3)[labels]
+    chances = probabilities(decisions, fit_temperature(decisions, labels))
+    assert 0.85 < chances.max() < 0.95  # the rule of succession: 13 / 14
+
+
+@pytest.mark.parametrize("params", [{"kernel": "linear"}, {"kernel": "rbf"}, {"alpha": 0.1}])
+def test_random_labels_give_probabilities_near_even(params: dict, textures: Data) -> None:
+    X = textures[0]
+    y = np.random.RandomState(0).permutation(np.arange(len(X)) % 3)
+    fitted = make_head("ridge" if "alpha" in params else "svm", params).fit(X, y)
+    # Decisions about the training rows themselves look sure: a temperature fitted on those would not be even.
+    assert fitted.predict_proba(X).max(axis=1).mean() < 0.45
+
+
+@pytest.mark.parametrize(("name", "params"), [("svm", {}), ("svm", {"kernel": "rbf"}), ("ridge", {})])
+def test_temperature_from_held_out_folds_suits_new_pictures(name: str, params: dict, digits: Data) -> None:
+    X, y = digits
+    fitted = make_head(name, params).fit(X[:200], y[:200])
+    chances = fitted.predict_proba(X[200:])
+    decisions = np.log(chances) * fitted.temperature_
+    best = min(log_loss(y[200:], probabilities(decisions, t)) for t in np.geomspace(0.01, 10, 100))
+    assert log_loss(y[200:], chances) < 1.1 * best
+
+
+@pytest.mark.parametrize("name", ["svm", "ridge"])
+def test_class_with_one_picture_is_refused_where_probabilities_need_two(name: str, textures: Data) -> None:
+    X, y = textures
+    keep = [*np.flatnonzero(y != "coins"), int(np.flatnonzero(y == "coins")[0])]
+    with pytest.raises(UserError, match="at least 2 pictures of each class"):
+        make_head(name).fit(X[keep], y[keep])
+    keep.append(int(np.flatnonzero(y == "coins")[1]))
+    assert make_head(name).fit(X[keep], y[keep]).score(X, y) > 0.7

@@ -1,0 +1,263 @@
+"""Saved heads: what was saved is what is loaded, or nothing is unpickled and one line says why."""
+
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import sklearn
+from conftest import REPOSITORY
+from helpers.cached_rows import SPEC, keys
+from helpers.model_records import RECORD, Bomb, edit, few_digits, saved_model, two_heads
+from joblib.numpy_pickle import NumpyUnpickler
+
+from cache.errors import UserError
+from classify.heads.head_table import HEADS, make_head
+from classify.saved.model_files import arrays_path, record_path
+from classify.saved.persist import load, save
+from classify.saved.record import ABOUT, NEEDED
+from classify.saved.verify import installed_scikit_learn
+
+
+@pytest.fixture
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    return few_digits()
+
+
+@pytest.fixture
+def heads() -> list[Any]:
+    return two_heads()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return saved_model(tmp_path / "models" / "m.joblib", two_heads()[0], 100)
+
+
+def refusal(model: str, **options: Any) -> str:
+    """The one line with which `load` refuses."""
+    with pytest.raises(UserError) as caught:
+        load(model, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_was_saved_is_what_is_loaded(model: str, heads: list[Any], rows: tuple[np.ndarray, np.ndarray]) -> None:
+    saved = load(model)
+    for head in (saved.estimator, saved.predictor):
+        assert np.array_equal(head.predict_proba(rows[0]), heads[0].predict_proba(rows[0]))
+    assert np.array_equal(saved.trained_on, keys(100))
+    assert saved.spec == SPEC and saved.record["classes"] == ["0", "1", "2", "3"]
+    assert {name: saved.record[name] for name in RECORD} == RECORD
+    assert load(Path(model)).path == model  # type: ignore[arg-type]
+
+
+def test_the_files_are_the_model_its_record_and_its_arrays(model: str) -> None:
+    files = sorted(name for name in os.listdir(os.path.dirname(model)) if name[0] != ".")
+    assert files == ["m.joblib", "m.json", "m.npz"]
+
+
+def test_a_new_process_gives_the_very_same_probabilities(tmp_path: Path, rows: tuple[np.ndarray, np.ndarray]) -> None:
+    heads = {name: make_head(name, {}, 0).fit(*rows) for name, row in HEADS.items() if not row.maps}
+    heads["rbf"] = make_head("svm", {"kernel": "rbf"}, 0).fit(*rows)
+    for name, head in heads.items():
+        save(str(tmp_path / f"{name}.joblib"), head, keys(100), RECORD | {"head": "svm" if name == "rbf" else name})
+    np.save(tmp_path / "rows.npy", rows[0])
+    code = """
+import sys, numpy
+from classify.saved.persist import load
+rows = numpy.load(sys.argv[1] + "/rows.npy")
+for name in sys.argv[2:]:
+    probabilities = load(f"{sys.argv[1]}/{name}.joblib").estimator.predict_proba(rows)
+    numpy.save(f"{sys.argv[1]}/{name}.npy", probabilities)
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), *heads], cwd=REPOSITORY, check=True)
+    for name, head in heads.items():
+        expected, found = head.predict_proba(rows[0]), np.load(tmp_path / f"{name}.npy")
+        assert np.array_equal(found, expected) or (name == "dense" and np.abs(found - expected).max() < 1e-6), name
+
+
+def test_a_foreign_payload_is_not_unpickled(model: str, tmp_path: Path) -> None:
+    bomb = tmp_path / "exploded"
+    joblib.dump({"estimator": Bomb(bomb), "trained_on": keys(1)}, model)
+    message = refusal(model)
+    assert not bomb.exists() and "was not loaded" in message
+    assert json.loads(Path(record_path(model)).read_text())["payload"]["sha256"] in message
+    joblib.load(model)
+    assert bomb.exists()  # so that this test can fail
+
+
+def test_not_one_flipped_bit_gets_as_far_as_unpickling(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: Any, **_: Any) -> None:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(NumpyUnpickler, "load", never)
+    whole = Path(model).read_bytes()
+    random = np.random.default_rng(0)
+    for position in random.integers(0, 8 * len(whole), 100).tolist():
+        data = bytearray(whole)
+        data[position // 8] ^= 1 << position % 8
+        Path(model).write_bytes(data)
+        assert "was not loaded" in refusal(model)
+    Path(model).write_bytes(whole[:-1])
+    assert "was not loaded" in refusal(model)
+
+
+def test_a_missing_file_or_record_is_named(model: str) -> None:
+    os.rename(record_path(model), record_path(model) + ".bak")
+    assert record_path(model) in refusal(model) and "copy it along" in refusal(model)
+    os.unlink(model)
+    assert model in refusal(model)
+    assert ".joblib" in refusal(record_path(model) + ".bak")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "7", '"text"', "{}", '{"format": 1}', '{"format": 2}', "[" * 100_000, "\xff\xfe"]
+)
+def test_a_damaged_record_is_refused(model: str, text: str) -> None:
+    Path(record_path(model)).write_bytes(text.encode("latin-1"))
+    assert record_path(model) in refusal(model)
+
+
+@pytest.mark.parametrize("field", sorted(NEEDED))
+@pytest.mark.parametrize("value", [None, 7, ["text"], {"kind": "file"}])
+def test_a_field_that_is_missing_or_no_value_is_refused(model: str, field: str, value: Any) -> None:
+    edit(model, **{"arrays": None, field: value})
+    if isinstance(value, dict) and field == "versions":  # as one that was written without scikit-learn
+        assert "scikit-learn unknown" in refusal(model)
+    else:
+        refusal(model)
+
+
+def test_the_fingerprint_must_be_that_of_the_spec(model: str) -> None:
+    edit(model, spec=SPEC.to_json() | {"pooling": "max"})
+    message = refusal(model)
+    assert SPEC.fingerprint in message and message.count(SPEC.fingerprint) == 1
+    edit(model, spec=SPEC.to_json(), fingerprint="0" * 64)
+    message = refusal(model)
+    assert SPEC.fingerprint in message and "0" * 64 in message
+
+
+@pytest.mark.parametrize("change", ["major", "minor"])
+def test_another_scikit_learn_is_refused_naming_both_unless_told_otherwise(model: str, change: str) -> None:
+    major, minor = map(int, sklearn.__version__.split(".")[:2])
+    other = f"{major + 1}.{minor}.0" if change == "major" else f"{major}.{minor + 1}.0"
+    edit(model, versions={"scikit-learn": other})
+    for arrays in (True, False):  # which do not depend on it, but the bar is the same for all heads
+        message = refusal(model)
+        assert other in message and sklearn.__version__ in message and "allow" in message
+        assert load(model, allow_other_versions=True).record["versions"] == {"scikit-learn": other}
+        assert load(model, allow_other_versions=True).estimator.C == 0.1
+        if arrays:
+            edit(model, arrays=None)
+
+
+def test_the_installed_version_is_told_without_importing_anything() -> None:
+    assert installed_scikit_learn() == sklearn.__version__ == version("scikit-learn")
+
+
+def test_without_scikit_learn_here_the_version_is_none(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert sklearn.__version__ in refusal(model) and "this is none" in refusal(model)
+
+
+def test_a_version_edited_by_hand_is_named_and_loads_when_told_so(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    edit(model, by_hand=True, versions={"scikit-learn": "1.2.0"})
+    assert "1.2.0" in refusal(model) and sklearn.__version__ in refusal(model)
+    assert load(model, allow_other_versions=True).estimator.C == 0.1
+    version_of, digest_of = (record.getMessage() for record in caplog.records)
+    assert "1.2.0" in version_of and "changed" in digest_of
+
+
+def test_a_record_changed_by_hand_is_refused_whatever_was_changed(model: str) -> None:
+    edit(model, by_hand=True, metrics={"accuracy": 0.99})
+    assert "was changed" in refusal(model)
+    assert load(model, allow_other_versions=True).record["metrics"] == {"accuracy": 0.99}
+
+
+def test_where_record_and_model_disagree_the_model_is_believed_if_told_so(
+    model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = replace(SPEC, pooling="max")
+    edit(model, spec=other.to_json(), fingerprint=other.fingerprint)  # as if it were of another spec
+    assert SPEC.fingerprint in refusal(model) and other.fingerprint in refusal(model)
+    saved = load(model, allow_other_versions=True)
+    assert saved.spec == SPEC and saved.record["fingerprint"] == SPEC.fingerprint
+    assert other.fingerprint in caplog.text and SPEC.fingerprint in caplog.text
+    edit(model, spec=SPEC.to_json(), fingerprint="ab" * 32)
+    assert "ab" * 32 in refusal(model) and SPEC.fingerprint in refusal(model)
+    assert load(model, allow_other_versions=True).record["fingerprint"] == SPEC.fingerprint
+
+
+@pytest.mark.parametrize("arrays", [True, False])
+def test_without_a_record_the_model_tells_what_it_is_if_told_so(
+    model: str, heads: list[Any], arrays: bool, rows: tuple[np.ndarray, np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    if not arrays:
+        edit(model, arrays=None)
+        os.unlink(arrays_path(model))
+    recorded = load(model).record
+    os.unlink(record_path(model))
+    assert record_path(model) in refusal(model) and "--allow-other-versions" in refusal(model)
+    saved = load(model, allow_other_versions=True)
+    assert "missing" in caplog.text and saved.spec == SPEC
+    assert all(saved.record[name] == recorded[name] for name in ABOUT)
+    assert np.array_equal(saved.predictor.predict_proba(rows[0]), heads[0].predict_proba(rows[0]))
+    if arrays:
+        save(str(Path(model).parent / "other.joblib"), heads[1], keys(100), RECORD)
+        os.replace(Path(model).parent / "other.joblib", model)
+        assert "not the file that its arrays belong to" in refusal(model, allow_other_versions=True)
+
+
+def test_a_patch_of_scikit_learn_is_no_other_version(model: str) -> None:
+    edit(model, versions={"scikit-learn": ".".join([*sklearn.__version__.split(".")[:2], "99"])})
+    assert load(model).estimator.C == 0.1
+
+
+def test_classes_that_are_not_those_of_the_record_are_refused(model: str) -> None:
+    edit(model, classes=["1", "0", "2", "3"])
+    assert "classes" in refusal(model)
+
+
+def test_an_estimator_whose_class_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "class Head:\n    classes_ = ['a', 'b']\n"
+    (tmp_path / "passing_module.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import passing_module  # type: ignore[import-not-found]
+
+    path = str(tmp_path / "m.joblib")
+    save(path, passing_module.Head(), keys(2), RECORD | {"training_counts": [1, 1]})
+    monkeypatch.delitem(sys.modules, "passing_module")
+    (tmp_path / "passing_module.py").unlink()
+    shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+    assert "passing_module" in refusal(path) and "train it again" in refusal(path)
+
+
+def test_parameters_that_json_does_not_know_do_not_spoil_a_training(model: str, heads: list[Any]) -> None:
+    odd = {"n": np.int64(5), "x": np.float32(0.5), "random_state": np.random.RandomState(0)}
+    save(model, heads[0], keys(100), RECORD | {"head_params": odd})
+    params = load(model).record["head_params"]
+    assert (params["n"], params["x"]) == (5, 0.5) and "RandomState" in params["random_state"]
+
+
+@pytest.mark.parametrize("name", ["m", "m.pkl", "m.json", "joblib", "m.joblib.bak", ""])
+def test_a_model_file_ends_in_joblib(name: str) -> None:
+    with pytest.raises(UserError, match=r"\.joblib"):
+        record_path(name)
+
+
+def test_the_pickle_inside_is_an_ordinary_joblib_file(model: str, heads: list[Any]) -> None:
+    payload = joblib.load(model)
+    assert pickle.dumps(payload["estimator"]) == pickle.dumps(heads[0])
+    assert sorted(payload) == ["about", "estimator", "trained_on"]
