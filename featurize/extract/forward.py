@@ -88,8 +88,10 @@ def forward(
     ready: Callable[[], tuple[Function, Pace]],
     rows: deque[Row],
     decoder: Decoder = decode_views,
-) -> Generator[None, None, None]:
-    """Append the rows of all `sources` to `rows`, as they are computed; yields now and then.
+) -> Generator[int, None, None]:
+    """Append the rows of all `sources` to `rows`, as they are computed; yields how many are there to be taken.
+
+    Rows beyond those counts may lie there already. Whoever leaves them has the network at work while it stores others.
 
     `size` is that of the input, (height, width) in pixels. `views` names those that are wanted of the source at a
     position. `ready` gives what computes rows; it is called once, for the first picture that can be decoded. After
@@ -117,14 +119,15 @@ def forward(
         if picture.decoded is not None:
             break
         rows.append(_failure(picture))
-        yield
+        yield 1
     else:
         return
     compute, pace = ready()
 
-    def add_batch(start: int) -> None:
+    def add_batch(start: int) -> int:
         batch = range(start, min(start + pace.batch, len(sources)))
         rows.extend(_rows([picture if i == first else look(i) for i in batch], compute, spec.row_dtype))
+        return len(batch)
 
     batches = range(first, len(sources), pace.batch)
     some = len(batches) > 1

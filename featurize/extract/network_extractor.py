@@ -307,10 +307,10 @@ class NetworkExtractor(Extractor):
             size = self.spec.size or self._opened(cost).size
             try:
                 with closing(forward(sources, self.spec, size, views, ready, computed, decoder)) as steps:
-                    for _ in steps:
-                        done += (count := len(computed))  # more may come at any moment
+                    for count in steps:
                         for _ in range(count):
                             take(computed.popleft())
+                        done += count
                         progress("features", done, len(missing))
             finally:
                 while computed:
