@@ -7,12 +7,11 @@ behind when its holder is killed. Rows are safe without a lock, see `FeatureStor
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import threading
 from collections.abc import Iterator
 
-log = logging.getLogger("bottleneck")
+from cache.errors import log
 
 # What `flock` answers on file systems without locks.
 NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}

@@ -1,11 +1,11 @@
 """Looking after a cache: what is in it, whether it is whole, and what may go."""
 
-import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from cache.digests import DigestTable
+from cache.errors import log
 from cache.files.atomic import TEMPORARY_SUFFIX
 from cache.shard import DamagedShardError
 from cache.signatures import signatures_folder
@@ -19,8 +19,6 @@ from cache.upkeep.spec_folders import (
     stored_specs,
     writer_lock,
 )
-
-log = logging.getLogger("bottleneck")
 
 
 def listing(cache_dir: str) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 import contextlib
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator
 
+from cache.errors import log
 from cache.files.atomic import TEMPORARY_SUFFIX
 from cache.files.lock import holding
 from cache.files.plain_file import open_plain
 from cache.shard import DamagedShardError, open_shard
 from cache.spec import FeatureSpec
 from cache.store import COMMIT, DAMAGED_SUFFIX, SHARD_SUFFIX, SPEC_FILE, FeatureStore
-
-log = logging.getLogger("bottleneck")
 
 MOST_BYTES = 2**16  # of a spec.json
 

@@ -4,7 +4,6 @@ pixels -> preprocess_input -> backbone up to the layer, in inference mode -> poo
 """
 
 import difflib
-import logging
 import os
 import random
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone, find_backbone, preprocess_names
 from featurize.backbones.nano import build_nano, load_nano
 from featurize.backbones.tail import Tail
@@ -23,8 +22,6 @@ from featurize.backbones.weights_file import load_weights_file, nothing_skipped
 from featurize.engines.keras_import import import_keras
 from featurize.resolve import Resolved
 from featurize.spec_options import POOLINGS
-
-log = logging.getLogger("bottleneck")
 
 # What Keras, h5py, zipfile and json raise for a file that is no model, or a damaged one.
 NO_MODEL = (

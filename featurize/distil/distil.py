@@ -1,6 +1,5 @@
 """Train a small backbone of one's own on a folder of photographs, with a large backbone as its teacher."""
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -14,8 +13,6 @@ from featurize.outputs import is_below
 from featurize.pictures.find_images import find_images
 from featurize.resolve import resolve
 from featurize.spec_options import SpecOptions
-
-log = logging.getLogger("bottleneck")
 
 FEWEST = 100  # photographs: a tenth is left out for measuring
 

@@ -5,7 +5,6 @@ once and lie in plain array files beside the student.
 """
 
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from featurize.extract.hashing import Progress
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import read
-
-log = logging.getLogger("bottleneck")
 
 RUN = 512  # photographs of one view that are read at a time
 MIXED = 8  # runs in memory, from which batches are drawn

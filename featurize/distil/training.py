@@ -7,22 +7,19 @@ which costs less than half, so that the student sees twice as many of them in th
 
 import csv
 import io
-import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.atomic import write_atomically
 from featurize.backbones.network import seeded
 from featurize.distil.checkpoint import load_checkpoint, save_checkpoint
 from featurize.distil.samples import RUN, Batch, Samples
 from featurize.distil.student import build_student, keras, plain_student, tf
 from featurize.extract.hashing import Progress
-
-log = logging.getLogger("bottleneck")
 
 BATCH = 64
 SMALLER = 2 / 3, 0.65  # (side, relative to the whole; share of the samples that are seen so)
