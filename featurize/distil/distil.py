@@ -45,6 +45,7 @@ def distil(
     _check_enough(data, len(listing.images))
     resolved = resolve(DigestTable(cache_dir), **teacher)
     from featurize.distil.samples import prepare
+    from featurize.distil.student import plain_student
     from featurize.distil.teacher import crops_with_rows, pooling_teacher
     from featurize.distil.training import Plan, Training
 
@@ -53,7 +54,7 @@ def distil(
     _check_enough(data, len(rows.paths))  # again: some may be damaged, or copies of others
     training = Training(prepare(rows, side, *target, folder, progress), Plan(samples, side))
     training.run(*written_beside(output), progress)
-    student = training.plain()
+    student = plain_student(training.averaged, (side, side))
     with tempfile.TemporaryDirectory() as elsewhere:
         student.save(saved := os.path.join(elsewhere, "student.keras"))
         write_atomically(output, Path(saved).read_bytes())

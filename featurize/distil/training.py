@@ -5,20 +5,19 @@ each channel of the teacher's scaled to mean 0 and spread 1. The first part of t
 which costs less than half, so that the student sees twice as many of them in the same time.
 """
 
-import csv
-import io
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cache.errors import UserError, log
 from cache.files.atomic import write_atomically
 from featurize.backbones.network import seeded
 from featurize.distil.checkpoint import load_checkpoint, save_checkpoint
 from featurize.distil.samples import RUN, Batch, Samples
-from featurize.distil.student import build_student, keras, plain_student, tf
+from featurize.distil.student import build_student, keras, tf
 from featurize.extract.hashing import Progress
 
 BATCH = 64
@@ -88,17 +87,14 @@ class Training:
                 self.seconds = before + time.perf_counter() - started
                 if self.seen // note_every != (self.seen - BATCH) // note_every:
                     self._note(*(sums / steps).tolist())
-                    _write_curve(curve, self.curve)
+                    table = pd.DataFrame(self.curve).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+                    write_atomically(curve, table.encode())
                     sums, steps = np.zeros(2), 0
                 if time.perf_counter() - saved > SAVE_EVERY:
                     save_checkpoint(checkpoint, self._variables, self._record())
                     saved = time.perf_counter()
         finally:  # whatever ends the run, the next one goes on from here
             save_checkpoint(checkpoint, self._variables, self._record())
-
-    def plain(self) -> Any:
-        """The averaged student as a plain network: keras.Model, pixels 0..255 -> feature map."""
-        return plain_student(self.averaged, (self.plan.side, self.plan.side))
 
     def held_out_cosine(self) -> float:
         """Mean cosine of student's and teacher's features, less the teacher's mean, on photographs never learnt from.
@@ -189,13 +185,3 @@ class Training:
 def _cosine(a: Any, b: Any) -> Any:
     """The mean cosine along the last axis."""
     return tf.reduce_mean(tf.reduce_sum(tf.math.l2_normalize(a, axis=-1) * tf.math.l2_normalize(b, axis=-1), axis=-1))
-
-
-def _write_curve(path: str, curve: list[dict[str, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in curve
-    )
-    write_atomically(path, text.getvalue().encode())
