@@ -144,12 +144,6 @@ def trained_backbone(
     return network, layers_by_name(network)
 
 
-def native_size(model: Any) -> tuple[int, int] | None:
-    """The (height, width) in pixels that a keras.Model's image input is fixed to, None where it is not."""
-    _, height, width, _ = model.input_shape
-    return (height, width) if height and width else None
-
-
 def layers_by_name(network: Any) -> dict[str, Any]:
     """The layers of a network just built by Keras, under the names that they have in a fresh process.
 
@@ -220,9 +214,9 @@ def _load_own(keras: Any, path: str, weights: Weights) -> Any:
 
 def _input_size(backbone: str, network: Any, size: tuple[int, int] | None) -> tuple[int, int]:
     """`size`, or what the network is built for. Raises UserError where an own model needs one, or has another."""
-    _, *fixed, _ = network.input_shape
-    size = size or native_size(network)
-    if size is None:
+    fixed = network.input_shape[1:3]
+    size = size or fixed
+    if None in size:
         raise UserError(f"backbone {backbone} takes images of any size: give SIZE, such as SIZE=224")
     if any(own not in (None, given) for own, given in zip(fixed, size, strict=True)):
         own = "x".join(str(side or "any") for side in fixed)

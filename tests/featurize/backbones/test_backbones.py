@@ -118,9 +118,8 @@ def test_unknown_name_is_refused_with_all_valid_ones():
 
 def test_size_below_the_minimum_is_refused_with_the_minimum():
     row = find_backbone("inception_v3")
-    row.check_size(75)
     row.check_size((75, 300))
-    for size in (74, (74, 300), (300, 74)):
+    for size in ((74, 300), (300, 74)):
         with pytest.raises(UserError, match="75 pixels"):
             row.check_size(size)
 
