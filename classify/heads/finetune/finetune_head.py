@@ -4,7 +4,6 @@ The rows are the maps at a cut; see `featurize.backbones.tail` for what lies abo
 `classify.heads.finetune.finetune_training` for how it is trained. A fitted head holds arrays and no Keras object.
 """
 
-import logging
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.split import Indices, copies_by_first
 from classify.heads.base import (
     CLASS_WEIGHT,
@@ -38,8 +37,6 @@ from classify.heads.finetune.tail_trainer import Trainer, trainer
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import Tail, Tuned
-
-log = logging.getLogger("bottleneck")
 
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.backbones.tail.Tail: what lies above the cut")
 
