@@ -11,7 +11,7 @@ from cache.errors import UserError, log
 from cache.files.atomic import require_writable
 from classify.data.surfaces import FOLDER
 from featurize.outputs import Named, check_outputs, inputs_of
-from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.sources import on_disk
 from featurize.replaceable import require_kind
 from pipeline import DEFAULT_CACHE
 

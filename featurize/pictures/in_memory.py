@@ -12,8 +12,7 @@ from PIL import Image, ImageFile
 
 from cache.errors import UserError
 from featurize.decoding.levels import SIXTEEN, Levels, agreed_white, extent_of, levels_of_integers, strips_of, to_8bit
-from featurize.decoding.open_picture import pillow_as_it_comes
-from featurize.decoding.upright_rgb import HOSTILE, ORIENTATION, in_one_line, upright
+from featurize.decoding.upright_rgb import HOSTILE, ORIENTATION, in_one_line, pillow_as_it_comes, upright
 
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF")  # that the decoder opens, as Pillow calls them
 LIKE_OTHERS = "floats of 0..1, read in 0..255 as those beside it"
