@@ -20,6 +20,13 @@ def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def slow_jpeg(width: int = 4000, height: int = 3000, scans: int = 100) -> bytes:
+    """A small progressive JPEG that takes one to two seconds to decode: its last scan comes again and again."""
+    data = encode(Image.fromarray(skimage.data.coffee()).resize((width, height)), "JPEG", progressive=True)
+    table = data.rindex(b"\xff\xc4", 0, data.rindex(b"\xff\xda"))  # Huffman table and scan
+    return data[:-2] + data[table:-2] * scans + data[-2:]
+
+
 def turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[274] = orientation

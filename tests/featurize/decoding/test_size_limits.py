@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import hostile
-from helpers.picture_files import chunk, colour_tiff, encode, premultiplied, write_png
-from helpers.slow_pictures import slow_jpeg
+from helpers.picture_files import chunk, colour_tiff, encode, premultiplied, slow_jpeg, write_png
 from PIL import Image
 
 from featurize.decoding.decode import decode
