@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.errors import UserError
-from classify.export import export  # noqa: F401
+from classify.export import export
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
 from classify.predict import default_model, load, predict, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from featurize.extract.hashing import Progress
     from featurize.featurizer import Featurizer
 
-__all__ = ["Featurizer", "UserError", "compare", "evaluate", "features", "load", "predict", "predict_proba", "report"]
-__all__ += ["top_k", "train"]
+__all__ = [
+    "Featurizer", "UserError", "compare", "evaluate", "export", "features", "load", "predict", "predict_proba",
+    "report", "top_k", "train",
+]  # fmt: skip
 
 SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std")
 Report = dict[str, Any]

@@ -6,7 +6,6 @@ where it cannot be written (a read-only folder) every file that it does not know
 
 import contextlib
 import hashlib
-import logging
 import os
 import sqlite3
 import stat
@@ -16,10 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from cache.errors import log
 from cache.files.atomic import make_folder
 from cache.spec import DIGEST_BYTES
-
-log = logging.getLogger("bottleneck")
 
 FILE_NAME = "digests.sqlite"
 CHUNK = 500  # SQLite's oldest limit on parameters of one statement is 999

@@ -18,7 +18,6 @@ import contextlib
 import errno
 import io
 import json
-import logging
 import math
 import os
 import zlib
@@ -30,10 +29,9 @@ import h5py
 import numpy as np
 from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its speed
 
+from cache.errors import log
 from cache.files.plain_file import descriptor_of_plain
 from cache.spec import DIGEST_BYTES, FeatureSpec
-
-log = logging.getLogger("bottleneck")
 
 FORMAT = 1
 BLOCK_BYTES = 256 * 1024

@@ -14,7 +14,7 @@ SIDE = 24  # pixels
 FOLDER = "picture-signatures"  # in the cache; no name of a module, which a folder of a cache named `cache` would hide
 BACKBONE = "signature"  # what the spec says in place of a network's name
 
-# Raise `decoder` whenever `featurize.decoding.signature.signature_of` gives other pixels.
+# Raise `decoder` whenever `featurize.decoding.decode` gives other ones.
 SPEC = FeatureSpec(
     backbone=BACKBONE,
     weights="",

@@ -103,11 +103,11 @@ class FeatureSpec:
     def folder(self) -> str:
         """Name of the spec's folder in the cache: what people recognise first, then what makes it unique."""
         size = "native" if self.size is None else "x".join(str(side) for side in dict.fromkeys(self.size))
-        view = [] if self.view == ORIGINAL_VIEW else [self.view]
-        precision = [] if self.precision == "float32" else [self.precision]
-        layer = [self.layer] if self.layer else []
-        tuned = ["tuned"] if self.tuned else []
-        readable = "-".join((self.backbone, *layer, self.pooling, size, *view, *precision, *tuned))
+        words = [self.backbone, self.layer, self.pooling, size]
+        words.append("" if self.view == ORIGINAL_VIEW else self.view)
+        words.append("" if self.precision == "float32" else self.precision)
+        words.append("tuned" if self.tuned else "")
+        readable = "-".join(filter(None, words))
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', readable)[:100]}-{self.fingerprint[:12]}"
 
     def differences(self, other: "FeatureSpec") -> dict[str, tuple[Any, Any]]:

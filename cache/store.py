@@ -7,7 +7,6 @@ shards are never used twice, so nobody overwrites what another has stored, with 
 import contextlib
 import errno
 import json
-import logging
 import os
 import time
 import uuid
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cache.digests import Stamp, take_stamp
+from cache.errors import log
 from cache.files.atomic import make_folder, write_atomically
 from cache.files.lock import holding
 from cache.files.plain_file import open_plain
@@ -25,8 +25,6 @@ from cache.index import KeyIndex, comparable
 from cache.merging import Group, groups, rows_that_stay, small_shards
 from cache.shard import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
 from cache.spec import DIGEST_BYTES, FeatureSpec
-
-log = logging.getLogger("bottleneck")
 
 SHARD_SUFFIX = ".h5"
 DAMAGED_SUFFIX = ".damaged"

@@ -64,22 +64,6 @@ def compare_heads(
     pictures cannot be cut into the folds, and where no head gives a line.
     """
     started = time.perf_counter()
-    report = _compared(found, chosen, cache_dir, heads, count, search, seed, progress, scoring)
-    return report | {"seconds": time.perf_counter() - started}
-
-
-def _compared(
-    found: LabelledImages,
-    chosen: SpecOptions,
-    cache_dir: str,
-    heads: Sequence[str] | None,
-    count: int,
-    search: bool,
-    seed: int,
-    progress: Progress | None,
-    scoring: str | None,
-) -> dict[str, Any]:
-    """The report without its cost."""
     requested = [*dict.fromkeys(heads or HEADS)]
     for head in requested:
         make_head(head)  # refuses names that there are not
@@ -128,6 +112,7 @@ def _compared(
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
         "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
+        "seconds": time.perf_counter() - started,
     }
 
 

@@ -14,8 +14,30 @@ def export(
     """Write features, labels and paths of the images in a folder (or table) into one plain HDF5 file.
 
     With labels, labelled images only; where none has a label, all images and no labels. Missing features are computed.
-    Rows are those of the original pictures, not of augmented views. `data` None is as in `pipeline.features`. Returns
-    (rows written, images that failed). Raises UserError for an `output` that would overwrite what is read.
+    Rows are those of the original pictures, not of augmented views.
+
+    Parameters
+    ----------
+    output : str
+        The HDF5 file to write.
+    data, cache_dir, **options
+        As in `pipeline.features`.
+
+    Returns
+    -------
+    tuple of int
+        Rows written, images that failed.
+
+    Raises
+    ------
+    UserError
+        As `pipeline.features`; and for an `output` that would overwrite what is read.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> pipeline.export("photos", "features.h5", backbone="nano")
+    (36, 0)
     """
     from cache.shard import DamagedShardError
     from cache.upkeep.plain_export import export_rows

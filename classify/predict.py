@@ -61,7 +61,7 @@ def load(
     >>> pipeline.load("models/logreg.joblib").classes_
     ['brick', 'grass', 'gravel']
     """
-    from classify.saved.load import open_classifier
+    from classify.saved.open_classifier import open_classifier
     from classify.saved.persist import load as load_saved
 
     saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
@@ -170,7 +170,7 @@ def warm_classifier(model: "str | Classifier", cache_dir: str | None, weights: s
     """The model at a path, loaded once and kept; a loaded one is returned as it is."""
     if not isinstance(model, str | os.PathLike):
         return model
-    from classify.saved.load import warm
+    from classify.saved.open_classifier import warm
 
     return warm(model, cache_dir, weights)
 

@@ -4,22 +4,19 @@ Of candidates that are as good as the best, the one nearest to the head's defaul
 good, and the probabilities of the first would be far too unsure or too sure.
 """
 
-import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.stored_rows import Rows
 from classify.data.split import GroupedFolds, Split
 from classify.heads.head_table import fit_head, make_head, search_grid
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.scoring.scorers import score_by
-
-log = logging.getLogger("bottleneck")
 
 SEARCH_FOLDS = 5
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cache.errors import UserError
 
-HEADER = 4096  # bytes, of SVG and PNG files
+HEADER = 4096  # bytes, in which a file says what it is
 OF_REPORTS = {"failures", "held_out_cosine", "predictions"}  # each JSON report has one: of runs, distil, demo
 
 
@@ -40,13 +40,14 @@ def _is_export(path: str) -> bool:
         return False
 
 
-def _is_plot(path: str) -> bool:
+def _has_in_header(path: str, mark: bytes) -> bool:
     with open(path, "rb") as file:
-        return b"atplotlib" in file.read(HEADER)  # who drew it
+        return mark in file.read(HEADER)
 
 
 KINDS: dict[str, Callable[[str], bool]] = {
     "JSON report": _is_report,
     "export of features": _is_export,
-    "leaderboard": _is_plot,
+    "leaderboard": lambda path: _has_in_header(path, b"atplotlib"),  # who drew it
+    "report of a model": lambda path: _has_in_header(path, b"<title>What the classifier learnt of "),
 }

@@ -21,11 +21,11 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from featurize.decoding.upright_rgb import upright
+from featurize.decoding.upright_rgb import fit, upright
 from featurize.pictures import affine
 from featurize.pictures.affine import Drawn, warp
 from featurize.pictures.recipes import RECIPES, views_of
-from featurize.pictures.views import FINER, fit, render
+from featurize.pictures.views import FINER, render
 
 SIZES = (500, 375), (4000, 3000)
 INPUT = (224, 224)

@@ -1,22 +1,19 @@
 """Files that a command is given: existing paths, outputs that are checked before any work."""
 
 import glob
-import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.digests import DigestTable
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.atomic import require_writable
 from classify.data.surfaces import FOLDER
 from featurize.outputs import Named, check_outputs, inputs_of
-from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.sources import on_disk
 from featurize.replaceable import require_kind
 from pipeline import DEFAULT_CACHE
-
-log = logging.getLogger("bottleneck")
 
 
 def existing_paths(words: list[str]) -> list[str]:

@@ -1,14 +1,12 @@
 """How a command ends: its report as JSON, the same on the terminal, the exit status."""
 
 import json
-import logging
 import sys
 from typing import Any
 
 from bottleneck_features.terminal.result_summary import show_report
+from cache.errors import log
 from cache.files.atomic import write_atomically
-
-log = logging.getLogger("bottleneck")
 
 
 def finish(report: dict[str, Any], json_file: str | None, max_failed: float) -> None:

@@ -36,14 +36,14 @@ def check_suffix(output: str) -> None:
 def draw_leaderboard(report: dict[str, Any], output: str) -> None:
     """Draw the lines of `classify.compare.compare_heads` as an SVG or PNG file, a colour for each spec.
 
-    Raises UserError for another suffix, `OSError` where it cannot be written.
+    output: as `check_suffix` wants it.
+    Raises `OSError` where it cannot be written.
     """
     import matplotlib
     import numpy as np
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    check_suffix(output)
     lines = report["lines"][::-1]  # matplotlib counts from below
     specs = short_names([line["features"] for line in report["lines"]])
     with matplotlib.rc_context(STYLE):

@@ -19,9 +19,7 @@ from bottleneck_features.commands.cache_commands import cache
 from bottleneck_features.commands.demo_command import demo
 from bottleneck_features.commands.signals import Stop
 from bottleneck_features.terminal.safe_text import printable
-from cache.errors import UserError
-
-log = logging.getLogger("bottleneck")
+from cache.errors import UserError, log
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

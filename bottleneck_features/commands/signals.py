@@ -4,14 +4,13 @@ What is computed is stored first, one line says so, and the exit status is 128 a
 """
 
 import contextlib
-import logging
 import os
 import signal
 import sys
 from types import FrameType
 from typing import Any, NoReturn, Self
 
-log = logging.getLogger("bottleneck")
+from cache.errors import log
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_SIGNALS = 3  # the third ends the process without storing

@@ -4,7 +4,6 @@ crops -> raw pixels | nano with random weights | nano -> the same head, fitted o
 right halves -> a few predictions, and a picture of right and wrong ones
 """
 
-import logging
 import os
 import tempfile
 import time
@@ -15,6 +14,7 @@ import numpy as np
 
 import pipeline
 from bottleneck_features.demo.gallery import save_gallery
+from cache.errors import log
 from cache.spec import content_digest
 from classify.data.dataset import Dataset
 from classify.data.default_data import BACKBONE
@@ -27,7 +27,6 @@ from featurize.pictures.sources import read
 if TYPE_CHECKING:
     from featurize.extract.hashing import Progress
 
-log = logging.getLogger("bottleneck")
 
 HEAD = "logreg"
 MODEL = os.path.join("models", "demo.joblib")

@@ -4,7 +4,6 @@ cached rows -> near-duplicates -> who is held out -> scores | folds over all pic
 nearest pictures | map
 """
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from bottleneck_features.report.parts.outlier_rates import outlier_rates
 from bottleneck_features.report.parts.picture_map import picture_map
 from bottleneck_features.report.parts.suspects import suspects, wrong_labels
 from bottleneck_features.report.scored_pictures import HeldOut, folds_of, held_out, out_of_fold
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.joined_rows import JoinedSpec
 from cache.spec import FeatureSpec
 from classify.data.dataset import Dataset
@@ -33,8 +32,6 @@ from classify.saved.persist import Saved
 from classify.scoring.metrics import Leaked, Scores, score
 from featurize.backbones.tail import pooled_features
 from featurize.pictures.find_images import Failure
-
-log = logging.getLogger("bottleneck")
 
 SHOWN = 24  # mistakes, and uncertain pictures
 TOP = 3

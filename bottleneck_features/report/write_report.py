@@ -19,6 +19,7 @@ from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
 from featurize.outputs import check_outputs, inputs_of, named
 from featurize.pictures.find_images import Failure
+from featurize.replaceable import require_kind
 
 if TYPE_CHECKING:
     from featurize.extract.hashing import Progress
@@ -31,13 +32,13 @@ def run_report(
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
-    from bottleneck_features.report.page.page import check_replaceable, write_report
+    from bottleneck_features.report.page.page import write_report
 
     started = time.perf_counter()
     extractor = classifier.extractor
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
-    check_replaceable(output)
+    require_kind("--output", output, "report of a model")
     data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
     images = read_labels(data, **label_source, for_training=False).named_as(classifier.classes_)
     announce_classes(images)

@@ -1,14 +1,12 @@
 """Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
-import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cache.errors import log
 from featurize.extract.hashing import Progress
-
-log = logging.getLogger("bottleneck")
 
 FITS = ("search", "compare")  # stages that count fits, not images
 SECONDS_BETWEEN_LINES = 10.0  # a stage that is shorter prints none

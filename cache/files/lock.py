@@ -7,25 +7,18 @@ behind when its holder is killed. Rows are safe without a lock, see `FeatureStor
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import threading
 from collections.abc import Iterator
 
-log = logging.getLogger("bottleneck")
+from cache.errors import log
 
 # What `flock` answers on file systems without locks.
 NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 
 
-class _Held(threading.local):
-    """The locks that this thread holds: (device, inode) of the lock file -> whether it is a real one."""
-
-    def __init__(self) -> None:
-        self.locks: dict[tuple[int, int], bool] = {}
-
-
-_held = _Held()
+# The locks that are held: (thread, device and inode of the lock file) -> whether it is a real one.
+_held: dict[tuple[int, int, int], bool] = {}
 _files: set[int] = set()  # open lock files of all threads of this process
 _announced: set[int] = set()  # devices without locks
 
@@ -42,15 +35,15 @@ def holding(path: str, waiting: str = "") -> Iterator[bool]:
     _files.add(file)
     try:
         status = os.fstat(file)
-        key = (status.st_dev, status.st_ino)
-        if key in _held.locks:
-            yield _held.locks[key]
+        key = (threading.get_ident(), status.st_dev, status.st_ino)
+        if key in _held:
+            yield _held[key]
             return
-        _held.locks[key] = _lock(file, path, waiting)
+        _held[key] = _lock(file, path, waiting)
         try:
-            yield _held.locks[key]
+            yield _held[key]
         finally:
-            if _held.locks.pop(key, False) and file in _files:
+            if _held.pop(key, False) and file in _files:
                 fcntl.flock(file, fcntl.LOCK_UN)  # also for a process that was forked before it noted the file
     finally:
         if file in _files:  # else a forked process has closed it, and the number may be another file's
@@ -90,7 +83,7 @@ def _release_in_child() -> None:
     for file in _files:
         os.close(file)
     _files.clear()
-    _held.locks.clear()
+    _held.clear()
 
 
 os.register_at_fork(after_in_child=_release_in_child)

@@ -1,15 +1,16 @@
 """Looking after a cache: what is in it, whether it is whole, and what may go."""
 
-import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from cache.digests import DigestTable
+from cache.errors import log
 from cache.files.atomic import TEMPORARY_SUFFIX
+from cache.files.lock import holding
 from cache.shard import DamagedShardError
 from cache.signatures import signatures_folder
-from cache.store import SPEC_FILE, FeatureStore, set_aside
+from cache.store import COMMIT, SPEC_FILE, FeatureStore, set_aside
 from cache.upkeep.spec_folders import (
     leftovers,
     recorded_spec,
@@ -17,10 +18,7 @@ from cache.upkeep.spec_folders import (
     spec_folders,
     spec_of_shards,
     stored_specs,
-    writer_lock,
 )
-
-log = logging.getLogger("bottleneck")
 
 
 def listing(cache_dir: str) -> dict[str, Any]:
@@ -151,7 +149,7 @@ def _delete_leftovers(folder: str) -> int:
     if not leftovers(folder):
         return 0
     count = 0
-    with writer_lock(folder) as alone:
+    with holding(os.path.join(folder, f"{COMMIT}.lock")) as alone:
         for path in leftovers(folder):
             if path.endswith(TEMPORARY_SUFFIX) and not alone:
                 log.warning("%s stays: without locks nobody knows whether a run is writing it", path)

@@ -2,19 +2,16 @@
 
 import contextlib
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator
 
+from cache.errors import log
 from cache.files.atomic import TEMPORARY_SUFFIX
-from cache.files.lock import holding
 from cache.files.plain_file import open_plain
 from cache.shard import DamagedShardError, open_shard
 from cache.spec import FeatureSpec
-from cache.store import COMMIT, DAMAGED_SUFFIX, SHARD_SUFFIX, SPEC_FILE, FeatureStore
-
-log = logging.getLogger("bottleneck")
+from cache.store import DAMAGED_SUFFIX, SHARD_SUFFIX, SPEC_FILE, FeatureStore
 
 MOST_BYTES = 2**16  # of a spec.json
 
@@ -94,7 +91,7 @@ def shards_without_spec(folder: str) -> list[DamagedShardError]:
 def leftovers(folder: str) -> list[str]:
     """Temporary files of killed processes, and damaged shards that were set aside.
 
-    Who writes temporary files holds the folder's lock, so with `writer_lock` they may be deleted. Folders are left out,
+    Who writes temporary files holds the folder's lock, so under that lock they may be deleted. Folders are left out,
     and everything in a folder that is not named like one of a spec.
     """
     with contextlib.suppress(FileNotFoundError):
@@ -102,11 +99,6 @@ def leftovers(folder: str) -> list[str]:
         ours = [entry for entry in entries if entry.name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX))]
         return [entry.path for entry in ours if not entry.is_dir(follow_symlinks=False)]
     return []
-
-
-def writer_lock(folder: str) -> contextlib.AbstractContextManager[bool]:
-    """Hold the lock for writing in the folder, see `cache.files.lock.holding`."""
-    return holding(os.path.join(folder, f"{COMMIT}.lock"))
 
 
 def shard_paths(folder: str) -> list[str]:

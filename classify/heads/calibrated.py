@@ -10,7 +10,6 @@ few pictures are all decided rightly its probabilities become 1: log loss 0.194 
 0.094 (ridge) on 12 scanned digits of two classes. And it refits on features, not on the coordinates of the first fit.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +19,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.split import Indices
 from classify.heads.base import Labels, Seed
 from classify.heads.numerics import Floats, as_pictures, by_class
-
-log = logging.getLogger("bottleneck")
 
 # Fits the head on the pictures of the first index, and decides about those of the second: (m * K, outputs), the
 # decisions about the views of a picture side by side.

@@ -5,7 +5,6 @@ To add a head: write a `FeatureHead`, a dataclass of its parameters, and add its
 
 import ast
 import difflib
-import logging
 import pkgutil
 import re
 import warnings
@@ -14,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 
 if TYPE_CHECKING:
     from cache.stored_rows import Rows
     from classify.heads.base import FeatureHead
-
-
-log = logging.getLogger("bottleneck")
 
 
 @dataclass(frozen=True)

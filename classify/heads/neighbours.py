@@ -1,11 +1,10 @@
 """Heads that compare: with the nearest training pictures, with the mean of each class."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
@@ -21,8 +20,6 @@ from classify.heads.base import (
 from classify.heads.calibrated import fit_temperature, two_of_each
 from classify.heads.head_arrays import ArrayHead
 from classify.heads.numerics import Floats, by_row, unit_rows
-
-log = logging.getLogger("bottleneck")
 
 # Beside its neighbours' votes every picture gets this much of a vote, spread in the proportions of the classes:
 # without it a class with no neighbour would have probability 0.

@@ -23,9 +23,13 @@ def in_blocks(rows: Floats, numbers_per_row: int, predict: Callable[[Floats], Fl
     if rows.ndim == 3:
         predicted = in_blocks(rows.reshape(-1, rows.shape[2]), numbers_per_row, predict)
         return predicted.reshape(*rows.shape[:2], -1).mean(axis=1)
-    block = max(1, BLOCK // numbers_per_row)
-    starts = range(0, len(rows), block)
-    return np.concatenate([predict(rows[start : start + block].astype(np.float64)) for start in starts])
+    return np.concatenate([predict(rows[block].astype(np.float64)) for block in blocks(len(rows), numbers_per_row)])
+
+
+def blocks(count: int, numbers_per_row: int) -> list[slice]:
+    """Slices that cut `count` rows into pieces of about `BLOCK` numbers."""
+    step = max(1, BLOCK // numbers_per_row)
+    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def normalized(rows: Floats, normalize: str, mean: Floats | None, scale: Floats | None) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cache.stored_rows import Rows
-from classify.heads.numerics import BLOCK, Floats, as_rows
+from classify.heads.numerics import Floats, as_rows, blocks
 
 
 def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[tuple[np.ndarray, Floats]]:
@@ -47,8 +47,6 @@ def mean_square(rows: Rows) -> float:
 
 def _blocks(rows: Rows) -> Iterator[Floats]:
     """The rows (m, d), those of all views, in pieces small enough for copies in float64."""
-    step = max(1, BLOCK // rows.shape[-1])
     for _, chunk in chunks(rows):
         flat = as_rows(chunk)
-        for start in range(0, len(flat), step):
-            yield flat[start : start + step]
+        yield from (flat[block] for block in blocks(*flat.shape))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from cache.errors import log
-from featurize.pictures.unicode_paths import nfc
+from featurize.pictures.sources import nfc
 
 JOINERS = "\u200c\u200d"  # ZERO WIDTH NON-JOINER and JOINER
 VIRAMA = 9  # canonical combining class of the sign that joins two consonants of an Indian script

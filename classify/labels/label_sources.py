@@ -14,7 +14,7 @@ from classify.labels.label_tables import Table, read_table
 from classify.labels.own_split import Named, Parts, find_parts, folders_below, part_and_rest, parts_of_values
 from classify.labels.row_pictures import match_rows
 from featurize.pictures.find_images import Failure, Listing, find_images
-from featurize.pictures.unicode_paths import nfc
+from featurize.pictures.sources import nfc
 
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
 

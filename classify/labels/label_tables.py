@@ -17,7 +17,7 @@ from cache.errors import UserError, listed
 from classify.labels.label_names import label_of
 from classify.labels.label_options import AnyTable
 from classify.labels.own_split import COLUMNS, FILLERS
-from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.sources import on_disk
 
 if TYPE_CHECKING:
     import pandas as pd

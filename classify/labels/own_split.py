@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cache.errors import UserError
 from classify.labels.label_names import label_of
-from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.sources import on_disk
 
 UNLABELLED = "unlabelled"  # pictures to predict, that come with a set: no part to score
 PART_OF_WORD = {

@@ -12,7 +12,7 @@ from classify.labels.label_options import AnyTable, LabelOptions
 from classify.labels.label_sources import Source, first_folder, from_folders, from_names, from_table
 from classify.labels.label_tables import table_name
 from featurize.pictures.find_images import SUFFIXES, Failure, describe_passed_over
-from featurize.pictures.unicode_paths import on_disk
+from featurize.pictures.sources import on_disk
 
 SHOWN_COUNTS = 30
 

@@ -11,7 +11,7 @@ from cache.errors import UserError, log
 from classify.labels.label_names import label_of
 from classify.labels.label_tables import Table, bare
 from featurize.pictures.find_images import SUFFIXES, Failure, Listing, find_images
-from featurize.pictures.unicode_paths import names_in, nfc, on_disk
+from featurize.pictures.sources import names_in, nfc, on_disk
 
 ANCHORED = re.compile("[A-Za-z]:|/")  # a path of a drive, of a server or from the root
 

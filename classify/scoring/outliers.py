@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError
 from cache.stored_rows import Rows, StoredRows
-from classify.heads.numerics import BLOCK, Floats, unit_rows
+from classify.heads.numerics import Floats, blocks, unit_rows
 from classify.heads.streaming import chunks
 
 NEIGHBOURS = 5
@@ -61,16 +61,16 @@ class OutlierDetector:
             largest = np.abs(directions).max(axis=1, keepdims=True)
             kept[members] = np.rint(directions * (127 / np.where(largest > 0, largest, 1)))
         known, each = cls(kept, np.empty(0, np.float32)), np.arange(len(kept))
-        blocks = _blocks(len(kept), len(kept)) if len(kept) > 1 else []
-        distances = [known.distances, *(known._from(known._units[block], each[block]) for block in blocks)]
+        parts = blocks(len(kept), len(kept)) if len(kept) > 1 else []
+        distances = [known.distances, *(known._from(known._units[part], each[part]) for part in parts)]
         return cls(kept, np.sort(np.concatenate(distances)))
 
     def distances_of(self, rows: Rows) -> Floats:
         """How far each of some pictures is: (n,) float32, from 0 to 2. rows: (n, d), or (n, M, d)."""
         if isinstance(rows, StoredRows):
             return rows.apply(self.distances_of)
-        blocks = _blocks(len(rows), max(len(self.rows), rows.shape[-1]))
-        return np.concatenate([np.empty(0, np.float32), *(self._from(_directions(rows[block])) for block in blocks)])
+        parts = blocks(len(rows), max(len(self.rows), rows.shape[-1]))
+        return np.concatenate([np.empty(0, np.float32), *(self._from(_directions(rows[part])) for part in parts)])
 
     def limit(self, share: float) -> float:
         """The distance within which a share of known pictures is.
@@ -119,11 +119,6 @@ class OutlierDetector:
         if not np.isfinite(distances).all() or (np.diff(distances) < 0).any():
             raise ValueError("known_distances are no ascending numbers")
         return cls(rows, distances)
-
-
-def _blocks(count: int, numbers_per_row: int) -> list[slice]:
-    step = max(1, BLOCK // numbers_per_row)
-    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def _directions(rows: Floats) -> Floats:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer, get_scorer_names
 
 from cache.errors import UserError, log
 from classify.heads.numerics import Floats
@@ -21,8 +23,6 @@ def check_scoring(name: str, labels: Sequence[str], used: bool = True) -> None:
     out scorers of regressions and of clusters, and scorers of two classes where there are more. Announces one that is
     given and not `used`.
     """
-    from sklearn.metrics import get_scorer_names
-
     if name not in (names := get_scorer_names()):
         close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
         meant = "".join(f", did you mean {other}?" for other in close)
@@ -52,8 +52,6 @@ def score_by(name: str, classes: NDArray[Any], truth: NDArray[Any], probabilitie
     classes: (k,), sorted; some of them may have no picture. NaN where the score is not defined then. Raises what the
     scorer raises.
     """
-    from sklearn.metrics import get_scorer
-
     scorer: Any = get_scorer(name)
     if scorer._response_method != "predict":
         takes = inspect.signature(scorer._score_func).parameters
@@ -64,27 +62,21 @@ def score_by(name: str, classes: NDArray[Any], truth: NDArray[Any], probabilitie
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of labels that do not occur
         try:
-            return float(scorer(_answers(classes), probabilities, truth))
+            return float(scorer(_Answers(classes), probabilities, truth))
         except ValueError:
             if len(np.unique(truth)) == len(classes):
                 raise
             return float("nan")
 
 
-def _answers(classes: NDArray[Any]) -> Any:
+class _Answers(ClassifierMixin, BaseEstimator):
     """A fitted classifier, for scorers, whose X are the probabilities that it gives."""
-    from sklearn.base import BaseEstimator, ClassifierMixin
 
-    class Answers(ClassifierMixin, BaseEstimator):
-        classes_ = classes
+    def __init__(self, classes: NDArray[Any]) -> None:
+        self.classes_ = classes
 
-        def predict_proba(self, X: Floats) -> Floats:
-            return X
+    def predict_proba(self, X: Floats) -> Floats:
+        return X
 
-        def predict(self, X: Floats) -> NDArray[Any]:
-            return classes[X.argmax(axis=1)]
-
-        def __sklearn_is_fitted__(self) -> bool:
-            return True
-
-    return Answers()
+    def predict(self, X: Floats) -> NDArray[Any]:
+        return self.classes_[X.argmax(axis=1)]

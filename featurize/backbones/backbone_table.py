@@ -49,12 +49,11 @@ class Backbone:
         trained = height if height == width and height in self.trained_sizes else 224
         return self.weights_file.format(size=trained)
 
-    def check_size(self, size: int | tuple[int, int]) -> None:
+    def check_size(self, size: tuple[int, int]) -> None:
         """Raise UserError where a side is below what the network accepts."""
-        height, width = (size, size) if isinstance(size, int) else size
-        if min(height, width) < self.minimum:
+        if min(size) < self.minimum:
             raise UserError(
-                f"size {height}x{width} is too small for {self.name}: "
+                f"size {size[0]}x{size[1]} is too small for {self.name}: "
                 f"its smallest side is {self.minimum} pixels, its default {self.size}"
             )
 

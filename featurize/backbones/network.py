@@ -4,7 +4,6 @@ pixels -> preprocess_input -> backbone up to the layer, in inference mode -> poo
 """
 
 import difflib
-import logging
 import os
 import random
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone, find_backbone, preprocess_names
 from featurize.backbones.nano import build_nano, load_nano
 from featurize.backbones.tail import Tail
@@ -23,8 +22,6 @@ from featurize.backbones.weights_file import load_weights_file, nothing_skipped
 from featurize.engines.keras_import import import_keras
 from featurize.resolve import Resolved
 from featurize.spec_options import POOLINGS
-
-log = logging.getLogger("bottleneck")
 
 # What Keras, h5py, zipfile and json raise for a file that is no model, or a damaged one.
 NO_MODEL = (
@@ -147,12 +144,6 @@ def trained_backbone(
     return network, layers_by_name(network)
 
 
-def native_size(model: Any) -> tuple[int, int] | None:
-    """The (height, width) in pixels that a keras.Model's image input is fixed to, None where it is not."""
-    _, height, width, _ = model.input_shape
-    return (height, width) if height and width else None
-
-
 def layers_by_name(network: Any) -> dict[str, Any]:
     """The layers of a network just built by Keras, under the names that they have in a fresh process.
 
@@ -223,9 +214,9 @@ def _load_own(keras: Any, path: str, weights: Weights) -> Any:
 
 def _input_size(backbone: str, network: Any, size: tuple[int, int] | None) -> tuple[int, int]:
     """`size`, or what the network is built for. Raises UserError where an own model needs one, or has another."""
-    _, *fixed, _ = network.input_shape
-    size = size or native_size(network)
-    if size is None:
+    fixed = network.input_shape[1:3]
+    size = size or fixed
+    if None in size:
         raise UserError(f"backbone {backbone} takes images of any size: give SIZE, such as SIZE=224")
     if any(own not in (None, given) for own, given in zip(fixed, size, strict=True)):
         own = "x".join(str(side or "any") for side in fixed)

@@ -14,7 +14,7 @@ import numpy as np
 from cache.errors import UserError
 from cache.spec import OWN_MODEL, FeatureSpec
 from featurize.backbones.weights import BLANK, Weights
-from featurize.machine.forks import check_tensorflow
+from featurize.engines.engine import check_tensorflow
 
 AT_ONCE = 64  # maps that pass a tail together where nothing is learnt
 

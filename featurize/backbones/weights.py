@@ -5,7 +5,6 @@ TensorFlow is imported only where Keras has to download or to build.
 
 import contextlib
 import io
-import logging
 import os
 import socket
 import sys
@@ -14,10 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone
-
-log = logging.getLogger("bottleneck")
 
 SEED = 0
 NANO_COSTS = "has a mean accuracy of 0.84 instead of 0.95 on four data sets (featurize/backbones/NANO.md)"

@@ -10,19 +10,27 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, _imaging
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from cache.errors import UserError
+from cache.signatures import SIDE
 from cache.spec import ORIGINAL_VIEW, content_digest
-from featurize.decoding.memory_gate import Reserve, within_limit
-from featurize.decoding.open_picture import open_picture, pillow_as_it_comes
-from featurize.decoding.signature import signature_of
-from featurize.decoding.sixteen_bits import in_misread_planes, mend_planes
-from featurize.decoding.size_limits import CountedReads, before_loading, before_opening
-from featurize.decoding.upright_rgb import HOSTILE, DecodeError, Upright, in_one_line, refuse_unfit, upright
+from featurize.decoding.memory_gate import before_loading, before_opening
+from featurize.decoding.sixteen_bits import mend_planes
+from featurize.decoding.upright_rgb import (
+    HOSTILE,
+    Upright,
+    fit,
+    in_one_line,
+    open_picture,
+    pillow_as_it_comes,
+    rawmode_of,
+    upright,
+)
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.recipes import recipe_of
-from featurize.pictures.views import FINER, fit, render
+from featurize.pictures.sources import Reserve, within_limit
+from featurize.pictures.views import FINER, render
 
 # Part of the spec of every feature row. Raise it whenever a change, here or in featurize/decoding/upright_rgb.py,
 # featurize/decoding/levels.py, featurize/decoding/sixteen_bits.py or featurize/pictures/views.py, gives any picture
@@ -61,7 +69,10 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints
 
 
 class Decoded(NamedTuple):
-    """A picture as pixels (views, height, width, 3), and its signature (see `featurize.decoding.signature`).
+    """A picture as pixels (views, height, width, 3), and its signature.
+
+    signature: the picture's pixels at 24 x 24, by which near-duplicates are told (`classify.data.duplicates`). It is
+    made where a picture is decoded for the network anyway: one for each content, whatever the spec.
 
     note: what was decided about an unusual picture, such as "alpha channel 0 everywhere: not used"; one line, else "".
     changed: the kind of picture, such as "float numbers", where decoder 2 gives other pixels than `DECODER`, else "".
@@ -104,8 +115,8 @@ def decode_views(
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
     `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 
-    Raises DecodeError for what is damaged, truncated, empty, no image, in none of the formats of
-    `featurize.decoding.open_picture`, has more pixels than Pillow's limit against decompression bombs, or would take
+    Raises ImageError for what is damaged, truncated, empty, no image, in none of the formats of
+    `featurize.decoding.upright_rgb`, has more pixels than Pillow's limit against decompression bombs, or would take
     minutes; what `reserve` raises; UserError for an unknown `resize` or view.
     """
     if resize not in RESIZES:
@@ -128,9 +139,9 @@ def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Im
 
 
 def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
-    """`decoder(data)`; whatever Pillow raises becomes a DecodeError. A PNG is tried once more without its texts."""
+    """`decoder(data)`; whatever Pillow raises becomes a ImageError. A PNG is tried once more without its texts."""
     if not data:
-        raise DecodeError("empty file")
+        raise ImageError("empty file")
     try:
         with pillow_as_it_comes():
             return decoder(data)
@@ -140,7 +151,7 @@ def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
         is_png = data.startswith(b"\x89PNG")
         if type(error) is ValueError and is_png and (without_text := _without_text(data)) != data:
             return _guarded(without_text, decoder)
-        raise DecodeError(_reason(data, error)) from error
+        raise ImageError(_reason(data, error)) from error
 
 
 def _decode_within(data: bytes, side: int, reserve: Reserve) -> Image.Image:
@@ -175,11 +186,10 @@ def _upright(picture: ImageFile.ImageFile, data: bytes, decoder: int = DECODER) 
 
 def _opened(data: bytes, decoder: int) -> tuple[ImageFile.ImageFile, str]:
     """(a picture that is not loaded, as `Decoded.changed`)."""
-    file = CountedReads(data)
-    picture = open_picture(file)
-    file.header_ends()
-    refuse_unfit(picture)
-    if not in_misread_planes(picture):
+    picture = open_picture(data)
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or rawmode_of(picture) != "R":
+        return picture, ""
+    if max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) != 16:
         return picture, ""
     if decoder == DECODER:
         mend_planes(picture)
@@ -205,7 +215,7 @@ def _decode(
         if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
             signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), reserve, DECODER).signature
         else:
-            signature = signature_of(rgb)
+            signature = np.asarray(fit(rgb, (SIDE, SIDE), "antialias"))
         if resize == "bilinear":
             return Decoded(_bilinear(np.asarray(rgb), *size)[None], signature, note, changed)
         if original_alone:

@@ -34,8 +34,9 @@ def main() -> None:
     import numpy as np
 
     from featurize.decoding.decode import decode_views
-    from featurize.decoding.memory_gate import trim, within_limit
+    from featurize.decoding.memory_gate import trim
     from featurize.pictures.find_images import ImageError
+    from featurize.pictures.sources import within_limit
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -22,8 +22,8 @@ from cache.signatures import no_signatures
 from cache.spec import ORIGINAL_VIEW
 from featurize.decoding.decode import DECODER, Decoded
 from featurize.decoding.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
-from featurize.decoding.memory_gate import MOST, Reserve, within_limit
 from featurize.pictures.find_images import ImageError
+from featurize.pictures.sources import MOST, Reserve, within_limit
 
 MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
 SECONDS = 60  # for one picture

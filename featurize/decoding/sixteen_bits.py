@@ -6,7 +6,6 @@ imported when something is decoded.
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
@@ -21,29 +20,8 @@ LOWER["LA;16B"] = "RGBA"
 UPPER_OF_14_BITS = 64  # and of more, the upper byte is at least this
 
 
-class Found(NamedTuple):
-    """Note and change of a picture of 16-bit colours, as of `featurize.decoding.upright_rgb.Upright`."""
-
-    note: str
-    changed: str
-
-
-def rawmode_of(picture: Image.Image) -> str:
-    """Pillow's name for how the samples of a picture lie in its file; "" once it is loaded."""
-    tiles = getattr(picture, "tile", None)
-    args = tiles[0].args if tiles else ""
-    return str(args[0] if isinstance(args, tuple) and args else args or "")
-
-
-def in_misread_planes(picture: ImageFile.ImageFile) -> bool:
-    """Whether this is a TIFF whose 16-bit colours lie in planes, one after the other, which Pillow reads as 8 bits."""
-    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or rawmode_of(picture) != "R":
-        return False
-    return max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) == 16
-
-
 def mend_planes(picture: ImageFile.ImageFile) -> None:
-    """Have the planes of such a picture read as what they are."""
+    """Have 16-bit colours that lie in planes, one after the other, read as what they are: Pillow reads 8 bits."""
     assert isinstance(picture, TiffImagePlugin.TiffImageFile)
     order = "L" if picture.tag_v2.prefix == b"II" else "B"
     picture.tile = [
@@ -53,15 +31,15 @@ def mend_planes(picture: ImageFile.ImageFile) -> None:
 
 def mend_sixteen_bits(
     picture: Image.Image, rawmode: str, transparent: object, again: Callable[[dict[str, str]], Image.Image], keep: bool
-) -> Found | None:
-    """Give a loaded RGB or RGBA picture of 16-bit samples the colours that these mean; None if they are right.
+) -> tuple[str, str]:
+    """Give a loaded RGB or RGBA picture whose raw mode is one of `LOWER` the colours that its 16-bit samples mean.
 
     `transparent` is the colour of a PNG (tRNS) that is transparent, in 16 bits: it becomes white. `keep`: change
-    nothing.
+    nothing. Returns note and change, as of `featurize.decoding.upright_rgb.Upright`.
     """
     named = transparent if isinstance(transparent, tuple) and picture.mode == "RGB" else None
-    if rawmode not in LOWER or not (named or _dark(picture)):
-        return None
+    if not named and not _dark(picture):
+        return "", ""
     lower = again(LOWER)
 
     def planes() -> Iterator[tuple[int, np.ndarray]]:
@@ -81,7 +59,7 @@ def mend_sixteen_bits(
     levels = levels_of_integers(colours, SIXTEEN)
     as_before = levels[:3] == (0, SIXTEEN, ())
     if as_before and not named:
-        return None
+        return "", ""
     alike = picture.mode == "RGBA" and extent_of(alphas).high <= levels.white  # alpha has as few bits
     mistaken = False
     for top, values in planes():
@@ -99,7 +77,7 @@ def mend_sixteen_bits(
             picture.paste(Image.fromarray(shown), (0, top))
     if named and not keep:
         del picture.info["transparency"]
-    return Found(levels.note, "" if as_before and not mistaken else "16-bit colours")
+    return "" if keep else levels.note, "" if as_before and not mistaken else "16-bit colours"
 
 
 def _dark(picture: Image.Image) -> bool:

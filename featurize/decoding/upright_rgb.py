@@ -1,24 +1,67 @@
-"""Turn a picture of any kind into upright, opaque 8-bit RGB. Only imported when something is decoded.
+"""An image file -> an upright, opaque 8-bit RGB picture, by Pillow. Only imported when something is decoded.
 
-integers and floats -> grey by their levels (`featurize.decoding.levels`); 16-bit colours
-(`featurize.decoding.sixteen_bits`); what is transparent -> laid on white; everything -> RGB, turned upright
+Most pictures are turned into RGB here. Others are in `featurize.decoding.grey` (integers and floats, by their levels),
+`featurize.decoding.sixteen_bits` (16-bit colours) and `featurize.decoding.transparency` (laid on white).
 
-Colour profiles are not applied, as in Keras and torchvision. A change of the numbers here is a change of the
+Settings that the host program has made in Pillow do not change the pixels. They belong to the process:
+`LOAD_TRUNCATED_IMAGES` turns half a picture into a whole one, others choose between decoders; a plug-in may take over a
+format. Colour profiles are not applied, as in Keras and torchvision. A change of the numbers here is a change of the
 decoder: raise `DECODER` in featurize/decoding/decode.py.
 """
 
+import io
 import struct
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+import cykooz_resizer
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
-from featurize.decoding import decoder_2
-from featurize.decoding.levels import Levels, levels_of_floats, levels_of_integers, no_data, strips, strips_of, to_8bit
-from featurize.decoding.sixteen_bits import mend_sixteen_bits, rawmode_of
+from featurize.decoding.grey import grey_as_rgb
+from featurize.decoding.sixteen_bits import LOWER, mend_sixteen_bits
+from featurize.decoding.transparency import mend_transparent_colour, on_white
 from featurize.pictures.find_images import ImageError
+
+# A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after. The first
+# picture of an MPO (several in one JPEG) is a JPEG. By the bytes that a file begins with; a DIB is a BMP without these.
+OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+    b"GIF87a": GifImagePlugin.GifImageFile,
+    b"GIF89a": GifImagePlugin.GifImageFile,
+    b"RIFF": WebPImagePlugin.WebPImageFile,
+    b"II": TiffImagePlugin.TiffImageFile,
+    b"MM": TiffImagePlugin.TiffImageFile,
+}
+DIB_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+BLOCK = 65536  # bytes that Pillow reads at a time, unless told otherwise
+
+# Switches that change pixels, all off by default.
+SWITCHES: tuple[tuple[ModuleType, str], ...] = (
+    (ImageFile, "LOAD_TRUNCATED_IMAGES"),
+    (BmpImagePlugin, "USE_RAW_ALPHA"),
+    (TiffImagePlugin, "READ_LIBTIFF"),
+)
+# Calls of `read`: each few bytes of chunks, segments and blocks are one or more, and Python objects that stay. A PNG
+# of 89 megapixels in chunks of 8 KiB makes 200,000 at most.
+MOST_READS = 500_000
+JPEG_HEADER = 16 * 1024**2  # bytes; Pillow joins the parts of EXIF data one by one, copying all before
 
 UPRIGHT = {  # by the EXIF tag Orientation; 1 is upright (EXIF 2.32, 4.6.4 A)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,8 +72,7 @@ UPRIGHT = {  # by the EXIF tag Orientation; 1 is upright (EXIF 2.32, 4.6.4 A)
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 274, 258, 262, 339  # TIFF 6.0 tags
-GDAL_NODATA = 42113  # a number as text, https://gdal.org/en/stable/drivers/raster/gtiff.html
+ORIENTATION = 274  # a tag of EXIF and TIFF
 
 # What Pillow raises when a file lies to it; seen while feeding it damaged files, or raised in its source.
 HOSTILE = (
@@ -54,29 +96,19 @@ HOSTILE = (
     Image.DecompressionBombError,
     Warning,  # where the caller turns warnings into errors
 )
-
-
 # The messages of these read well alone; that of a KeyError is only a number.
 PLAIN_WORDS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
+# The filter of Pillow's own `resize`, by SIMD in a quarter of the time; the same numbers on every processor.
+TRIANGLE = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear)
 
-class DecodeError(ImageError):
-    """The bytes are no picture that can be used; the message is one line with the reason."""
-
-
-def in_one_line(error: BaseException) -> str:
-    """The message of one of `HOSTILE`, printable and not longer than a line can be read."""
-    text = " ".join(str(error).split())
-    if not text or not isinstance(error, PLAIN_WORDS):
-        text = f"{type(error).__name__} {text}".strip()
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
-
+Box = tuple[float, float, float, float]  # left, upper, right, lower in pixels
 
 # The same file decoded once more, its samples taken in other raw modes of Pillow.
 Again = Callable[[dict[str, str]], Image.Image]
 
-
-KINDS = {"f": "float numbers", "u": "16-bit and 32-bit numbers", "i": "16-bit and 32-bit numbers"}
+_DECODERS = dict(Image.DECODERS)  # those written in Python, by name: before any plug-in of the host is imported
+_here = threading.local()
 
 
 class Upright(NamedTuple):
@@ -91,55 +123,120 @@ class Upright(NamedTuple):
     changed: str = ""
 
 
+class _Switch:
+    """The host program's value of a switch, and off for the threads that decode here."""
+
+    def __init__(self, value: object):
+        self.value = value
+
+    def __bool__(self) -> bool:
+        return bool(self.value) and not getattr(_here, "decodes", False)
+
+
+class CountedReads(io.BytesIO):
+    """The bytes of a file, which can be asked for only so often."""
+
+    def __init__(self, data: bytes):
+        super().__init__(data)
+        self._left = MOST_READS
+        self._header = JPEG_HEADER if data.startswith(b"\xff\xd8") else None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ImageError(f"damaged or hostile: more than {MOST_READS} parts")
+        if self._header is not None and self.tell() > self._header:
+            raise ImageError(f"JPEG with a header of more than {JPEG_HEADER // 1024**2} MiB")
+        return super().read(size)
+
+    def header_ends(self) -> None:
+        """From here on it is pixels that are read."""
+        self._header = None
+
+
+def in_one_line(error: BaseException) -> str:
+    """The message of one of `HOSTILE`, printable and not longer than a line can be read."""
+    text = " ".join(str(error).split())
+    if not text or not isinstance(error, PLAIN_WORDS):
+        text = f"{type(error).__name__} {text}".strip()
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+
+
+@contextmanager
+def pillow_as_it_comes() -> Iterator[None]:
+    """Pillow's switches are off for this thread, and for no other. Raises ImageError where one was set meanwhile."""
+    for module, name in SWITCHES:
+        value = getattr(module, name)
+        if value and not isinstance(value, _Switch):
+            setattr(module, name, _Switch(value))
+    outer = getattr(_here, "decodes", False)
+    _here.decodes = True
+    try:
+        yield
+        for module, name in SWITCHES:
+            if getattr(module, name):
+                raise ImageError(f"the program has set {module.__name__}.{name} while this picture was decoded")
+    finally:
+        _here.decodes = outer
+
+
+def open_picture(data: bytes) -> ImageFile.ImageFile:
+    """What `Image.open` gives for the formats of `OPENERS`, by Pillow's own classes. To be called, and the picture
+    loaded, in `pillow_as_it_comes`.
+
+    Raises ImageError as `refuse_unfit`, UnidentifiedImageError, and whatever Pillow raises.
+    """
+    opener = next((opener for magic, opener in OPENERS.items() if data.startswith(magic)), None)
+    if opener is None and int.from_bytes(data[:4], "little") in DIB_HEADERS:
+        opener = BmpImagePlugin.DibImageFile
+    if opener is None:
+        raise UnidentifiedImageError("no image of a known format")
+    file = CountedReads(data)
+    try:
+        picture = opener(file, "")
+    except (SyntaxError, IndexError, TypeError) as error:
+        raise UnidentifiedImageError(str(error)) from error
+    picture.decodermaxblock = BLOCK
+    for tile in picture.tile:
+        if Image.DECODERS.get(tile.codec_name) is not _DECODERS.get(tile.codec_name):
+            raise ImageError(f"a plug-in of Pillow has replaced its decoder of {tile.codec_name}")
+    file.header_ends()
+    refuse_unfit(picture)
+    return picture
+
+
+def refuse_unfit(picture: Image.Image) -> None:
+    """Raise ImageError for a picture without pixels, or with more than Pillow's limit."""
+    width, height = picture.size
+    if not width * height:
+        raise ImageError(f"picture of {width}x{height} pixels")
+    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(f"decompression bomb? {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}")
+
+
+def rawmode_of(picture: Image.Image) -> str:
+    """Pillow's name for how the samples of a picture lie in its file; "" once it is loaded."""
+    tiles = getattr(picture, "tile", None)
+    args = tiles[0].args if tiles else ""
+    return str(args[0] if isinstance(args, tuple) and args else args or "")
+
+
 def upright(picture: Image.Image, again: Again | None = None, as_decoder_2: bool = False) -> Upright:
     """Turn any picture into 8-bit RGB, upright by its EXIF orientation, and opaque.
 
-    Transparent pictures are laid on white, the paper that pages and viewers show them on; merely dropping the
-    transparency would uncover whatever colours the program that wrote the file left there. But an alpha channel that is
-    0 everywhere is one that nobody uses: the colours count. `again` is what 16-bit colours take, of which Pillow keeps
-    8 bits. `as_decoder_2`: as that version did.
+    `again` is what 16-bit colours take, of which Pillow keeps 8 bits. `as_decoder_2`: as that version did.
 
-    Raises DecodeError (no pixels, or more than Pillow's limit, refused before any is decoded), or one of
-    `HOSTILE`.
+    Raises ImageError (no pixels, or more than Pillow's limit, refused before any is decoded), or one of `HOSTILE`.
     """
     refuse_unfit(picture)
     rawmode = rawmode_of(picture)
     colour = picture.info.get("transparency")
-    _mend_transparent_colour(picture)
+    if colour is not None and isinstance(picture, PngImagePlugin.PngImageFile):
+        mend_transparent_colour(picture, colour)
     picture.load()
     method = _way_up(picture)
     opaque = _opaque(picture, rawmode, colour, again, as_decoder_2)
     return opaque if method is None else opaque._replace(rgb=opaque.rgb.transpose(method))
-
-
-def refuse_unfit(picture: Image.Image) -> None:
-    """Raise DecodeError for a picture without pixels, or with more than Pillow's limit."""
-    width, height = picture.size
-    if not width * height:
-        raise DecodeError(f"picture of {width}x{height} pixels")
-    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-        raise DecodeError(f"decompression bomb? {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}")
-
-
-def _mend_transparent_colour(picture: Image.Image) -> None:
-    """Bring the transparent colour of a PNG to 8 bits like its pixels: Pillow keeps it in the file's bit depth.
-
-    Once the picture is loaded nothing tells that depth; but samples of 2 and 4 bits have few values in 8.
-    """
-    colour = picture.info.get("transparency")
-    if not isinstance(picture, PngImagePlugin.PngImageFile) or colour is None:
-        return
-    rawmode = picture.tile[0].args if picture.tile else picture.mode
-    if not picture.tile and picture.mode == "L" and isinstance(colour, int) and 0 < colour < 16:
-        values = np.flatnonzero(picture.histogram())
-        steps = [(bits, step) for bits, step in ((2, 85), (4, 17)) if colour < 2**bits]
-        rawmode = next((f"L;{bits}" for bits, step in steps if not (values % step).any()), rawmode)
-    elif not picture.tile and picture.mode == "RGB" and isinstance(colour, tuple) and max(colour) > 255:
-        rawmode = "RGB;16B"
-    if rawmode in ("L;2", "L;4") and isinstance(colour, int):
-        picture.info["transparency"] = colour * {"L;2": 85, "L;4": 17}[rawmode]
-    elif rawmode == "RGB;16B" and isinstance(colour, tuple):
-        picture.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def _way_up(picture: Image.Image) -> Image.Transpose | None:
@@ -151,120 +248,26 @@ def _way_up(picture: Image.Image) -> Image.Transpose | None:
 
 
 def _opaque(picture: Image.Image, rawmode: str, colour: object, again: Again | None, as_decoder_2: bool) -> Upright:
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        return _grey(picture, as_decoder_2)
+    if picture.mode.startswith(("I", "F")):
+        return Upright(*grey_as_rgb(picture, as_decoder_2))
     note = changed = ""
-    if again and (found := mend_sixteen_bits(picture, rawmode, colour, again, keep=as_decoder_2)):
-        note, changed = found if not as_decoder_2 else ("", found.changed)
+    if again and rawmode in LOWER:
+        note, changed = mend_sixteen_bits(picture, rawmode, colour, again, keep=as_decoder_2)
     if picture.has_transparency_data:
-        transparent = _on_white(picture, rawmode, again, as_decoder_2)
-        return Upright(transparent.rgb, transparent.note or note, transparent.changed or changed)
+        rgb, shown, otherwise = on_white(picture, rawmode, again, as_decoder_2)
+        return Upright(rgb, shown or note, otherwise or changed)
     # CMYK by the plain formula (Pillow has undone Adobe's inversion), LAB by LittleCMS from D50 to sRGB.
     return Upright(picture if picture.mode == "RGB" else picture.convert("RGB"), note, changed)
 
 
-def _on_white(picture: Image.Image, rawmode: str, again: Again | None, as_decoder_2: bool) -> Upright:
-    changed = note = ""
-    if _transparent_everywhere(picture):
-        if rawmode == "RGBa" and again:  # Pillow has divided the colours by alpha: there are none left
-            picture = again({"RGBa": "RGBA"})
-        colours = _without_alpha(picture)
-        if all(low == high for low, high in zip(*[iter(np.ravel(colours.getextrema()).tolist())] * 2, strict=True)):
-            note = "transparent everywhere and of one colour: shown white"
-        else:
-            changed = "alpha channel 0 everywhere"
-            if not as_decoder_2:
-                return Upright(colours, f"{changed}: not used", changed)
-    if picture.mode == "La":
-        picture = picture.convert("LA")  # Pillow knows no direct way from here to RGBA
-    paper = Image.new("RGB", picture.size, "white")
-    for top, bottom in strips(*picture.size):
-        strip = picture.crop((0, top, picture.width, bottom)).convert("RGBA")
-        paper.paste(strip, (0, top), mask=strip)
-    return Upright(paper, note, changed)
-
-
-def _transparent_everywhere(picture: Image.Image) -> bool:
-    for top, bottom in strips(*picture.size):
-        strip = picture.crop((0, top, picture.width, bottom))
-        if strip.mode not in ("RGBA", "RGBa", "LA", "La", "PA"):
-            strip = strip.convert("RGBA")
-        if strip.getchannel(len(strip.getbands()) - 1).getextrema() != (0, 0):
-            return False
-    return True
-
-
-def _without_alpha(picture: Image.Image) -> Image.Image:
-    colours = Image.new("RGB", picture.size)
-    for top, bottom in strips(*picture.size):
-        strip = picture.crop((0, top, picture.width, bottom))
-        if strip.mode == "La":
-            strip = strip.getchannel(0)
-        elif strip.mode == "RGBa":
-            strip = Image.merge("RGB", strip.split()[:3])
-        colours.paste(strip.convert("RGB"), (0, top))
-    return colours
-
-
-def _grey(picture: Image.Image, as_decoder_2: bool) -> Upright:
-    """16-bit, 32-bit and float grey, black and white as `featurize.decoding.levels` says."""
-    values = _values(picture)
-    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
-    bits = int(tags.get(BITS_PER_SAMPLE, (16 if picture.mode != "I" else 32,))[0])
-    if picture.mode == "I" and bits == 32 and tags.get(SAMPLE_FORMAT) == (1,):
-        values = values.view(np.uint32)
-    numbers = strips_of(values)
-    kind = values.dtype.kind
-    changed = ""
-    if kind == "u" and bits < 16:
-        levels = Levels(0, 2**bits - 1)
-    else:
-        tagged = _no_data_of(tags)
-        if kind == "f":
-            levels = levels_of_floats(numbers, tagged)
-        else:
-            full = 65535 if picture.mode != "I" else 32767 if bits == 16 else int(np.iinfo(values.dtype).max)
-            levels = levels_of_integers(numbers, full, tagged)
-        if levels.note or as_decoder_2:
-            former = decoder_2.levels(numbers, kind, 32 if picture.mode == "I" and bits != 16 else 16, as_decoder_2)
-            changed = "" if former and former[:3] == levels[:3] else KINDS[kind]
-            if as_decoder_2 and former and changed:
-                levels = former
-    # In such a file white is zero, which Pillow undoes for 8-bit samples only.
-    grey = _shown(values, levels, tags.get(PHOTOMETRIC) == 0, picture.info.get("transparency"))
-    del values
-    return Upright(Image.fromarray(grey).convert("RGB"), levels.note, changed)
-
-
-def _no_data_of(tags: object) -> tuple[float, ...]:
-    """The value that a TIFF names as no data."""
-    text = tags.get(GDAL_NODATA) if isinstance(tags, TiffImagePlugin.ImageFileDirectory_v2) else None
-    try:
-        return (float(str(text).strip("\0 ")),) if text is not None else ()
-    except ValueError:
-        return ()
-
-
-def _shown(values: np.ndarray, levels: Levels, inverted: bool, transparent: object) -> np.ndarray:
-    """`values` (height, width) as 8-bit grey."""
-    grey = np.empty(values.shape, np.uint8)
-    for top, bottom in strips(values.shape[1], values.shape[0]):
-        strip = values[top:bottom]
-        shown = to_8bit(strip, levels.black, levels.white, levels.left_out)
-        if inverted:
-            np.subtract(255, shown, out=shown)
-            if (nothing := no_data(strip, levels.left_out)) is not None:
-                shown[nothing] = 0
-        if transparent is not None:
-            shown[strip == transparent] = 255  # the one value that a 16-bit PNG can name, laid on white
-        grey[top:bottom] = shown
-    return grey
-
-
-def _values(picture: Image.Image) -> np.ndarray:
-    """`np.asarray(picture)` without the two more copies that it makes on the way."""
-    width, height = picture.size
-    values = np.empty((height, width), np.asarray(picture.crop((0, 0, 1, 1))).dtype)
-    for top, bottom in strips(width, height):
-        values[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)))
-    return values
+def fit(picture: Image.Image, size: tuple[int, int], resize: str, box: Box | None = None) -> Image.Image:
+    """An RGB picture, or the part of it in `box`, stretched to `size` (height, width)."""
+    height, width = size
+    if resize == "nearest":
+        return picture.resize((width, height), Image.Resampling.NEAREST, box=box)
+    left, upper, right, lower = box or (0, 0, *picture.size)
+    part = cykooz_resizer.CropBox(left, upper, right - left, lower - upper)
+    options = cykooz_resizer.ResizeOptions(resize_alg=TRIANGLE, use_alpha=False, crop_box=part if box else None)
+    resized = Image.new("RGB", (width, height))
+    cykooz_resizer.Resizer().resize_pil(picture, resized, options)
+    return resized

@@ -1,6 +1,5 @@
 """Train a small backbone of one's own on a folder of photographs, with a large backbone as its teacher."""
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -15,9 +14,7 @@ from featurize.pictures.find_images import find_images
 from featurize.resolve import resolve
 from featurize.spec_options import SpecOptions
 
-log = logging.getLogger("bottleneck")
-
-FEWEST = 100  # photographs: a tenth is left out for measuring
+FEWEST = 100  # photographs: a tenth is held out to measure the student
 
 
 def distil(
@@ -35,19 +32,20 @@ def distil(
 
     `teacher` names the backbone, weights, size and layer whose maps are cached for `crops` crops of every photograph
     in the folder `data`; the layers above it, up to what the backbone pools, are applied to the cached maps.
-    `samples`: how many crops the student sees in all; `side`: of its input in pixels. What a training needs to be
-    taken up again, and its learning curve, are in the folder `output` without `.keras`, which may be deleted after.
+    `samples`: how many crops the student sees in all; `side`: the side of its input in pixels. The folder `output`
+    without `.keras` holds what the training resumes from, and its learning curve. It may be deleted afterwards.
 
     Returns photographs, crops, forward_passes (of the teacher), samples, held_out_cosine, parameters, model, failures.
     Raises UserError for what the caller can mend.
     """
     folder = work_folder(output)
-    if is_below(os.path.join(data, "any"), folder):  # which may be deleted after
+    if is_below(os.path.join(data, "any"), folder):  # the work folder may be deleted afterwards
         raise UserError(f"output {output}: its work folder would be {folder}, where the photographs are: name another")
     listing = find_images(data)
     _check_enough(data, len(listing.images))
     resolved = resolve(DigestTable(cache_dir), **teacher)
     from featurize.distil.samples import prepare
+    from featurize.distil.student import plain_student
     from featurize.distil.teacher import crops_with_rows, pooling_teacher
     from featurize.distil.training import Plan, Training
 
@@ -56,7 +54,7 @@ def distil(
     _check_enough(data, len(rows.paths))  # again: some may be damaged, or copies of others
     training = Training(prepare(rows, side, *target, folder, progress), Plan(samples, side))
     training.run(*written_beside(output), progress)
-    student = training.plain()
+    student = plain_student(training.averaged, (side, side))
     with tempfile.TemporaryDirectory() as elsewhere:
         student.save(saved := os.path.join(elsewhere, "student.keras"))
         write_atomically(output, Path(saved).read_bytes())
@@ -73,7 +71,7 @@ def distil(
 
 
 def work_folder(output: str) -> str:
-    """Where the training of `output` keeps what it is taken up again from. Raises UserError for another suffix."""
+    """The folder of the checkpoint, learning curve and samples of `output`. Raises UserError for another suffix."""
     if not output.endswith(".keras"):
         raise UserError(f"output {output!r}: give a name that ends in .keras")
     return output.removesuffix(".keras")

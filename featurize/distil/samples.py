@@ -1,11 +1,10 @@
 """The training data of the student: crops as pixels, with the teacher's maps and pooled features of the same crops.
 
 Maps are read from the cache in runs of photographs; batches mix several runs. Pixels and pooled features are computed
-once and lie in plain array files beside the student.
+once and kept in plain array files beside the student.
 """
 
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,11 +21,9 @@ from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import read
 
-log = logging.getLogger("bottleneck")
-
 RUN = 512  # photographs of one view that are read at a time
 MIXED = 8  # runs in memory, from which batches are drawn
-HELD_OUT = 400  # photographs that the student never learns from
+HELD_OUT = 400  # photographs that the student is measured on, and never trained on
 
 Run = tuple[int, slice, bool]  # number of the view, photographs, whether they are mirrored
 
@@ -50,7 +47,7 @@ class Samples:
 
     @property
     def held_out(self) -> int:
-        """The first so many photographs are for measuring only."""
+        """How many photographs, the first ones, are held out."""
         return min(HELD_OUT, len(self.crops.paths) // 10)
 
     def read(self, view: int, photographs: slice) -> Batch:
@@ -61,9 +58,9 @@ class Samples:
         )
 
     def batches(self, size: int, random: np.random.Generator) -> Iterator[Batch]:
-        """Batches of `size`, without end: every crop once, in a new order, then every crop again.
+        """Yield batches of `size` without end: every crop once in a random order, then again in another one.
 
-        Every other crop, by chance, is mirrored together with its map.
+        Half of the crops, at random, are mirrored together with their maps.
         """
         for mixed in in_order(self._read_mirrored, self._groups(random), ahead=1):
             order = random.permutation(len(mixed.pixels))
@@ -129,7 +126,7 @@ def prepare(
 
 
 def _unchanged(crops: Crops, number: int) -> bytes:
-    """The bytes of a photograph that the teacher saw. Raises UserError where its file has others by now, or none."""
+    """The bytes of a photograph that the teacher saw. Raises UserError where its file has changed or is gone."""
     path = crops.paths[number]
     try:
         data = read(path)
@@ -148,7 +145,7 @@ def _array_file(path: str, shape: tuple[int, ...], dtype: type, fill: Callable[[
         _allocate(path + ".tmp")
         try:
             fill(array)
-        except BaseException:  # it is as large as all pixels, and the next run may want another
+        except BaseException:  # the file is as large as all pixels, and the next run may need another one
             os.unlink(path + ".tmp")
             raise
         array.flush()
@@ -157,7 +154,7 @@ def _array_file(path: str, shape: tuple[int, ...], dtype: type, fill: Callable[[
 
 
 def _allocate(path: str) -> None:
-    """Have the disk keep room for a sparse file: a full one is an `OSError` now, not the end of the process later."""
+    """Reserve disk space for a sparse file: a full disk is an `OSError` now, and does not end the process later."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
     with open(path, "r+b") as file:

@@ -2,8 +2,8 @@
 
 Standardised kernels take the place of batch normalisation (Brock, De, Smith: "Characterizing signal propagation to
 close the performance gap in unnormalized ResNets", 2021): every output channel's kernel has mean 0 and a length that
-keeps the activations' size, times a learnt gain. Nothing depends on the batch, and when training ends the standardised
-kernels are written down as plain ones.
+keeps the size of the activations, times a learnt gain. Nothing depends on the batch. After the training the
+standardised kernels become plain ones.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from featurize.backbones.nano import build_nano, nano_trunk
 from featurize.engines.keras_import import import_keras
 
-keras = import_keras()  # before TensorFlow, whose first words it holds back
+keras = import_keras()  # before TensorFlow: it silences the messages of its start
 
 import tensorflow as tf  # noqa: E402
 
@@ -59,8 +59,7 @@ class StandardisedConv(keras.layers.Layer):  # type: ignore[name-defined]
 def build_student(channels: int, local_channels: int) -> Any:
     """keras.Model: pixels (n, h, w, 3) 0..255 -> [features (n, h/16, w/16, channels), local (..., local_channels)].
 
-    `features` imitates what the teacher pools, `local` the teacher's map that is cached; the latter serves the
-    training only.
+    `features` imitates what the teacher pools, `local` the teacher's cached map. Only the training needs `local`.
     """
     pixels = keras.Input((None, None, 3), name="pixels")
     trunk = nano_trunk(keras, pixels, StandardisedConv)

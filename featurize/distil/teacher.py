@@ -22,7 +22,7 @@ class Crops:
     """Crops of photographs, and the cached rows that the teacher gave for them.
 
     `stores` has one store for each of `views`, with a row for each of `digests` (n, 32) uint8, those of `paths`.
-    The photographs are in the order of their digests, which is no order.
+    The photographs are sorted by their digests, which is as good as a random order.
     """
 
     paths: list[str]

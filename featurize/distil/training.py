@@ -1,32 +1,28 @@
 """Train the student on cached crops: the loop, its losses, its learning curve.
 
-Two losses, each 1 - cosine: between the pooled features, less the teacher's mean, and between the maps at every place,
-each channel of the teacher's scaled to mean 0 and spread 1. The first part of the samples is seen at a smaller side,
-which costs less than half, so that the student sees twice as many of them in the same time.
+There are two losses, each 1 - cosine. One compares the pooled features, less the teacher's mean. The other compares the
+maps at every position, with each channel of the teacher scaled to mean 0 and standard deviation 1. The student sees the
+first part of the samples at a smaller side: that costs less than half, so it sees twice as many in the same time.
 """
 
-import csv
-import io
-import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.atomic import write_atomically
 from featurize.backbones.network import seeded
 from featurize.distil.checkpoint import load_checkpoint, save_checkpoint
 from featurize.distil.samples import RUN, Batch, Samples
-from featurize.distil.student import build_student, keras, plain_student, tf
+from featurize.distil.student import build_student, keras, tf
 from featurize.extract.hashing import Progress
 
-log = logging.getLogger("bottleneck")
-
 BATCH = 64
-SMALLER = 2 / 3, 0.65  # (side, relative to the whole; share of the samples that are seen so)
-WARM_UP = 0.03  # share of the samples during which the learning rate rises; after that it falls as a cosine
+SMALLER = 2 / 3, 0.65  # (side, relative to the full side; share of the samples at that side)
+WARM_UP = 0.03  # share of the samples during which the learning rate rises; then it falls as a cosine
 AVERAGED = 0.998  # share of the averaged weights that a step leaves unchanged
 NOTED = 20_000, 20  # a row of the learning curve every so many samples, and at least so many rows
 SAVE_EVERY = 120.0  # seconds
@@ -34,12 +30,12 @@ SAVE_EVERY = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how to train. `samples` may be raised when a training is taken up again, the rest may not.
+    """How long and how to train. A resumed training may have more `samples`; the rest must be the same.
 
-    samples        crops that the student sees, each as often as it is seen
-    side           of its input in pixels
-    learning_rate  the highest; of AdamW (Loshchilov, Hutter: "Decoupled weight decay regularization", 2019)
-    seed           of the order and the initial weights
+    samples        crops that the student sees; a crop counts each time it is seen
+    side           side of the student's input in pixels
+    learning_rate  the highest one, of AdamW (Loshchilov, Hutter: "Decoupled weight decay regularization", 2019)
+    seed           of the order of the crops and the initial weights
     """
 
     samples: int
@@ -50,7 +46,7 @@ class Plan:
 
 
 class Training:
-    """A student on its way: its weights, their running average, the optimizer, and how far it has come."""
+    """A student in training: its weights, their running average, the optimizer, and the progress."""
 
     def __init__(self, samples: Samples, plan: Plan):
         channels, local_channels = samples.features.shape[-1], samples.map_shape[-1]
@@ -75,7 +71,7 @@ class Training:
         self._measure_teacher()
 
     def run(self, checkpoint: str, curve: str, progress: Progress) -> None:
-        """Train to the end of the plan, from `checkpoint` if it exists, keeping it and the `curve` (CSV) up to date."""
+        """Train to the end of the plan, from `checkpoint` if it exists; write it and the `curve` (CSV) now and then."""
         self._take_up(checkpoint)
         started, before, first = time.perf_counter(), self.seconds, self.seen
         saved = started
@@ -91,35 +87,32 @@ class Training:
                 self.seconds = before + time.perf_counter() - started
                 if self.seen // note_every != (self.seen - BATCH) // note_every:
                     self._note(*(sums / steps).tolist())
-                    _write_curve(curve, self.curve)
+                    table = pd.DataFrame(self.curve).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+                    write_atomically(curve, table.encode())
                     sums, steps = np.zeros(2), 0
                 if time.perf_counter() - saved > SAVE_EVERY:
                     save_checkpoint(checkpoint, self._variables, self._record())
                     saved = time.perf_counter()
-        finally:  # whatever ends the run, the next one goes on from here
+        finally:  # however the run ends, the next one resumes from here
             save_checkpoint(checkpoint, self._variables, self._record())
 
-    def plain(self) -> Any:
-        """The averaged student as a plain network: keras.Model, pixels 0..255 -> feature map."""
-        return plain_student(self.averaged, (self.plan.side, self.plan.side))
-
     def held_out_cosine(self) -> float:
-        """Mean cosine of student's and teacher's features, less the teacher's mean, on photographs never learnt from.
+        """Mean cosine of the student's and the teacher's features, less the teacher's mean, on held-out photographs.
 
-        Of the averaged weights, on the first view, at the full side.
+        The student has the averaged weights and sees the first view at the full side.
         """
         pixels, _, features = self.samples.read(0, slice(0, self.samples.held_out))
         rows = [self._features(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         return float(_cosine(tf.concat(rows, 0) - self._mean, features.astype(np.float32) - self._mean))
 
     def _record(self) -> dict[str, Any]:
-        """How far the training has come, and what tells it from others."""
+        """The progress of the training, and what identifies it."""
         teacher = [store.spec.fingerprint for store in self.samples.crops.stores]
         progress = {"seen": self.seen, "seconds": self.seconds, "curve": self.curve}
         return {"plan": asdict(self.plan), "teacher": teacher} | progress
 
     def _take_up(self, checkpoint: str) -> None:
-        """Go on from `checkpoint` if there is one. Crops and samples may be more than they were, nothing else."""
+        """Resume from `checkpoint` if there is one. There may be more crops and samples; all else must be the same."""
         mine = self._record()
         record = load_checkpoint(checkpoint, self._variables, mine)
         if (
@@ -132,7 +125,7 @@ class Training:
             log.info("taken up from %s: %d of %d samples seen", checkpoint, self.seen, self.plan.samples)
 
     def _measure_teacher(self) -> None:
-        """Means and spreads of the teacher's features and maps, of the first run of photographs that are learnt."""
+        """Measure mean and standard deviation of the teacher's features and maps on the first training photographs."""
         first = self.samples.held_out
         _, maps, features = self.samples.read(0, slice(first, first + RUN))
         self._mean = tf.constant(features.mean(axis=0, dtype=np.float32))
@@ -140,7 +133,7 @@ class Training:
         self._map_spread = tf.constant(maps.std(axis=(0, 1, 2), dtype=np.float32) + 1e-3)
 
     def _step(self, batch: Batch) -> np.ndarray:
-        """One step of the optimizer: the two cosines before it, (2,)."""
+        """Take one step of the optimizer; returns the two cosines before it, (2,)."""
         done = self.seen / self.plan.samples
         side = self.plan.side if done >= SMALLER[1] else round(SMALLER[0] * self.plan.side)
         rate = self.plan.learning_rate * min(1.0, done / WARM_UP + 1e-3) * (0.5 + 0.5 * np.cos(np.pi * done))
@@ -192,13 +185,3 @@ class Training:
 def _cosine(a: Any, b: Any) -> Any:
     """The mean cosine along the last axis."""
     return tf.reduce_mean(tf.reduce_sum(tf.math.l2_normalize(a, axis=-1) * tf.math.l2_normalize(b, axis=-1), axis=-1))
-
-
-def _write_curve(path: str, curve: list[dict[str, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in curve
-    )
-    write_atomically(path, text.getvalue().encode())

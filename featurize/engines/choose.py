@@ -3,14 +3,13 @@
 import glob
 import importlib.util
 import logging
+import os
 import threading
 from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
-from featurize.engines.engine import Engine, Graph
-from featurize.engines.registry import Registry
-from featurize.machine.forks import at_work, check_openvino, check_tensorflow
+from featurize.engines.engine import Engine, Graph, at_work, check_openvino, check_tensorflow
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
@@ -19,19 +18,37 @@ MOST_ENGINES = 4
 ONLY_BY = {"bf16": "openvino", "mixed_bfloat16": "tensorflow"}  # precision -> the only engine that has it
 
 
+class _Place:
+    """Where one engine is, once it is built. Who builds it holds the lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.engine: Engine | None = None
+
+
 def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
     """The engine of a checked spec: one for training, predicting and transforming in a process, see `open_graph`.
 
-    Threads that ask for one that is being built wait for it, those that ask for others do not. `MOST_ENGINES` are kept.
+    Threads that ask for one that is being built wait for it, those that ask for others do not. `MOST_ENGINES` are kept:
+    the least recently used one goes. Where one cannot be built, the next caller tries again.
     """
-    return _engines((*checked.network_fields, checked.engine), lambda: Engine(open_graph(checked, cache_dir)))
+    key = (*checked.network_fields, checked.engine)
+    with _lock:
+        place = _places.pop(key, None) or _Place()
+        _places[key] = place  # the last one now
+        if len(_places) > MOST_ENGINES:
+            del _places[next(iter(_places))]
+    with place.lock:
+        if place.engine is None:
+            place.engine = Engine(open_graph(checked, cache_dir))
+        return place.engine
 
 
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
     """The network of a checked spec on its engine, whose name is announced.
 
     Raises UserError where OpenVINO is asked for and not installed, for networks that cannot be built, and in forked
-    processes where an engine would hang, see `featurize.machine.forks`.
+    processes where an engine would hang, see `featurize.engines.engine`.
     """
     with at_work():
         return _open_graph(checked, cache_dir)
@@ -103,5 +120,13 @@ def _network(checked: Resolved) -> Any:
         )
 
 
-_engines: Registry[tuple[object, ...], Engine] = Registry(MOST_ENGINES)
+def _start_in_child() -> None:
+    """A forked process has no engines yet, and no locks that nobody is left to release."""
+    global _lock, _places
+    _lock, _places = threading.Lock(), {}
+
+
+_lock = threading.Lock()
+_places: dict[tuple[object, ...], _Place] = {}
 _building = threading.Lock()  # Keras has one precision and one source of random numbers for all threads
+os.register_at_fork(after_in_child=_start_in_child)

@@ -2,20 +2,27 @@
 
 Two batch shapes at most, one picture and as many as the graph takes best (padded): a row does not depend on how many
 came with it, but for the rounding between these two.
+
+Threads end with a fork, and whoever waits for one then waits for ever. OpenVINO can start anew in the child, unless
+another thread was at work in it at that moment and left locks behind: of 60 children forked while models were
+compiled, 3 hung, of 80 forked otherwise none (openvino 2026.4.1). TensorFlow hangs whenever it has computed before.
 """
 
+import ctypes
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Optional, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
-from featurize.engines.registry import Registry
+from cache.errors import UserError
 
 Function = Callable[[np.ndarray], np.ndarray]  # pixels (n, height, width, 3) RGB in 0..255 -> rows (n, *row_shape)
 
@@ -68,21 +75,22 @@ class Cost:
 
 
 class Engine:
-    """Forward passes of `graph`, which compiles at the first batch of a shape. Threads may call it at once."""
+    """Forward passes of `graph`, which compiles at the first batch of a shape. Threads may call it at once.
+
+    `is_inherited`: a parent process made it. What it needs of threads has ended with the fork; to delete it would wait
+    for them for ever, so it stays in memory.
+    """
 
     def __init__(self, graph: Graph):
         self.size = graph.size
         self.row_shape = graph.row_shape
         self.dimension = math.prod(graph.row_shape)  # numbers of a row
         self.batch = graph.batch
+        self.is_inherited = False
         self._graph = graph
-        self._functions: Registry[tuple[int, str], Function] = Registry()
-        self._process = os.getpid()
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether a parent process made it: what it needs of threads has ended with the fork."""
-        return self._process != os.getpid()
+        self._functions: dict[tuple[int, str], Function] = {}
+        self._compiling = threading.Lock()
+        _engines.add(self)
 
     def __call__(self, pixels: np.ndarray, cost: Cost | None = None) -> np.ndarray:
         """Features (n, *row_shape) float32 of `pixels` (n, height, width, 3) RGB, uint8 or float32 in 0..255.
@@ -100,14 +108,20 @@ class Engine:
         if count < shape:
             padding = np.zeros((shape - count, *pixels.shape[1:]), pixels.dtype)
             pixels = np.concatenate([pixels, padding])
-        function = self._functions((shape, pixels.dtype.name), lambda: self._compile(shape, pixels.dtype.name, cost))
+        key = shape, pixels.dtype.name
+        function = self._functions.get(key) or self._compiled(key, cost)
         return function(pixels)[:count].astype(np.float32, copy=False)
 
-    def _compile(self, count: int, dtype: str, cost: Cost) -> Function:
-        with cost.starting():
-            function = self._graph.compile(count, dtype)
-            function(np.zeros((count, *self.size, 3), dtype))  # the first run takes longer than others
-            return function
+    def _compiled(self, key: tuple[int, str], cost: Cost) -> Function:
+        """The function for batches of `key` (count, dtype), which one thread compiles while others wait for it."""
+        with self._compiling:
+            if key not in self._functions:
+                with cost.starting():
+                    count, dtype = key
+                    function = self._graph.compile(count, dtype)
+                    function(np.zeros((count, *self.size, 3), dtype))  # the first run takes longer than others
+                    self._functions[key] = function
+            return self._functions[key]
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -120,3 +134,58 @@ def _versions(*libraries: str) -> dict[str, str]:
     from importlib.metadata import version  # slow to import
 
     return {library: version(library) for library in libraries}
+
+
+ADVICE = (
+    "start workers with multiprocessing's 'spawn', or fork before anything is computed; pictures in the cache need no "
+    "engine"
+)
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Mark that this thread builds or uses an engine in the body."""
+    me = threading.get_ident()
+    _at_work.append(me)  # lists, as dictionaries, need no lock, which a child could inherit locked
+    try:
+        yield
+    finally:
+        _at_work.remove(me)
+
+
+def check_openvino() -> None:
+    """Raise UserError in a process where OpenVINO would hang."""
+    if _lost["openvino"]:
+        raise UserError(f"this process was forked while another thread computed: OpenVINO would hang here; {ADVICE}")
+
+
+def check_tensorflow() -> None:
+    """Raise UserError in a process where TensorFlow would hang."""
+    if _lost["tensorflow"]:
+        raise UserError(f"this process was forked from one that had used TensorFlow, which would hang here; {ADVICE}")
+
+
+def _note_in_child() -> None:
+    me = threading.get_ident()
+    others = [thread for thread in _at_work if thread != me]
+    _at_work[:] = [me] * (len(_at_work) - len(others))
+    _lost["openvino"] |= bool(others)
+    _lost["tensorflow"] |= bool(others) or _tensorflow_has_started()
+    for engine in list(_engines):
+        engine.is_inherited = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
+def _tensorflow_has_started() -> bool:
+    module = sys.modules.get("tensorflow.python.eager.context")
+    context = module and module.context_safe()
+    if context is None:
+        return False
+    devices = context._physical_devices or []  # to look for a GPU is enough to lose it in the child
+    return bool(context._initialized or any(device.device_type == "GPU" for device in devices))
+
+
+_engines: WeakSet[Engine] = WeakSet()  # all that are in memory
+_at_work: list[int] = []  # identifiers of the threads within `at_work`, once for each
+_lost = {"openvino": False, "tensorflow": False}  # whether an engine would hang in this process
+os.register_at_fork(after_in_child=_note_in_child)

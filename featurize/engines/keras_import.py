@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from cache.errors import UserError
-from featurize.machine.forks import check_tensorflow
+from featurize.engines.engine import check_tensorflow
 
 # What TensorFlow's C++ side writes to file descriptor 2 while it starts: "I0000 00:00:17... file.cc:31] ...",
 # "2026-01-31 ...: W external/...", and their fixed companions.

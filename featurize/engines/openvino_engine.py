@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from featurize.engines.engine import at_work
 from featurize.engines.silent_openvino import import_openvino
-from featurize.machine.forks import at_work
 from featurize.machine.parallel import THREADS
 
 BATCH = {"float32": 1, "bf16": 4}

@@ -13,11 +13,11 @@ import numpy as np
 from cache.signatures import no_signatures
 from cache.spec import FeatureSpec, content_digest
 from featurize.decoding.decode import Decoded, decode_views
-from featurize.decoding.memory_gate import MemoryGate, Reservation, Reserve
+from featurize.decoding.memory_gate import MemoryGate, Reservation
 from featurize.engines.engine import Function
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
-from featurize.pictures.sources import Source, bytes_of
+from featurize.pictures.sources import Reserve, Source, bytes_of
 
 # `featurize.decoding.decode.decode_views`, or its like
 Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Reserve, int], Decoded]

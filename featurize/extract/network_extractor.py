@@ -173,7 +173,7 @@ class NetworkExtractor(Extractor):
     def engine(self) -> Engine:
         """The compiled network, which extractors share; a forked process has its own.
 
-        Raises UserError in a forked process where it would hang, see `featurize.machine.forks`.
+        Raises UserError in a forked process where it would hang, see `featurize.engines.engine`.
         """
         engine = self._engine
         if engine is None or engine.is_inherited:

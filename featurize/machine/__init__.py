@@ -1,1 +1,1 @@
-"""What the machine has and allows: memory, disk, threads, forks."""
+"""What the machine has and allows: memory, disk, threads."""

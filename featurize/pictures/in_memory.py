@@ -6,25 +6,19 @@ Only imported for what is no path and no bytes.
 import io
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from cache.errors import UserError
 from featurize.decoding.levels import SIXTEEN, Levels, agreed_white, extent_of, levels_of_integers, strips_of, to_8bit
-from featurize.decoding.open_picture import pillow_as_it_comes
-from featurize.decoding.upright_rgb import HOSTILE, ORIENTATION, in_one_line, upright
+from featurize.decoding.upright_rgb import HOSTILE, ORIENTATION, in_one_line, pillow_as_it_comes, upright
 
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF")  # that the decoder opens, as Pillow calls them
 LIKE_OTHERS = "floats of 0..1, read in 0..255 as those beside it"
 
 
-class File(NamedTuple):
-    """The bytes of an image file, and what was decided about an unusual picture: one line, else ""."""
-
-    data: bytes
-    note: str = ""
+File = tuple[bytes, str]  # the bytes of an image file; what was decided about an unusual picture: one line, else ""
 
 
 def file_of_picture(picture: Image.Image, name: str) -> File:
@@ -34,7 +28,7 @@ def file_of_picture(picture: Image.Image, name: str) -> File:
     the decoder makes of it, upright 8-bit RGB. Raises UserError, which begins with `name`, for what cannot be loaded.
     """
     if (data := _file_behind(picture)) is not None:
-        return File(data)
+        return data, ""
     info = dict(picture.info)
     try:
         with pillow_as_it_comes():
@@ -46,7 +40,7 @@ def file_of_picture(picture: Image.Image, name: str) -> File:
             picture.info["transparency"] = info["transparency"]  # which `upright` brings to 8 bits: it is the caller's
     file = io.BytesIO()
     rgb.save(file, "BMP")
-    return File(file.getvalue(), note)
+    return file.getvalue(), note
 
 
 def files_of_arrays(arrays: Sequence[np.ndarray], names: Sequence[str]) -> list[File]:
@@ -63,7 +57,7 @@ def files_of_arrays(arrays: Sequence[np.ndarray], names: Sequence[str]) -> list[
     levels = levels_of_integers(
         lambda: itertools.chain.from_iterable(strips_of(_colours(picture))() for picture in sixteen), SIXTEEN
     ) if sixteen else None  # fmt: skip
-    files = []
+    files: list[File] = []
     for picture, own, name in zip(pictures, whites, names, strict=True):
         note = ""
         if picture.dtype == np.uint16 and levels:
@@ -73,8 +67,8 @@ def files_of_arrays(arrays: Sequence[np.ndarray], names: Sequence[str]) -> list[
             note = LIKE_OTHERS if own != white and picture.any() else ""
         else:
             shown = to_8bit(picture, 0, 1) if picture.dtype == bool else picture
-        file = file_of_picture(Image.fromarray(shown), name)
-        files.append(File(file.data, "; ".join(filter(None, (note, file.note)))))
+        data, of_picture = file_of_picture(Image.fromarray(shown), name)
+        files.append((data, "; ".join(filter(None, (note, of_picture)))))
     return files
 
 

@@ -1,7 +1,7 @@
 """Turn what a caller passes as images into paths and bytes; read and digest the file at a path.
 
 A picture that exists only in memory becomes the bytes of an image file: it is digested, cached and decoded like any
-other.
+other. A path may be spelled in another Unicode form than the disk spells it: "é" may be one character, or two.
 """
 
 import hashlib
@@ -9,27 +9,40 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
-from featurize.decoding.memory_gate import Reserve, within_limit
 from featurize.pictures.find_images import ImageError, find_images
-from featurize.pictures.unicode_paths import on_disk
 from featurize.pictures.unusual_pictures import announce_notes
 
 if TYPE_CHECKING:
     import numpy as np
 
+Names = Mapping[str, Sequence[str]]
 Source = str | bytes  # a path, or the bytes of an image file
 
+# Asks for bytes of memory; returns when they may be taken, raises ImageError if never.
+Reserve = Callable[[int], None]
+
+# Bytes that one picture may take to decode, with its file: 16-bit RGB of 60 megapixels in a TIFF, or 89 megapixels in
+# a PNG, need less.
+MOST = 850 * 10**6
 LARGEST_FILE = 512 * 1024**2  # bytes; Pillow's limit of 89 million pixels in 16-bit RGB, uncompressed
 CHUNK = 1024**2  # bytes hashed at a time
 ACCEPTED = (
     "give a path, a folder, the bytes of an image file, a PIL image, an array of shape (height, width) or "
     "(height, width, 1, 3 or 4), or a list of these"
 )
+
+
+def within_limit(size: int) -> None:
+    """Raise ImageError for a picture that takes more than `MOST` bytes."""
+    if size > MOST:
+        raise ImageError(f"takes {size / 1e6:.0f} MB of memory to decode, more than {MOST / 1e6:.0f} MB")
 
 
 def read(path: str, reserve: Reserve = within_limit) -> bytes:
@@ -193,3 +206,39 @@ def _name(image: Any) -> str:
     kind = type(image)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return f"a {name}"
+
+
+def nfc(text: str) -> str:
+    """`text` in Unicode's composed form (NFC), in which the same letters are the same characters."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def names_in(folder: str) -> Names:
+    """Every name in a folder by its composed form; empty for what is no folder, or not to be read."""
+    names = defaultdict(list)
+    try:
+        for name in os.listdir(folder):
+            names[nfc(name)].append(name)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        pass
+    return names
+
+
+def on_disk(path: str, names_in: Callable[[str], Names] = names_in) -> str:
+    """`path` as the disk spells it, if that differs in nothing but the Unicode form of its names.
+
+    A path that is there is returned as it is; so is one that fits nothing there, or several names. names_in: as the
+    function of this name, for callers who ask for many paths and keep its answers.
+    """
+    if path.isascii() or os.path.lexists(path):
+        return path
+    found = "/" if path.startswith("/") else ""
+    for name in filter(None, path.split("/")):
+        step = os.path.join(found, name)
+        if not os.path.lexists(step):
+            alike = [] if name.isascii() else names_in(found or ".").get(nfc(name), [])
+            if len(alike) != 1:
+                return path
+            step = os.path.join(found, alike[0])
+        found = step
+    return found

@@ -1,11 +1,10 @@
 """Log what was decided about unusual pictures: one line for each kind of decision, not for each picture."""
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
 
-log = logging.getLogger("bottleneck")
+from cache.errors import log
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
 

@@ -8,18 +8,13 @@ featurize/decoding/decode.py with every change of the pixels here or in featuriz
 import hashlib
 from collections.abc import Sequence
 
-import cykooz_resizer
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from cache.spec import ORIGINAL_VIEW
+from featurize.decoding.upright_rgb import Box, fit
 from featurize.pictures.affine import between, draw, warp
 from featurize.pictures.recipes import ranges_of, recipe_of
-
-Box = tuple[float, float, float, float]  # left, upper, right, lower in pixels
-
-# The filter of Pillow's own `resize`, by SIMD in a quarter of the time; the same numbers on every processor.
-TRIANGLE = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear)
 
 # Of the crops of each recipe: share of the picture's area; the sides relative to the picture's, at most, both ways.
 CROPS = (0.3, 1.0), 1.3
@@ -58,19 +53,6 @@ def render(
                 source = np.asarray(fit(picture, size if finer == 1 else (height, width), resize))
             shown.append(_transformed(source, recipe, chances, size, finer))
     return [np.asarray(view) for view in shown]
-
-
-def fit(picture: Image.Image, size: tuple[int, int], resize: str, box: Box | None = None) -> Image.Image:
-    """An RGB picture, or the part of it in `box`, stretched to `size` (height, width)."""
-    height, width = size
-    if resize == "nearest":
-        return picture.resize((width, height), Image.Resampling.NEAREST, box=box)
-    left, upper, right, lower = box or (0, 0, *picture.size)
-    part = cykooz_resizer.CropBox(left, upper, right - left, lower - upper)
-    options = cykooz_resizer.ResizeOptions(resize_alg=TRIANGLE, use_alpha=False, crop_box=part if box else None)
-    resized = Image.new("RGB", (width, height))
-    cykooz_resizer.Resizer().resize_pil(picture, resized, options)
-    return resized
 
 
 def _transformed(

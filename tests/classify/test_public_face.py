@@ -10,7 +10,7 @@ import pytest
 import pipeline
 
 FUNCTIONS = [
-    "features", "train", "evaluate", "compare", "report", "load", "predict", "predict_proba", "top_k",
+    "features", "train", "evaluate", "compare", "report", "load", "predict", "predict_proba", "top_k", "export",
 ]  # fmt: skip
 
 

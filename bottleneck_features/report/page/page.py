@@ -6,7 +6,6 @@ script are allowed by their digests, so that nothing else in the page could run 
 
 import base64
 import hashlib
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,9 @@ from bottleneck_features.report.page.thumbnails import album_of
 from bottleneck_features.report.page.wording import below, count, percent, printable
 from bottleneck_features.report.parts.confusions import TABLE_CLASSES, cells, occurring, worst_pairs
 from bottleneck_features.report.parts.suspects import CUT_OFF
-from cache.errors import UserError
 from cache.files.atomic import write_atomically
 
 FOLDER = Path(__file__).parent
-TITLE = b"<title>What the classifier learnt of "  # of every report, in its first bytes
-STARTS_WITHIN = 4096
 SAMPLES = 48  # pictures that show what the classes look like, over all classes; at least one of each
 FEW = 3  # classes that have a row of large samples each
 MOST_SAMPLES = 6  # of one class; the page shows a row of them
@@ -34,16 +30,6 @@ GROUPS, MEMBERS = 60, 6  # of near-duplicates: groups with pictures, pictures of
 LISTED = 1000  # lines of a list of names: failures, further near-duplicates
 MAP_POINTS = 5000  # beyond that a map is slow to draw on a phone
 COLOURS = 8  # classes that colours can tell apart
-
-
-def check_replaceable(output: str) -> None:
-    """Raise UserError where `output` is a file that is no report: somebody else's work."""
-    if not os.path.isfile(output):
-        return
-    with open(output, "rb") as file:
-        start = file.read(STARTS_WITHIN)
-    if start and TITLE not in start:
-        raise UserError(f"{output} is there and is no report of a model: name another file with --output, or delete it")
 
 
 def write_report(findings: Findings, output: str) -> None:

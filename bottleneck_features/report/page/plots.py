@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -112,7 +111,6 @@ def learning_plot(curve: Sequence[LearningPoint]) -> str:
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_title(y, loc="left", fontsize=11, color=QUIET)

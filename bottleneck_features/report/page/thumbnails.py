@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from featurize.decoding.decode import decode_within
 from featurize.machine.parallel import THREADS, in_order
@@ -13,35 +13,22 @@ from featurize.pictures.sources import read
 BUDGET = 3_400_000  # characters of data URIs: with 1,200 pictures the page stays well below 5 MB
 
 
-@dataclass(frozen=True)
-class Size:
-    """Longest side in pixels, and the quality of WebP."""
-
-    side: int
-    quality: int
-
-
-CARD = Size(240, 58)  # in galleries, about as many CSS pixels wide
-SMALL = Size(128, 45)  # beside a point of the map, in a row of neighbours
+# Longest side in pixels, and the quality of WebP.
+CARD = (240, 58)  # in galleries, about as many CSS pixels wide
+SMALL = (128, 45)  # beside a point of the map, in a row of neighbours
 
 
 @dataclass
 class Album:
-    """Thumbnails by the number of their picture, and why some pictures have none."""
+    """Thumbnails by the number of their picture, and why some pictures have none.
+
+    unplaced: those of `uris` that are not on the page yet. The page takes one out where it first shows the picture;
+    where it shows it again, its script fills it in.
+    """
 
     uris: dict[int, str]
     unreadable: dict[int, str]  # reason, one line
-    _placed: set[int] = field(default_factory=set)
-
-    def first(self, number: int) -> bool:
-        """Whether a picture is asked for the first time: there its data URI goes, the others are filled from it."""
-        new = number not in self._placed
-        self._placed.add(number)
-        return new
-
-    def unplaced(self) -> dict[int, str]:
-        """The thumbnails that `first` was never asked for."""
-        return {number: uri for number, uri in self.uris.items() if number not in self._placed}
+    unplaced: dict[int, str]
 
 
 def album_of(paths: Sequence[str], cards: Sequence[int], small: Sequence[int], budget: int = BUDGET) -> Album:
@@ -51,8 +38,8 @@ def album_of(paths: Sequence[str], cards: Sequence[int], small: Sequence[int], b
     """
     sizes = dict.fromkeys(small, SMALL) | dict.fromkeys(cards, CARD)
     order = list(dict.fromkeys([*cards, *small]))
-    album = Album({}, {})
-    made = in_order(lambda number: _made(paths[number], sizes[number]), order, ahead=4 * THREADS)
+    album = Album({}, {}, {})
+    made = in_order(lambda number: _made(paths[number], *sizes[number]), order, ahead=4 * THREADS)
     for number, (uri, reason) in zip(order, made, strict=True):
         if reason:
             album.unreadable[number] = reason
@@ -60,16 +47,16 @@ def album_of(paths: Sequence[str], cards: Sequence[int], small: Sequence[int], b
         budget -= len(uri)
         if budget < 0:
             break
-        album.uris[number] = uri
+        album.uris[number] = album.unplaced[number] = uri
     return album
 
 
-def _made(path: str, size: Size) -> tuple[str, str]:
+def _made(path: str, side: int, quality: int) -> tuple[str, str]:
     """(data URI, reason): one of them is empty."""
     try:
-        picture = decode_within(read(path), size.side)
+        picture = decode_within(read(path), side)
     except ImageError as error:
         return "", str(error) or type(error).__name__
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=size.quality, method=4)
+    picture.save(file, "WEBP", quality=quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(file.getbuffer()).decode()}", ""

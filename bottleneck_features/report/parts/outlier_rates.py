@@ -1,16 +1,12 @@
 """How well outliers are rejected, measured on pictures whose class was left out of the training pictures."""
 
-import logging
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck_features.report.findings import Rate
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.dataset import Dataset
 from classify.scoring.outliers import OutlierDetector
-
-log = logging.getLogger("bottleneck")
 
 MOST_CLASSES = 10  # that are left out in turn
 

@@ -1,15 +1,12 @@
 """The loop over epochs: history, curves, early stopping, and the weights of the best epoch."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.heads.dense.tensorboard import History, curve_writer
-
-log = logging.getLogger("bottleneck")
 
 Measured = dict[str, float]
 

@@ -1,13 +1,12 @@
 """Choose the cut of a backbone for fine-tuning, by the disk and memory that its maps take, and by a short trial."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 import featurize.machine.memory
-from cache.errors import UserError
+from cache.errors import UserError, log
 from classify.data.duplicates import near_duplicates
 from classify.data.split import enough_groups, holdout
 from classify.heads.finetune.finetune_head import FineTuneHead
@@ -22,8 +21,6 @@ from featurize.extract.writable import open_table
 from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
 from featurize.spec_options import SpecOptions
-
-log = logging.getLogger("bottleneck")
 
 AUTO = "auto"
 PICTURES = 240  # of a trial, at most

@@ -1,18 +1,15 @@
 """The hyperplanes that fine-tuning starts from: the logistic regression that does best on the pooled features."""
 
-import logging
-
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import log
 from classify.data.split import GroupedFolds, Indices
 from classify.heads.base import ClassWeight
 from classify.heads.head_table import search_grid
 from classify.heads.linear import LogRegHead
 from classify.heads.numerics import Floats
 from classify.search import SEARCH_FOLDS, held_out_scores, nearest_of_best
-
-log = logging.getLogger("bottleneck")
 
 DEFAULT_C = LogRegHead().C
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import Tail, pooled_features, weights_vector
+from featurize.engines.engine import check_tensorflow
 from featurize.engines.keras_import import import_keras
-from featurize.machine.forks import check_tensorflow
 
 _lock = Lock()
 

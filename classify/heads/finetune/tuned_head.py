@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cache.stored_rows import StoredRows
 from classify.heads.numerics import Floats, probabilities, unit_rows
 from featurize.backbones.tail import Tail, Tuned, pooled_features
-from featurize.machine.forks import check_tensorflow
+from featurize.engines.engine import check_tensorflow
 
 ARRAYS = ("classes", "tail", "kernel", "bias")
 

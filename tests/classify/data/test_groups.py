@@ -24,9 +24,8 @@ import classify.train
 import pipeline
 from cache.signatures import SIDE
 from classify.data.dataset import Dataset
-from classify.data.split import copies_by_first
+from classify.data.split import copies_by_first, held_out_rows
 from classify.heads.calibrated import out_of_fold_temperature
-from classify.heads.dense.dense_head import held_out_rows
 from classify.heads.head_table import HEADS, make_head
 from classify.train import train_head
 

@@ -13,9 +13,10 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-import classify.heads.dense.dense_training
+import classify.heads.dense.dense_head
 from cache.errors import UserError
-from classify.heads.dense.dense_head import DenseClassifier, held_out_rows
+from classify.data.split import held_out_rows
+from classify.heads.dense.dense_head import DenseClassifier
 from featurize.engines.keras_import import import_keras
 
 # scikit-learn's checks that the estimator cannot pass, each with its reason: none.
@@ -51,9 +52,9 @@ def test_plain_arrays_give_what_keras_gives(
 ) -> None:
     X, y = digits
     trained: list[Any] = []
-    plain_layers = classify.heads.dense.dense_training.plain_layers
+    plain_layers = classify.heads.dense.dense_head.plain_layers
     monkeypatch.setattr(
-        classify.heads.dense.dense_training,
+        classify.heads.dense.dense_head,
         "plain_layers",
         lambda network: trained.append(network) or plain_layers(network),
     )

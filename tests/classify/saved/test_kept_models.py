@@ -12,7 +12,7 @@ from conftest import SPEC
 
 import pipeline
 from cache.errors import UserError
-from classify.saved.load import MOST_MODELS, warm
+from classify.saved.open_classifier import MOST_MODELS, warm
 
 
 @pytest.fixture(scope="module")

@@ -116,15 +116,6 @@ def test_unknown_name_is_refused_with_all_valid_ones():
     assert ".keras" in message
 
 
-def test_size_below_the_minimum_is_refused_with_the_minimum():
-    row = find_backbone("inception_v3")
-    row.check_size(75)
-    row.check_size((75, 300))
-    for size in (74, (74, 300), (300, 74)):
-        with pytest.raises(UserError, match="75 pixels"):
-            row.check_size(size)
-
-
 def test_the_table_imports_nothing_heavy():
     code = "import featurize.backbones.backbone_table, sys;"
     code += "print({'keras', 'tensorflow', 'numpy', 'h5py'} & set(sys.modules))"

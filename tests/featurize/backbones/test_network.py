@@ -11,7 +11,7 @@ import skimage.data
 
 from cache.errors import UserError
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
-from featurize.backbones.network import build_network, native_size
+from featurize.backbones.network import build_network
 from featurize.backbones.weights import Weights, locate
 from featurize.engines.keras_import import import_keras
 
@@ -86,7 +86,7 @@ def test_features_of_real_weights_are_those_of_plain_keras(shared):
         pixels = photographs(224, 224)
         expected = run(plain, keras.applications.mobilenet_v2.preprocess_input(pixels.astype("float32")))
         network = build_network(name, Weights("file", path), None, None, "avg", "mobilenet_v2")
-        assert native_size(network) == (224, 224)
+        assert network.input_shape == (None, 224, 224, 3)
         assert_same_features(run(network, pixels), expected)
 
 
@@ -250,7 +250,7 @@ def test_an_own_model_gives_its_last_feature_map_and_says_which(tmp_path, caplog
     with caplog.at_level(logging.INFO, logger="bottleneck"):
         network = own(path)
     assert "last layer with a feature map, normed" in caplog.text
-    assert native_size(network) == (32, 32)
+    assert network.input_shape == (None, 32, 32, 3)
     maps = keras.Model(model.inputs, model.get_layer("normed").output).predict(photographs(32, 32), verbose=0)
     assert_same_features(run(network, photographs(32, 32)), maps.mean(axis=(1, 2)))
     edges = keras.Model(model.inputs, model.get_layer("edges").output).predict(photographs(32, 32), verbose=0)
@@ -304,7 +304,7 @@ def test_the_size_of_an_own_model_comes_from_it_or_from_the_user(tmp_path):
     with pytest.raises(UserError, match="any size: give SIZE"):
         own(path)
     fixed = save(tmp_path, small_model(32))
-    assert native_size(own(fixed, size=(32, 32))) == (32, 32)
+    assert own(fixed, size=(32, 32)).input_shape == (None, 32, 32, 3)
     with pytest.raises(UserError, match=r"size 224x224 contradicts .*own\.keras, whose input is 32x32"):
         own(fixed, size=(224, 224))
 

@@ -22,8 +22,7 @@ from PIL import Image, ImageOps
 
 from cache.errors import UserError
 from featurize.decoding.decode import RESIZES, decode
-from featurize.decoding.upright_rgb import DecodeError
-from featurize.pictures.find_images import find_images
+from featurize.pictures.find_images import ImageError, find_images
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder; that they work is tested
 # in a process of its own.
@@ -53,7 +52,7 @@ INTACT = {
 
 
 def reason(data: bytes) -> str:
-    with pytest.raises(DecodeError) as refused:
+    with pytest.raises(ImageError) as refused:
         decode(data, (32, 32))
     return str(refused.value)
 
@@ -104,7 +103,7 @@ def test_a_much_larger_jpeg_is_shrunk_by_its_decoder_and_looks_the_same(orientat
 def test_a_bomb_is_refused_before_its_decoder_shrinks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(Image.new("RGB", (800, 800)), "JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500_000)
-    with pytest.raises(DecodeError, match="800x800 pixels, more than 500000"):
+    with pytest.raises(ImageError, match="800x800 pixels, more than 500000"):
         decode(data, (50, 50))
 
 
@@ -269,7 +268,7 @@ def test_each_hostile_file_gives_pixels_or_one_line(shared: Path) -> None:
     for path in sorted((shared / "images" / "hostile").iterdir()):
         try:
             assert decode(path.read_bytes(), (64, 64)).shape == (64, 64, 3)
-        except DecodeError as error:
+        except ImageError as error:
             refused[path.name] = str(error)
     for name, text in refused.items():
         assert UNUSABLE.get(name, "this one should decode") in text, name
@@ -292,7 +291,7 @@ def test_the_hostile_scene_agrees_in_all_its_orientations_and_formats(shared: Pa
 def test_random_bytes_never_raise_anything_else(noise: bytes, beginning: bytes) -> None:
     try:
         decode(beginning + noise, (8, 8))
-    except DecodeError as error:
+    except ImageError as error:
         assert str(error).isprintable()
 
 
@@ -308,7 +307,7 @@ def test_mutated_files_never_raise_anything_else(name: str, changes: list[tuple[
         data[start : start + len(change)] = change
     try:
         assert decode(bytes(data), (8, 8)).shape == (8, 8, 3)
-    except DecodeError as error:
+    except ImageError as error:
         assert str(error).isprintable()
 
 
@@ -327,7 +326,7 @@ def test_threads_get_what_one_alone_gets() -> None:
     def outcome(data: bytes) -> bytes | str:
         try:
             return decode(data, (40, 40)).tobytes()
-        except DecodeError as error:
+        except ImageError as error:
             return str(error)
 
     with ThreadPoolExecutor(8) as threads:
@@ -353,10 +352,10 @@ def test_nothing_is_printed_about_any_file(tmp_path: Path) -> None:
     (tmp_path / "many samples").write_bytes(many_samples)
     (tmp_path / "bomb").write_bytes(BOMB)
     script = (
-        "import sys, pathlib; from featurize.decoding.decode import decode, DecodeError\n"
+        "import sys, pathlib; from featurize.decoding.decode import decode, ImageError\n"
         "for path in pathlib.Path(sys.argv[1]).iterdir():\n"
         "    try: decode(path.read_bytes(), (8, 8))\n"
-        "    except DecodeError: pass\n"
+        "    except ImageError: pass\n"
         "print('done')"
     )
     command = [sys.executable, "-W", "always", "-c", script, str(tmp_path)]

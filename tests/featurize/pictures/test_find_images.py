@@ -38,6 +38,19 @@ def test_every_suffix_is_an_image_in_any_case(tmp_path: Path, suffix: str) -> No
     assert found(tmp_path) == [f"LARGE{suffix.upper()}", f"Mixed{suffix.title()}", f"small{suffix}"]
 
 
+@pytest.mark.parametrize(
+    "folder",
+    ("@eaDir", "cat/@eaDir", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN/S-1-5-21", "System Volume Information")
+    + ("lost+found", "__MACOSX", "cat/@tmp"),
+)
+def test_what_a_system_keeps_beside_the_pictures_is_no_picture_and_no_class(tmp_path: Path, folder: str) -> None:
+    write(tmp_path, "cat/1.jpg", f"{folder}/2.jpg", f"{folder}/3.jpg/SYNOPHOTO_THUMB_M.jpg")
+    listing = find_images(str(tmp_path))
+    assert listing.images == [str(tmp_path / "cat" / "1.jpg")]
+    assert listing.failures == []
+    assert listing.passed_over == Counter({"system folders": 1})
+
+
 def test_what_is_no_image_is_passed_over_and_counted_by_kind(tmp_path: Path) -> None:
     write(tmp_path, "a.jpg", "b.txt", "c.TXT", "d.csv", "Thumbs.db", "desktop.ini", "README", "trailing.", "x.svg")
     write(tmp_path, ".hidden.jpg", ".DS_Store", "._a.jpg", ".git/logo.png", "odd.what is this\n", "sub/e.txt")

@@ -13,10 +13,8 @@ from sklearn.model_selection import cross_val_score
 
 import pipeline
 from cache.errors import UserError
-from classify.heads.dense.dense_head import held_out_rows
 from classify.heads.finetune import tail_trainer
-from classify.heads.finetune.finetune_head import FineTuneHead
-from classify.heads.finetune.finetune_training import Pictures, train_tail
+from classify.heads.finetune.finetune_head import FineTuneHead, Pictures, train_tail
 from classify.heads.finetune.tail_trainer import Trainer
 from classify.heads.linear import LogRegHead
 from featurize.backbones.tail import Tail, set_weights_vector, weights_vector
@@ -92,7 +90,7 @@ def test_two_classes_start_from_one_plane(nano: tuple[Extractor, np.ndarray, np.
 def test_an_epoch_shows_each_picture_once_in_one_of_its_views(
     nano: tuple[Extractor, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import classify.heads.finetune.finetune_training as training
+    import classify.heads.finetune.finetune_head as training
 
     extractor, maps, labels = nano
     shown: list[np.ndarray] = []
@@ -139,12 +137,6 @@ def test_labels_that_say_nothing_stop_early(nano: tuple[Extractor, np.ndarray, n
     random = np.random.default_rng(0).permutation(labels)
     head = FineTuneHead(extractor.tail(), validation_fraction=0.3, patience=1, **(QUICK | {"epochs": 30}))
     assert head.fit(maps, random).n_iter_ < 30
-
-
-def test_the_held_out_share_is_of_each_class(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:
-    codes = np.unique(nano[2], return_inverse=True)[1]
-    mask = held_out_rows(codes, np.arange(36), 0.25, np.random.RandomState(0))
-    assert np.bincount(codes[mask]).tolist() == [3, 3, 3]
 
 
 def test_the_same_seed_gives_the_same_weights(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:

@@ -40,25 +40,22 @@ def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:
 
     The last `MOST_MODELS` are kept; one whose file is gone or another by now is not. Threads may ask at once.
     """
-    key = (os.path.abspath(model), cache_dir, weights)
-    stamp = stamp_of(key[0])
+    path = os.path.abspath(model)
+    key = (path, stamp_of(path), cache_dir, weights)
     with _lock:
-        for other in [other for other in _loaded if other[0] == key[0] and _loaded[other][0] != stamp]:
-            del _loaded[other]
         if key in _loaded:
             _loaded[key] = _loaded.pop(key)  # the one that was asked for last is the last
-            return _loaded[key][1]
+            return _loaded[key]
+        for other in [other for other in _loaded if stamp_of(other[0]) != other[1]]:
+            del _loaded[other]
     opened = open_classifier(load_saved(os.fspath(model)), cache_dir, weights)  # says what is wrong with the file
     with _lock:
-        kept = _loaded.setdefault(key, (stamp, opened))  # another thread may have been faster
-        for other in [other for other in _loaded if other[0] != key[0] and _loaded[other][0] != stamp_of(other[0])]:
-            del _loaded[other]
+        kept = _loaded.setdefault(key, opened)  # another thread may have been faster
         for other in [*_loaded][:-MOST_MODELS]:
             del _loaded[other]
-    return kept[1]
+    return kept
 
 
 MOST_MODELS = 8
-_Key = tuple[str, str | None, str | None]  # path, cache_dir, weights
-_loaded: dict[_Key, tuple[tuple[int, ...] | None, Classifier]] = {}
+_loaded: dict[tuple[str, tuple[int, ...] | None, str | None, str | None], Classifier] = {}  # by path, stamp and options
 _lock = threading.Lock()

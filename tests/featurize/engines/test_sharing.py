@@ -15,7 +15,7 @@ import featurize.engines.choose
 import featurize.engines.openvino_engine
 import featurize.engines.tensorflow_engine
 import pipeline
-from featurize.engines.registry import Registry
+from featurize.engines.choose import MOST_ENGINES, shared_engine
 
 THREADS = 6
 
@@ -27,7 +27,7 @@ def paths(surfaces: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _no_engines_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurize.engines.choose, "_engines", Registry(featurize.engines.choose.MOST_ENGINES))
+    monkeypatch.setattr(featurize.engines.choose, "_places", {})
 
 
 def at_once(function: Callable[[int], Any], count: int = THREADS) -> list[Any]:
@@ -104,16 +104,29 @@ def test_a_network_that_is_being_built_holds_up_no_other(
         assert building.result()[0].forward_passes == 2
 
 
-def test_what_could_not_be_made_is_tried_again() -> None:
-    registry: Registry[str, int] = Registry()
-    with pytest.raises(ZeroDivisionError):
-        registry("a", lambda: 1 // 0)
-    assert registry("a", lambda: 1) == registry("a", lambda: 2) == 1
+class Size:
+    """What a `Resolved` is to `shared_engine`, and the graph that it gives."""
+
+    engine, batch, row_shape = "auto", 1, (1,)
+
+    def __init__(self, size: int):
+        self.size = self.network_fields = (size,)
 
 
-def test_the_value_asked_for_last_is_kept_longest() -> None:
-    registry: Registry[str, int] = Registry(2)
-    made: list[str] = []
-    for key in "abacab":
-        registry(key, lambda key=key: made.append(key) or len(made))  # type: ignore[misc]
-    assert made == ["a", "b", "c", "b"]
+def test_an_engine_that_could_not_be_built_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    size: Any = Size(96)
+    with monkeypatch.context() as patch:
+        patch.setattr(featurize.engines.choose, "open_graph", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            shared_engine(size, "")
+    monkeypatch.setattr(featurize.engines.choose, "open_graph", lambda checked, _: checked)
+    assert shared_engine(size, "") is shared_engine(size, "")
+
+
+def test_the_engine_asked_for_last_is_kept_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+    monkeypatch.setattr(featurize.engines.choose, "open_graph", lambda size, _: built.extend(size.size) or size)
+    first, second, *_, last = sizes = [*range(MOST_ENGINES + 1)]
+    for size in (*sizes[:-1], first, last, first, second):
+        shared_engine(Size(size), "")  # type: ignore[arg-type]
+    assert built == [*sizes, second]
