@@ -12,15 +12,13 @@ from cache.errors import UserError
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".mpo")
-    + (".heic", ".heif", ".hif", ".avif")
 )
 
 # What network storage, Windows, macOS and Linux put beside people's files: thumbnails, deleted files, what a disk check
 # found. Hidden folders such as `.Trash-1000` are passed over by their dot.
 SYSTEM_FOLDERS = frozenset(
-    ("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot")
-    + ("$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx")
-)
+    ("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot", "$recycle.bin")
+).union(("recycler", "system volume information", "lost+found", "__macosx"))
 
 # Folders that link to each other twice at each of 40 levels have 2^40 paths, and no loop.
 MOST_PATHS = 16  # to one folder, that are followed
@@ -55,8 +53,8 @@ def find_images(folder: str) -> Listing:
     The order is that of the bytes of the path below `folder`: the same on every machine, whatever the locale
     and the file system. Paths are `folder` joined with the path below it, never resolved. Links to files and
     folders are followed, except back into a folder on the way to them, and by `MOST_PATHS` paths to one folder: the
-    others, which are the deepest, are failures. Hidden files and folders, `SYSTEM_FOLDERS` with all that is in them, and
-    everything with another suffix are passed over and counted. What has an image's name and is no regular
+    others, which are the deepest, are failures. Hidden files and folders, `SYSTEM_FOLDERS` with all that is in them,
+    and everything with another suffix are passed over and counted. What has an image's name and is no regular
     file (FIFO, socket, device, folder, link to nothing) and folders that cannot be read are failures; none of
     them is opened.
 

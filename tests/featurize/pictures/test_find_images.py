@@ -40,8 +40,7 @@ def test_every_suffix_is_an_image_in_any_case(tmp_path: Path, suffix: str) -> No
 
 @pytest.mark.parametrize(
     "folder",
-    ("@eaDir", "cat/@eaDir", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN/S-1-5-21", "System Volume Information")
-    + ("lost+found", "__MACOSX", "cat/@tmp"),
+    ["@eaDir", "cat/@eaDir", "cat/@tmp", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN/S-1-5-21", "lost+found"],
 )
 def test_what_a_system_keeps_beside_the_pictures_is_no_picture_and_no_class(tmp_path: Path, folder: str) -> None:
     write(tmp_path, "cat/1.jpg", f"{folder}/2.jpg", f"{folder}/3.jpg/SYNOPHOTO_THUMB_M.jpg")
