@@ -103,7 +103,7 @@ audit: $(VENV)/.installed-test ## Look the installed packages up among known vul
 lint: $(VENV)/.installed-test ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	for system in linux darwin win32; do $(VENV)/bin/mypy --platform $$system || exit; done
 
 clean: ## Delete the environment and what tools leave behind (never features or models)
 	rm -rf $(VENV) $(VENV)-lowest benchmarks/.venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

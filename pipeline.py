@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+import bottleneck_features.own_packages  # noqa: F401  # no file of the user hides the packages below
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options

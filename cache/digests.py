@@ -23,6 +23,7 @@ FILE_NAME = "digests.sqlite"
 CHUNK = 500  # SQLite's oldest limit on parameters of one statement is 999
 SQLITE_INTEGERS = 2**63
 
+_SEPARATOR = os.sep.encode()
 _NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _COLUMNS = "path, size, mtime, ctime, inode, taken, digest"
@@ -115,7 +116,7 @@ class DigestTable:
         """The digests recorded for `path` and, where it is a folder, for everything below it, changed or not."""
         (key,) = _keys([path])
         query = "SELECT digest FROM files WHERE path = ? OR path > ? AND path < ?"
-        answers = self._answers([(query, (key, key + b"/", key + b"0"))])  # 0 comes after /
+        answers = self._answers([(query, (key, key + _SEPARATOR, key + bytes([_SEPARATOR[0] + 1])))])
         return {bytes(digest) for answer in answers for (digest,) in answer}
 
     def gone(self) -> list[bytes]:
@@ -126,10 +127,10 @@ class DigestTable:
         listed: dict[bytes, set[bytes]] = {}
         paths = []
         for path in [path for answer in self._answers([("SELECT path FROM files", ())]) for (path,) in answer]:
-            folder, _, name = bytes(path).rpartition(b"/")
+            folder, _, name = bytes(path).rpartition(_SEPARATOR)
             if folder not in listed:
                 try:
-                    listed[folder] = set(os.listdir(folder or b"/"))
+                    listed[folder] = set(os.listdir(folder + _SEPARATOR))
                 except OSError:
                     listed[folder] = set()
             if listed[folder] and name not in listed[folder] and not os.path.lexists(path):
@@ -241,7 +242,7 @@ def _keys(paths: Sequence[str]) -> list[bytes]:
     folders: dict[str, str] = {}
     keys = []
     for path in paths:
-        folder, slash, name = path.rpartition("/")
+        folder, slash, name = (os.path.normpath(path) if os.altsep else path).rpartition(os.sep)  # Windows has two
         if name in ("", ".", ".."):
             keys.append(os.fsencode(os.path.abspath(path)))
             continue

@@ -31,6 +31,7 @@ from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its spee
 
 from cache.errors import log
 from cache.files.plain_file import descriptor_of_plain
+from cache.files.system_calls import read_at
 from cache.spec import DIGEST_BYTES, FeatureSpec
 
 FORMAT = 1
@@ -61,7 +62,8 @@ class UnreadableShardError(DamagedShardError):
 
 
 # Errors of a disk or a server that fails, not of permissions or of a file that is gone.
-FAILING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.EHOSTDOWN}
+FAILING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV, errno.EHOSTDOWN}
+FAILING |= {getattr(errno, "EREMOTEIO", errno.EIO)}  # Linux
 
 
 def encode_shard(rows: np.ndarray, digests: np.ndarray, spec: FeatureSpec, provenance: dict[str, Any]) -> memoryview:
@@ -201,9 +203,9 @@ class Shard:
         first = block * self.block_rows
         offset = self.offset + first * self.row_bytes
         try:
-            count = os.preadv(file, [rows.data], offset)
+            count = read_at(file, rows.data, offset)
             while count < rows.nbytes:  # a read may end early, for a signal
-                more = os.preadv(file, [rows.data.cast("B")[count:]], offset + count)
+                more = read_at(file, rows.data.cast("B")[count:], offset + count)
                 if not more:
                     raise DamagedShardError(self.path, "the file is shorter than its rows")
                 count += more
@@ -243,10 +245,10 @@ def _open_shard(path: str, spec: FeatureSpec | None) -> Shard:
     with _open(path) as raw:
         try:
             with contextlib.closing(_open_hdf5(path, raw)) as file:
-                found = _read_header(path, os.fstat(raw.fileno()).st_size, file, raw.fileno())
+                found = _read_header(path, os.fstat(raw.fileno()).st_size, file, raw)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
             # h5py reports damage by any of these, depending on which of HDF5's structures is hit
-            failed = raw.failed or getattr(error, "errno", None)
+            failed = raw.failed or getattr(error, "errno", None) or 0
             if failed in FAILING:
                 raise UnreadableShardError(path, f"cannot be read ({os.strerror(failed)})") from error
             raise DamagedShardError(path, f"not a readable shard ({' '.join(str(error).split())[:200]})") from error
@@ -288,7 +290,7 @@ def _open_hdf5(path: str, raw: io.FileIO) -> h5py.h5f.FileID:
     return h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access)
 
 
-def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: int) -> Shard:
+def _read_header(path: str, file_bytes: int, file: h5py.h5f.FileID, raw: io.FileIO) -> Shard:
     # h5py's low-level calls: half the time of its objects, which counts with hundreds of shards
     if (version := _number(file, b"format")) != FORMAT:
         raise ValueError(f"shard format {version}, this version reads {FORMAT}")
@@ -359,6 +361,6 @@ def _plain(file: h5py.h5f.FileID, name: bytes, dtype: str, file_bytes: int) -> t
     return shape, offset
 
 
-def _array(raw: int, shape: tuple[int, ...], offset: int, dtype: str) -> np.ndarray:
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    return np.frombuffer(os.pread(raw, size, offset), dtype).reshape(shape)
+def _array(file: io.FileIO, shape: tuple[int, ...], offset: int, dtype: str) -> np.ndarray:
+    file.seek(offset)
+    return np.frombuffer(file.read(math.prod(shape) * np.dtype(dtype).itemsize), dtype).reshape(shape)

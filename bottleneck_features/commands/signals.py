@@ -12,7 +12,8 @@ from typing import Any, NoReturn, Self
 
 from cache.errors import log
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # a terminal of Windows has no SIGHUP, but Ctrl-Break
+ENDING = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 MOST_SIGNALS = 3  # the third ends the process without storing
 
 

@@ -6,6 +6,8 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 
+from cache.files.system_calls import AT_ONCE, replace_durably, sync, sync_path
+
 TEMPORARY_SUFFIX = ".tmp"
 PIECE = 1024**2  # bytes written at once: Ctrl-C and tests of torn files get in between
 
@@ -36,7 +38,7 @@ def replacing(path: str) -> Iterator[str]:
     temporary = _temporary(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        replace_durably(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -73,21 +75,17 @@ def require_writable(path: str) -> None:
 def sync_file(path: str) -> None:
     """Make a file durable, or the renames in a folder. Raises `OSError` naming `path`."""
     try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        sync_path(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
 
 
 def _write_and_sync(path: str, data: memoryview) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | AT_ONCE, 0o666)
     try:
         while data:
             data = data[os.write(file, data[:PIECE]) :]
-        os.fsync(file)
+        sync(file)
     finally:
         os.close(file)
 

@@ -1,19 +1,19 @@
 """Locks of the kernel: they end with the process that holds them, however it dies. The file that is left means nothing.
 
-This is `flock` itself, not a library that replaces it where it is missing: a lock that is the presence of a file stays
-behind when its holder is killed. Rows are safe without a lock, see `FeatureStore`: a lock spares double work.
+This is the system's own call, not a library that replaces it where it is missing: a lock that is the presence of a file
+stays behind when its holder is killed. Rows are safe without a lock, see `FeatureStore`: a lock spares double work.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
 
 from cache.errors import log
+from cache.files.system_calls import NO_LINK, after_fork, release_lock, take_lock
 
-# What `flock` answers on file systems without locks.
+# What systems answer on file systems without locks.
 NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
 
 
@@ -30,8 +30,7 @@ def holding(path: str, waiting: str = "") -> Iterator[bool]:
     The file is created where it is missing. A thread may take a lock twice; other threads and processes wait, forked
     ones too, and log `waiting` before. Raises `OSError` where the file cannot be opened.
     """
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK  # a link could lead out of the folder, a pipe would wait for ever
-    file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
     _files.add(file)
     try:
         status = os.fstat(file)
@@ -44,7 +43,7 @@ def holding(path: str, waiting: str = "") -> Iterator[bool]:
             yield _held[key]
         finally:
             if _held.pop(key, False) and file in _files:
-                fcntl.flock(file, fcntl.LOCK_UN)  # also for a process that was forked before it noted the file
+                release_lock(file)  # also for a process that was forked before it noted the file
     finally:
         if file in _files:  # else a forked process has closed it, and the number may be another file's
             _files.remove(file)
@@ -54,11 +53,11 @@ def holding(path: str, waiting: str = "") -> Iterator[bool]:
 def _lock(file: int, path: str, waiting: str) -> bool:
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(file, wait=False)
         except BlockingIOError:
             if waiting:
                 log.info("%s (%s)", waiting, path)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take_lock(file, wait=True)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise OSError(error.errno, error.strerror, path) from error
@@ -86,4 +85,4 @@ def _release_in_child() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_release_in_child)
+after_fork(_release_in_child)

@@ -4,6 +4,8 @@ import io
 import os
 import stat
 
+from cache.files.system_calls import NO_LINK
+
 
 def open_plain(path: str) -> io.FileIO:
     """`path` opened for reading, unbuffered, if it is a regular file itself.
@@ -18,4 +20,4 @@ def descriptor_of_plain(path: str) -> int:
     """As `open_plain`, the file descriptor."""
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise ValueError("not a regular file")
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return os.open(path, os.O_RDONLY | NO_LINK)

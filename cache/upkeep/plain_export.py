@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from cache.files.atomic import replacing
+from cache.files.system_calls import sync
 from cache.joined_rows import Store
 
 BYTES_AT_ONCE = 32 * 1024**2  # of rows: memory stays the same however many there are, and however large
@@ -41,7 +42,7 @@ def export_rows(
                 file.create_dataset(name, data=encoded, dtype=h5py.string_dtype())
             file.attrs["spec"] = json.dumps(store.spec.to_json())
         patient.raise_failure()
-        os.fsync(patient.fileno())
+        sync(patient.fileno())
 
 
 class _Patient(io.FileIO):

@@ -14,7 +14,7 @@ from classify.labels.label_tables import Table, read_table
 from classify.labels.own_split import Named, Parts, find_parts, folders_below, part_and_rest, parts_of_values
 from classify.labels.row_pictures import match_rows
 from featurize.pictures.find_images import Failure, Listing, find_images
-from featurize.pictures.sources import nfc
+from featurize.pictures.sources import nfc, slashed
 
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
 
@@ -86,7 +86,7 @@ def from_folders(data: str, label_from: str | None, named: Named) -> Source:
     below = _below(found.images, data)
     parts = find_parts(below.values(), named, data)
     folders = {
-        path: relative[len(os.path.join(base, "")) :].split("/")[:-1]
+        path: relative[len(f"{base}/" if base else "") :].split("/")[:-1]
         for path, relative in below.items()
         if (base := parts.base_of(relative)) is not None
     }
@@ -111,10 +111,12 @@ def first_folder(path: str, root: str) -> str:
 
 
 def _below(paths: Iterable[str], root: str) -> dict[str, str]:
-    """path -> path relative to `root`."""
+    """path -> path relative to `root`, with / between the names on every system."""
     prefix = os.path.join(root, "")
     # A table may list pictures elsewhere: "../elsewhere/a.jpg".
-    return {path: path[len(prefix) :] if path.startswith(prefix) else os.path.relpath(path, root) for path in paths}
+    return {
+        path: slashed(path[len(prefix) :] if path.startswith(prefix) else os.path.relpath(path, root)) for path in paths
+    }
 
 
 def _labels(spelled: dict[str, str], of: str) -> dict[str, str]:

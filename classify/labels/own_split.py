@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cache.errors import UserError
 from classify.labels.label_names import label_of
-from featurize.pictures.sources import on_disk
+from featurize.pictures.sources import on_disk, slashed
 
 UNLABELLED = "unlabelled"  # pictures to predict, that come with a set: no part to score
 PART_OF_WORD = {
@@ -109,7 +109,7 @@ def parts_of_values(values: Iterable[str]) -> dict[str, str]:
 
 def folders_below(paths: Iterable[str], folder: str) -> set[str]:
     """The names of the folders directly below `folder` that paths lead through."""
-    prefix = os.path.join(folder, "")
+    prefix = f"{folder}/" if folder else ""
     inner = (path[len(prefix) :].partition("/") for path in paths if path.startswith(prefix))
     return {name for name, slash, _ in inner if slash} - {".."}
 
@@ -145,7 +145,7 @@ def _inside(folder: str, paths: Collection[str]) -> str:
     part = _scored_part(os.path.basename(folder))
     inner = folders_below(paths, folder)
     if part and len(inner) == 1 and _scored_part(name := min(inner)) == part:
-        within = os.path.join(folder, name)
+        within = f"{folder}/{name}"
         if all(path.startswith(within + "/") for path in paths if path.startswith(folder + "/")):
             return within
     return folder
@@ -153,7 +153,7 @@ def _inside(folder: str, paths: Collection[str]) -> str:
 
 def _found(name: str, part: str, paths: Collection[str], root: str) -> str:
     """The named folder, relative to the root. Raises UserError for one without pictures."""
-    below = os.path.relpath(on_disk(os.path.join(root, name)), root)
+    below = slashed(os.path.relpath(on_disk(os.path.join(root, name)), root))
     if not any(path.startswith(below + "/") for path in paths):
         there = ", ".join(map(repr, sorted(folders_below(paths, ""))[:SHOWN])) or "none"
         raise UserError(

@@ -11,7 +11,7 @@ from cache.errors import UserError, log
 from classify.labels.label_names import label_of
 from classify.labels.label_tables import Table, bare
 from featurize.pictures.find_images import SUFFIXES, Failure, Listing, find_images
-from featurize.pictures.sources import names_in, nfc, on_disk
+from featurize.pictures.sources import names_in, nfc, on_disk, slashed
 
 ANCHORED = re.compile("[A-Za-z]:|/")  # a path of a drive, of a server or from the root
 
@@ -191,7 +191,7 @@ def _check_missing(table: Table, missing: list[str], folders: list[str], most: f
 
 
 def _key(path: str) -> str:
-    return nfc(os.path.abspath(path))
+    return slashed(nfc(os.path.abspath(path)))
 
 
 def _with_slashes(value: str) -> str:
@@ -200,7 +200,7 @@ def _with_slashes(value: str) -> str:
 
 
 def _names(path: str) -> Names:
-    return tuple(map(_folded, path.split("/")))
+    return tuple(map(_folded, slashed(path).split("/")))
 
 
 def _folded(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import featurize.machine.memory
 from cache.errors import UserError
+from cache.files.system_calls import AT_ONCE
 from cache.joined_rows import JoinedSpec, read_spec
 from classify.data.view_counts import Views, are_views
 from classify.saved.model_files import arrays_path, record_path, with_next
@@ -181,7 +182,7 @@ def read_regular(path: str, most: int | None = None) -> bytes:
 
     Raises FileNotFoundError, and ValueError or another OSError for anything else. A FIFO or a device is not waited for.
     """
-    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | AT_ONCE)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
@@ -189,7 +190,7 @@ def read_regular(path: str, most: int | None = None) -> bytes:
             most = most or featurize.machine.memory.free_memory() // 2
             if status.st_size > most:
                 raise ValueError(f"{readable(status.st_size)}, more than {readable(most)}")
-        return file.readall() or b""
+        return file.read()
 
 
 def reason_of(error: Exception) -> str:

@@ -7,12 +7,16 @@ answer   ANSWER with READY, once; then for each request
          or REASON and how many bytes, and these, in UTF-8
 """
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("a process of Windows has no limits of memory and time")
+
 import os
 import resource
 import select
 import signal
 import struct
-import sys
 import threading
 
 # Bytes of the file; height, width; version of the decoder; bytes of the names of resize and of the views.

@@ -5,11 +5,17 @@ text. This is no sandbox. A picture that takes over the process may do what the 
 and the size of files.
 """
 
+import sys
+
+from cache.errors import UserError
+
+if sys.platform == "win32":
+    raise UserError("a process of Windows has no limits of memory and time: leave out --isolate (isolate=)")
+
 import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,7 +23,6 @@ from contextlib import closing
 
 import numpy as np
 
-from cache.errors import UserError
 from cache.signatures import no_signatures
 from cache.spec import ORIGINAL_VIEW
 from featurize.decoding.decode import DECODER, Decoded

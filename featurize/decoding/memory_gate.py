@@ -6,6 +6,7 @@ waits. Only imported when something is decoded.
 """
 
 import ctypes
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def trim() -> None:
         _malloc_trim(0)
 
 
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
 
 class MemoryGate:

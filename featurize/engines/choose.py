@@ -3,12 +3,12 @@
 import glob
 import importlib.util
 import logging
-import os
 import threading
 from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
+from cache.files.system_calls import after_fork
 from featurize.engines.engine import Engine, Graph, at_work, check_openvino, check_tensorflow
 from featurize.resolve import Resolved
 
@@ -129,4 +129,4 @@ def _start_in_child() -> None:
 _lock = threading.Lock()
 _places: dict[tuple[object, ...], _Place] = {}
 _building = threading.Lock()  # Keras has one precision and one source of random numbers for all threads
-os.register_at_fork(after_in_child=_start_in_child)
+after_fork(_start_in_child)

@@ -10,7 +10,6 @@ compiled, 3 hung, of 80 forked otherwise none (openvino 2026.4.1). TensorFlow ha
 
 import ctypes
 import math
-import os
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from weakref import WeakSet
 import numpy as np
 
 from cache.errors import UserError
+from cache.files.system_calls import after_fork
 
 Function = Callable[[np.ndarray], np.ndarray]  # pixels (n, height, width, 3) RGB in 0..255 -> rows (n, *row_shape)
 
@@ -188,4 +188,4 @@ def _tensorflow_has_started() -> bool:
 _engines: WeakSet[Engine] = WeakSet()  # all that are in memory
 _at_work: list[int] = []  # identifiers of the threads within `at_work`, once for each
 _lost = {"openvino": False, "tensorflow": False}  # whether an engine would hang in this process
-os.register_at_fork(after_in_child=_note_in_child)
+after_fork(_note_in_child)

@@ -22,7 +22,6 @@ from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
 from featurize.backbones.tail import Tail
 from featurize.decoding.decode import DECODER, decode_views
-from featurize.decoding.isolation import isolated_decoder
 from featurize.engines.choose import shared_engine
 from featurize.engines.engine import Cost, Engine, Function
 from featurize.extract.decoder_takeover import take_over
@@ -340,4 +339,8 @@ class NetworkExtractor(Extractor):
         return Pace.within(self._pictures_at_once(rows), self._pictures_at_once(self.engine.batch))
 
     def _decoder(self) -> AbstractContextManager[Decoder]:
-        return isolated_decoder() if self._resolved.isolate else nullcontext(decode_views)
+        if not self._resolved.isolate:
+            return nullcontext(decode_views)
+        from featurize.decoding.isolation import isolated_decoder
+
+        return isolated_decoder()

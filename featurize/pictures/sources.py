@@ -13,9 +13,11 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
+from cache.files.system_calls import AT_ONCE
 from featurize.pictures.find_images import ImageError, find_images
 from featurize.pictures.unusual_pictures import announce_notes
 
@@ -137,7 +139,7 @@ def _require_end(file: io.FileIO, size: int) -> None:
 
 def _open_at_once(path: str, flags: int) -> int:
     # A FIFO would otherwise wait for somebody to write into it; regular files do not know the flag.
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | AT_ONCE)
 
 
 def _below(folder: str) -> list[str | bytes]:
@@ -213,6 +215,11 @@ def nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def slashed(path: str) -> str:
+    """`path` with / between its names, as this package compares relative paths on every system."""
+    return path if os.sep == "/" else path.replace(os.sep, "/")
+
+
 def names_in(folder: str) -> Names:
     """Every name in a folder by its composed form; empty for what is no folder, or not to be read."""
     names = defaultdict(list)
@@ -232,8 +239,8 @@ def on_disk(path: str, names_in: Callable[[str], Names] = names_in) -> str:
     """
     if path.isascii() or os.path.lexists(path):
         return path
-    found = "/" if path.startswith("/") else ""
-    for name in filter(None, path.split("/")):
+    found = ""
+    for name in Path(path).parts:
         step = os.path.join(found, name)
         if not os.path.lexists(step):
             alike = [] if name.isascii() else names_in(found or ".").get(nfc(name), [])

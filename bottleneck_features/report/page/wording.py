@@ -1,5 +1,7 @@
 """Names and numbers as the report shows them: nothing invisible, nothing that turns the line around."""
 
+import os
+
 from bottleneck_features.terminal.safe_text import escape
 
 JOINERS = "\u200c\u200d"  # between letters of Persian or parts of an emoji: part of how a name is written
@@ -26,5 +28,5 @@ def count(number: int, noun: str = "picture", nouns: str = "") -> str:
 
 def below(folder: str, path: str) -> str:
     """The printable path, without the folder of the data where it lies below that."""
-    inside = folder.rstrip("/") + "/"
+    inside = os.path.join(folder, "")
     return printable(path[len(inside) :] if folder and path.startswith(inside) else path)

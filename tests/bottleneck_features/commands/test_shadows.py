@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from conftest import REPOSITORY
 
 PACKAGES = ("bottleneck_features", "cache", "classify", "featurize")
@@ -41,6 +42,27 @@ def test_files_of_a_user_are_not_taken_for_ours(surfaces: Path, warm_cache: Path
     assert {path.name for path in tmp_path.glob("*.html")} == {"command.html", "function.html"}
     for command in ("demo", "distil"):
         assert run_in(tmp_path, "-m", "bottleneck_features", command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["cache", "classify", "featurize"])
+def test_a_file_of_a_user_with_the_name_of_a_package_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text("answer = 42\n")
+    (tmp_path / "mine.py").write_text("import pipeline\n")
+    where = f"{tmp_path / name}.py: rename that file, or move it"
+    for words in (["-m", "pipeline", "cache", "ls"], ["-m", "bottleneck_features", "cache", "ls"]):
+        done = run_in(tmp_path, *words)
+        assert done.returncode and done.stderr.startswith(f"error: {name!r} is not") and done.stderr.count("\n") == 1
+        assert where in done.stderr
+    for words in (["mine.py"], ["-c", f"import {name}, pipeline"]):
+        done = run_in(tmp_path, *words)
+        assert done.returncode and done.stderr.splitlines()[-1].startswith(f"ImportError: {name!r} is not")
+        assert where in done.stderr
+
+
+def test_a_pipeline_of_the_users_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text("def train(): ...\n")
+    done = run_in(tmp_path, "-m", "bottleneck_features", "cache", "ls")
+    assert done.returncode and done.stderr.startswith("error: 'pipeline' is not"), done.stderr
 
 
 def test_five_names_are_installed_at_top_level() -> None:
