@@ -34,9 +34,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
 	sys.exit(None if ok else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[openvino]' || \
-	{ echo 'OpenVINO cannot be installed here: TensorFlow computes the features, more slowly'; \
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .; }
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -25,7 +25,7 @@ def cache() -> None:
 @options(CACHE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls(cache_dir: str | None, as_json: bool) -> None:
-    """List the specs in the cache with their rows, shards and bytes."""
+    """List the specs with their rows, shards and bytes."""
     from cache.upkeep.inventory import listing
 
     found = listing(cache_dir or pipeline.DEFAULT_CACHE)
@@ -45,7 +45,9 @@ def ls(cache_dir: str | None, as_json: bool) -> None:
     "--sample", type=click.IntRange(1), default=20, show_default=True, help="With --data: rows computed again."
 )
 def verify(sample: int, **chosen: Any) -> None:
-    """Read and check every row; set damaged shards aside, and exit with status 1 if there were any.
+    """Read and check every row; set damaged shards aside.
+
+    Exits with status 1 if there were any.
 
     Files that only save time are made anew where they are damaged; that is no loss, nor is what killed runs have left.
     With --data, compute lost rows of that folder's images again, then some of the others, and compare.
@@ -87,7 +89,10 @@ def verify(sample: int, **chosen: Any) -> None:
 @options(CACHE, SPEC)
 @click.argument("path")
 def explain(path: str, **chosen: Any) -> None:
-    """Say whether a file is cached and, if not, which field of the spec differs or that its bytes changed."""
+    """Say whether a file is cached, and if not, why.
+
+    Either a field of the spec differs, or the bytes of the file have changed.
+    """
     from cache.spec import content_digest
     from cache.upkeep.explain import explain as explain_file
     from featurize.pictures.find_images import ImageError
@@ -109,7 +114,9 @@ def explain(path: str, **chosen: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would go, and change nothing.")
 @click.option("--yes", is_flag=True, help="With --data: drop rows without asking.")
 def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run: bool, yes: bool) -> None:
-    """Delete leftovers and graphs of no use, merge small shards, forget the digests of files that are gone.
+    """Delete leftovers, merge small shards.
+
+    Also deletes graphs of no use, and forgets the digests of files that are gone.
 
     With --data, drop the rows of all images that are not in that folder: what would go is printed, and goes with --yes,
     or after a question on a terminal. Rows of pictures that cannot be read stay."""
@@ -148,9 +155,9 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
 @options(DATA, SPEC, LABELS, CACHE)
 @click.option("--output", metavar="FILE", required=True, help="HDF5 file to write.")
 def export(output: str, **chosen: Any) -> None:
-    """Write features, labels and paths of a folder's images into one plain HDF5 file.
+    """Write features, labels and paths into one HDF5 file.
 
-    The features are those of the pictures themselves, not of other views.
+    They are those of the images in a folder, without other views of them.
 
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """

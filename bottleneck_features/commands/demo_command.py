@@ -15,10 +15,11 @@ ROW = "{features:25} {accuracy:8.4f}   {accuracy_interval[0]:.4f} to {accuracy_i
 @click.command(epilog=examples("demo", "demo --json report.json"))
 @options(CACHE, JSON)
 def demo(cache_dir: str | None, json_file: str | None) -> None:
-    """Which surface is it? Train on the left halves of thirteen photographs, test on the right halves.
+    """Show the whole job: which surface is it?
 
-    Needs no network and no data: writes crops of photographs that come with scikit-image to surfaces/, and compares
-    raw pixels, the backbone nano with random weights, and nano as features of one and the same classifier.
+    Trains on the left halves of thirteen photographs, tests on the right halves. Needs no network and no data: writes
+    crops of photographs that come with scikit-image to surfaces/, and compares raw pixels, the backbone nano with
+    random weights, and nano as features of one and the same classifier.
     """
     from bottleneck_features.demo.run_demo import MODEL, PICTURE, run_demo
     from classify.data.surfaces import FOLDER

@@ -37,7 +37,7 @@ from featurize.spec_options import SpecOptions
 @click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
 @options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, JSON, MAX_FAILED)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
-    """Score a saved model on labelled images that it was not trained on.
+    """Score a saved model on images it was not trained on.
 
     Without --data and --labels: on the test part of the photographs that come with scikit-image.
     """
@@ -73,8 +73,9 @@ def predict(
     max_failed: float,
     **chosen: Any,
 ) -> None:
-    """Print path,label,probability of images as CSV; with --reject a column reason, why there is no label.
+    """Print path,label,probability of images as CSV.
 
+    With --reject there is a column more: the reason why a picture has no label.
     Without images: of the test part of the photographs that come with scikit-image.
     """
     from cache.digests import rehashing
@@ -134,7 +135,9 @@ def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 @options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL)
 @click.option("--output", metavar="FILE", default="report.html", show_default=True, help="The HTML file to write.")
 def report(output: str, **chosen: Any) -> None:
-    """Write one HTML file that shows the data, how well a saved model does, and which pictures to look at.
+    """Show a saved model and its data in one HTML file.
+
+    It shows the data, how well the model does, and which pictures to look at.
 
     Without --data and --labels: of the photographs that come with scikit-image.
     """

@@ -53,7 +53,7 @@ ONLY = [
 )
 @options(DATA, SPEC, VIEWS, LABELS, CACHE, REHASH, SHARDS, JSON, MAX_FAILED)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
-    """Compute and cache the features of all images that are not cached yet.
+    """Compute and cache the features of new images.
 
     Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
     """
@@ -81,7 +81,9 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.option("--scoring", metavar="NAME", help="Scorer of scikit-learn that --search goes by. [neg_log_loss]")
 @click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
 def train(json_file: str | None, max_failed: float, head_params: str, **chosen: Any) -> None:
-    """Train a head on cached features, score it on held-out images, save it.
+    """Train a head on cached features, score it and save it.
+
+    It is scored on images that are held out, or on the test part that the data bring.
 
     Without --data and --labels: on photographs that come with scikit-image, with the backbone nano.
     """
@@ -119,10 +121,12 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
 def compare(
     heads: tuple[str, ...], more_heads: tuple[str, ...], output: str | None, json_file: str | None, **chosen: Any
 ) -> None:
-    """Cross-validate heads on the features that are cached, in the same folds, and print a leaderboard.
+    """Cross-validate heads on the cached features.
 
-    Every backbone takes part that has the rows of all these pictures in the cache, unless an option such as --backbone
-    names another one; nothing is computed. Without --data and --labels: photographs that come with scikit-image.
+    All heads have the same folds; the leaderboard is printed. Every backbone takes part that has the rows of all these
+    pictures in the cache, unless an option such as --backbone names another one; nothing is computed.
+
+    Without --data and --labels: photographs that come with scikit-image.
     """
     from bottleneck_features.commands.leaderboard_plot import check_suffix, draw_leaderboard
     from classify.labels.read_labels import find_labelled
@@ -159,8 +163,9 @@ def compare(
 @click.option("--samples", type=click.IntRange(1), default=3_000_000, show_default=True, help="Crops to learn from.")
 @click.option("--side", type=click.IntRange(32, 512), default=96, show_default=True, help="Of the student's input.")
 def distil(json_file: str | None, cache_dir: str | None, **chosen: Any) -> None:
-    """Teach a small network to imitate a large backbone; --backbone, --weights, --layer and --size are the teacher's.
+    """Teach a small network to imitate a large backbone.
 
+    --backbone, --weights, --layer and --size are the teacher's.
     Takes hours on a laptop. What is interrupted goes on from there when the same command is given again.
     """
     from featurize.distil import distil as distillation

@@ -68,7 +68,7 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
         log.info("engine: tensorflow, on a GPU")
         return _on_tensorflow(checked)
     if asked == "tensorflow" or not installed:
-        log.info("engine: tensorflow")
+        log.info("engine: tensorflow%s", "" if installed else "; faster with OpenVINO: pip install openvino")
         return _on_tensorflow(checked)
     check_openvino()
     from featurize.engines.converted import ConversionError, kept_graph

@@ -175,6 +175,13 @@ def test_every_command_explains_itself(run, words: list[str]) -> None:
         assert "Examples:" in out
 
 
+@pytest.mark.parametrize("words", [[], ["cache"]])
+def test_summaries_of_commands_are_whole(run, words: list[str]) -> None:
+    summaries = run(*words, "--help")[1].partition("Commands:\n")[2].splitlines()
+    assert len(summaries) > 4 and not [line for line in summaries if not line.endswith((".", "?"))]
+    assert not [line for line in summaries if line.endswith("...")]
+
+
 def test_no_command_at_all_shows_the_help(run) -> None:
     for words in ((), ("cache",)):
         status, _, err = run(*words)

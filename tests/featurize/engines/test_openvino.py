@@ -168,7 +168,7 @@ def test_without_openvino_tensorflow_computes_and_says_so(
     monkeypatch.setattr(featurize.engines.choose.importlib.util, "find_spec", lambda _name: None)
     with caplog.at_level(logging.INFO, "bottleneck"):
         assert open_graph(resolved, str(tmp_path)).name == "tensorflow"
-    assert "engine: tensorflow" in caplog.text
+    assert "engine: tensorflow; faster with OpenVINO: pip install openvino" in caplog.text
     with pytest.raises(UserError, match="not installed"):
         open_graph(dataclasses.replace(resolved, engine="openvino"), str(tmp_path))
 
