@@ -59,9 +59,9 @@ compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 	@$(RUN) evaluate $(ON_DATA) $(READING) $(WITH_MODEL) $(PREDICTING) $(ARGS)
 
-predict: venv ## Print path,label,probability of IMAGES as CSV
+predict: venv ## Print path,label,probability,margin of IMAGES as CSV, or write it to OUTPUT
 	@$(RUN) predict $(SPEC) $(READING) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} \
-	$${REJECT:+--reject "$$REJECT"} $(ARGS)
+	$${REJECT:+--reject "$$REJECT"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, dog_breeds or flowers
 	@$(VENV)/bin/python -m "examples.$${NAME:?give one of alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers}" \

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from featurize.extract.extractor import Extractor
 from featurize.extract.joined_extractor import open_parts
 from featurize.extract.writable import open_table
@@ -18,7 +18,8 @@ from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 class Featurizer(TransformerMixin, BaseEstimator):
     """Frozen CNN features of images, each computed once and then read from the cache.
 
-    Nothing is learnt: `fit` only checks the parameters. They are those of the command `features`, see there.
+    Nothing is learnt: `fit` only checks the parameters. They are those of the command `features`, see there. Columns
+    are called featurizer0, featurizer1 and so on, also in what `set_output(transform="pandas")` asks for.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ class Featurizer(TransformerMixin, BaseEstimator):
         Decode pictures in processes of their own.
     cache_dir : str
         The folder of the cache.
+    errors : {"raise", "nan"}
+        What is done about images that cannot be decoded: UserError, or a row of NaN, which is announced.
 
     Examples
     --------
@@ -72,6 +75,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         engine: str = "auto",
         isolate: bool = False,
         cache_dir: str = ".features",
+        errors: str = "raise",
     ):
         self.backbone = backbone
         self.pooling = pooling
@@ -85,18 +89,19 @@ class Featurizer(TransformerMixin, BaseEstimator):
         self.engine = engine
         self.isolate = isolate
         self.cache_dir = cache_dir
+        self.errors = errors
 
     def fit(self, X: Sequence[Any], y: Any = None) -> "Featurizer":  # noqa: ARG002
         """Check the parameters. Raises UserError for those that cannot be used."""
         self._extractor()
         return self
 
-    def transform(self, X: Sequence[Any]) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Features of images, computed where the cache lacks them.
 
         Parameters
         ----------
-        X : sequence
+        X : sequence, or DataFrame with one column
             n images: paths, bytes of image files, PIL images or arrays.
 
         Returns
@@ -107,17 +112,48 @@ class Featurizer(TransformerMixin, BaseEstimator):
         Raises
         ------
         UserError
-            Naming the images that cannot be decoded: rows must stay aligned with labels.
+            Naming the first image that cannot be decoded, unless `errors` is "nan": rows stay aligned with labels.
+            For a table of several columns.
         """
-        outcome, rows = self._extractor().features(expand(X))
-        if outcome.failures:
-            first = outcome.failures[0]
-            count = len(outcome.failures)
-            raise UserError(f"{count} images have no features, the first is {first.path}: {first.reason}")
-        return rows.astype(np.float32, copy=False)
+        sources = expand(X)
+        outcome, rows = self._extractor().features(sources)
+        rows = rows.astype(np.float32, copy=False)
+        if len(rows):
+            self._count(rows)
+        if not outcome.failures:
+            return rows
+        first, count = outcome.failures[0], len(outcome.failures)
+        failed = f"{count} of {len(sources)} images have no features, the first is {first.path}: {first.reason}"
+        if self.errors == "raise":
+            raise UserError(failed)
+        if not len(rows):
+            raise UserError(f"{failed}; none has any")
+        log.warning("%s", failed)
+        aligned = np.full((len(sources), *rows.shape[1:]), np.nan, np.float32)
+        aligned[outcome.digests.known] = rows
+        return aligned
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002
+        """Names of the columns: (d,) of str, featurizer0, featurizer1 and so on.
+
+        Before the first `transform` a blank picture passes the network, to count them. Raises UserError for maps.
+        """
+        if self._counted is None or self._counted[0] != self.get_params():
+            self._count(self._extractor().without_cache(expand(np.zeros((32, 32, 3), np.uint8)))[1])
+        _, shape = cast(tuple[Any, tuple[int, ...]], self._counted)
+        if len(shape) > 1:
+            raise UserError('rows of pooling="none" are maps, which have no columns')
+        return np.array([f"featurizer{number}" for number in range(shape[0])], object)
+
+    _counted: tuple[dict[str, Any], tuple[int, ...]] | None = None  # parameters, and the shape of their rows
+
+    def _count(self, rows: np.ndarray) -> None:
+        self._counted = self.get_params(), rows.shape[1:]
 
     def _extractor(self) -> Extractor:
-        options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}
+        if self.errors not in ("raise", "nan"):
+            raise UserError(f'errors {self.errors!r}: give "raise" or "nan"')
+        options = {name: value for name, value in self.get_params().items() if name not in ("cache_dir", "errors")}
         return open_parts(resolve_parts(open_table(self.cache_dir), cast(SpecOptions, options)), self.cache_dir)
 
     def __sklearn_is_fitted__(self) -> bool:

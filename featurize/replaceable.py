@@ -48,6 +48,7 @@ def _has_in_header(path: str, mark: bytes) -> bool:
 KINDS: dict[str, Callable[[str], bool]] = {
     "JSON report": _is_report,
     "export of features": _is_export,
+    "table of predictions": lambda path: _has_in_header(path, b"path,label,probability"),
     "leaderboard": lambda path: _has_in_header(path, b"atplotlib"),  # who drew it
     "report of a model": lambda path: _has_in_header(path, b"<title>What the classifier learnt of "),
 }

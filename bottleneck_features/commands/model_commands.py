@@ -1,6 +1,8 @@
 """evaluate, predict, report: what a saved model does on pictures."""
 
 import csv
+import io
+import math
 import os
 import sys
 from typing import Any
@@ -64,46 +66,82 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     metavar="SHARE",
     help="No label for what is unlike the training pictures; this share of known ones is kept, such as 0.95.",
 )
+@click.option("--wide", is_flag=True, help="One row a picture, with a column for the probability of each class.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["uncertainty", "path"]),
+    help="Rejected pictures and small margins first, or by path; by default as they are given.",
+)
+@click.option("--output", metavar="FILE", help="Write the table to this file, not to stdout.")
 def predict(
     images: tuple[str, ...],
     paths: tuple[str, ...],
     top_k: int,
     no_cache: bool,
     reject: float | None,
+    wide: bool,
+    order: str | None,
+    output: str | None,
     max_failed: float,
     **chosen: Any,
 ) -> None:
-    """Print path,label,probability of images as CSV.
+    """Print path,label,probability,margin of images as CSV.
 
-    With --reject there is a column more: the reason why a picture has no label.
+    The margin is the probability of the first label less that of the second. With --reject there are columns more: the
+    reason why a picture has no label, its would_be_label and would_be_probability, its distance from the training
+    pictures.
     Without images: of the test part of the photographs that come with scikit-image.
     """
     from cache.digests import rehashing
+    from cache.files.atomic import write_atomically
     from classify.data.default_data import surfaces_to_predict
+    from classify.prediction_table import COLUMNS, OF_REJECTION, check_table, prediction_rows
+    from classify.saved.model_files import read_with_model
     from featurize.pictures.sources import expand
+    from featurize.replaceable import require_kind
 
+    check_table(top_k, wide)
     classifier, rest = loaded(given(chosen))
     wanted = [*images, *paths] or [surfaces_to_predict()]
     sources = [source for path in existing_paths(wanted) for source in expand(path)]
     if not sources:
         raise UserError(f"there is no image in {', '.join(wanted)}")
+    if output:
+        require_kind("--output", output, "table of predictions")
+        used = read_with_model(classifier.saved.path, classifier.extractor.record())
+        require_outputs(named("--output", output), chosen, [*used, *named("--images", *wanted)])
     with rehashing(rest.get("rehash", False)):
         answers = classifier.answers(sources, not no_cache, reject)
-    sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
-    writer = csv.writer(_Lines())
-    columns = ["path", "label", "probability", "reason"][: 3 if reject is None else 4]
+    rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order)
+    columns = [name for name in (*COLUMNS, *(OF_REJECTION if reject is not None else ())) if name != "rank"]
+    columns += [name for name in rows[0] if name not in (*COLUMNS, *OF_REJECTION)]
+    table = io.StringIO(newline="")
+    writer = csv.writer(_Lines(table))
     writer.writerow(columns)
-    for path, _, label, probability, reason in classifier.ranked(answers, top_k):
-        cells = [path, "", "", reason] if label is None else [path, label, f"{probability:.6f}", ""]
-        writer.writerow(cells[: len(columns)])
+    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+    if output:
+        write_atomically(output, table.getvalue().encode("utf-8", "surrogateescape"))
+    else:
+        sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]
+        sys.stdout.write(table.getvalue())
     exit_if_too_many_failed(len(answers.outcome.failures), len(sources), max_failed)
 
 
 class _Lines:
-    """stdout with plain ends of lines, for a `csv.writer` with its own: only so does it quote carriage returns."""
+    """A text with plain ends of lines, for a `csv.writer` with its own: only so does it quote carriage returns."""
+
+    def __init__(self, text: io.StringIO):
+        self._text = text
 
     def write(self, line: str) -> None:
-        sys.stdout.write(line.removesuffix("\r\n") + "\n")
+        self._text.write(line.removesuffix("\r\n") + "\n")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6f}"
+    return value
 
 
 def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

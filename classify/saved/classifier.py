@@ -22,14 +22,23 @@ PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in m
 
 @dataclass(frozen=True)
 class Answers:
-    """What became of each of n images: probabilities (n, k) float64, a row of NaN where there is no answer.
+    """What became of each of n images: probabilities (n, k) float64, a row of NaN where it has no features.
 
-    unknown: position -> one line, for the images that were rejected; why others have no answer is in `outcome`.
+    distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
+    one line, for the images that are rejected; why others have no answer is in `outcome`.
     """
 
     outcome: Outcome
     probabilities: np.ndarray
+    distances: np.ndarray | None = None
     unknown: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """The probabilities, with a row of NaN for what is rejected."""
+        kept = self.probabilities.copy()
+        kept[list(self.unknown)] = np.nan
+        return kept
 
 
 class Classifier:
@@ -59,23 +68,26 @@ class Classifier:
 
     def predict_proba(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
         """The probabilities (n, classes) float64 in the order of `classes_`; NaN where damaged or rejected."""
-        return self.answers(expand(images), use_cache, reject).probabilities
+        return self.answers(expand(images), use_cache, reject).kept
 
     def top_k(
         self, images: Any, k: int = 3, *, use_cache: bool | None = None, reject: float | None = None
     ) -> "pd.DataFrame":
-        """The k most probable labels of each image, as columns path, rank (from 1), label, probability.
+        """The k most probable labels of each image, as columns path, rank (from 1), label, probability, margin.
 
         An image that came without a path is called "image 1", counted from 1; one that is damaged or rejected has one
-        row, label None. With `reject` there is a column `reason` as well: why so, in one line; else empty.
+        row, label None. With `reject` there are the columns reason (in one line; else empty), would_be_label,
+        would_be_probability and distance as well, see `classify.prediction_table`.
         """
         import pandas as pd
 
-        rows = self.ranked(self.answers(expand(images), use_cache, reject), k)
-        paths = pd.Series([path for path, *_ in rows], dtype=object)  # pandas' own strings must be UTF-8
-        table = pd.DataFrame([rest for _, *rest in rows], columns=["rank", "label", "probability", "reason"])
-        table.insert(0, "path", paths)
-        return table if reject is not None else table.drop(columns="reason")
+        from classify.prediction_table import COLUMNS, OF_REJECTION, prediction_rows
+
+        rows = prediction_rows(self.answers(expand(images), use_cache, reject), self.classes_, k)
+        table = pd.DataFrame(rows, columns=[*COLUMNS, *(OF_REJECTION if reject is not None else ())])
+        for name in ("path", "label"):  # pandas' own strings must be UTF-8
+            table[name] = pd.Series([row[name] for row in rows], dtype=object)
+        return table
 
     def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Outcome, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
@@ -86,7 +98,8 @@ class Classifier:
         """What became of each source; failures are announced, and how many were rejected."""
         limit = None if reject is None else self._outliers.limit(reject)
         outcome = Outcome(sources, len(self.extractor.stores))
-        answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan))
+        distances = None if limit is None else np.full(len(sources), np.nan)
+        answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan), distances)
         count = 0
         for chunk in np.split(np.arange(len(sources)), range(PICTURES, len(sources), PICTURES)):
             part, found, rows = self._predicted([sources[position] for position in chunk], use_cache)
@@ -94,13 +107,12 @@ class Classifier:
             answered = chunk[part.digests.known]
             answers.probabilities[answered] = found
             count += len(found)
-            if limit is None or not len(found):
+            if limit is None or distances is None or not len(found):
                 continue
-            distances = self._outliers.distances_of(rows)
-            for far in np.flatnonzero(distances > limit):
-                answers.probabilities[answered[far]] = np.nan
+            distances[answered] = away = self._outliers.distances_of(rows)
+            for far in np.flatnonzero(away > limit):
                 answers.unknown[int(answered[far])] = (
-                    f"unknown: distance {distances[far]:.3f} from the training pictures; "
+                    f"unknown: distance {away[far]:.3f} from the training pictures; "
                     f"{reject:g} of known ones are within {limit:.3f}"
                 )
         for failure in outcome.failures:
@@ -115,24 +127,6 @@ class Classifier:
                 answers.unknown[first],
             )
         return answers
-
-    def ranked(self, answers: Answers, k: int) -> list[tuple[str, int, Any, float, str]]:
-        """(path, rank, label, probability, reason) of the k most probable labels of each image.
-
-        reason: why there is no label, else empty. Raises UserError for k < 1.
-        """
-        if k < 1:
-            raise UserError(f"top k {k}: give a number of 1 or more")
-        rows: list[tuple[str, int, Any, float, str]] = []
-        for position, row in enumerate(answers.probabilities):
-            name = answers.outcome.name(position)
-            if np.isnan(row).any():
-                reason = answers.unknown.get(position) or answers.outcome.reasons.get(position, "")
-                rows.append((name, 1, None, float("nan"), reason))
-                continue
-            best = np.argsort(-row, kind="stable")[:k]
-            rows += [(name, rank, self.classes_[i], float(row[i]), "") for rank, i in enumerate(best, start=1)]
-        return rows
 
     @property
     def _outliers(self) -> OutlierDetector:

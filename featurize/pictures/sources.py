@@ -87,9 +87,9 @@ def expand(images: Any) -> list[str | bytes]:
     """Turn whatever `pipeline.predict(images)` may get into paths (str) and bytes of image files, in order.
 
     One path, bytes object, PIL image or array of 2 or 3 dimensions is one item; an array of 4 dimensions (a batch),
-    a list, a tuple, a pandas Series or Index and an array of strings or objects is one item for each element. A folder
-    stands for its images as `find_images` lists them, in one order with the failures, each of which will fail
-    again, with its reason, when it is read. Paths are not opened here.
+    a list, a tuple, a pandas Series or Index, a DataFrame of one column and an array of strings or objects is one item
+    for each element. A folder stands for its images as `find_images` lists them, in one order with the failures, each
+    of which will fail again, with its reason, when it is read. Paths are not opened here.
 
     A PIL image that was opened from a file, and neither loaded nor changed since, is the bytes of that file. Any other
     becomes an uncompressed BMP of what the decoder makes of it, upright 8-bit RGB: the same bytes for the same pixels.
@@ -105,6 +105,10 @@ def expand(images: Any) -> list[str | bytes]:
         return _below(path) if os.path.isdir(path) else [path]
     if isinstance(images, list | tuple) or _is_pandas(images, "Series", "Index"):
         return _items(list(images))
+    if _is_pandas(images, "DataFrame"):
+        if len(images.columns) != 1:
+            raise UserError(f"a table of {len(images.columns)} columns: give the column of the paths alone")
+        return _items(images.iloc[:, 0].tolist())
     if _is_array(images):
         array = _array(images)
         if array.dtype.kind in "OUT" and array.ndim == 1:

@@ -154,7 +154,7 @@ def test_without_cache_nothing_is_stored(model: str) -> None:
 def test_top_k_is_a_table_of_the_most_probable_labels(surfaces: Path, model: str) -> None:
     paths = some_paths(surfaces)[:2]
     table = pipeline.top_k(paths, model, k=2)
-    assert list(table.columns) == ["path", "rank", "label", "probability"]
+    assert list(table.columns) == ["path", "rank", "label", "probability", "margin"]
     assert list(table["path"]) == [paths[0]] * 2 + [paths[1]] * 2 and list(table["rank"]) == [1, 2, 1, 2]
     assert list(table[table["rank"] == 1]["label"]) == list(pipeline.predict(paths, model))
 

@@ -84,7 +84,7 @@ def test_predict_prints_csv_on_stdout_and_nothing_else(run, surfaces: Path, mode
     known = surfaces / "grass" / "grass.0.png"
     status, out, err = run("predict", "--model", model, "--images", known, odd)
     rows = list(csv.reader(io.StringIO(out)))
-    assert status == 0 and rows[0] == ["path", "label", "probability"]
+    assert status == 0 and rows[0] == ["path", "label", "probability", "margin"]
     assert [row[0] for row in rows[1:]] == [str(known), str(odd)]
     assert rows[1][1] in ("brick", "grass", "gravel") and 1 / 3 < float(rows[1][2]) <= 1
     assert "Traceback" not in err

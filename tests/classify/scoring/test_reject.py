@@ -17,6 +17,7 @@ from helpers.model_records import refusal, replace_arrays
 
 import pipeline
 from cache.errors import UserError
+from classify.prediction_table import COLUMNS, OF_REJECTION
 from classify.saved.model_files import arrays_path
 from classify.saved.npz import read_arrays, write_arrays
 from featurize.extract.outcome import Digests
@@ -78,14 +79,14 @@ def test_the_reason_tells_unknown_from_damaged(
 ) -> None:
     good = known_pictures(surfaces)[5]
     table = pipeline.top_k([damaged, FOREIGN[0], good], model, k=2, reject=0.96)
-    assert list(table.columns) == ["path", "rank", "label", "probability", "reason"]
+    assert list(table.columns) == [*COLUMNS, *OF_REJECTION]
     assert list(table["path"]) == [damaged, FOREIGN[0], good, good] and list(table["rank"]) == [1, 1, 1, 2]
     bad, unknown, *answered = table["reason"]
     assert "unknown" not in bad and bad and unknown.startswith("unknown: distance 0.") and answered == ["", ""]
     assert table["label"].isna().tolist() == [True, True, False, False]
     damage, foreign = caplog.messages
     assert damaged in damage and FOREIGN[0] in foreign and "1 of 2" in foreign
-    assert list(pipeline.top_k([good], model).columns) == ["path", "rank", "label", "probability"]
+    assert list(pipeline.top_k([good], model).columns) == [*COLUMNS]
 
 
 def test_the_command_says_why_in_a_column(
@@ -94,13 +95,13 @@ def test_the_command_says_why_in_a_column(
     good = known_pictures(surfaces)[5]
     status, out, messages = run("predict", "--model", model, "--reject", "0.96", damaged, FOREIGN[0], good)
     header, bad, unknown, answered = csv.reader(io.StringIO(out))
-    assert status == 0 and header == ["path", "label", "probability", "reason"]
-    assert bad[:3] == [damaged, "", ""] and bad[3] and not bad[3].startswith("unknown")
-    assert unknown[:3] == [FOREIGN[0], "", ""] and unknown[3].startswith("unknown: ")
-    assert answered[0] == good and answered[1] and answered[3] == ""
+    assert status == 0 and header[:5] == ["path", "label", "probability", "margin", "reason"]
+    assert bad[:4] == [damaged, "", "", ""] and bad[4] and not bad[4].startswith("unknown")
+    assert unknown[:4] == [FOREIGN[0], "", "", ""] and unknown[4].startswith("unknown: ")
+    assert answered[0] == good and answered[1] and answered[4] == ""
     assert "1 of 2 pictures are unlike those trained on" in messages
     status, out, _ = run("predict", "--model", model, FOREIGN[0])
-    assert status == 0 and out.startswith("path,label,probability\n") and out.count(",") == 4
+    assert status == 0 and out.startswith("path,label,probability,margin\n") and out.count(",") == 6
     status, out, messages = run("predict", "--model", model, "--reject", "1.5", FOREIGN[0])
     assert status == 2 and "--reject" in messages and "1.5" in messages and not out
 

@@ -187,7 +187,7 @@ def test_other_arrays_are_refused_by_shape_and_dtype(array: np.ndarray, message:
         expand(array)
 
 
-@pytest.mark.parametrize("image", [7, 1.5, None, object(), {"a": 1}, {"a.jpg"}, (x for x in "ab"), pd.DataFrame([[1]])])
+@pytest.mark.parametrize("image", [7, 1.5, None, object(), {"a": 1}, {"a.jpg"}, (x for x in "ab")])
 def test_other_types_are_refused_by_name(image: object) -> None:
     with pytest.raises(UserError, match=f"no image: a .*{type(image).__name__}; give a path, a folder"):
         expand(image)
@@ -221,6 +221,9 @@ def test_lists_are_taken_in_their_order() -> None:
     names = ["b.jpg", "a.jpg"]
     assert expand(np.array(names)) == expand(pd.Series(names)) == expand(pd.Index(names)) == names
     assert all(type(path) is str for path in expand(pd.Series(names)))
+    assert expand(pd.DataFrame({"path": names})) == names
+    with pytest.raises(UserError, match="a table of 2 columns"):
+        expand(pd.DataFrame({"path": names, "label": names}))
 
 
 def test_nothing_gives_nothing() -> None:

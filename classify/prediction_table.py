@@ -1,0 +1,84 @@
+"""Predictions as the rows of a table: the most probable labels of each picture, or a column for each class."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cache.errors import UserError
+
+if TYPE_CHECKING:
+    from classify.saved.classifier import Answers
+
+COLUMNS = ("path", "rank", "label", "probability", "margin")
+OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
+
+# The order of the pictures -> its key; of equal keys the order given stays.
+ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
+    "uncertainty": lambda _path, margin, rejected: (np.isnan(margin), not rejected, margin),  # failures come last
+    "path": lambda path, _margin, _rejected: os.fsencode(path),
+}
+
+
+def check_table(k: int, wide: bool) -> None:
+    """Raise UserError for k < 1, and for k > 1 in a wide table."""
+    if k < 1:
+        raise UserError(f"top k {k}: give a number of 1 or more")
+    if wide and k > 1:
+        raise UserError(f"--wide has one row a picture, so --top-k {k} says nothing: leave out one of them")
+
+
+def prediction_rows(
+    answers: "Answers", classes: Sequence[str], k: int = 1, *, wide: bool = False, order: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a table of predictions, each as column -> value.
+
+    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; if `wide`, one a class with its
+    probability, called as the class, or "class NAME" where that is one of the names above. margin: the probability of
+    the first label less that of the second. A picture without an answer has rank 1, label None and NaN; one that is
+    rejected keeps what it would have been in columns of their own.
+
+    Parameters
+    ----------
+    k : int
+        Rows for each picture at most.
+    order : {"uncertainty", "path"}, optional
+        Rejected pictures and small margins first, or paths by their bytes; by default the order given.
+
+    Raises
+    ------
+    UserError
+        As `check_table`.
+    """
+    check_table(k, wide)
+    names = [name if name not in (*COLUMNS, *OF_REJECTION) else f"class {name}" for name in classes]
+    tables = []
+    for position, probabilities in enumerate(answers.probabilities):
+        path, rejected = answers.outcome.name(position), position in answers.unknown
+        best = np.argsort(-probabilities, kind="stable")
+        margin = float(probabilities[best[0]] - probabilities[best[1]]) if len(classes) > 1 else float("nan")
+        first, certainty = classes[best[0]], float(probabilities[best[0]])
+        if np.isnan(certainty) or rejected:
+            rows = [{"path": path, "rank": 1, "label": None, "probability": float("nan"), "margin": float("nan")}]
+        else:
+            rows = [
+                {
+                    "path": path,
+                    "rank": rank,
+                    "label": classes[i],
+                    "probability": float(probabilities[i]),
+                    "margin": margin,
+                }
+                for rank, i in enumerate(best[:k], start=1)
+            ]
+        for row in rows:
+            if answers.distances is not None:
+                row["reason"] = answers.unknown.get(position) or answers.outcome.reasons.get(position, "")
+                row["would_be_label"] = first if rejected else None
+                row["would_be_probability"] = certainty if rejected else float("nan")
+                row["distance"] = float(answers.distances[position])
+            if wide:
+                row |= dict(zip(names, probabilities.tolist(), strict=True))
+        tables.append((ORDERS[order](path, margin, rejected) if order else 0, rows))
+    return [row for _, rows in sorted(tables, key=lambda table: table[0]) for row in rows]
