@@ -13,7 +13,6 @@ from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
 from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor
-from featurize.extract.hashing import digest_sources, silent
 from featurize.extract.network_extractor import open_extractor
 from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source
@@ -60,11 +59,11 @@ class TunedClassifier(Classifier):
 
     def _have_maps_alone(self, sources: list[Source], table: DigestTable) -> np.ndarray:
         """Mask (n,) of the sources whose maps are in the cache, and whose decisions are not."""
-        digests, _ = digest_sources(sources, table, silent)
-        known = digests.known
-        keys = digests.keys(known)
+        found = Outcome(sources)
+        found.take_digests(table)
+        keys = found.keys
         mask = np.zeros(len(sources), bool)
-        mask[known] = _have_rows(self.extractor, keys) & ~_have_rows(self.whole, keys)
+        mask[found.digests.known] = _have_rows(self.extractor, keys) & ~_have_rows(self.whole, keys)
         return mask
 
 

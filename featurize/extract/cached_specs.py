@@ -14,10 +14,9 @@ from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.weights import BLANK, Weights, keras_folder, locate
 from featurize.decoding.decode import DECODER, DECODERS
 from featurize.extract.extractor import Extractor, RowsMissingError
-from featurize.extract.hashing import Progress
 from featurize.extract.joined_extractor import JoinedExtractor
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.outcome import Outcome
+from featurize.extract.outcome import Outcome, Progress
 from featurize.extract.writable import open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
 from featurize.pictures.sources import Source

@@ -9,9 +9,8 @@ import numpy as np
 from cache.joined_rows import JoinedSpec, JoinedStore, unit_length
 from cache.store import SHARD_ROWS
 from featurize.extract.extractor import Extractor
-from featurize.extract.hashing import Progress, silent
 from featurize.extract.network_extractor import NetworkExtractor, open_extractor
-from featurize.extract.outcome import Outcome
+from featurize.extract.outcome import Outcome, Progress
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
 
@@ -99,8 +98,8 @@ def _joined(parts: Sequence[tuple[Outcome, np.ndarray]]) -> tuple[Outcome, np.nd
     return whole, np.concatenate([unit_length(of_part) for of_part in rows], axis=-1)
 
 
-def _named(part: NetworkExtractor, progress: Progress | None) -> Progress:
+def _named(part: NetworkExtractor, progress: Progress | None) -> Progress | None:
     """`progress`, its stages named after the part."""
     if progress is None:
-        return silent
+        return None
     return lambda stage, done, total: progress(f"{part.spec.backbone}: {stage}", done, total)

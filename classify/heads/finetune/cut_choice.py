@@ -14,9 +14,9 @@ from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
 from featurize.backbones.cuts import Cut, candidate_cuts
 from featurize.backbones.tail import Tail
-from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
 from featurize.extract.network_extractor import open_extractor
+from featurize.extract.outcome import Progress
 from featurize.extract.writable import open_table
 from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
