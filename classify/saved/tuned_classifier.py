@@ -13,7 +13,7 @@ from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
 from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor
-from featurize.extract.network_extractor import open_extractor
+from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
@@ -31,8 +31,8 @@ class TunedClassifier(Classifier):
 
     def __init__(self, saved: Saved, cut: Resolved, cache_dir: str):
         self.head = _tuned_head(saved).at(Tail.of(cut.spec, cut.weights))
-        self.whole = open_extractor(cut.tuned_by(self.head.tuned), cache_dir)
-        super().__init__(replace(saved, predictor=self.head), open_extractor(cut, cache_dir))
+        self.whole = NetworkExtractor.open(cut.tuned_by(self.head.tuned), cache_dir)
+        super().__init__(replace(saved, predictor=self.head), NetworkExtractor.open(cut, cache_dir))
 
     def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
         if use_cache is False:

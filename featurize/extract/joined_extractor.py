@@ -9,7 +9,7 @@ import numpy as np
 from cache.joined_rows import JoinedSpec, JoinedStore, unit_length
 from cache.store import SHARD_ROWS
 from featurize.extract.extractor import Extractor
-from featurize.extract.network_extractor import NetworkExtractor, open_extractor
+from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.outcome import Outcome, Progress
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
@@ -19,7 +19,7 @@ CHANGED = "it has changed while its features were computed: run again"
 
 def open_parts(parts: Sequence[Resolved], cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
     """The extractor of one spec, or of several joined."""
-    extractors = [open_extractor(part, cache_dir, shard_rows) for part in parts]
+    extractors = [NetworkExtractor.open(part, cache_dir, shard_rows) for part in parts]
     return extractors[0] if len(extractors) == 1 else JoinedExtractor(extractors)
 
 

@@ -43,15 +43,6 @@ MANY = 32  # pictures from which on two runs do not compute side by side what ma
 WAITING = "another run is computing features of this spec: waiting for it"
 
 
-def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> "NetworkExtractor":
-    """The extractor of a spec, which stores what it computes where the cache can be written."""
-    extractor = NetworkExtractor(resolved, cache_dir, shard_rows)
-    locks = [os.path.join(folder, f"{name}.lock") for folder in extractor.folders for name in (".run", ".commit")]
-    if all(map(can_be_written, [cache_dir, *extractor.folders, *locks])):
-        return extractor
-    return NetworkExtractor(resolved, cache_dir, shard_rows, "compute")
-
-
 class NetworkExtractor(Extractor):
     """One spec, its rows in the cache, and its engine, which is built when the first image needs it.
 
@@ -80,6 +71,15 @@ class NetworkExtractor(Extractor):
         self._announced = False
         self._engine: Engine | None = None
         self._spent = Cost()
+
+    @classmethod
+    def open(cls, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> "NetworkExtractor":
+        """The extractor of a spec, which stores what it computes where the cache can be written."""
+        extractor = cls(resolved, cache_dir, shard_rows)
+        locks = [os.path.join(folder, f"{name}.lock") for folder in extractor.folders for name in (".run", ".commit")]
+        if all(map(can_be_written, [cache_dir, *extractor.folders, *locks])):
+            return extractor
+        return cls(resolved, cache_dir, shard_rows, "compute")
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has an engine of its own, and counts for itself."""
