@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bottleneck_features.report.findings import Findings
     from classify.labels.read_labels import LabelledImages
     from classify.saved.classifier import Classifier
-    from featurize.extract.hashing import Progress
+    from featurize.extract.outcome import Progress
     from featurize.featurizer import Featurizer
 
 __all__ = [
@@ -286,7 +286,7 @@ def evaluate(
     report["views"] = trained.train
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    classifier.saved.check_width(dataset.features.shape[-1])
+    classifier.check_width(dataset.features.shape[-1])
     scores, leaked, left_out = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
     about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
     report |= scores.to_json() | leaked.to_json() | about | {"model": classifier.saved.path}

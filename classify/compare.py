@@ -25,8 +25,8 @@ from classify.scoring.scorers import check_scoring, score_by
 from classify.train import groups_needed, stage_progress
 from featurize.backbones.weights import BLANK
 from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
-from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
+from featurize.extract.outcome import Progress
 from featurize.spec_options import SpecOptions
 
 # What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.

@@ -19,7 +19,7 @@ from classify.labels.label_options import DEFAULT_SCORING
 from classify.scoring.metrics import Leaked, Scores, score
 from classify.scoring.outliers import OutlierDetector
 from classify.search import SEARCH_FOLDS, search_head
-from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Progress
 
 
 @dataclass

@@ -15,12 +15,12 @@ Named = tuple[str, str]  # an option such as "--json", and the path that it name
 
 
 def named(name: str, *paths: Any) -> list[Named]:
-    """The paths with their name, without None and what is no path, such as a table in memory."""
+    """Pair each path with its option. None and anything that is no path, such as a table in memory, is left out."""
     return [(name, os.fspath(path)) for path in paths if isinstance(path, str | os.PathLike) and path != ""]
 
 
 def inputs_of(options: Mapping[str, Any]) -> list[Named]:
-    """The files that a request reads: its table of labels, its weights and backbones, also those joined by "+"."""
+    """The files that a request reads: its table of labels, weights and backbones. Joined ones ("a+b") are several."""
     found = named("--labels", options.get("labels"))
     for option in ("weights", "backbone"):
         for _, text in named(option, options.get(option)):
@@ -32,10 +32,10 @@ def inputs_of(options: Mapping[str, Any]) -> list[Named]:
 def check_outputs(
     outputs: Iterable[Named], inputs: Iterable[Named] = (), *, data: Any = None, cache_dir: Any = None
 ) -> None:
-    """Refuse an output that is an input, another output, a file of the cache, or would become a picture of `data`.
+    """Refuse an output that would replace an input, another output or a file of the cache, or be a picture in `data`.
 
-    Paths may be spelt differently: through links, as a hard link, in another case where the file system ignores case.
-    Paths of one name may be the same. `data`: a folder of pictures. Raises UserError, one line that names both.
+    Two spellings of a path are one file: through a link, as a hard link, or in another case if the file system ignores
+    case. Paths of the same option may be equal. `data` is a folder of pictures. Raises UserError that names both paths.
     """
     outputs, inputs = list(outputs), list(inputs)
     for number, (name, path) in enumerate(outputs):
@@ -62,9 +62,10 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _spellings(path: str) -> set[str]:
-    """The path with all links resolved, and with those of its folder alone: writing replaces a link, not its target.
+    """The path with all links resolved, and with only its folder's links resolved.
 
-    Case and Unicode form are made uniform, as some file systems ignore them.
+    The second one counts because writing replaces a link, not its target. Case and Unicode form are made uniform: some
+    file systems ignore them.
     """
     folder, name = os.path.split(os.path.abspath(path))
     places = (os.path.realpath(path), os.path.join(os.path.realpath(folder), name))
@@ -77,12 +78,12 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def _below(path: str, folder: str) -> str:
-    """The folder of `path` as seen from `folder`: "." in it, ".." or more elsewhere."""
+    """The folder of `path`, relative to `folder`: "." for the same one; it begins with ".." outside of `folder`."""
     return os.path.relpath(os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.realpath(folder))
 
 
 def _is_of_cache(path: str, cache_dir: str) -> bool:
-    """Whether a path is the cache, a folder around it, or a file that the cache holds or may create."""
+    """Whether a path is the cache, a folder that contains it, or a file that the cache holds or may create."""
     if _is_same(path, cache_dir) or is_below(cache_dir, path):
         return True
     if not is_below(path, cache_dir):

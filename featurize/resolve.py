@@ -34,7 +34,7 @@ class Resolved:
 
     `views` names the views of each picture that have a row; `spec` is that of the picture itself. `isolate`: pictures
     are decoded in processes of their own; the network is the same. `tuned`: the weights that the spec names by their
-    digest, see `featurize.backbones.network`.
+    digest, see `featurize.backbones.tail`.
     """
 
     spec: FeatureSpec

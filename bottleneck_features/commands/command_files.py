@@ -64,17 +64,17 @@ def digests_of_folder(folder: str, table: DigestTable) -> set[bytes]:
     For a picture that cannot be read, the digests that `table` has recorded, which is announced. Raises UserError for a
     folder without pictures, which may be a disk that is not mounted, and for an unreadable file without record.
     """
-    from featurize.extract.hashing import digest_sources, silent
-    from featurize.pictures.find_images import Failure, find_images
+    from featurize.extract.outcome import Outcome
+    from featurize.pictures.find_images import find_images
 
     listing = find_images(folder)
     if not listing.images:
         raise UserError(f"there is no picture in {folder}: nothing is dropped. Is the disk mounted?")
-    digests, reasons = digest_sources(listing.images, table, silent)
-    found = {digest for digest in digests if digest}
-    unreadable = [Failure(listing.images[position], reason) for position, reason in sorted(reasons.items())]
+    outcome = Outcome(listing.images)
+    outcome.take_digests(table)
+    found = {digest for digest in outcome.digests if digest}
     unknown = []
-    for failure in [*unreadable, *listing.failures]:
+    for failure in [*outcome.failures, *listing.failures]:
         if recorded := table.below(failure.path):
             found |= recorded
             log.warning("%s: %s; what it held before stays in the cache", failure.path, failure.reason)

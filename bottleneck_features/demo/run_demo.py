@@ -25,7 +25,7 @@ from featurize.decoding.decode import decode
 from featurize.pictures.sources import read
 
 if TYPE_CHECKING:
-    from featurize.extract.hashing import Progress
+    from featurize.extract.outcome import Progress
 
 
 HEAD = "logreg"

@@ -22,7 +22,7 @@ from featurize.pictures.find_images import Failure
 from featurize.replaceable import require_kind
 
 if TYPE_CHECKING:
-    from featurize.extract.hashing import Progress
+    from featurize.extract.outcome import Progress
 
 
 def run_report(

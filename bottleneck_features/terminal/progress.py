@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cache.errors import log
-from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Progress
 
 FITS = ("search", "compare")  # stages that count fits, not images
 SECONDS_BETWEEN_LINES = 10.0  # a stage that is shorter prints none

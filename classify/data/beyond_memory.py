@@ -8,8 +8,7 @@ from cache.errors import UserError, log
 from cache.stored_rows import Rows, StoredRows
 from classify.heads.head_table import HEADS
 from featurize.extract.extractor import Extractor, RowsMissingError
-from featurize.extract.hashing import Progress
-from featurize.extract.outcome import Outcome
+from featurize.extract.outcome import Outcome, Progress
 from featurize.machine.disk import readable
 from featurize.pictures.sources import Source
 

@@ -15,8 +15,8 @@ from classify.heads.head_table import HEADS
 from classify.labels.read_labels import LabelledImages
 from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor
-from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
+from featurize.extract.outcome import Progress
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,14 @@ class Classifier:
             )
         return answers
 
+    def check_width(self, features: int) -> None:
+        """Raise UserError unless rows of so many features are what the head was fitted on."""
+        fitted = getattr(self.saved.predictor, "n_features_in_", features)
+        if fitted != features:
+            raise UserError(
+                f"model {self.saved.path} takes rows of {fitted} features, those of its spec have {features}"
+            )
+
     @property
     def _outliers(self) -> OutlierDetector:
         """What finds pictures unlike those trained on. Raises UserError where the model has nothing of the kind."""
@@ -143,7 +151,7 @@ class Classifier:
         outcome, rows = self._features(self.extractor, sources, use_cache)
         if not len(rows):
             return outcome, np.empty((0, len(self.classes_))), rows
-        self.saved.check_width(rows.shape[-1])
+        self.check_width(rows.shape[-1])
         return outcome, self.saved.predictor.predict_proba(rows), rows
 
     @staticmethod

@@ -85,12 +85,6 @@ class Saved:
         """The spec of the features that it was fitted on."""
         return read_spec(self.record["spec"])
 
-    def check_width(self, features: int) -> None:
-        """Raise UserError unless rows of so many features are what the head was fitted on."""
-        fitted = getattr(self.predictor, "n_features_in_", features)
-        if fitted != features:
-            raise UserError(f"model {self.path} takes rows of {fitted} features, those of its spec have {features}")
-
 
 def check_writable(model: str) -> None:
     """Check that a model can be saved as `model`. Raises UserError as `record_path`, `OSError` naming the file."""

@@ -13,8 +13,7 @@ from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
 from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor
-from featurize.extract.hashing import digest_sources, silent
-from featurize.extract.network_extractor import open_extractor
+from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
@@ -32,8 +31,8 @@ class TunedClassifier(Classifier):
 
     def __init__(self, saved: Saved, cut: Resolved, cache_dir: str):
         self.head = _tuned_head(saved).at(Tail.of(cut.spec, cut.weights))
-        self.whole = open_extractor(cut.tuned_by(self.head.tuned), cache_dir)
-        super().__init__(replace(saved, predictor=self.head), open_extractor(cut, cache_dir))
+        self.whole = NetworkExtractor.open(cut.tuned_by(self.head.tuned), cache_dir)
+        super().__init__(replace(saved, predictor=self.head), NetworkExtractor.open(cut, cache_dir))
 
     def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
         if use_cache is False:
@@ -60,11 +59,11 @@ class TunedClassifier(Classifier):
 
     def _have_maps_alone(self, sources: list[Source], table: DigestTable) -> np.ndarray:
         """Mask (n,) of the sources whose maps are in the cache, and whose decisions are not."""
-        digests, _ = digest_sources(sources, table, silent)
-        known = digests.known
-        keys = digests.keys(known)
+        found = Outcome(sources)
+        found.take_digests(table)
+        keys = found.keys
         mask = np.zeros(len(sources), bool)
-        mask[known] = _have_rows(self.extractor, keys) & ~_have_rows(self.whole, keys)
+        mask[found.digests.known] = _have_rows(self.extractor, keys) & ~_have_rows(self.whole, keys)
         return mask
 
 

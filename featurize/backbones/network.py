@@ -1,4 +1,4 @@
-"""The headless network as one frozen Keras model, from pixels to features; its tail; a fine-tuned network.
+"""The headless network as one frozen Keras model, from pixels to features; its tail.
 
 pixels -> preprocess_input -> backbone up to the layer, in inference mode -> pooling -> features
 """
@@ -16,11 +16,9 @@ from typing import Any
 from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone, find_backbone, preprocess_names
 from featurize.backbones.nano import build_nano, load_nano
-from featurize.backbones.tail import Tail
 from featurize.backbones.weights import SEED, Weights, pretrained, short_reason
 from featurize.backbones.weights_file import load_weights_file, nothing_skipped
 from featurize.engines.keras_import import import_keras
-from featurize.resolve import Resolved
 from featurize.spec_options import POOLINGS
 
 # What Keras, h5py, zipfile and json raise for a file that is no model, or a damaged one.
@@ -100,25 +98,6 @@ def build_tail(
         raise UserError(f"layer {layer!r} of {backbone} is no place to cut: layers above it also see others") from error
     tail.trainable = False
     return tail
-
-
-def build_tuned(whole: Resolved) -> Any:
-    """The network of `Resolved.tuned_by`: a frozen keras.Model, pixels (n, h, w, 3) 0..255 -> decisions (n, k).
-
-    Raises UserError as `build_network` and `Tuned.build_tail`.
-    """
-    spec, tuned = whole.spec, whole.tuned
-    assert tuned is not None
-    keras = import_keras()
-    lower = build_network(
-        whole.network, whole.weights, spec.size, spec.layer or None, "none", spec.preprocess, spec.precision
-    )
-    features = tuned.build_tail(Tail.of(spec, whole.weights))(lower.output, training=False)
-    planes = keras.layers.Dense(len(tuned.bias), kernel_initializer="zeros", name="decisions")
-    network = keras.Model(lower.input, planes(keras.layers.UnitNormalization()(features)), name="tuned")
-    planes.set_weights([tuned.kernel, tuned.bias])
-    network.trainable = False
-    return network
 
 
 def trained_backbone(

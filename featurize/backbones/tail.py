@@ -15,6 +15,7 @@ from cache.errors import UserError
 from cache.spec import OWN_MODEL, FeatureSpec
 from featurize.backbones.weights import BLANK, Weights
 from featurize.engines.engine import check_tensorflow
+from featurize.engines.keras_import import import_keras
 
 AT_ONCE = 64  # maps that pass a tail together where nothing is learnt
 
@@ -89,6 +90,26 @@ class Tuned:
                 f"a model for {len(self.kernel)} features, {place.network} has {tail.output_shape[-1]}: train it again"
             )
         return tail
+
+    def build_network(self, spec: FeatureSpec, weights: Weights) -> Any:
+        """The whole network: a frozen keras.Model, pixels (n, h, w, 3) 0..255 -> decisions (n, k).
+
+        `spec` and `weights` are those of the maps that the tail was trained on. Raises UserError as `build_tail`, and
+        as `featurize.backbones.network.build_network`.
+        """
+        from featurize.backbones.network import build_network
+
+        keras = import_keras()
+        place = Tail.of(spec, weights)
+        lower = build_network(
+            place.network, weights, spec.size, spec.layer or None, "none", spec.preprocess, spec.precision
+        )
+        features = self.build_tail(place)(lower.output, training=False)
+        planes = keras.layers.Dense(len(self.bias), kernel_initializer="zeros", name="decisions")
+        network = keras.Model(lower.input, planes(keras.layers.UnitNormalization()(features)), name="tuned")
+        planes.set_weights([self.kernel, self.bias])
+        network.trainable = False
+        return network
 
 
 def pooled_features(tail: Any, maps: np.ndarray) -> np.ndarray:

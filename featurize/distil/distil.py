@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.files.atomic import write_atomically
-from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Progress
 from featurize.outputs import is_below
 from featurize.pictures.find_images import find_images
 from featurize.resolve import resolve

@@ -16,7 +16,7 @@ from cache.errors import UserError
 from cache.spec import content_digest
 from featurize.decoding.decode import DECODER, decode
 from featurize.distil.teacher import Crops
-from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Progress
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import read

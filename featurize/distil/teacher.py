@@ -10,8 +10,8 @@ from cache.errors import UserError
 from cache.spec import DIGEST_BYTES
 from cache.store import FeatureStore
 from featurize.backbones.network import build_tail
-from featurize.extract.hashing import Progress
 from featurize.extract.network_extractor import NetworkExtractor
+from featurize.extract.outcome import Progress
 from featurize.pictures.find_images import Failure
 from featurize.pictures.recipes import views_of
 from featurize.resolve import Resolved

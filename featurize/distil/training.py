@@ -18,7 +18,7 @@ from featurize.backbones.network import seeded
 from featurize.distil.checkpoint import load_checkpoint, save_checkpoint
 from featurize.distil.samples import RUN, Batch, Samples
 from featurize.distil.student import build_student, keras, tf
-from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Progress
 
 BATCH = 64
 SMALLER = 2 / 3, 0.65  # (side, relative to the full side; share of the samples at that side)

@@ -107,12 +107,12 @@ def _on_tensorflow(checked: Resolved) -> Graph:
 
 
 def _network(checked: Resolved) -> Any:
-    from featurize.backbones.network import build_network, build_tuned
+    from featurize.backbones.network import build_network
 
     check_tensorflow()  # before the lock, which a forked process may have inherited locked
     with _building:
         if checked.tuned:
-            return build_tuned(checked)
+            return checked.tuned.build_network(checked.spec, checked.weights)
         spec = checked.spec
         layer = spec.layer or None
         return build_network(

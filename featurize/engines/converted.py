@@ -1,6 +1,6 @@
-"""Networks converted for OpenVINO: each is converted once, kept in the cache, and read without TensorFlow.
+"""Graphs for OpenVINO: each network is converted once, its graph is kept in the cache and read without TensorFlow.
 
-They only save time: damaged or useless ones are deleted, and one that cannot be written is used from memory.
+A kept graph only saves time. A damaged or useless one is deleted. One that cannot be written is used from memory.
 """
 
 import contextlib
@@ -33,26 +33,26 @@ TEMPORARY = rf"(tmp\w+|{GRAPH}\.[0-9a-f]{{12}})\.tmp"
 
 
 class ConversionError(Exception):
-    """OpenVINO does not know how to compute some layer of a network."""
+    """OpenVINO cannot compute a layer of the network."""
 
 
 def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> Any:
-    """The converted graph (openvino.Model) of a checked spec; `build` gives the network (keras.Model) to convert.
+    """The converted graph (openvino.Model) of a checked spec. `build` gives the network (keras.Model) to convert.
 
-    The key of a graph is everything that it was made from, versions included. It is used only if its files have the
-    digests that were noted when it was written. Where it cannot be kept, on a full disk or in a read-only cache, that
-    is announced. Raises ConversionError for networks that OpenVINO cannot take.
+    A graph's key is all that it was made from, library versions included. A kept graph is used only if its files still
+    have the digests that were recorded with it. If the disk is full or the cache is read-only, the graph is not kept
+    and the log says so. Raises ConversionError for a network that OpenVINO cannot compute.
     """
     identity = _identity(checked)
     folder = os.path.join(cache_dir, FOLDER, _name(identity))
     if not _is_whole(folder, identity):
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # a cache that cannot be written: `_keep` will fail, too
+            with contextlib.suppress(OSError):  # a cache that cannot be written: `_keep` fails as well
                 make_folder(os.path.dirname(folder))
                 stack.enter_context(
                     holding(os.path.join(cache_dir, LOCK), "another run is converting a network: waiting for it")
                 )
-            if made_from(folder) != identity:  # no other process has converted it meanwhile
+            if made_from(folder) != identity:  # else another process has converted it meanwhile
                 tuned = "a fine-tuned " if checked.spec.tuned else ""
                 log.info("converting %s%s for OpenVINO, once", tuned, checked.spec.backbone)
                 model = _converted(build())
@@ -66,7 +66,7 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> A
 
 
 def delete_damaged_graphs(cache_dir: str) -> list[str]:
-    """Delete graphs whose files are not as they were written; returns their folders. They are converted when needed."""
+    """Delete graphs whose files have changed; returns their folders. A run that needs one converts it again."""
     damaged = [folder for folder in _named(cache_dir, GRAPH) if made_from(folder) is None]
     for folder in damaged:
         _delete(folder)
@@ -74,13 +74,13 @@ def delete_damaged_graphs(cache_dir: str) -> list[str]:
 
 
 def useless_graphs(cache_dir: str) -> list[str]:
-    """Folders of graphs that other library versions made, and those that killed runs left."""
+    """The folders of graphs that other library versions made, and of unfinished graphs that killed runs left."""
     graphs, unfinished = _named(cache_dir, GRAPH), _named(cache_dir, TEMPORARY)
     return [folder for folder in graphs if not _is_of_use(folder)] + unfinished
 
 
 def delete_useless_graphs(cache_dir: str) -> int:
-    """Delete `useless_graphs`; returns how many. Without locks, those that a run may be writing stay."""
+    """Delete `useless_graphs`; returns how many. Without file locks, unfinished ones stay: a run may write them."""
     if not useless_graphs(cache_dir):
         return 0
     with holding(os.path.join(cache_dir, LOCK)) as alone:
@@ -116,7 +116,7 @@ def _converted(network: Any) -> Any:
 
 @contextlib.contextmanager
 def _same_logging() -> Iterator[None]:
-    """Restore the root logger: OpenVINO silences it while it converts, and leaves it silent where it fails."""
+    """Restore the root logger. OpenVINO silences it during a conversion, and leaves it silent if that fails."""
     root = logging.getLogger()
     level, filters, handlers = root.level, root.filters[:], root.handlers[:]
     try:
@@ -127,7 +127,7 @@ def _same_logging() -> Iterator[None]:
 
 
 def _keep(model: Any, folder: str, identity: str) -> None:
-    """Write the three files of a graph to `folder`, all of them or none."""
+    """Write the three files of a graph to `folder`: all of them or none."""
     make_folder(os.path.dirname(folder))
     fresh = f"{folder}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     try:
@@ -150,7 +150,7 @@ def _keep(model: Any, folder: str, identity: str) -> None:
 
 
 def _is_whole(folder: str, identity: str) -> bool:
-    """Whether the graph in `folder` is as it was written; damage is announced."""
+    """Whether the graph in `folder` is whole and made from `identity`. The log names one that is not."""
     whole = made_from(folder) == identity
     if not whole and os.path.lexists(folder):
         log.warning("the converted graph in %s is damaged: converting again", folder)
@@ -158,7 +158,7 @@ def _is_whole(folder: str, identity: str) -> bool:
 
 
 def made_from(folder: str) -> str | None:
-    """What the graph in `folder` was made from: JSON, the versions last; None unless it is as it was written."""
+    """What the graph in `folder` was made from, as JSON that ends with the versions; None if its files have changed."""
     try:
         with open_plain(os.path.join(folder, DIGESTS)) as file:
             record = json.loads(file.read(2**16))
@@ -167,12 +167,12 @@ def made_from(folder: str) -> str | None:
         if whole and os.path.basename(folder) == _name(identity):
             return identity
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # for whatever reason, there is no usable graph
+        pass  # whatever the reason, there is no usable graph
     return None
 
 
 def _delete(folder: str) -> None:
-    """Delete a graph, or whatever has its name; links are not followed."""
+    """Delete a graph, or anything else of that name. A link is deleted, not what it leads to."""
     if os.path.isdir(folder) and not os.path.islink(folder):
         shutil.rmtree(folder, ignore_errors=True)
     else:

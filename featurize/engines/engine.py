@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Optional, Protocol
+from typing import Any, Optional, Protocol
 from weakref import WeakSet
 
 import numpy as np
@@ -25,14 +25,15 @@ from cache.errors import UserError
 from cache.files.system_calls import after_fork
 
 Function = Callable[[np.ndarray], np.ndarray]  # pixels (n, height, width, 3) RGB in 0..255 -> rows (n, *row_shape)
+Request = Callable[[np.ndarray], Any]  # a batch of pixels -> the outputs of the network; the first are its rows
 
 
 class Graph(Protocol):
     """A network that one engine has made its own. `size` is (height, width) in pixels, `row_shape` that of a row.
 
-    `compile` gives the function for `count` pictures, 1 or `batch`, as uint8 or float32; several threads may call that
-    function at once. `batch` is the number of pictures that it computes fastest. The versions of `libraries` may change
-    rows by rounding.
+    `compile` gives what makes requests for `count` pictures, 1 or `batch`, as uint8 or float32; a request serves one
+    thread at a time. `batch` is the number of pictures that the network computes fastest. The versions of `libraries`
+    may change rows by rounding.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Graph(Protocol):
     row_shape: tuple[int, ...]
     batch: int
 
-    def compile(self, count: int, dtype: str) -> Function: ...
+    def compile(self, count: int, dtype: str) -> Callable[[], Request]: ...
 
 
 class Cost:
@@ -88,7 +89,8 @@ class Engine:
         self.batch = graph.batch
         self.is_inherited = False
         self._graph = graph
-        self._functions: dict[tuple[int, str], Function] = {}
+        # by shape what makes requests, and those that no thread uses now
+        self._compiled: dict[tuple[int, str], tuple[Callable[[], Request], list[Request]]] = {}
         self._compiling = threading.Lock()
         _engines.add(self)
 
@@ -109,19 +111,27 @@ class Engine:
             padding = np.zeros((shape - count, *pixels.shape[1:]), pixels.dtype)
             pixels = np.concatenate([pixels, padding])
         key = shape, pixels.dtype.name
-        function = self._functions.get(key) or self._compiled(key, cost)
-        return function(pixels)[:count].astype(np.float32, copy=False)
+        new_request, idle = self._compiled.get(key) or self._compile(key, cost)
+        with at_work():
+            try:
+                request = idle.pop()
+            except IndexError:
+                request = new_request()
+            rows: np.ndarray = request(pixels)[0]
+            idle.append(request)
+        return rows[:count].astype(np.float32, copy=False)
 
-    def _compiled(self, key: tuple[int, str], cost: Cost) -> Function:
-        """The function for batches of `key` (count, dtype), which one thread compiles while others wait for it."""
+    def _compile(self, key: tuple[int, str], cost: Cost) -> tuple[Callable[[], Request], list[Request]]:
+        """The requests for batches of `key` (count, dtype), which one thread compiles while others wait for it."""
         with self._compiling:
-            if key not in self._functions:
-                with cost.starting():
+            if key not in self._compiled:
+                with cost.starting(), at_work():
                     count, dtype = key
-                    function = self._graph.compile(count, dtype)
-                    function(np.zeros((count, *self.size, 3), dtype))  # the first run takes longer than others
-                    self._functions[key] = function
-            return self._functions[key]
+                    new_request = self._graph.compile(count, dtype)
+                    request = new_request()
+                    request(np.zeros((count, *self.size, 3), dtype))  # the first run takes longer than others
+                    self._compiled[key] = new_request, [request]
+            return self._compiled[key]
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """A network on OpenVINO, one stream per core; `featurize.engines.converted` makes the network."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from featurize.engines.engine import at_work
+from featurize.engines.engine import Request
 from featurize.engines.silent_openvino import import_openvino
 from featurize.machine.parallel import THREADS
 
@@ -32,45 +34,23 @@ class OpenVinoGraph:
         _, *sides = self._model.output(0).partial_shape
         self.row_shape: tuple[int, ...] = tuple(side.get_length() for side in sides)
 
-    def compile(self, count: int, dtype: str) -> "_Compiled":
-        """The model for batches of `count` pictures of that type."""
-        with at_work():
-            openvino = import_openvino()
-            model = self._model.clone()
-            model.reshape([count, *self.size, 3])
-            steps = openvino.preprocess.PrePostProcessor(model)
-            steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))
-            steps.input().preprocess().convert_element_type(openvino.Type.f32)
-            settings = {
-                # Unasked, OpenVINO would take bfloat16 wherever the processor has it.
-                "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[self._precision],
-                "NUM_STREAMS": THREADS,
-                "INFERENCE_NUM_THREADS": THREADS,
-                "ENABLE_CPU_PINNING": False,  # the same cores also decode
-            }
-            return _Compiled(self._core.compile_model(steps.build(), "CPU", settings))
-
-
-class _Compiled:
-    """A compiled model with its requests, each of which computes one batch at a time."""
-
-    def __init__(self, model: Any):
-        self._model = model
-        self._idle: list[Any] = []
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        with at_work():
-            return self._infer(pixels)
-
-    def _infer(self, pixels: np.ndarray) -> np.ndarray:
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._model.create_infer_request()
-        request.infer({0: pixels}, share_inputs=True)
-        rows: np.ndarray = request.get_output_tensor().data.copy()
-        self._idle.append(request)
-        return rows
+    def compile(self, count: int, dtype: str) -> Callable[[], Request]:
+        """What makes requests to the model for batches of `count` pictures of that type."""
+        openvino = import_openvino()
+        model = self._model.clone()
+        model.reshape([count, *self.size, 3])
+        steps = openvino.preprocess.PrePostProcessor(model)
+        steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))
+        steps.input().preprocess().convert_element_type(openvino.Type.f32)
+        settings = {
+            # Unasked, OpenVINO would take bfloat16 wherever the processor has it.
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[self._precision],
+            "NUM_STREAMS": THREADS,
+            "INFERENCE_NUM_THREADS": THREADS,
+            "ENABLE_CPU_PINNING": False,  # the same cores also decode
+        }
+        compiled = self._core.compile_model(steps.build(), "CPU", settings)
+        return lambda: partial(compiled.create_infer_request().infer, share_inputs=True)
 
 
 def has_bf16() -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from featurize.engines.engine import Request
+
 
 class TensorFlowGraph:
     """`network`: keras.Model, pixels 0..255 RGB in, features (n, ...) float32 out.
@@ -29,17 +31,16 @@ class TensorFlowGraph:
         self.row_shape: tuple[int, ...] = tuple(network.output_shape[1:])
         self._network = network
 
-    def compile(self, count: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
-        """The network for batches of `count` pictures of that type; TensorFlow optimises it when it is first called."""
-        return partial(_rows, _frozen(self._network, (count, *self.size, 3), dtype))
+    def compile(self, count: int, dtype: str) -> Callable[[], Request]:
+        """What makes requests for batches of `count` pictures of that type; TensorFlow optimises at the first one."""
+        frozen = _frozen(self._network, (count, *self.size, 3), dtype)
+        return lambda: partial(_outputs, frozen)
 
 
-def _rows(function: Any, pixels: np.ndarray) -> np.ndarray:
+def _outputs(function: Any, pixels: np.ndarray) -> list[np.ndarray]:
     import tensorflow as tf
 
-    (features,) = function(tf.constant(pixels))
-    rows: np.ndarray = features.numpy()
-    return rows
+    return [output.numpy() for output in function(tf.constant(pixels))]
 
 
 def _frozen(network: Any, shape: tuple[int, ...], dtype: str) -> Any:

@@ -1,4 +1,4 @@
-"""The specs in a cache that have the rows of all given pictures. Rows are only read: nothing passes a network."""
+"""Find the specs in a cache that have a row for every given picture. Rows are only read; no network runs."""
 
 import contextlib
 import os
@@ -14,10 +14,9 @@ from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.weights import BLANK, Weights, keras_folder, locate
 from featurize.decoding.decode import DECODER, DECODERS
 from featurize.extract.extractor import Extractor, RowsMissingError
-from featurize.extract.hashing import Progress
 from featurize.extract.joined_extractor import JoinedExtractor
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.extract.outcome import Outcome
+from featurize.extract.outcome import Outcome, Progress
 from featurize.extract.writable import open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
 from featurize.pictures.sources import Source
@@ -29,15 +28,15 @@ IGNORED = ("weights", "engine", "isolate")  # further options of a computation: 
 
 
 def cached_only(resolved: Resolved, cache_dir: str) -> NetworkExtractor:
-    """The extractor of the rows in the cache, and of no others: where rows are missing or damaged, it refuses."""
+    """An extractor that only reads cached rows. It raises UserError where a row is missing or damaged."""
     return NetworkExtractor(resolved, cache_dir, when_missing="refuse")
 
 
 @dataclass(frozen=True)
 class Cached:
-    """A spec with the rows of all pictures; one without a row in `outcome` cannot be decoded.
+    """A spec with a row for every picture. A picture without a row in `outcome` cannot be decoded.
 
-    weights: where those of its network are on this machine, `BLANK` where that is not known.
+    weights: where the network's weights are on this machine; `BLANK` if that is not known.
     """
 
     extractor: Extractor
@@ -46,13 +45,13 @@ class Cached:
 
     @property
     def features(self) -> str:
-        """The name of its folder, of a joined spec the names of all folders."""
+        """The name of the spec's folder. A joined spec has several, separated by " + "."""
         return " + ".join(part.folder for part in self.extractor.spec.parts)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A spec of the cache that is not compared, and why."""
+    """A cached spec that is not compared, and the reason."""
 
     features: str
     reason: str
@@ -61,11 +60,12 @@ class LeftOut:
 def cached_specs(
     cache_dir: str, sources: Sequence[Source], chosen: SpecOptions, progress: Progress | None = None
 ) -> tuple[list[Cached], list[LeftOut]]:
-    """The specs in `cache_dir` that have the rows of all `sources` that can be decoded, and the others.
+    """Split the specs in `cache_dir` into those with a row for every picture in `sources`, and those left out.
 
-    Specs with other values than the `chosen` ones are left out. Where it names joined backbones ("a+b"), the joined
-    specs come last, after each part alone. Its `weights` is a file in which the weights may be; only a head that trains
-    layers of the network needs them. Raises UserError for options that cached rows cannot have.
+    A picture that cannot be decoded needs no row. A spec is left out if it differs from an option in `chosen`. If
+    `chosen` names joined backbones ("a+b"), each part comes alone first and the joined specs come last. The option
+    `weights` names a file that may hold the network's weights; only heads that train layers of the network need it.
+    Raises UserError for options that cached rows cannot have.
     """
     requests = _requests(chosen)
     found: list[Cached] = []
@@ -93,7 +93,7 @@ def cached_specs(
 
 
 def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
-    """The same spec with the rows of several views of each picture; None where the cache lacks some of them."""
+    """The same spec with the rows of several views of each picture; None if the cache lacks one of these rows."""
     extractor = cached_only(Resolved(_spec(cached), cached.weights, views=views), cached.extractor.cache_dir)
     try:
         outcome = extractor.run(cached.outcome.sources)
@@ -104,7 +104,7 @@ def with_views(cached: Cached, views: tuple[str, ...]) -> Cached | None:
 
 
 def _requests(chosen: SpecOptions) -> list[dict[str, Any]]:
-    """The options of each joined backbone; for a single backbone, or none, the chosen ones."""
+    """The options of each joined backbone. For one backbone, or none, `chosen` itself is the only request."""
     for name, value in chosen.items():
         if name not in (*FIELDS, *IGNORED):
             raise UserError(f"{name} {value!r}: rows of the pictures themselves are compared; leave the option out")
@@ -132,7 +132,7 @@ def _weights_file(chosen: dict[str, Any]) -> str | None:
 
 
 def _joined(complete: list[Cached], requests: list[dict[str, Any]], sources: Sequence[Source]) -> Iterator[Cached]:
-    """Every combination of one spec for each backbone of a joined request."""
+    """Join one spec of each requested backbone, in every combination."""
     fitting = [[one for one in complete if not _unfit(_spec(one), one.weights, options)] for options in requests]
     for parts in product(*fitting) if len(requests) > 1 else ():
         specs = [_spec(part) for part in parts]
@@ -149,7 +149,7 @@ def _spec(cached: Cached) -> FeatureSpec:
 
 
 def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
-    """Why a spec does not match the chosen options, "" where it does."""
+    """The reason why a spec does not match the chosen options; "" if it matches."""
     if spec.tuned:
         return "decisions of a fine-tuned model"
     if spec.view != ORIGINAL_VIEW:
@@ -176,10 +176,10 @@ def _own_model(chosen: dict[str, Any]) -> str | None:
 
 
 def _weights_here(spec: FeatureSpec, requests: list[dict[str, Any]], cache_dir: str) -> Weights:
-    """The weights of a spec where they are on this machine, else `BLANK`; nothing is downloaded."""
+    """The weights of a spec if this machine has them, else `BLANK`. Nothing is downloaded."""
     table = open_table(cache_dir)
     for weights in (candidate for options in requests for candidate in _candidates(spec, options)):
-        with contextlib.suppress(UserError):  # a file that cannot be read: these are not the weights
+        with contextlib.suppress(UserError):  # a file that cannot be read is none of these weights
             if identity(weights, table) == spec.weights:
                 return weights
     return BLANK

@@ -9,16 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from cache.shard import DamagedShardError
-from cache.spec import ORIGINAL_VIEW, content_digest
+from cache.spec import ORIGINAL_VIEW
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.decoding.decode import DECODER, DECODERS
 from featurize.decoding.memory_gate import MemoryGate
 from featurize.extract.forward import WORKERS, Decoder
-from featurize.extract.hashing import Progress
-from featurize.extract.outcome import Missing, Outcome
+from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import ImageError
-from featurize.pictures.sources import bytes_of
+from featurize.pictures.sources import bytes_of, digest_of
 
 log = logging.getLogger("bottleneck")
 
@@ -31,7 +30,7 @@ def take_over(
     missing: Missing,
     decode: Decoder,
     shard_rows: int,
-    progress: Progress,
+    progress: Progress | None,
 ) -> int:
     """Commit to `stores`, of today's decoder, the rows that `missing` pictures have of the former decoder.
 
@@ -55,7 +54,7 @@ def take_over(
         try:
             with memory.picture() as reservation:
                 data = bytes_of(outcome.sources[position], reservation.file)
-                if content_digest(data) != outcome.digests[position]:
+                if digest_of(data) != outcome.digests[position]:
                     return False
                 return not decode(data, SMALL, "antialias", (ORIGINAL_VIEW,), reservation.picture, DECODER).changed
         except ImageError:
@@ -65,7 +64,8 @@ def take_over(
     results = in_order(alike, candidates.tolist(), 2 * WORKERS, WORKERS)
     for done, (number, is_alike) in enumerate(zip(candidates.tolist(), results, strict=True), start=1):
         same += [number] * is_alike
-        progress("rows of the decoder before", done, len(candidates))
+        if progress:
+            progress("rows of the decoder before", done, len(candidates))
     taken = 0
     for view, (store, before) in enumerate(zip(stores, former, strict=True)):
         wanted = [number for number in same if missing.lacking[number, view]]

@@ -14,8 +14,7 @@ from cache.errors import UserError
 from cache.joined_rows import Spec, Store
 from cache.shard import DamagedShardError
 from featurize.backbones.tail import Tail
-from featurize.extract.hashing import Progress, digest_sources, silent
-from featurize.extract.outcome import Outcome
+from featurize.extract.outcome import Outcome, Progress
 from featurize.pictures.find_images import Failure
 from featurize.pictures.sources import Source
 
@@ -151,9 +150,10 @@ class Extractor(ABC):
 
     def difference_to_network(self, paths: Sequence[str], sample: int, seed: int = 0) -> tuple[int, float, float]:
         """Compute up to `sample` of the cached images anew: (how many, largest difference, smallest cosine)."""
-        digests, _ = digest_sources(paths, self.table, silent)
-        known = digests.known
-        cached = known[self.store.contains(digests.keys(known))].tolist()
+        outcome = Outcome(paths)
+        outcome.take_digests(self.table)
+        known = outcome.digests.known
+        cached = known[self.store.contains(outcome.keys)].tolist()
         chosen = [paths[position] for position in random.Random(seed).sample(cached, min(sample, len(cached)))]
         if not chosen:
             return 0, 0.0, 1.0

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.signatures import no_signatures
-from cache.spec import FeatureSpec, content_digest
+from cache.spec import FeatureSpec
 from featurize.decoding.decode import Decoded, decode_views
 from featurize.decoding.memory_gate import MemoryGate, Reservation
 from featurize.engines.engine import Function
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
-from featurize.pictures.sources import Reserve, Source, bytes_of
+from featurize.pictures.sources import Reserve, Source, bytes_of, digest_of
 
 # `featurize.decoding.decode.decode_views`, or its like
 Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Reserve, int], Decoded]
@@ -107,7 +107,7 @@ def forward(
         digest = b""
         try:
             data = bytes_of(sources[position], reservation.file)
-            digest = content_digest(data)
+            digest = digest_of(data)
             return Picture(
                 position, digest, decoder(data, size, spec.resize, views(position), reservation.picture, spec.decoder)
             )

@@ -9,9 +9,8 @@ import numpy as np
 from cache.joined_rows import JoinedSpec, JoinedStore, unit_length
 from cache.store import SHARD_ROWS
 from featurize.extract.extractor import Extractor
-from featurize.extract.hashing import Progress, silent
-from featurize.extract.network_extractor import NetworkExtractor, open_extractor
-from featurize.extract.outcome import Outcome
+from featurize.extract.network_extractor import NetworkExtractor
+from featurize.extract.outcome import Outcome, Progress
 from featurize.pictures.sources import Source
 from featurize.resolve import Resolved
 
@@ -20,7 +19,7 @@ CHANGED = "it has changed while its features were computed: run again"
 
 def open_parts(parts: Sequence[Resolved], cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
     """The extractor of one spec, or of several joined."""
-    extractors = [open_extractor(part, cache_dir, shard_rows) for part in parts]
+    extractors = [NetworkExtractor.open(part, cache_dir, shard_rows) for part in parts]
     return extractors[0] if len(extractors) == 1 else JoinedExtractor(extractors)
 
 
@@ -99,8 +98,8 @@ def _joined(parts: Sequence[tuple[Outcome, np.ndarray]]) -> tuple[Outcome, np.nd
     return whole, np.concatenate([unit_length(of_part) for of_part in rows], axis=-1)
 
 
-def _named(part: NetworkExtractor, progress: Progress | None) -> Progress:
+def _named(part: NetworkExtractor, progress: Progress | None) -> Progress | None:
     """`progress`, its stages named after the part."""
     if progress is None:
-        return silent
+        return None
     return lambda stage, done, total: progress(f"{part.spec.backbone}: {stage}", done, total)

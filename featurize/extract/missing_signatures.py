@@ -9,15 +9,14 @@ import featurize.machine.memory
 from cache.index import comparable
 from cache.shard import DamagedShardError
 from cache.signatures import SIDE, no_signatures, signature_store
-from cache.spec import content_digest
 from featurize.decoding.decode import decode_views
 from featurize.decoding.memory_gate import MemoryGate
-from featurize.extract.hashing import Progress
+from featurize.extract.outcome import Progress
 from featurize.extract.writable import can_be_written
 from featurize.machine.disk import readable
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
-from featurize.pictures.sources import Source, bytes_of
+from featurize.pictures.sources import Source, bytes_of, digest_of
 
 log = logging.getLogger("bottleneck")
 
@@ -72,7 +71,7 @@ def _made(sources: Sequence[Source], digests: np.ndarray) -> list[np.ndarray | N
         try:
             with memory.picture() as reservation:
                 data = bytes_of(source, reservation.file)
-                if content_digest(data) != digests[number].tobytes():
+                if digest_of(data) != digests[number].tobytes():
                     raise ImageError("it has changed since it was read")
                 return decode_views(data, (SIDE, SIDE), reserve=reservation.picture).signature
         except ImageError as error:

@@ -27,8 +27,7 @@ from featurize.engines.engine import Cost, Engine, Function
 from featurize.extract.decoder_takeover import take_over
 from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
 from featurize.extract.forward import Decoder, Pace, Row, forward
-from featurize.extract.hashing import Progress, digest_sources, silent
-from featurize.extract.outcome import Missing, Outcome
+from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.extract.pending_rows import PendingRows
 from featurize.extract.writable import can_be_written, open_table
 from featurize.machine.disk import require_room
@@ -41,15 +40,6 @@ log = logging.getLogger("bottleneck")
 
 MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
 WAITING = "another run is computing features of this spec: waiting for it"
-
-
-def open_extractor(resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> "NetworkExtractor":
-    """The extractor of a spec, which stores what it computes where the cache can be written."""
-    extractor = NetworkExtractor(resolved, cache_dir, shard_rows)
-    locks = [os.path.join(folder, f"{name}.lock") for folder in extractor.folders for name in (".run", ".commit")]
-    if all(map(can_be_written, [cache_dir, *extractor.folders, *locks])):
-        return extractor
-    return NetworkExtractor(resolved, cache_dir, shard_rows, "compute")
 
 
 class NetworkExtractor(Extractor):
@@ -81,6 +71,15 @@ class NetworkExtractor(Extractor):
         self._engine: Engine | None = None
         self._spent = Cost()
 
+    @classmethod
+    def open(cls, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> "NetworkExtractor":
+        """The extractor of a spec, which stores what it computes where the cache can be written."""
+        extractor = cls(resolved, cache_dir, shard_rows)
+        locks = [os.path.join(folder, f"{name}.lock") for folder in extractor.folders for name in (".run", ".commit")]
+        if all(map(can_be_written, [cache_dir, *extractor.folders, *locks])):
+            return extractor
+        return cls(resolved, cache_dir, shard_rows, "compute")
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy has an engine of its own, and counts for itself."""
         return self.__dict__ | {"_engine": None, "_spent": None}
@@ -108,9 +107,8 @@ class NetworkExtractor(Extractor):
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`."""
-        progress = progress or silent
         with self._outcome(sources) as (outcome, cost):
-            outcome.digests, outcome.reasons = digest_sources(sources, self.table, progress)
+            outcome.take_digests(self.table, progress)
             missing = self._missing(outcome, outcome.digests.known)
             if self.when_missing != "store":
                 self._refuse(outcome, missing, cost)
@@ -134,8 +132,7 @@ class NetworkExtractor(Extractor):
         fresh: dict[bytes, np.ndarray] = {}
         stored: np.ndarray | None = None
         with self._outcome(sources) as (outcome, cost):
-            table = ReadOnlyTable(self.cache_dir)
-            outcome.digests, outcome.reasons = digest_sources(sources, table, progress or silent)
+            outcome.take_digests(ReadOnlyTable(self.cache_dir), progress)
             while stored is None:
                 missing = self._missing(outcome, outcome.digests.known, fresh)
                 while missing:
@@ -212,7 +209,7 @@ class NetworkExtractor(Extractor):
         some = np.flatnonzero(lacking.any(axis=1))
         return Missing.of(positions[some], keys[some], lacking[some])
 
-    def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress) -> int:
+    def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress | None) -> int:
         with self._decoder() as decode:
             return take_over(self.stores, outcome, missing, decode, self._shard_rows, progress)
 
@@ -243,7 +240,7 @@ class NetworkExtractor(Extractor):
         whole = replace(missing, lacking=np.ones_like(missing.lacking))
         return self._compute(outcome, whole, cost, partial(self._ready, cost), keep)
 
-    def _store(self, outcome: Outcome, missing: Missing, cost: Cost, progress: Progress) -> np.ndarray:
+    def _store(self, outcome: Outcome, missing: Missing, cost: Cost, progress: Progress | None) -> np.ndarray:
         """Compute and commit the rows of `missing`; returns what `_compute` returns."""
         pending = PendingRows(self.stores, signature_store(self.cache_dir), outcome, self._shard_rows)
 
@@ -272,7 +269,7 @@ class NetworkExtractor(Extractor):
         cost: Cost,
         ready: Callable[[], tuple[Function, Pace]],
         keep: Callable[[int, Row, np.ndarray], None],
-        progress: Progress = silent,
+        progress: Progress | None = None,
     ) -> np.ndarray:
         """Call `keep` with position, row and features (views, ...) of each picture of `missing`, the views it lacks.
 
@@ -310,7 +307,8 @@ class NetworkExtractor(Extractor):
                         for _ in range(count):
                             take(computed.popleft())
                         done += count
-                        progress("features", done, len(missing))
+                        if progress:
+                            progress("features", done, len(missing))
             finally:
                 while computed:
                     take(computed.popleft())

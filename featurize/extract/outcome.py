@@ -1,14 +1,21 @@
 """What happened to each of many images: it has a row, or there is a reason why not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from cache.digests import DigestTable, Stamp, take_stamp
 from cache.index import comparable
 from cache.spec import DIGEST_BYTES
-from featurize.pictures.find_images import Failure
-from featurize.pictures.sources import Source
+from featurize.machine.parallel import in_order
+from featurize.pictures.find_images import Failure, ImageError
+from featurize.pictures.sources import Source, digest_of
+
+Progress = Callable[[str, int, int], None]  # how far a run is: stage, done, total
+
+AHEAD = 32
+RECORD_EVERY = 2000  # digests remembered at a time: an interrupted first run keeps most of them
 
 
 class Digests:
@@ -96,6 +103,40 @@ class Outcome:
     def keys(self) -> np.ndarray:
         """Digests of the images that have a row: (n, 32) uint8."""
         return self.digests.keys(self.digests.known)
+
+    def take_digests(self, table: DigestTable, progress: Progress | None = None) -> None:
+        """Take the SHA-256 of each image's bytes; only files are read that `table` does not know as they are.
+
+        What cannot be read has failed.
+        """
+        known = table.unchanged([source for source in self.sources if isinstance(source, str)])
+        for position, source in enumerate(self.sources):
+            self.digests[position] = known.get(source) if isinstance(source, str) else None
+        unknown = np.setdiff1d(np.arange(len(self.sources)), self.digests.known, assume_unique=True).tolist()
+        learnt: list[tuple[str, Stamp, bytes]] = []
+
+        def hashed(position: int) -> tuple[Stamp | None, bytes | str]:
+            source = self.sources[position]
+            stamp = take_stamp(source) if isinstance(source, str) else None  # before reading, see Stamp
+            try:
+                return stamp, digest_of(source)
+            except ImageError as error:
+                return stamp, str(error)
+
+        results = in_order(hashed, unknown, ahead=AHEAD) if len(unknown) > 1 else map(hashed, unknown)
+        for done, (position, (stamp, digest)) in enumerate(zip(unknown, results, strict=True), start=1):
+            source = self.sources[position]
+            if isinstance(digest, str):
+                self.fail(position, digest)
+            else:
+                self.digests[position] = digest
+                if isinstance(source, str) and stamp:
+                    learnt.append((source, stamp, digest))
+            if len(learnt) >= RECORD_EVERY or done == len(unknown):
+                table.record(learnt)
+                learnt = []
+            if progress:
+                progress("reading", done, len(unknown))
 
     def note(self, position: int, note: str, changed: str) -> None:
         """Note what was decided about the image at `position`; "" is nothing."""

@@ -14,9 +14,9 @@ from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
 from featurize.backbones.cuts import Cut, candidate_cuts
 from featurize.backbones.tail import Tail
-from featurize.extract.hashing import Progress
 from featurize.extract.missing_signatures import signatures_of
-from featurize.extract.network_extractor import open_extractor
+from featurize.extract.network_extractor import NetworkExtractor
+from featurize.extract.outcome import Progress
 from featurize.extract.writable import open_table
 from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
@@ -113,7 +113,7 @@ def _trial(
     progress: Progress | None,
 ) -> float:
     spec = replace(resolved.spec, layer=cut.layer, pooling="none")
-    extractor = open_extractor(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
+    extractor = NetworkExtractor.open(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
     outcome, maps = extractor.features(pictures, progress)
     if not len(maps):
         first = outcome.failures[0]

@@ -1,6 +1,6 @@
 """A fine-tuned model as plain arrays: the weights of a backbone's tail, and hyperplanes after it.
 
-Decisions are what the whole network gives, see `featurize.backbones.network`; cached maps become decisions by the
+Decisions are what the whole network gives, see `featurize.backbones.tail`; cached maps become decisions by the
 tail alone, which is the one thing here that needs Keras.
 """
 

@@ -14,7 +14,7 @@ from featurize.backbones.tail import Tuned
 from featurize.backbones.weights import Weights
 from featurize.engines.choose import open_graph
 from featurize.engines.converted import FOLDER, delete_useless_graphs, kept_graph
-from featurize.extract.network_extractor import open_extractor
+from featurize.extract.network_extractor import NetworkExtractor
 
 BACKBONES = {
     "nano": SPEC | {"layer": "down8"},
@@ -35,14 +35,14 @@ def test_decisions_are_those_of_the_parts_one_after_the_other(tuned: FineTuned, 
     head, extractor, paths, _ = tuned
     maps = extractor.features(paths)[1]
     resolved = replace(tuned.cut, engine=engine).tuned_by(tuned.tuned)
-    whole = open_extractor(resolved, str(tmp_path))
+    whole = NetworkExtractor.open(resolved, str(tmp_path))
     outcome, decisions = whole.features(paths)
     assert outcome.forward_passes == 36
     assert decisions.shape == (36, 3) and decisions.dtype == np.float32
     expected = in_parts(tuned.tuned, head.tail, maps)
     assert np.abs(decisions - expected).max() < 1e-4 * np.abs(expected).max()
     assert whole.store.refresh()[0].provenance["engine"] == engine
-    again = open_extractor(resolved, str(tmp_path)).features(paths)
+    again = NetworkExtractor.open(resolved, str(tmp_path)).features(paths)
     assert again[0].forward_passes == 0 and np.array_equal(again[1], decisions)
 
 
@@ -55,7 +55,7 @@ def nano(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
 def test_maps_in_float16_give_nearly_the_decisions_of_the_whole(nano: FineTuned, tmp_path: Path) -> None:
     head, extractor, paths, _ = nano
     expected = in_parts(nano.tuned, head.tail, extractor.features(paths)[1])
-    decisions = open_extractor(nano.cut.tuned_by(nano.tuned), str(tmp_path)).features(paths)[1]
+    decisions = NetworkExtractor.open(nano.cut.tuned_by(nano.tuned), str(tmp_path)).features(paths)[1]
     assert decisions.dtype == np.float32 and np.abs(decisions - expected).max() < 1e-2 * np.abs(expected).max()
 
 
@@ -66,7 +66,7 @@ def test_decisions_of_one_model_are_not_those_of_another(nano: FineTuned, tmp_pa
         changed = Tuned(
             **{each: arrays[each] * np.float32(1.01 if each == name else 1) for each in ("tail", "kernel", "bias")}
         )
-        extractor = open_extractor(nano.cut.tuned_by(changed), str(tmp_path))
+        extractor = NetworkExtractor.open(nano.cut.tuned_by(changed), str(tmp_path))
         outcome, rows[name] = extractor.features(nano.paths[:2])
         assert outcome.forward_passes == 2, name
     assert len({extractor.tobytes() for extractor in rows.values()}) == 4
@@ -127,13 +127,13 @@ def test_a_model_that_does_not_fit_the_backbone_is_refused(
     with pytest.raises(UserError, match=message):
         wrong.build_tail(head.tail)
     with pytest.raises(UserError, match=message):
-        open_extractor(nano.cut.tuned_by(wrong), str(tmp_path)).features(paths[:1])
+        NetworkExtractor.open(nano.cut.tuned_by(wrong), str(tmp_path)).features(paths[:1])
 
 
 def test_verifying_and_listing_a_cache_of_decisions(nano: FineTuned, tmp_path: Path) -> None:
     from cache.upkeep.inventory import listing, verify
 
-    open_extractor(nano.cut.tuned_by(nano.tuned), str(tmp_path)).run(nano.paths)
+    NetworkExtractor.open(nano.cut.tuned_by(nano.tuned), str(tmp_path)).run(nano.paths)
     (found,) = listing(str(tmp_path))["specs"]
     assert found["row_shape"] == [3] and "tuned" in found["folder"]
     assert verify(str(tmp_path)).rows == 36

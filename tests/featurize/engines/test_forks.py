@@ -86,10 +86,10 @@ def test_a_process_forked_from_one_that_used_tensorflow_says_what_to_do(cache: s
 def test_a_process_forked_while_another_thread_computes_says_what_to_do(cache: str, known: str) -> None:
     pytest.importorskip("openvino")
     busy = (
-        "from featurize.engines.openvino_engine import _Compiled\n"
-        "inside, leave, infer = threading.Event(), threading.Event(), _Compiled._infer\n"
-        "def slowly(self, pixels):\n    inside.set(); leave.wait(); return infer(self, pixels)\n"
-        "_Compiled._infer = slowly\n"
+        "from contextlib import contextmanager; from featurize.engines import engine\n"
+        "inside, leave, at_work = threading.Event(), threading.Event(), engine.at_work\n"
+        "def slowly():\n    with at_work():\n        inside.set(); leave.wait(); yield\n"
+        "engine.at_work = contextmanager(slowly)\n"
         "thread = threading.Thread(target=lambda: e.without_cache([picture])); thread.start(); inside.wait()"
     )
     lines = forked(known, extractor(cache, "openvino"), busy, SAME, "child(same); leave.set(); thread.join()")

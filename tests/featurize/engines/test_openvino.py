@@ -213,7 +213,7 @@ def test_what_openvino_cannot_take_tensorflow_computes_announced(
     with caplog.at_level(logging.INFO, "bottleneck"):
         graph = open_graph(resolve(DigestTable(str(tmp_path)), **own), str(tmp_path))
     assert (root.level, root.filters, root.handlers) == before  # what is announced later is heard
-    assert graph.name == "tensorflow" and graph.compile(1, "uint8")(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4)
+    assert graph.name == "tensorflow" and Engine(graph)(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4)
     assert "engine: tensorflow, because OpenVINO cannot take" in caplog.text
     with pytest.raises(UserError, match="--engine tensorflow"):
         open_graph(resolve(DigestTable(str(tmp_path)), **own, engine="openvino"), str(tmp_path))

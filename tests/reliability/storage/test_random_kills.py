@@ -23,7 +23,7 @@ from reliability.harness.work import SHARD
 from cache.digests import DigestTable
 from cache.signatures import BACKBONE as SIGNATURE
 from cache.store import FeatureStore
-from featurize.engines.engine import Cost, Engine, Function
+from featurize.engines.engine import Cost, Engine, Request
 from featurize.extract.forward import WORKERS, Pace
 from featurize.extract.network_extractor import SHARD_ROWS, NetworkExtractor
 from featurize.pictures.find_images import find_images
@@ -129,8 +129,8 @@ class Means:
     def __init__(self, batch: int):
         self.batch = batch
 
-    def compile(self, count: int, dtype: str) -> Function:  # noqa: ARG002
-        return lambda pixels: pixels.mean(axis=(1, 2), dtype=np.float32)
+    def compile(self, count: int, dtype: str) -> Callable[[], Request]:  # noqa: ARG002
+        return lambda: lambda pixels: [pixels.mean(axis=(1, 2), dtype=np.float32)]
 
 
 @pytest.fixture(scope="module")

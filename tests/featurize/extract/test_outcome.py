@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import featurize.extract.hashing
+import featurize.extract.outcome
 from cache.digests import DigestTable
-from featurize.extract.hashing import digest_sources
+from featurize.extract.outcome import Digests, Outcome, Progress
 from featurize.pictures.sources import Source
 
 
@@ -35,6 +35,13 @@ def table(tmp_path: Path) -> DigestTable:
 
 def paths_in(folder: Path) -> list[Source]:
     return sorted(str(path) for path in folder.glob("*/*.png"))
+
+
+def digest_sources(sources: list[Source], table: DigestTable, progress: Progress) -> tuple[Digests, dict[int, str]]:
+    """The digests of `sources`, and position -> reason of those that cannot be read."""
+    outcome = Outcome(sources)
+    outcome.take_digests(table, progress)
+    return outcome.digests, outcome.reasons
 
 
 def after_a_tick() -> None:
@@ -93,7 +100,7 @@ def test_what_cannot_be_read_has_a_reason_and_the_rest_a_digest(
 def test_an_interrupted_run_remembers_what_it_has_read(
     photos: Path, table: DigestTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(featurize.extract.hashing, "RECORD_EVERY", 10)
+    monkeypatch.setattr(featurize.extract.outcome, "RECORD_EVERY", 10)
     after_a_tick()
 
     def interrupt(_stage: str, done: int, _total: int) -> None:
