@@ -5,12 +5,13 @@ A joined request is split into one request for each backbone, which `featurize.r
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.joined_rows import Spec, read_spec
-from cache.spec import ORIGINAL_VIEW
+from cache.spec import ORIGINAL_VIEW, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES
 from featurize.reopen import check_options, reopen
 from featurize.resolve import Resolved, resolve
@@ -43,6 +44,22 @@ def resolve_parts(table: DigestTable, options: SpecOptions) -> list[Resolved]:
     return parts
 
 
+def specs_of(table: DigestTable, options: SpecOptions) -> list[FeatureSpec]:
+    """The spec of each backbone that `options` name, without looking for weights: those that are not said are "".
+
+    Raises UserError as `resolve_parts`.
+    """
+    names = backbones_of(options)
+    files = share_weights(options.get("weights"), names)
+    asked = list(zip(names, files, strict=True))
+    is_open = [file is None and name in BACKBONES and not BACKBONES[name].packaged for name, file in asked]
+    if any(is_open):  # random ones need not be found
+        found = ["random" if left else file or "" for left, file in zip(is_open, files, strict=True)]
+        options = options | {"weights": JOIN.join(found)}
+    specs = [part.spec for part in resolve_parts(table, options)]
+    return [replace(spec, weights="") if left else spec for left, spec in zip(is_open, specs, strict=True)]
+
+
 def reopen_parts(
     record: dict[str, Any],
     table: DigestTable,
@@ -50,14 +67,15 @@ def reopen_parts(
     engine: str = "auto",
     isolate: bool = False,
     views: tuple[str, ...] = (ORIGINAL_VIEW,),
+    beside: str | None = None,
 ) -> list[Resolved]:
     """`reopen` of each part of a model's record; each must prove its weights. Raises UserError as `reopen` does."""
     specs = read_spec(record["spec"]).parts
     if len(specs) == 1:
-        return [reopen(record, table, weights, engine, isolate, views)]
+        return [reopen(record, table, weights, engine, isolate, views, beside)]
     given = share_weights(weights, [part.backbone for part in specs])
     return [
-        reopen({"spec": spec.to_json(), "weights": recorded}, table, file, engine, isolate, views)
+        reopen({"spec": spec.to_json(), "weights": recorded}, table, file, engine, isolate, views, beside)
         for spec, recorded, file in zip(specs, record["weights"], given, strict=True)
     ]
 

@@ -10,6 +10,7 @@ from cache.errors import UserError
 from cache.upkeep.spec_folders import is_spec_folder
 from featurize.engines.converted import FOLDER, LOCK
 from featurize.pictures.find_images import SUFFIXES
+from featurize.remembered_weights import FILE_NAME as WEIGHTS_FILE
 
 Named = tuple[str, str]  # an option such as "--json", and the path that it names
 
@@ -89,4 +90,8 @@ def _is_of_cache(path: str, cache_dir: str) -> bool:
     if not is_below(path, cache_dir):
         return False
     first = os.path.normpath(os.path.join(_below(path, cache_dir), os.path.basename(path))).split(os.sep)[0]
-    return first.startswith(FILE_NAME) or first in (FOLDER, LOCK) or is_spec_folder(os.path.join(cache_dir, first))
+    return (
+        first.startswith(FILE_NAME)
+        or first in (FOLDER, LOCK, WEIGHTS_FILE)
+        or is_spec_folder(os.path.join(cache_dir, first))
+    )

@@ -1,5 +1,6 @@
 """The computation behind a trained model, found on this machine and proven to be the same."""
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
-from featurize.backbones.backbone_table import find_backbone
+from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.model_config import default_layer
-from featurize.backbones.weights import Weights, locate
+from featurize.backbones.weights import Weights, keras_folder, locate
 from featurize.decoding.decode import DECODERS
+from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, check_views, identity, parse_size
 
 # The values of each field that this version computes.
@@ -24,12 +26,14 @@ def reopen(
     engine: str = "auto",
     isolate: bool = False,
     views: tuple[str, ...] = (ORIGINAL_VIEW,),
+    beside: str | None = None,
 ) -> Resolved:
-    """The spec of a model's record, with the recorded weights or the file `weights`.
+    """The spec of a model's record, with the file `weights`, or the first that has the recorded digest.
 
-    `views` names the views of each picture that a prediction takes. Missing weights are no error yet: pictures in the
-    cache need none. Raises UserError, naming both sides, where the weights, or what this version computes, are not
-    those of the spec.
+    That is looked for where the record says, beside the model (in the folder `beside`), among those that were given for
+    this cache, and in Keras' folder. `views` names the views of each picture that a prediction takes. Missing weights
+    are no error yet: pictures in the cache need none. Raises UserError, naming both sides, where the weights, or what
+    this version computes, are not those of the spec.
     """
     spec = FeatureSpec.from_json(record["spec"])
     for field, values in KNOWN.items():
@@ -37,7 +41,7 @@ def reopen(
             known = " or ".join(map(str, values))
             raise UserError(f"the model was trained with {field} {trained}, this version has {known}: train it again")
     if weights is None:
-        found = Weights(**record["weights"])
+        found = _here(Weights(**record["weights"]), spec, table, beside)
         if found.kind == "packaged":  # wherever this package is now
             if not (row := find_backbone(spec.backbone)).packaged:
                 raise UserError(f"the record says that the weights of {row.name} ship with this project: they do not")
@@ -50,6 +54,25 @@ def reopen(
     if weights is None and found.kind != "random" and not os.path.exists(found.path):
         return resolved
     return check_weights(resolved, table)
+
+
+def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str | None) -> Weights:
+    """The weights of `spec` on this machine; the recorded ones where they are nowhere."""
+    if recorded.kind not in ("file", "imagenet"):
+        return recorded
+    candidates = [recorded]
+    if beside is not None:
+        name = recorded.path.replace("\\", "/").rpartition("/")[2]  # of another system perhaps
+        candidates.append(Weights("file", os.path.abspath(os.path.join(beside, name))))
+    given = remembered(os.path.dirname(table.path))
+    candidates += [Weights("file", one.path) for one in given if one.weights == spec.weights]
+    if row := BACKBONES.get(spec.backbone):
+        candidates.append(Weights("imagenet", os.path.join(keras_folder(), row.weights_name(spec.size or 0))))
+    for candidate in candidates:
+        with contextlib.suppress(UserError):  # a file that cannot be read is none of these weights
+            if os.path.isfile(candidate.path) and identity(candidate, table) == spec.weights:
+                return candidate
+    return recorded
 
 
 def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:

@@ -18,6 +18,7 @@ from featurize.backbones.model_config import default_layer, native_size
 from featurize.backbones.weights import Weights, locate, random_identity
 from featurize.decoding.decode import DECODER, RESIZES
 from featurize.pictures.recipes import FORMER_VIEWS, views_with_original
+from featurize.remembered_weights import remembered
 from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
 
 if TYPE_CHECKING:
@@ -100,9 +101,11 @@ def resolve(
     _one_of("precision", precision, PRECISIONS)
     _one_of("stored", stored, STORED)
     names = check_views(views_with_original(recipe, views), resize)
-    fields, found = (_own_model if backbone.endswith(".keras") else _named_backbone)(
-        backbone, layer, parse_size(size), weights, preprocess
-    )
+    if backbone.endswith(".keras"):
+        fields, found = _own_model(backbone, layer, parse_size(size), weights, preprocess)
+    else:
+        given = _given_before(backbone, table) if weights is None else weights
+        fields, found = _named_backbone(backbone, layer, parse_size(size), given, preprocess)
     spec = FeatureSpec(
         **fields,
         weights=identity(found, table),
@@ -120,6 +123,26 @@ def resolve(
         "the mirror image, by recipe flip",
     )
     return Resolved(spec, found, engine, isolate, names)
+
+
+def _given_before(backbone: str, table: DigestTable) -> str | None:
+    """The weights file that was last given for this backbone and this cache, which is announced.
+
+    None where there is none, or it is gone, as is announced too. Raises UserError where it has changed.
+    """
+    given = (one for one in remembered(os.path.dirname(table.path)) if one.backbone == backbone)
+    if (last := next(given, None)) is None:
+        return None
+    if not os.path.isfile(last.path):
+        log.warning("weights %s, which were given for this cache, are gone: taking those of ImageNet", last.path)
+        return None
+    if identity(Weights("file", last.path), table) != last.weights:
+        raise UserError(
+            f"weights {last.path} have changed since they were given for this cache: "
+            "give them again with --weights (weights=), or --weights imagenet"
+        )
+    log.info("weights: %s, as given before for this cache", last.path)
+    return last.path
 
 
 def _named_backbone(

@@ -95,16 +95,19 @@ def explain(path: str, **chosen: Any) -> None:
     """
     from cache.spec import content_digest
     from cache.upkeep.explain import explain as explain_file
+    from featurize.extract.writable import open_table
+    from featurize.joined_options import specs_of
     from featurize.pictures.find_images import ImageError
     from featurize.pictures.sources import read
 
-    extractor = pipeline.open_extractor(**given(chosen))
     try:
         digest = content_digest(read(path))
     except ImageError as error:
         raise UserError(f"{path}: {error}") from None
-    for spec in extractor.spec.parts:
-        for line in explain_file(path, digest, extractor.table.last_known(path), spec, extractor.cache_dir):
+    asked: Any = given(chosen)
+    table = open_table(cache_dir := asked.pop("cache_dir", pipeline.DEFAULT_CACHE))
+    for spec in specs_of(table, asked):
+        for line in explain_file(path, digest, table.last_known(path), spec, cache_dir):
             print(printable(line))
 
 

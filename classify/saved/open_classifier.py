@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Iterator
 
 from classify.data.view_counts import Views
 from classify.saved.classifier import Classifier
@@ -25,14 +26,27 @@ def open_classifier(
 ) -> Classifier:
     """A loaded head with the computation of its features, the arguments as `pipeline.load` has them."""
     if cache_dir is None:  # nothing is created in a folder that is no cache because a record names it
-        recorded = saved.record["cache_dir"]
-        is_there = all(os.path.isdir(os.path.join(recorded, part.folder)) for part in saved.spec.parts)
-        cache_dir = recorded if is_there else DEFAULT_CACHE
+        cache_dir = next((folder for folder in _caches(saved) if _holds(folder, saved)), DEFAULT_CACHE)
     names = Views.of_record(saved.record).names(predict_views)
-    parts = reopen_parts(saved.record, open_table(cache_dir), weights, engine, isolate, names)
+    parts = reopen_parts(saved.record, open_table(cache_dir), weights, engine, isolate, names, beside=_folder(saved))
     if saved.spec.pooling == "none":
         return TunedClassifier(saved, parts[0], cache_dir)
     return Classifier(saved, open_parts(parts, cache_dir))
+
+
+def _folder(saved: Saved) -> str:
+    return os.path.dirname(os.path.abspath(saved.path))
+
+
+def _caches(saved: Saved) -> Iterator[str]:
+    """Where the rows of a model may be: where they were, or near the model where both have moved."""
+    yield saved.record["cache_dir"]
+    yield os.path.join(_folder(saved), DEFAULT_CACHE)
+    yield os.path.join(os.path.dirname(_folder(saved)), DEFAULT_CACHE)
+
+
+def _holds(folder: str, saved: Saved) -> bool:
+    return all(os.path.isdir(os.path.join(folder, part.folder)) for part in saved.spec.parts)
 
 
 def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:

@@ -20,6 +20,7 @@ from featurize.extract.outcome import Outcome, Progress
 from featurize.extract.writable import open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
 from featurize.pictures.sources import Source
+from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, identity, parse_size
 from featurize.spec_options import SpecOptions
 
@@ -178,14 +179,14 @@ def _own_model(chosen: dict[str, Any]) -> str | None:
 def _weights_here(spec: FeatureSpec, requests: list[dict[str, Any]], cache_dir: str) -> Weights:
     """The weights of a spec if this machine has them, else `BLANK`. Nothing is downloaded."""
     table = open_table(cache_dir)
-    for weights in (candidate for options in requests for candidate in _candidates(spec, options)):
+    for weights in (candidate for options in requests for candidate in _candidates(spec, options, cache_dir)):
         with contextlib.suppress(UserError):  # a file that cannot be read is none of these weights
             if identity(weights, table) == spec.weights:
                 return weights
     return BLANK
 
 
-def _candidates(spec: FeatureSpec, chosen: dict[str, Any]) -> Iterator[Weights]:
+def _candidates(spec: FeatureSpec, chosen: dict[str, Any], cache_dir: str) -> Iterator[Weights]:
     """Where the weights of a spec may be on this machine."""
     if spec.backbone == OWN_MODEL:
         if own := _own_model(chosen):
@@ -197,3 +198,4 @@ def _candidates(spec: FeatureSpec, chosen: dict[str, Any]) -> Iterator[Weights]:
         yield Weights("imagenet", os.path.join(keras_folder(), row.weights_name(spec.size or 0)))
         if given := _weights_file(chosen):
             yield Weights("file", given)
+        yield from (Weights("file", one.path) for one in remembered(cache_dir) if one.weights == spec.weights)

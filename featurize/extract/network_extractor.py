@@ -18,7 +18,7 @@ import numpy as np
 from cache.digests import DigestTable, ReadOnlyTable
 from cache.errors import UserError
 from cache.signatures import signature_store
-from cache.spec import ORIGINAL_VIEW, FeatureSpec
+from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
 from featurize.backbones.tail import Tail
 from featurize.decoding.decode import DECODER, decode_views
@@ -33,6 +33,7 @@ from featurize.extract.writable import can_be_written, open_table
 from featurize.machine.disk import require_room
 from featurize.pictures.sources import Source
 from featurize.pictures.unusual_pictures import announce_changed, announce_notes
+from featurize.remembered_weights import Remembered, remember
 from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 
@@ -177,6 +178,9 @@ class NetworkExtractor(Extractor):
             plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
             one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
             self._engine = engine = shared_engine(one_view, self.cache_dir)
+            if self.when_missing == "store" and checked.weights.kind == "file" and checked.spec.backbone != OWN_MODEL:
+                given = Remembered(checked.spec.backbone, checked.spec.weights, checked.weights.path)
+                remember(self.cache_dir, given)
         return engine
 
     @property

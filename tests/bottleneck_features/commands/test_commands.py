@@ -106,7 +106,7 @@ def test_one_bad_image_among_several_is_an_empty_line_and_too_many_exit_1(
     bad.write_bytes(b"\xff\xd8 not much of a JPEG")
     good = surfaces / "grass" / "grass.0.png"
     status, out, err = run("predict", "--model", model, bad, good)
-    assert status == 0 and out.splitlines()[1] == f"{bad},," and "bad.jpg" in err
+    assert status == 0 and out.splitlines()[1] == f"{bad},,," and "bad.jpg" in err
     assert run("predict", "--model", model, "--max-failed", 0.2, bad, good)[0] == 1
 
 

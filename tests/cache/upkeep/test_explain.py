@@ -42,6 +42,14 @@ def test_asking_about_an_empty_cache_creates_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_word_on_the_weights_those_of_any_row_will_do(tmp_path: Path) -> None:
+    folder, left_open = cached(tmp_path, DIGEST, SPEC), replace(SPEC, weights="")
+    assert explain("cat.jpg", DIGEST, None, left_open, str(tmp_path)) == [f"cat.jpg: cached in {folder}"]
+    first, second, third = explain("cat.jpg", DIGEST, None, replace(left_open, pooling="max"), str(tmp_path))
+    assert first == f"cat.jpg: not cached in {tmp_path} as mobilenet_v2-out_relu-max-224" and folder in second
+    assert third.strip() == "pooling differs: cached 'avg', asked for 'max'"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
