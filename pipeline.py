@@ -91,13 +91,12 @@ def features(
     from cache.digests import rehashing
     from classify.data.default_data import split_options
     from classify.data.view_counts import Views
-    from classify.labels.read_labels import announce_classes, find_labelled
+    from classify.labels.read_labels import announced, find_labelled
 
     started = time.perf_counter()
     data, spec, label_source = split_options(data, options)
     views = Views.checked(spec.get("recipe", DEFAULT_RECIPE), spec.get("views", 1))
-    found = find_labelled(data, **label_source)
-    announce_classes(found)
+    found = announced(find_labelled(data, **label_source))
     images, failures = found.all_images, found.failures
     del found  # of 100,000 images what is not needed any more is many megabytes
     extractor = open_extractor(cache_dir, shard_rows, **spec)  # after the folder: this may download weights
@@ -387,11 +386,9 @@ def report(
 
 
 def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":
-    from classify.labels.read_labels import announce_classes, read_labels
+    from classify.labels.read_labels import announced, read_labels
 
-    found = read_labels(data, **label_source, for_training=for_training)
-    announce_classes(found)
-    return found
+    return announced(read_labels(data, **label_source, for_training=for_training))
 
 
 def __getattr__(name: str) -> Any:

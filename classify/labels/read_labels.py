@@ -91,8 +91,8 @@ def find_labelled(data: str | None, **label_source: Unpack[LabelOptions]) -> Lab
     return found
 
 
-def announce_classes(found: LabelledImages) -> None:
-    """Say how many pictures each class has (in each part, under the data's own split), and what was passed over."""
+def announced(found: LabelledImages) -> LabelledImages:
+    """`found`; says how many pictures each class has (in each part, under an own split), and what was passed over."""
     if found.doubt:
         log.warning("the classes are not clear: %s", found.doubt)
     elif found.labels:
@@ -105,6 +105,7 @@ def announce_classes(found: LabelledImages) -> None:
             log.info("%s%d pictures: %s", named, found.parts.count(part), ", ".join(shown))
     if found.passed_over:
         log.info("%s", describe_passed_over(found.passed_over))
+    return found
 
 
 def _source(

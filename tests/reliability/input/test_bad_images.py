@@ -107,6 +107,6 @@ def test_the_other_commands_name_it_and_go_on(damaged: tuple[Path, str, int]) ->
     assert warning.startswith(f"warning: no prediction for {bad}: {reason.split('(')[0]}")
     lines = predicted.out.decode().splitlines()
     assert len(lines) == 1 + number
-    assert [line for line in lines if line.endswith(",,")] == [f"{bad},,"]
+    assert [line for line in lines if line.endswith(",,,")] == [f"{bad},,,"]
     strict = run(folder, "predict", "--images", "photos", "--max-failed", "0", report=False)
     assert (strict.status, strict.out) == (1, predicted.out)
