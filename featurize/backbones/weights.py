@@ -84,14 +84,16 @@ def random_identity() -> str:
     return f"random, seed {SEED}, keras {version('keras')}, tensorflow {version('tensorflow')}"
 
 
-def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
+def pretrained(backbone: Backbone, size: int | tuple[int, int], precision: str = "float32") -> Any:
     """The headless network (keras.Model, input (height, width, 3)) with ImageNet weights, built by Keras itself.
+
+    Its layers compute in `precision`.
 
     Keras thereby downloads what is missing and compares an existing file with its own hash (it has none for
     MobileNet and MobileNetV2). It replaces a file that differs, so the digest that the caller took of it is of
     no use: that is an error, and so is a file that cannot be had.
     """
-    from featurize.engines.keras_import import import_keras
+    from featurize.engines.keras_import import computing_in, import_keras
 
     keras = import_keras()
     path = os.path.join(keras_folder(), backbone.weights_name(size))
@@ -99,7 +101,7 @@ def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
     height, width = (size, size) if isinstance(size, int) else size
     build = getattr(keras.applications, backbone.builder)
     try:
-        with _downloading():
+        with _downloading(), computing_in(precision):
             shape = (height, width, 3)
             network = build(include_top=False, weights="imagenet", input_shape=shape, **backbone.options)
     except Exception as error:

@@ -60,6 +60,22 @@ def _check_settings(keras: ModuleType) -> None:
 
 
 @contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Layers that this thread makes in the body compute in `precision`, a dtype policy of Keras.
+
+    `import_keras` refuses such a setting, as it would a user's: call it before.
+    """
+    import keras
+
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(usual)
+
+
+@contextlib.contextmanager
 def _without_noise() -> Iterator[None]:
     """Hold back what is written to file descriptor 2, then pass on all but the lines of NOISE.
 
