@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
@@ -40,6 +41,7 @@ SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accur
 Report = dict[str, Any]
 
 
+@checked_arguments
 def features(
     data: str | None = None,
     *,
@@ -106,6 +108,7 @@ def features(
     return extractor.report(outcome, failures, started) | {"views": views.train, "recipe": views.recipe}
 
 
+@checked_arguments
 def train(
     data: str | None = None,
     head: str = "logreg",
@@ -218,6 +221,7 @@ def train(
     return report
 
 
+@checked_arguments
 def evaluate(
     data: str | None = None,
     model: "str | Classifier | None" = None,
@@ -293,6 +297,7 @@ def evaluate(
     return report
 
 
+@checked_arguments
 def compare(
     data: str | None = None,
     *,
@@ -344,6 +349,7 @@ def compare(
     return compare_heads(found, spec, cache_dir, heads, **chosen)
 
 
+@checked_arguments
 def report(
     data: str | None = None,
     model: "str | Classifier | None" = None,

@@ -1,18 +1,16 @@
 """The featurizer as a scikit-learn transformer: paths in, cached bottleneck features out."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from cache.errors import UserError
 from featurize.extract.extractor import Extractor
-from featurize.extract.joined_extractor import open_parts
-from featurize.extract.writable import open_table
-from featurize.joined_options import resolve_parts
+from featurize.open_extractor import open_extractor
 from featurize.pictures.sources import expand
-from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
+from featurize.spec_options import DEFAULT_BACKBONE
 
 
 class Featurizer(TransformerMixin, BaseEstimator):
@@ -117,8 +115,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         return rows.astype(np.float32, copy=False)
 
     def _extractor(self) -> Extractor:
-        options = {name: value for name, value in self.get_params().items() if name != "cache_dir"}
-        return open_parts(resolve_parts(open_table(self.cache_dir), cast(SpecOptions, options)), self.cache_dir)
+        return open_extractor(**self.get_params())
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cache.arguments import at_home
 from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone
 
@@ -68,7 +69,7 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
             log.info("downloading the ImageNet weights of %s to %s", backbone.name, path)
             pretrained(backbone, size)
         return Weights("imagenet", path)
-    path = os.path.abspath(os.path.expanduser(weights))
+    path = os.path.abspath(at_home(weights))
     advice = "give the path of a .h5 or .weights.h5 file, 'imagenet' or 'random'"
     if not os.path.exists(path):
         raise UserError(f"weights {weights!r}: no such file; {advice}")

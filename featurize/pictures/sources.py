@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cache.arguments import at_home
 from cache.errors import UserError
 from featurize.pictures.find_images import ImageError, find_images
 from featurize.pictures.unusual_pictures import announce_notes
@@ -99,7 +100,7 @@ def expand(images: Any) -> list[str | bytes]:
     cannot be loaded, naming it and its place.
     """
     if isinstance(images, str | os.PathLike):
-        path = on_disk(os.fsdecode(images))
+        path = on_disk(at_home(images))
         return _below(path) if os.path.isdir(path) else [path]
     if isinstance(images, list | tuple) or _is_pandas(images, "Series", "Index"):
         return _items(list(images))
@@ -153,7 +154,7 @@ def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
     for place, image in enumerate(images):
         where = "" if alone else f"image {place} of the list: "
         if isinstance(image, str | os.PathLike):
-            items.append(on_disk(os.fsdecode(image)))
+            items.append(on_disk(at_home(image)))
         elif isinstance(image, bytes | bytearray | memoryview):
             items.append(bytes(image))
         elif _is_picture(image):
