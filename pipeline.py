@@ -209,7 +209,7 @@ def train(
             spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
         extractor = open_extractor(cache_dir, shard_rows, **spec)
         started = time.perf_counter() - started
-        dataset, report = dataset_of(extractor, found, views, head, started, progress)
+        dataset, report = dataset_of(extractor, found, views, head, started, progress, head_params)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}

@@ -100,13 +100,15 @@ def dataset_of(
     head: str | None,
     started: float,
     progress: Progress | None,
+    params: dict[str, Any] | None = None,
 ) -> tuple[Dataset, dict[str, Any]]:
     """The labelled images with their rows, computed where the cache lacks them, and the report of `pipeline.features`.
 
-    `head` is the one to be trained, if any: where the rows do not fit into memory, not every one can use them.
+    `head` is the one to be trained, if any, with `params`: where the rows do not fit into memory, not every one can use
+    them.
     `started`: seconds that went before.
     """
-    outcome, rows = features_for(head, extractor, found.paths, progress)
+    outcome, rows = features_for(head, extractor, found.paths, progress, params, len(found.classes))
     kept = outcome.succeeded
     paths = [found.paths[i] for i in kept]
     dataset = Dataset(

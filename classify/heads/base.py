@@ -93,6 +93,11 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
         """What predicts the same without scikit-learn; None for a head that needs more."""
         return None
 
+    @property
+    def pair_bytes(self) -> int:
+        """Memory that a fit takes for each pair of training rows."""
+        return 0
+
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
         for declared in fields(self):

@@ -88,6 +88,10 @@ class SVMHead(DescentHead):
     free_intercept = False
 
     @property
+    def pair_bytes(self) -> int:
+        return 18 if self.kernel == "rbf" else 0  # similarities, those of a fit, and libsvm's copy in float64: measured
+
+    @property
     def walked(self) -> str | None:  # type: ignore[override]
         return "C" if self.kernel == "linear" else None
 
