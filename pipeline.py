@@ -27,7 +27,6 @@ from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from bottleneck_features.report.findings import Findings
-    from classify.labels.read_labels import LabelledImages
     from classify.saved.classifier import Classifier
     from featurize.extract.hashing import Progress
     from featurize.featurizer import Featurizer
@@ -180,10 +179,12 @@ def train(
     from cache.digests import rehashing
     from classify.data.dataset import dataset_of
     from classify.data.default_data import split_options
+    from classify.data.single_pictures import without_copies_alone, without_single
     from classify.data.view_counts import Views
     from classify.heads.dense.tensorboard import with_curves
     from classify.heads.finetune.cut_choice import spec_at_cut
     from classify.heads.head_table import HEADS, check_layer, make_head
+    from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import written_by_training
     from classify.saved.persist import check_writable
     from classify.saved.previous import announce_replacing, source_of
@@ -201,7 +202,8 @@ def train(
     data, spec, label_source = split_options(data, options)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
-    found = _labelled(data, label_source, for_training=True)
+    labelled = announced_labels(data, True, label_source)
+    found = without_single(labelled, in_folds=bool(cv or search))
     check_scoring(scoring, found.labels, search)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     with rehashing(rehash):
@@ -212,7 +214,10 @@ def train(
         dataset, report = dataset_of(extractor, found, views, head, started, progress, head_params)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
+    dataset = without_copies_alone(dataset, in_folds=bool(cv or search))
+    report["left_out_classes"] = sorted({*labelled.labels} - {*dataset.labels.tolist()})
+    about = {"data": source_of(data, label_source), "left_out_classes": report["left_out_classes"]}
+    origin = {"head": head, "views": views.to_json(), **about, **extractor.record()}
     announce_replacing(model, origin["data"], dataset)
     plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "scoring": scoring, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)
@@ -271,7 +276,8 @@ def evaluate(
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
-    from classify.evaluate import evaluate_head
+    from classify.evaluate import evaluate_head, scorable
+    from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
     from featurize.outputs import check_outputs, inputs_of, named
@@ -280,7 +286,7 @@ def evaluate(
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
-    found = _labelled(data, label_source, for_training=False).named_as(classifier.classes_)
+    found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)
     views = Views(trained.recipe, predict=len(classifier.extractor.stores))
@@ -342,9 +348,10 @@ def compare(
     """
     from classify.compare import compare_heads
     from classify.data.default_data import split_options
+    from classify.labels.read_labels import announced_labels
 
     data, spec, label_source = split_options(data, options)
-    found = _labelled(data, label_source, for_training=True)
+    found = announced_labels(data, True, label_source)
     chosen: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed, "progress": progress}
     return compare_heads(found, spec, cache_dir, heads, **chosen)
 
@@ -389,14 +396,6 @@ def report(
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     return run_report(classifier, data, output, progress, label_source)
-
-
-def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":
-    from classify.labels.read_labels import announce_classes, read_labels
-
-    found = read_labels(data, **label_source, for_training=for_training)
-    announce_classes(found)
-    return found
 
 
 def __getattr__(name: str) -> Any:
