@@ -1,6 +1,6 @@
 """The featurizer as a scikit-learn transformer: paths in, cached bottleneck features out."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,10 @@ class Featurizer(TransformerMixin, BaseEstimator):
         UserError
             Naming the images that cannot be decoded: rows must stay aligned with labels.
         """
-        outcome, rows = self._extractor().features(expand(X))
+        sources = expand(X)
+        if not isinstance(X, str) and isinstance(X, Sized) and len(sources) > len(X):
+            raise UserError(f"{len(X)} paths name {len(sources)} images, some are folders: name the images themselves")
+        outcome, rows = self._extractor().features(sources)
         if outcome.failures:
             first = outcome.failures[0]
             count = len(outcome.failures)

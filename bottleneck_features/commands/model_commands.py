@@ -85,9 +85,7 @@ def predict(
 
     classifier, rest = loaded(given(chosen))
     wanted = [*images, *paths] or [surfaces_to_predict()]
-    sources = [source for path in existing_paths(wanted) for source in expand(path)]
-    if not sources:
-        raise UserError(f"there is no image in {', '.join(wanted)}")
+    sources = expand(existing_paths(wanted))
     with rehashing(rest.get("rehash", False)):
         answers = classifier.answers(sources, not no_cache, reject)
     sys.stdout.reconfigure(errors="surrogateescape", newline="")  # type: ignore[union-attr]

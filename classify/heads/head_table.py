@@ -81,7 +81,7 @@ HEADS: dict[str, HeadEntry] = {
         "classify.heads.neighbours:KNNHead",
         "nearest training pictures by cosine",
         {"n_neighbors": [1, 5, 10, 15, 30], "temperature": [0.03, 0.07, 0.2]},
-        copies=5,
+        copies=6,
     ),
     "centroid": HeadEntry(
         "classify.heads.neighbours:CentroidHead",

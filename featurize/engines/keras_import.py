@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from cache.errors import UserError
+from cache.files.standard_streams import open_standard_streams
 from featurize.engines.engine import check_tensorflow
 
 # What TensorFlow's C++ side writes to file descriptor 2 while it starts: "I0000 00:00:17... file.cc:31] ...",
@@ -33,6 +34,7 @@ def import_keras() -> ModuleType:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     first = "tensorflow" not in sys.modules
+    open_standard_streams()  # TensorFlow prints from C
     with _without_noise() if first and quiet else contextlib.nullcontext():
         import keras
         import tensorflow
