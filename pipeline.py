@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 import bottleneck_features.own_packages  # noqa: F401  # no file of the user hides the packages below
+from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
@@ -27,7 +28,6 @@ from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from bottleneck_features.report.findings import Findings
-    from classify.labels.read_labels import LabelledImages
     from classify.saved.classifier import Classifier
     from featurize.extract.outcome import Progress
     from featurize.featurizer import Featurizer
@@ -41,6 +41,7 @@ SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accur
 Report = dict[str, Any]
 
 
+@checked_arguments
 def features(
     data: str | None = None,
     *,
@@ -106,6 +107,7 @@ def features(
     return extractor.report(outcome, failures, started) | {"views": views.train, "recipe": views.recipe}
 
 
+@checked_arguments
 def train(
     data: str | None = None,
     head: str = "logreg",
@@ -177,10 +179,12 @@ def train(
     from cache.digests import rehashing
     from classify.data.dataset import dataset_of
     from classify.data.default_data import split_options
+    from classify.data.single_pictures import without_copies_alone, without_single
     from classify.data.view_counts import Views
     from classify.heads.dense.tensorboard import with_curves
     from classify.heads.finetune.cut_choice import spec_at_cut
     from classify.heads.head_table import HEADS, check_layer, make_head
+    from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import written_by_training
     from classify.saved.persist import check_writable
     from classify.saved.previous import announce_replacing, source_of
@@ -198,7 +202,8 @@ def train(
     data, spec, label_source = split_options(data, options)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
-    found = _labelled(data, label_source, for_training=True)
+    labelled, folds = announced_labels(data, True, label_source), bool(cv or search)
+    found = without_single(labelled, folds)
     check_scoring(scoring, found.labels, search)
     check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
     with rehashing(rehash):
@@ -206,10 +211,13 @@ def train(
             spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
         extractor = open_extractor(cache_dir, shard_rows, **spec)
         started = time.perf_counter() - started
-        dataset, report = dataset_of(extractor, found, views, head, started, progress)
+        dataset, report = dataset_of(extractor, found, views, head, started, progress, head_params)
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
-    origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
+    dataset = without_copies_alone(dataset, folds)
+    report["left_out_classes"] = sorted({*labelled.labels} - {*dataset.labels.tolist()})
+    about = {"data": source_of(data, label_source), "left_out_classes": report["left_out_classes"]}
+    origin = {"head": head, "views": views.to_json(), **about, **extractor.record()}
     announce_replacing(model, origin["data"], dataset)
     plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "scoring": scoring, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)
@@ -218,6 +226,7 @@ def train(
     return report
 
 
+@checked_arguments
 def evaluate(
     data: str | None = None,
     model: "str | Classifier | None" = None,
@@ -267,7 +276,8 @@ def evaluate(
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
-    from classify.evaluate import evaluate_head
+    from classify.evaluate import evaluate_head, scorable
+    from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
     from featurize.outputs import check_outputs, inputs_of, named
@@ -276,7 +286,7 @@ def evaluate(
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
-    found = _labelled(data, label_source, for_training=False).named_as(classifier.classes_)
+    found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)
     views = Views(trained.recipe, predict=len(classifier.extractor.stores))
@@ -293,6 +303,7 @@ def evaluate(
     return report
 
 
+@checked_arguments
 def compare(
     data: str | None = None,
     *,
@@ -337,13 +348,15 @@ def compare(
     """
     from classify.compare import compare_heads
     from classify.data.default_data import split_options
+    from classify.labels.read_labels import announced_labels
 
     data, spec, label_source = split_options(data, options)
-    found = _labelled(data, label_source, for_training=True)
+    found = announced_labels(data, True, label_source)
     chosen: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed, "progress": progress}
     return compare_heads(found, spec, cache_dir, heads, **chosen)
 
 
+@checked_arguments
 def report(
     data: str | None = None,
     model: "str | Classifier | None" = None,
@@ -383,12 +396,6 @@ def report(
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     return run_report(classifier, data, output, progress, label_source)
-
-
-def _labelled(data: str | None, label_source: LabelOptions, *, for_training: bool) -> "LabelledImages":
-    from classify.labels.read_labels import announced, read_labels
-
-    return announced(read_labels(data, **label_source, for_training=for_training))
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from cache.errors import UserError, log
 from classify.data.dataset import dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
+from classify.data.single_pictures import without_single
 from classify.data.split import duplicate_groups, enough_groups, folds
 from classify.data.view_counts import Views
 from classify.heads.head_table import HEADS, make_head
@@ -67,7 +68,7 @@ def compare_heads(
     requested = [*dict.fromkeys(heads or HEADS)]
     for head in requested:
         make_head(head)  # refuses names that there are not
-    pictures = _to_compare(found)
+    pictures = without_single(_to_compare(found), in_folds=True)
     check_scoring(order := scoring or ORDER, pictures.labels)
     specs, left_out = cached_specs(cache_dir, pictures.paths, chosen, progress)
     _announce(left_out)

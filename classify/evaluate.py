@@ -4,14 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cache.errors import UserError, log
+from cache.digests import DigestTable
+from cache.errors import UserError, listed, log
 from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates
 from classify.data.split import Indices, leaks
+from classify.labels.read_labels import LabelledImages
 from classify.saved.persist import Saved
 from classify.scoring.metrics import Leaked, Scores
 from classify.train import score_part
 from featurize.extract.missing_signatures import stored_signatures
+from featurize.extract.outcome import Outcome
+
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,38 @@ class Scored:
     rows: Indices
     leaking: np.ndarray
     left_out: Indices
+
+
+def scorable(saved: Saved, found: LabelledImages, table: DigestTable, every: bool = False) -> LabelledImages:
+    """The labelled images that a model can be scored on, their labels spelled as its classes; before any features.
+
+    Pictures of classes that its training left out, see `classify.data.single_pictures`, are left out and announced.
+    Raises UserError for another label that the model does not know: of a picture that would be scored, or of `every`.
+    """
+    found = found.named_as(saved.record["classes"])
+    known, left_out = set(saved.record["classes"]), set(saved.record.get("left_out_classes", []))
+    if unscored := [row for row, label in enumerate(found.labels) if label in left_out - known]:
+        names = listed(sorted({repr(found.labels[row]) for row in unscored}), SHOWN)
+        log.warning("pictures of classes that the training left out are left out: %d (%s)", len(unscored), names)
+        found = found.of(sorted({*range(len(found.labels))} - {*unscored}))
+    part = next((name for name in ("test", "validation") if name in found.parts), "all")
+    unknown = [
+        row
+        for row, (label, of) in enumerate(zip(found.labels, found.parts, strict=True))
+        if label not in known and (every or of == part)
+    ]
+    if part == "all" and not every:  # what the model was trained on under another label is not scored
+        doubtful = Outcome([found.paths[row] for row in unknown])
+        doubtful.take_digests(table)
+        readable = doubtful.digests.known
+        trained = leaks(saved.trained_on, doubtful.keys)
+        unknown = [unknown[position] for position in readable[~trained]]
+    if unknown:
+        raise UserError(
+            f"the pictures have the label {found.labels[unknown[0]]!r}, the model knows "
+            f"{', '.join(saved.record['classes'])}"
+        )
+    return found
 
 
 def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, Leaked, list[str]]:
@@ -44,8 +81,7 @@ def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
     """Which pictures of `data` are scored. Near-duplicates are found as far as `cache_dir` has the training pictures.
 
-    Raises UserError where the model was trained on every picture that could be scored, and where one has a label that
-    the model does not know.
+    Raises UserError where the model was trained on every picture that could be scored.
     """
     rows, left_out = np.arange(len(data.labels)), np.empty(0, np.intp)
     if data.has_own_split:
@@ -56,10 +92,6 @@ def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
         raise UserError("nothing to score: the model was trained on every one of these pictures")
     if not data.has_own_split:
         rows, left_out, trained = rows[~trained], rows[trained], trained[~trained]
-    if unknown := sorted(set(data.labels[rows].tolist()) - set(saved.record["classes"])):
-        raise UserError(
-            f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(saved.record['classes'])}"
-        )
     return Scored(rows, trained | _near_training_pictures(saved, data, rows, cache_dir), left_out)
 
 

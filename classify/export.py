@@ -2,12 +2,14 @@
 
 from typing import Unpack
 
+from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.labels.label_options import Options
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE
 
 
+@checked_arguments
 def export(
     data: str | None, output: str, *, cache_dir: str = DEFAULT_CACHE, **options: Unpack[Options]
 ) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
+from cache.arguments import checked_arguments
 from classify.labels.label_options import PredictOptions
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
 
 
+@checked_arguments
 def load(
     model: str,
     *,
@@ -68,6 +70,7 @@ def load(
     return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
 
 
+@checked_arguments
 def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
     """Predict the label of each image.
 
@@ -101,6 +104,7 @@ def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOpt
         return classifier.predict(images, **rest)
 
 
+@checked_arguments
 def predict_proba(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
     """Predict the probability of each class for each image.
 
@@ -130,6 +134,7 @@ def predict_proba(images: Any, model: "str | Classifier", **options: Unpack[Pred
         return classifier.predict_proba(images, **rest)
 
 
+@checked_arguments
 def top_k(images: Any, model: "str | Classifier", k: int = 3, **options: Unpack[PredictOptions]) -> "pd.DataFrame":
     """Predict the most probable labels of each image.
 

@@ -4,12 +4,10 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 import pipeline
+from bottleneck_features.drawing import Axes, Figure, FigureCanvasAgg
 from bottleneck_features.terminal.safe_text import printable
 from cache.files.atomic import write_atomically
 

@@ -1,6 +1,6 @@
 """The featurizer as a scikit-learn transformer: paths in, cached bottleneck features out."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -8,11 +8,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from cache.errors import UserError, log
 from featurize.extract.extractor import Extractor
-from featurize.extract.joined_extractor import open_parts
-from featurize.extract.writable import open_table
-from featurize.joined_options import resolve_parts
+from featurize.open_extractor import open_extractor
 from featurize.pictures.sources import expand
-from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
+from featurize.spec_options import DEFAULT_BACKBONE
 
 
 class Featurizer(TransformerMixin, BaseEstimator):
@@ -116,6 +114,8 @@ class Featurizer(TransformerMixin, BaseEstimator):
             For a table of several columns.
         """
         sources = expand(X)
+        if not isinstance(X, str) and isinstance(X, Sized) and len(sources) > len(X):
+            raise UserError(f"{len(X)} paths name {len(sources)} images, some are folders: name the images themselves")
         outcome, rows = self._extractor().features(sources)
         rows = rows.astype(np.float32, copy=False)
         if len(rows):
@@ -153,8 +153,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
     def _extractor(self) -> Extractor:
         if self.errors not in ("raise", "nan"):
             raise UserError(f'errors {self.errors!r}: give "raise" or "nan"')
-        options = {name: value for name, value in self.get_params().items() if name not in ("cache_dir", "errors")}
-        return open_parts(resolve_parts(open_table(self.cache_dir), cast(SpecOptions, options)), self.cache_dir)
+        return open_extractor(**{name: value for name, value in self.get_params().items() if name != "errors"})
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Unpack
 
+from cache.arguments import checked_arguments
 from featurize.spec_options import DEFAULT_CACHE, SpecOptions
 
 if TYPE_CHECKING:
     from featurize.extract.extractor import Extractor
 
 
+@checked_arguments
 def open_extractor(
     cache_dir: str = DEFAULT_CACHE, shard_rows: int | None = None, **spec: Unpack[SpecOptions]
 ) -> "Extractor":

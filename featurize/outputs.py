@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cache.arguments import at_home
 from cache.digests import FILE_NAME
 from cache.errors import UserError
 from cache.upkeep.spec_folders import is_spec_folder
@@ -26,8 +27,8 @@ def inputs_of(options: Mapping[str, Any]) -> list[Named]:
     for option in ("weights", "backbone"):
         for _, text in named(option, options.get(option)):
             pieces = {text, *text.split("+")}
-            found += [(f"--{option}", piece) for piece in sorted(pieces) if os.path.isfile(os.path.expanduser(piece))]
-    return [(name, os.path.expanduser(path)) for name, path in found]
+            found += [(f"--{option}", piece) for piece in sorted(pieces) if os.path.isfile(at_home(piece))]
+    return [(name, at_home(path)) for name, path in found]
 
 
 def check_outputs(

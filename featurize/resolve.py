@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from cache.arguments import at_home
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
@@ -164,7 +165,7 @@ def _own_model(
     """As `_named_backbone`, of a `.keras` file."""
     if weights is not None:
         raise UserError(f"weights {weights!r}: {backbone} brings its own; leave the option out")
-    path = os.path.abspath(os.path.expanduser(backbone))  # goes into records of models, to be found from elsewhere
+    path = os.path.abspath(at_home(backbone))  # goes into records of models, to be found from elsewhere
     if not os.path.isfile(path):
         raise UserError(f"backbone {path}: no such file; give a model saved with model.save('name.keras')")
     if preprocess not in (None, "none", *preprocess_names()):

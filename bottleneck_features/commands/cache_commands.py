@@ -9,8 +9,18 @@ import click
 
 import pipeline
 from bottleneck_features.commands.command_files import digests_of_folder
-from bottleneck_features.commands.command_options import CACHE, DATA, LABELS, SPEC, examples, given, options
+from bottleneck_features.commands.command_options import (
+    CACHE,
+    DATA,
+    FILE,
+    LABELS,
+    SPEC,
+    examples,
+    given,
+    options,
+)
 from bottleneck_features.terminal.safe_text import printable
+from cache.arguments import at_home
 from cache.digests import DigestTable
 from cache.errors import UserError
 from cache.files.atomic import require_writable
@@ -87,7 +97,7 @@ def verify(sample: int, **chosen: Any) -> None:
 
 @cache.command(epilog=examples("cache explain photos/cat/1.jpg", "cache explain --size 160 photos/cat/1.jpg"))
 @options(CACHE, SPEC)
-@click.argument("path")
+@click.argument("path", type=at_home)
 def explain(path: str, **chosen: Any) -> None:
     """Say whether a file is cached, and if not, why.
 
@@ -156,7 +166,7 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
 
 @cache.command(epilog=examples("cache export --data photos --output features.h5"))
 @options(DATA, SPEC, LABELS, CACHE)
-@click.option("--output", metavar="FILE", required=True, help="HDF5 file to write.")
+@click.option("--output", **FILE, required=True, help="HDF5 file to write.")
 def export(output: str, **chosen: Any) -> None:
     """Write features, labels and paths into one HDF5 file.
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cache.arguments import at_home
 from classify.heads.head_table import HEADS
 from classify.labels.class_folders import LABEL_FROM
 from featurize.pictures.recipes import MOST_VIEWS, RECIPES
@@ -14,12 +15,15 @@ from pipeline import DEFAULT_CACHE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DATA = [click.option("--data", metavar="FOLDER", help="Folder of images; its folders are the labels.")]
+FILE: dict[str, Any] = {"type": at_home, "metavar": "FILE"}
+FOLDER: dict[str, Any] = FILE | {"metavar": "FOLDER"}
+
+DATA = [click.option("--data", **FOLDER, help="Folder of images; its folders are the labels.")]
 TEACHER = [
     click.option("--backbone", metavar="NAME", help=f"Pretrained network, or a .keras file. [{DEFAULT_BACKBONE}]"),
     click.option("--layer", metavar="NAME", help="Layer whose output is taken. [the last one]"),
     click.option("--size", metavar="PIXELS", help="Side of the input, or HEIGHTxWIDTH. [the backbone's own]"),
-    click.option("--weights", metavar="FILE", help="Weights file (.h5), or 'random'. [Keras' ImageNet weights]"),
+    click.option("--weights", **FILE, help="Weights file (.h5), or 'random'. [Keras' ImageNet weights]"),
 ]
 SPEC = [
     *TEACHER,
@@ -55,7 +59,7 @@ PREDICT_VIEWS = [
     )
 ]
 LABELS = [
-    click.option("--labels", metavar="FILE", help="CSV or Parquet table of labels."),
+    click.option("--labels", **FILE, help="CSV or Parquet table of labels."),
     click.option("--path-column", default="path", show_default=True, help="Its column of paths."),
     click.option("--label-column", default="label", show_default=True, help="Its column of labels."),
     click.option(
@@ -67,20 +71,24 @@ LABELS = [
     click.option("--validation", "validation_folder", metavar="NAME", multiple=True, help="Folder to validate on."),
     click.option("--test", "test_folder", metavar="NAME", multiple=True, help="Folder to score on."),
 ]
-CACHE = [click.option("--cache-dir", metavar="FOLDER", help=f"Where features are kept. [{DEFAULT_CACHE}]")]
+CACHE = [click.option("--cache-dir", **FOLDER, help=f"Where features are kept. [{DEFAULT_CACHE}]")]
 REHASH = [
     click.option("--rehash", is_flag=True, default=None, help="Read every file again, even if it looks unchanged.")
 ]
 SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
-JSON = [click.option("--json", "json_file", metavar="FILE", help="Write the report there as JSON.")]
+JSON = [click.option("--json", "json_file", **FILE, help="Write the report there as JSON.")]
 MAX_FAILED = [
     click.option(
         "--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of bad images allowed."
     )
 ]
-SEED = [click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of splits and heads.")]
+SEED = [
+    click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of splits and heads."
+    )
+]
 HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
-MODEL_FILE = [click.option("--model", metavar="FILE", help="Model file. [models/HEAD.joblib]")]
+MODEL_FILE = [click.option("--model", **FILE, help="Model file. [models/HEAD.joblib]")]
 MODEL = [
     *MODEL_FILE,
     click.option("--allow-other-versions", is_flag=True, help="Load a model of another scikit-learn."),

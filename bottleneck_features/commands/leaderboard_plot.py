@@ -39,14 +39,13 @@ def draw_leaderboard(report: dict[str, Any], output: str) -> None:
     output: as `check_suffix` wants it.
     Raises `OSError` where it cannot be written.
     """
-    import matplotlib
     import numpy as np
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
+
+    from bottleneck_features.drawing import Figure, NullFormatter, rc_context
 
     lines = report["lines"][::-1]  # matplotlib counts from below
     specs = short_names([line["features"] for line in report["lines"]])
-    with matplotlib.rc_context(STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(12, 1.6 + 0.3 * len(lines) + 0.2 * len(specs)), layout="constrained")
         scores, differences, seconds = figure.subplots(1, 3, sharey=True, width_ratios=(3, 2, 1))
         for number, (spec, name) in enumerate(specs.items()):

@@ -20,6 +20,7 @@ from bottleneck_features.commands.demo_command import demo
 from bottleneck_features.commands.signals import Stop
 from bottleneck_features.terminal.safe_text import printable
 from cache.errors import UserError, log
+from cache.files.standard_streams import open_standard_streams
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -55,6 +56,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
 
     What the package logs, its errors and signals come out as they do in every command.
     """
+    open_standard_streams()
     log.addHandler(_Lines())
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -14,6 +14,7 @@ from bottleneck_features.commands.command_files import existing_paths, require_o
 from bottleneck_features.commands.command_options import (
     CACHE,
     DATA,
+    FILE,
     HEAD,
     JSON,
     LABELS,
@@ -30,6 +31,7 @@ from bottleneck_features.commands.command_result import exit_if_too_many_failed,
 from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.result_summary import show_leaked
 from bottleneck_features.terminal.safe_text import printable
+from cache.arguments import at_home
 from cache.errors import UserError
 from cache.files.atomic import require_writable
 from featurize.outputs import named
@@ -56,8 +58,8 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
 @click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
 @options(HEAD, SPEC, PREDICT_VIEWS, CACHE, REHASH, MODEL, MAX_FAILED)
-@click.option("--images", multiple=True, metavar="PATH", help="Image, folder or pattern; may be repeated.")
-@click.argument("paths", nargs=-1)
+@click.option("--images", multiple=True, type=at_home, metavar="PATH", help="Image, folder or pattern; repeatable.")
+@click.argument("paths", type=at_home, nargs=-1)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
 @click.option("--no-cache", is_flag=True, help="Neither look features up nor store them.")
 @click.option(
@@ -73,7 +75,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     type=click.Choice(["uncertainty", "path"]),
     help="Rejected pictures and small margins first, or by path; by default as they are given.",
 )
-@click.option("--output", metavar="FILE", help="Write the table to this file, not to stdout.")
+@click.option("--output", **FILE, help="Write the table to this file, not to stdout.")
 def predict(
     images: tuple[str, ...],
     paths: tuple[str, ...],
@@ -104,9 +106,7 @@ def predict(
     check_table(top_k, wide)
     classifier, rest = loaded(given(chosen))
     wanted = [*images, *paths] or [surfaces_to_predict()]
-    sources = [source for path in existing_paths(wanted) for source in expand(path)]
-    if not sources:
-        raise UserError(f"there is no image in {', '.join(wanted)}")
+    sources = expand(existing_paths(wanted))
     if output:
         require_kind("--output", output, "table of predictions")
         used = read_with_model(classifier.saved.path, classifier.extractor.record())
@@ -171,7 +171,7 @@ def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 @click.command(epilog=examples("report --data photos", "report --data photos --head svm --output svm.html"))
 @options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL)
-@click.option("--output", metavar="FILE", default="report.html", show_default=True, help="The HTML file to write.")
+@click.option("--output", **FILE, default="report.html", show_default=True, help="The HTML file to write.")
 def report(output: str, **chosen: Any) -> None:
     """Show a saved model and its data in one HTML file.
 

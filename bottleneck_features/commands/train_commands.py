@@ -10,6 +10,8 @@ from bottleneck_features.commands.command_files import require_outputs
 from bottleneck_features.commands.command_options import (
     CACHE,
     DATA,
+    FILE,
+    FOLDER,
     HEAD,
     JSON,
     LABELS,
@@ -39,7 +41,7 @@ ONLY = [
     click.option("--layer", metavar="NAME", help="Compare on this layer's alone."),
     click.option("--pooling", metavar="avg|max|flatten|none", help="Compare on features pooled this way alone."),
     click.option("--size", metavar="PIXELS", help="Compare on features of this size of the input alone."),
-    click.option("--weights", metavar="FILE", help="Where the weights are that fine-tuning needs. [as `train`]"),
+    click.option("--weights", **FILE, help="Where the weights are that fine-tuning needs. [as `train`]"),
 ]
 
 
@@ -76,7 +78,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
 @click.option("--cut", metavar="LAYER|auto", help="Where finetune cuts the backbone. [--layer, else auto]")
-@click.option("--tensorboard", metavar="DIR", help="Write the curves of dense or finetune there for TensorBoard.")
+@click.option("--tensorboard", **FOLDER, help="Write the curves of dense or finetune there for TensorBoard.")
 @click.option("--search", is_flag=True, help="Tune the head by cross-validation.")
 @click.option("--scoring", metavar="NAME", help="Scorer of scikit-learn that --search goes by. [neg_log_loss]")
 @click.option("--refit", is_flag=True, help="Save a head fitted on all images (scored before that).")
@@ -117,7 +119,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
     metavar="NAME",
     help="Scorer of scikit-learn that --search goes by, and the order of the lines. [neg_log_loss; accuracy]",
 )
-@click.option("--output", metavar="FILE", help="Draw the leaderboard there, as .svg or .png.")
+@click.option("--output", **FILE, help="Draw the leaderboard there, as .svg or .png.")
 def compare(
     heads: tuple[str, ...], more_heads: tuple[str, ...], output: str | None, json_file: str | None, **chosen: Any
 ) -> None:
@@ -156,8 +158,8 @@ def compare(
         "train --data photos --backbone small.keras",
     )
 )
-@click.option("--data", required=True, metavar="FOLDER", help="Folder of photographs, the more varied the better.")
-@click.option("--output", required=True, metavar="FILE", help="The student, a .keras file; its work folder beside it.")
+@click.option("--data", required=True, **FOLDER, help="Folder of photographs, the more varied the better.")
+@click.option("--output", required=True, **FILE, help="The student, a .keras file; its work folder beside it.")
 @options(TEACHER, CACHE, JSON)
 @click.option("--crops", type=click.IntRange(1), default=8, show_default=True, help="Crops of each photograph.")
 @click.option("--samples", type=click.IntRange(1), default=3_000_000, show_default=True, help="Crops to learn from.")

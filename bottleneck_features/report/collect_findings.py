@@ -23,6 +23,7 @@ from bottleneck_features.report.scored_pictures import HeldOut, folds_of, held_o
 from cache.errors import UserError, log
 from cache.joined_rows import JoinedSpec
 from cache.spec import FeatureSpec
+from classify.data.beyond_memory import require_memory
 from classify.data.dataset import Dataset
 from classify.data.split import Indices, Split
 from classify.heads.head_table import fit_head, make_head
@@ -68,6 +69,8 @@ def collect(
     saved, classes, labels = classifier.saved, classifier.classes_, dataset.labels
     _require_known(labels, classes)
     rows = _rows(dataset)
+    for head, params in (*FOLD_HEADS, ("dense", {})):
+        require_memory(head, params, rows, len(classes))
     units = unit_rows(rows)
     with timed("near-duplicates"):
         groups, _ = dataset.duplicates()
@@ -176,8 +179,9 @@ def _scored_probabilities(saved: Saved, data: Dataset, groups: Indices, held: He
     params = {name: value for name, value in saved.record.get("head_params", {}).items() if name != "tensorboard"}
     if data.tail:
         params |= {"tail": data.tail, "verbose": 0}
-    head = saved.record["head"], params
-    return out_of_fold(held.splits, data.originals(slice(None)), data.labels, groups, classes, head)[held.scored]
+    head, rows = saved.record["head"], np.asarray(data.originals(slice(None)))
+    require_memory(head, params, rows, len(classes))
+    return out_of_fold(held.splits, rows, data.labels, groups, classes, (head, params))[held.scored]
 
 
 def _scores(truth: np.ndarray, probabilities: Floats, saved: Saved) -> Scores:
@@ -210,6 +214,7 @@ def _learning_curve(
     if head not in QUICK_HEADS:
         head, params = "logreg", {}
     try:
+        require_memory(head, params, rows, len(set(labels)))
         return learning_curve(rows, labels, groups, splits, head, params)
     except UserError as error:
         log.warning("accuracy by number of pictures is not measured: %s", error)

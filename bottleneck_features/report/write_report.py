@@ -12,9 +12,10 @@ from cache.stored_rows import StoredRows
 from classify.data.dataset import dataset_of
 from classify.data.default_data import given_or_surfaces
 from classify.data.view_counts import Views
+from classify.evaluate import scorable
 from classify.labels.label_options import LabelOptions
 from classify.labels.label_tables import table_name
-from classify.labels.read_labels import announced, read_labels
+from classify.labels.read_labels import announced_labels
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
 from featurize.outputs import check_outputs, inputs_of, named
@@ -40,7 +41,7 @@ def run_report(
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
     require_kind("--output", output, "report of a model")
     data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
-    images = announced(read_labels(data, **label_source, for_training=False).named_as(classifier.classes_))
+    images = scorable(classifier.saved, announced_labels(data, False, label_source), extractor.table, every=True)
     views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
     head = "finetune" if extractor.spec.pooling == "none" else None
     started = time.perf_counter() - started

@@ -1,6 +1,6 @@
 """Labelled images as rows of features, aligned with their labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,18 @@ class Dataset:
     views: int = 1
     predict_views: int = 1
     tail: Tail | None = None
+
+    def of(self, chosen: Indices) -> "Dataset":
+        """These pictures alone."""
+        return replace(
+            self,
+            features=self.features[chosen],
+            labels=self.labels[chosen],
+            parts=self.parts[chosen],
+            digests=self.digests[chosen],
+            paths=[self.paths[i] for i in chosen],
+            signatures=None if self.signatures is None else self.signatures[chosen],
+        )
 
     def fitted(self, chosen: np.ndarray | slice) -> Rows:
         """The views that are fitted on, of m chosen pictures: (m, d), or (m, K, d)."""
@@ -100,13 +112,15 @@ def dataset_of(
     head: str | None,
     started: float,
     progress: Progress | None,
+    params: dict[str, Any] | None = None,
 ) -> tuple[Dataset, dict[str, Any]]:
     """The labelled images with their rows, computed where the cache lacks them, and the report of `pipeline.features`.
 
-    `head` is the one to be trained, if any: where the rows do not fit into memory, not every one can use them.
+    `head` is the one to be trained, if any, with `params`: where the rows do not fit into memory, not every one can use
+    them.
     `started`: seconds that went before.
     """
-    outcome, rows = features_for(head, extractor, found.paths, progress)
+    outcome, rows = features_for(head, extractor, found.paths, progress, params, len(found.classes))
     kept = outcome.succeeded
     paths = [found.paths[i] for i in kept]
     dataset = Dataset(

@@ -67,6 +67,13 @@ def enough_groups(labels: ArrayLike, groups: Indices, exact: Indices, needed: in
     return np.where(np.isin(labels, alike), exact, groups)
 
 
+def paired(labels: ArrayLike, groups: ArrayLike) -> NDArray[np.bool_]:
+    """Mask (n,) of the pictures in classes of two different ones or more. labels, groups: (n,)."""
+    drawn = _Groups(labels, groups)
+    large = drawn.classes[drawn.class_sizes() > 1]
+    return np.isin(labels, large)
+
+
 def holdout(labels: ArrayLike, groups: ArrayLike, test_size: float, seed: int) -> Split:
     """Draw a stratified test part of whole groups.
 

@@ -5,10 +5,8 @@ Features are normalised inside the estimator, so that a cross-validation learns 
 """
 
 import math
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +16,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from cache.arguments import SEED, Allowed, number, or_none
 from cache.errors import UserError
 from cache.stored_rows import Rows, StoredRows
 from classify.data.split import Indices, copies_by_first
@@ -31,46 +30,9 @@ ClassWeight = str | dict[Any, float] | None
 Seed = int | np.random.RandomState | None
 
 
-@dataclass(frozen=True)
-class Allowed:
-    """The valid values of a parameter, as a test and in words."""
-
-    test: Callable[[Any], bool]
-    words: str
-
-
-def number(least: float, *, open_end: bool = False, below: float = math.inf) -> Allowed:
-    """Finite numbers from `least` (or only above it, with `open_end`) up to, but not including, `below`."""
-    enough = operator.gt if open_end else operator.ge
-    words = f"a number {'above' if open_end else 'of at least'} {least:g}"
-    return Allowed(
-        lambda value: (
-            _is(value, float | int | np.floating | np.integer) and bool(enough(value, least) and value < below)
-        ),
-        words if below == math.inf else f"{words} and below {below:g}",
-    )
-
-
-def whole(least: int, most: float = math.inf) -> Allowed:
-    """Whole numbers from `least` to `most`."""
-    return Allowed(
-        lambda value: _is(value, (int, np.integer)) and bool(least <= value <= most),
-        f"a whole number of at least {least}{f' and at most {most}' if most < math.inf else ''}",
-    )
-
-
 def choice(*values: str) -> Allowed:
     """One of these strings."""
     return Allowed(lambda value: isinstance(value, str) and value in values, " or ".join(values))
-
-
-def or_none(allowed: Allowed) -> Allowed:
-    """These values and None."""
-    return Allowed(lambda value: value is None or allowed.test(value), f"{allowed.words}, or None")
-
-
-def _is(value: Any, types: Any) -> bool:
-    return isinstance(value, types) and not isinstance(value, bool)  # Python counts True and False as integers
 
 
 FLAG = Allowed(lambda value: isinstance(value, bool | np.bool_), "True or False")
@@ -85,7 +47,6 @@ CLASS_WEIGHT = Allowed(
     ),
     f"balanced, a dictionary of class: weight ({WEIGHT.words}), or None",
 )
-SEED = whole(0, 2**32 - 1)  # those that numpy takes
 RANDOM_STATE = Allowed(
     lambda value: isinstance(value, np.random.RandomState) or or_none(SEED).test(value),
     f"{SEED.words}, a numpy RandomState, or None",
@@ -131,6 +92,11 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
     def arrays(self) -> ArrayHead | TunedHead | None:
         """What predicts the same without scikit-learn; None for a head that needs more."""
         return None
+
+    @property
+    def pair_bytes(self) -> int:
+        """Memory that a fit takes for each pair of training rows."""
+        return 0
 
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""

@@ -36,24 +36,27 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
 
     y, groups, weights: (n,), groups as of `copies_by_first`. A picture's decisions are the means of those about its
     views. Uses 5 stratified folds of whole groups, fewer where the smallest class has fewer of them; see `two_of_each`
-    for classes with a single one. Raises UserError for a class with one picture.
+    for classes with a single one. A picture alone in its class is in every training part, and is not decided about.
+    Raises UserError where every class has a single picture.
     """
     labels = np.unique(y, return_inverse=True)[1]
     groups = two_of_each(y, groups)
     originals = np.unique(groups)
-    smallest = np.bincount(labels[originals], minlength=labels.max() + 1).min()
-    if smallest < 2:
+    counts = np.bincount(labels[originals], minlength=labels.max() + 1)
+    originals = originals[counts[labels[originals]] > 1]
+    if not len(originals):
         raise UserError(
-            "probabilities of this head need at least 2 pictures of each class, and one class has 1: "
+            "every class has a single picture, so no probabilities of this head can be fitted: "
             "add pictures, or use the head logreg"
         )
-    splitter = StratifiedKFold(min(INNER_FOLDS, smallest), shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(min(INNER_FOLDS, counts[counts > 1].min()), shuffle=True, random_state=seed)
     decisions = np.empty((len(labels), labels.max() + 1))
     for _, drawn in splitter.split(originals, labels[originals]):
         inside = np.isin(groups, originals[drawn])
         train, held_out = np.flatnonzero(~inside), np.flatnonzero(inside)
         decisions[held_out] = by_class(as_pictures(decide(train, held_out), len(held_out)).mean(axis=1))
-    return fit_temperature(decisions, labels, weights, len(originals))
+    decided = np.isin(groups, originals)
+    return fit_temperature(decisions[decided], labels[decided], weights[decided], len(originals))
 
 
 def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cache.stored_rows import Rows
     from classify.heads.base import FeatureHead
 
+CLASS_COPIES = 10  # arrays of a number for each row and class that a fit has at once, in float32
+SIGNATURE_BYTES = 2600  # of a picture, while near-duplicates are found
+
 
 @dataclass(frozen=True)
 class HeadEntry:
@@ -26,9 +29,10 @@ class HeadEntry:
 
     estimator: "module:class". summary: one line for people. grid: the values that a search tries.
     copies: memory that training takes, in sizes of the features, these included; measured by
-    `benchmarks/cost/memory.py`, one more for a search, rounded up. streams: whether it takes `StoredRows`, in bounded
-    memory. maps: whether it takes maps (n, h, w, c), of `pooling="none"`, instead of rows (n, d). views: the default
-    number of views of a picture that are fitted on, and of those that are averaged in its predictions.
+    `benchmarks/cost/memory.py`, one more for a search, rounded up (`training_bytes` has what it takes besides).
+    streams: whether it takes `StoredRows`, in bounded memory. maps: whether it takes maps (n, h, w, c), of
+    `pooling="none"`, instead of rows (n, d). views: the default number of views of a picture that are fitted on, and of
+    those that are averaged in its predictions.
     """
 
     estimator: str
@@ -45,7 +49,7 @@ HEADS: dict[str, HeadEntry] = {
         "classify.heads.linear:LogRegHead",
         "logistic regression",
         {"C": [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]},
-        copies=4,
+        copies=6,
     ),
     "sgd": HeadEntry(
         "classify.heads.sgd:SGDHead",
@@ -77,7 +81,7 @@ HEADS: dict[str, HeadEntry] = {
         "classify.heads.neighbours:KNNHead",
         "nearest training pictures by cosine",
         {"n_neighbors": [1, 5, 10, 15, 30], "temperature": [0.03, 0.07, 0.2]},
-        copies=5,
+        copies=6,
     ),
     "centroid": HeadEntry(
         "classify.heads.neighbours:CentroidHead",
@@ -117,6 +121,17 @@ def make_head(name: str, params: dict[str, Any] | None = None, seed: int = 0) ->
     estimator = estimator_class(**params)
     estimator.check_parameters()
     return estimator
+
+
+def training_bytes(
+    name: str, params: dict[str, Any] | None, rows: int, features: int, classes: int, pictures: int
+) -> int:
+    """Memory that training a head takes, in bytes, from numbers that `benchmarks/cost/memory.py` measures.
+
+    rows: of all views of the `pictures`, of so many features each. Blocks of fixed size, of some 10 MB, are left out.
+    """
+    in_float32 = 4 * rows * (features * _entry(name).copies + classes * CLASS_COPIES)
+    return in_float32 + pictures * SIGNATURE_BYTES + rows**2 * make_head(name, params).pair_bytes
 
 
 def check_layer(name: str, cut: str | None, layer: str | None, pooling: str | None) -> None:

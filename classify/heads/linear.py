@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve
 
+from cache.arguments import number, whole
 from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
@@ -14,9 +15,7 @@ from classify.heads.base import (
     ClassWeight,
     Labels,
     Seed,
-    number,
     parameter,
-    whole,
 )
 from classify.heads.numerics import Floats
 from classify.heads.solver.descent import Fit

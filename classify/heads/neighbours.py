@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cache.arguments import number, or_none, whole
 from cache.errors import UserError, log
 from classify.data.split import Indices
 from classify.heads.base import (
@@ -12,10 +13,7 @@ from classify.heads.base import (
     ClassWeight,
     FeatureHead,
     Labels,
-    number,
-    or_none,
     parameter,
-    whole,
 )
 from classify.heads.calibrated import fit_temperature, two_of_each
 from classify.heads.head_arrays import ArrayHead

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from cache.arguments import number, whole
 from cache.stored_rows import Rows
 from classify.data.split import Indices
 from classify.heads.base import (
@@ -17,9 +18,7 @@ from classify.heads.base import (
     Labels,
     Seed,
     generator,
-    number,
     parameter,
-    whole,
 )
 from classify.heads.numerics import Floats, by_row, probabilities
 from classify.heads.streaming import chunks, mapped, moments

@@ -7,19 +7,17 @@ from sklearn.base import clone
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 
+from cache.arguments import Allowed, number, whole
 from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
     NORMALIZE,
     RANDOM_STATE,
-    Allowed,
     ClassWeight,
     Labels,
     Seed,
     choice,
-    number,
     parameter,
-    whole,
 )
 from classify.heads.calibrated import out_of_fold_temperature
 from classify.heads.head_arrays import ArrayHead
@@ -88,6 +86,10 @@ class SVMHead(DescentHead):
 
     loss = SquaredHingeLoss
     free_intercept = False
+
+    @property
+    def pair_bytes(self) -> int:
+        return 18 if self.kernel == "rbf" else 0  # similarities, those of a fit, and libsvm's copy in float64: measured
 
     @property
     def walked(self) -> str | None:  # type: ignore[override]

@@ -75,13 +75,14 @@ def part_and_rest(name: str) -> tuple[str | None, str]:
 def find_parts(paths: Collection[str], named: Named, root: str) -> Parts:
     """The parts that pictures lie in; paths are relative to `root`.
 
-    Folders that the user has named are parts, and so are others directly below the root whose names say so. Without
-    such, names decide: of the folders directly below the root, or below its only folder. A part that holds nothing but
-    a folder of the same part is that folder. Raises UserError for a named folder that holds no picture.
+    Folders that the user has named are parts. So are others directly below the root whose names say so, of parts for
+    which none is named: with "val" named as `test`, the folder "test" is left out. Without named folders, names decide:
+    of the folders directly below the root, or below its only folder. A part that holds nothing but a folder of the same
+    part is that folder. Raises UserError for a named folder that holds no picture.
     """
     top = folders_below(paths, "")
     if any(named.values()):
-        bases = {folder: part for folder in top if (part := _scored_part(folder))}
+        bases = {folder: part for folder in top if (part := _scored_part(folder)) and not named.get(part)}
         bases |= {_found(name, part, paths, root): part for part, names in named.items() for name in names}
         own_split, doubt = True, None
     else:

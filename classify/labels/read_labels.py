@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
@@ -45,6 +45,13 @@ class LabelledImages:
         """Whether the data's own folders say what to train on and what to test on."""
         return any(part != "all" for part in self.parts)
 
+    def of(self, rows: Iterable[int]) -> "LabelledImages":
+        """The pictures of these numbers alone; the others are left out."""
+        chosen = [*rows]
+        paths, labels, parts = ([values[row] for row in chosen] for values in (self.paths, self.labels, self.parts))
+        left_out = [*self.left_out, *sorted({*self.paths} - {*paths})]
+        return replace(self, paths=paths, labels=labels, parts=parts, left_out=left_out)
+
     def named_as(self, classes: Sequence[str]) -> "LabelledImages":
         """The same with each label as the class of a model that looks the same, which may be spelled otherwise."""
         spelled = {label_of(name): name for name in classes} | {name: name for name in classes}
@@ -77,6 +84,11 @@ def read_labels(data: str | None, *, for_training: bool = True, **label_source: 
     if for_training:
         _require_classes(labelled)
     return labelled
+
+
+def announced_labels(data: str | None, for_training: bool, label_source: LabelOptions) -> LabelledImages:
+    """As `read_labels`, and how many pictures each class has is announced."""
+    return announced(read_labels(data, for_training=for_training, **label_source))
 
 
 def find_labelled(data: str | None, **label_source: Unpack[LabelOptions]) -> LabelledImages:

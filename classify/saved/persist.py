@@ -50,7 +50,7 @@ from classify.saved.record import (
     shown,
 )
 from classify.saved.renamed import unpickle
-from classify.saved.verify import agreed, verify
+from classify.saved.verify import agreed, check_versions, verify
 from classify.scoring.outliers import ARRAYS, OutlierDetector
 
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
@@ -160,9 +160,9 @@ def load(
     no_pickle: nothing is ever unpickled; a head without arrays is refused, and so is `estimator`.
 
     Raises UserError where a file or the record is missing, damaged or not what the record describes, and, unless
-    `allow_other_versions`, for another major or minor version of scikit-learn, another fingerprint, a missing
-    record, and one that was changed. With `allow_other_versions` these are warnings, and where the record and the
-    model file disagree on what it was trained on, the model file is believed.
+    `allow_other_versions`, for another fingerprint, a missing record, one that was changed, and, where the model is
+    unpickled, another major or minor version of scikit-learn. With `allow_other_versions` these are warnings, and where
+    the record and the model file disagree on what it was trained on, the model file is believed.
     """
     model = os.fspath(model)
     if sha256 is not None and not is_sha256(sha256 := sha256.strip().lower()):
@@ -197,8 +197,10 @@ def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: boo
         record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
         if record["payload"]["sha256"] != files.sha256:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
-        payload_of = partial(_refuse, model) if no_pickle else partial(_unpickle, model, files.data, record)
+        payload_of = partial(_refuse, model) if no_pickle else partial(_unpickle, model, files.data, record, allowed)
     else:
+        if record is not None:
+            check_versions(model, record, allowed)
         payload = _unpickle(model, files.data, None)
         record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
@@ -241,8 +243,12 @@ def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.nda
         ) from error
 
 
-def _unpickle(model: str, data: bytes, record: dict[str, Any] | None) -> dict[str, Any]:
-    """What the bytes of a model file hold, these being the ones that its record describes."""
+def _unpickle(
+    model: str, data: bytes, record: dict[str, Any] | None, allow_other_versions: bool = False
+) -> dict[str, Any]:
+    """What the bytes of a model file hold, these being the ones that its record describes; checked with a `record`."""
+    if record is not None:
+        check_versions(model, record, allow_other_versions)
     try:
         payload: dict[str, Any] = unpickle(data)
         estimator, _, about = payload["estimator"], payload["trained_on"], payload["about"]

@@ -153,6 +153,8 @@ def read_record(path: str) -> dict[str, Any] | None:
     wrong = unusable(record, NEEDED) or ("views" if not are_views(record.get("views", Views().to_json())) else None)
     if not wrong and not _is_file(record.get("arrays", record["payload"])):  # some heads have none
         wrong = "arrays"
+    if not NEEDED["classes"](record.get("left_out_classes", [])):  # older models have none
+        wrong = "left_out_classes"
     if wrong:
         raise UserError(f"the record {path} is damaged: {wrong!r} is missing or has no usable value")
     return record

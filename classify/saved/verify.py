@@ -69,34 +69,37 @@ def find_arrays(files: Files) -> bytes | None:
 
 
 def _check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
-    """Check that a record is of this scikit-learn, and as it was written.
+    """Check that a record is as it was written.
 
-    Raises UserError naming both values for another major or minor version of scikit-learn, a fingerprint that is not
-    that of the spec, and another content than the record's own digest tells; with `allow_other_versions` each is a
-    warning.
+    Raises UserError naming both values for another fingerprint than that of the spec, and another content than the
+    record's own digest tells; with `allow_other_versions` each is a warning.
     """
-    written, here = str(record["versions"].get("scikit-learn", "unknown")), installed_scikit_learn()
     named, fingerprint = record["fingerprint"], read_spec(record["spec"]).fingerprint
     digest, own = own_digest(record), record.get("sha256")
-    for differ, what in (
-        (
-            written.split(".")[:2] != here.split(".")[:2],
-            f"was written with scikit-learn {shown(written)}, this is {here}",
-        ),
-        (
-            fingerprint != named,
-            f"has a record that names fingerprint {shown(named)}, but its spec has {fingerprint}",
-        ),
-        (
-            digest != own,
-            f"has a record that was changed: its content has SHA-256 {digest}, it names {shown(own)}",
-        ),
-    ):
-        if differ and not allow_other_versions:
-            advice = f"train it again (its features are cached), or pass {OVERRIDE} to try it all the same"
-            raise UserError(f"model {model} {what}: {advice}")
-        if differ:
-            log.warning("model %s %s: loaded all the same, as you asked", model, what)
+    if fingerprint != named:
+        what = f"has a record that names fingerprint {shown(named)}, but its spec has {fingerprint}"
+        _refuse(model, what, allow_other_versions)
+    if digest != own:
+        what = f"has a record that was changed: its content has SHA-256 {digest}, it names {shown(own)}"
+        _refuse(model, what, allow_other_versions)
+
+
+def check_versions(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
+    """Check, before a model is unpickled, that this is the scikit-learn that wrote it; arrays need none.
+
+    Raises UserError for another major or minor version; with `allow_other_versions` it is a warning.
+    """
+    written, here = str(record["versions"].get("scikit-learn", "unknown")), installed_scikit_learn()
+    if written.split(".")[:2] != here.split(".")[:2]:
+        _refuse(model, f"was written with scikit-learn {shown(written)}, this is {here}", allow_other_versions)
+
+
+def _refuse(model: str, what: str, allowed: bool) -> None:
+    """Raise UserError for what is wrong with a model, or say it where that is `allowed`."""
+    if not allowed:
+        advice = f"train it again (its features are cached), or pass {OVERRIDE} to try it all the same"
+        raise UserError(f"model {model} {what}: {advice}")
+    log.warning("model %s %s: loaded all the same, as you asked", model, what)
 
 
 def agreed(

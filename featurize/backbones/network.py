@@ -18,7 +18,7 @@ from featurize.backbones.backbone_table import Backbone, find_backbone, preproce
 from featurize.backbones.nano import build_nano, load_nano
 from featurize.backbones.weights import SEED, Weights, pretrained, short_reason
 from featurize.backbones.weights_file import load_weights_file, nothing_skipped
-from featurize.engines.keras_import import import_keras
+from featurize.engines.keras_import import computing_in, import_keras
 from featurize.spec_options import POOLINGS
 
 # What Keras, h5py, zipfile and json raise for a file that is no model, or a damaged one.
@@ -111,15 +111,11 @@ def trained_backbone(
     row = find_backbone(backbone)
     size = size or (row.size, row.size)
     row.check_size(size)
-    keras.config.set_dtype_policy(precision)
-    try:
-        if weights.kind == "imagenet":
-            network = pretrained(row, size)
-        else:
-            with seeded(SEED):  # also where a file replaces the numbers that Keras draws first
-                network = _from_table(keras, row, weights, size)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    if weights.kind == "imagenet":
+        network = pretrained(row, size, precision)
+    else:
+        with computing_in(precision), seeded(SEED):  # also where a file replaces the numbers that Keras draws first
+            network = _from_table(keras, row, weights, size)
     return network, layers_by_name(network)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cache.arguments import at_home
 from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone
 
@@ -68,7 +69,7 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
             log.info("downloading the ImageNet weights of %s to %s", backbone.name, path)
             pretrained(backbone, size)
         return Weights("imagenet", path)
-    path = os.path.abspath(os.path.expanduser(weights))
+    path = os.path.abspath(at_home(weights))
     advice = "give the path of a .h5 or .weights.h5 file, 'imagenet' or 'random'"
     if not os.path.exists(path):
         raise UserError(f"weights {weights!r}: no such file; {advice}")
@@ -84,14 +85,16 @@ def random_identity() -> str:
     return f"random, seed {SEED}, keras {version('keras')}, tensorflow {version('tensorflow')}"
 
 
-def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
+def pretrained(backbone: Backbone, size: int | tuple[int, int], precision: str = "float32") -> Any:
     """The headless network (keras.Model, input (height, width, 3)) with ImageNet weights, built by Keras itself.
+
+    Its layers compute in `precision`.
 
     Keras thereby downloads what is missing and compares an existing file with its own hash (it has none for
     MobileNet and MobileNetV2). It replaces a file that differs, so the digest that the caller took of it is of
     no use: that is an error, and so is a file that cannot be had.
     """
-    from featurize.engines.keras_import import import_keras
+    from featurize.engines.keras_import import computing_in, import_keras
 
     keras = import_keras()
     path = os.path.join(keras_folder(), backbone.weights_name(size))
@@ -99,7 +102,7 @@ def pretrained(backbone: Backbone, size: int | tuple[int, int]) -> Any:
     height, width = (size, size) if isinstance(size, int) else size
     build = getattr(keras.applications, backbone.builder)
     try:
-        with _downloading():
+        with _downloading(), computing_in(precision):
             shape = (height, width, 3)
             network = build(include_top=False, weights="imagenet", input_shape=shape, **backbone.options)
     except Exception as error:

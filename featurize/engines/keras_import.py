@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from cache.errors import UserError
+from cache.files.standard_streams import open_standard_streams
 from featurize.engines.engine import check_tensorflow
 
 # What TensorFlow's C++ side writes to file descriptor 2 while it starts: "I0000 00:00:17... file.cc:31] ...",
@@ -33,6 +34,7 @@ def import_keras() -> ModuleType:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     first = "tensorflow" not in sys.modules
+    open_standard_streams()  # TensorFlow prints from C
     with _without_noise() if first and quiet else contextlib.nullcontext():
         import keras
         import tensorflow
@@ -57,6 +59,22 @@ def _check_settings(keras: ModuleType) -> None:
                 f"Keras is set to {what} {found!r}, which would give other features: set it to {needed!r} "
                 "in ~/.keras/keras.json or in the program that set it"
             )
+
+
+@contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Layers that this thread makes in the body compute in `precision`, a dtype policy of Keras.
+
+    `import_keras` refuses such a setting, as it would a user's: call it before.
+    """
+    import keras
+
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(usual)
 
 
 @contextlib.contextmanager

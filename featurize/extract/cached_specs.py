@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from cache.arguments import at_home
 from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.upkeep.spec_folders import stored_specs
@@ -129,7 +130,7 @@ def _requests(chosen: SpecOptions) -> list[dict[str, Any]]:
 def _weights_file(chosen: dict[str, Any]) -> str | None:
     """The absolute path of the chosen weights file; None for words such as "imagenet"."""
     given = os.fspath(chosen.get("weights") or "")
-    return os.path.abspath(os.path.expanduser(given)) if given not in ("", "imagenet", "random") else None
+    return os.path.abspath(at_home(given)) if given not in ("", "imagenet", "random") else None
 
 
 def _joined(complete: list[Cached], requests: list[dict[str, Any]], sources: Sequence[Source]) -> Iterator[Cached]:
@@ -173,7 +174,7 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
 def _own_model(chosen: dict[str, Any]) -> str | None:
     """The absolute path of the chosen `.keras` file."""
     backbone = os.fspath(chosen.get("backbone") or "")
-    return os.path.abspath(os.path.expanduser(backbone)) if backbone.endswith(".keras") else None
+    return os.path.abspath(at_home(backbone)) if backbone.endswith(".keras") else None
 
 
 def _weights_here(spec: FeatureSpec, requests: list[dict[str, Any]], cache_dir: str) -> Weights:

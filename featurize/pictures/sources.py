@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache.errors import UserError
+from cache.arguments import at_home
+from cache.errors import UserError, listed, log
 from cache.files.system_calls import AT_ONCE
 from featurize.pictures.find_images import ImageError, find_images
 from featurize.pictures.unusual_pictures import announce_notes
@@ -35,6 +36,7 @@ Reserve = Callable[[int], None]
 MOST = 850 * 10**6
 LARGEST_FILE = 512 * 1024**2  # bytes; Pillow's limit of 89 million pixels in 16-bit RGB, uncompressed
 CHUNK = 1024**2  # bytes hashed at a time
+SHOWN = 5
 ACCEPTED = (
     "give a path, a folder, the bytes of an image file, a PIL image, an array of shape (height, width) or "
     "(height, width, 1, 3 or 4), or a list of these"
@@ -88,8 +90,9 @@ def expand(images: Any) -> list[str | bytes]:
 
     One path, bytes object, PIL image or array of 2 or 3 dimensions is one item; an array of 4 dimensions (a batch),
     a list, a tuple, a pandas Series or Index, a DataFrame of one column and an array of strings or objects is one item
-    for each element. A folder stands for its images as `find_images` lists them, in one order with the failures, each
-    of which will fail again, with its reason, when it is read. Paths are not opened here.
+    for each element. A folder, also one among other elements, stands at its place for its images as `find_images` lists
+    them, in byte order of the paths, with the failures among them, each of which will fail again, with its reason, when
+    it is read. Paths are not opened here.
 
     A PIL image that was opened from a file, and neither loaded nor changed since, is the bytes of that file. Any other
     becomes an uncompressed BMP of what the decoder makes of it, upright 8-bit RGB: the same bytes for the same pixels.
@@ -97,12 +100,9 @@ def expand(images: Any) -> list[str | bytes]:
     or floats in 0..1 or 0..255. Arrays of one call are judged together: floats lie all in 0..1 or all in 0..255, and
     uint16 have one white. What is decided about unusual pictures is announced.
 
-    Raises UserError for a folder that cannot be read, for any other type, shape and dtype, and for a PIL image that
-    cannot be loaded, naming it and its place.
+    A folder without images is announced. Raises UserError where nothing else is given, for a folder that cannot be
+    read, for any other type, shape and dtype, and for a PIL image that cannot be loaded, naming it and its place.
     """
-    if isinstance(images, str | os.PathLike):
-        path = on_disk(os.fsdecode(images))
-        return _below(path) if os.path.isdir(path) else [path]
     if isinstance(images, list | tuple) or _is_pandas(images, "Series", "Index"):
         return _items(list(images))
     if _is_pandas(images, "DataFrame"):
@@ -146,20 +146,25 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | AT_ONCE)
 
 
-def _below(folder: str) -> list[str | bytes]:
-    listing = find_images(folder)
-    return [*sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)]
+def _at(path: str) -> list[str]:
+    """The path of an image, or those of the images in a folder, also of failed ones."""
+    if not os.path.isdir(path):
+        return [path]
+    listing = find_images(path)
+    if not listing.images and not listing.failures:
+        log.warning("there is no image in %s", path)
+    return sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)
 
 
 def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
     """The items of a list, or of one image `alone`, which errors do not call by its place."""
     items: list[str | bytes] = []
     notes: list[tuple[str, str]] = []
-    arrays: dict[int, np.ndarray] = {}
+    arrays: dict[int, tuple[np.ndarray, str]] = {}  # number of the item -> array, how errors about it begin
     for place, image in enumerate(images):
         where = "" if alone else f"image {place} of the list: "
         if isinstance(image, str | os.PathLike):
-            items.append(on_disk(os.fsdecode(image)))
+            items += _at(on_disk(at_home(image)))
         elif isinstance(image, bytes | bytearray | memoryview):
             items.append(bytes(image))
         elif _is_picture(image):
@@ -167,19 +172,20 @@ def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
 
             data, note = file_of_picture(image, f"{where}unusable image {_name(image)}")
             items.append(data)
-            notes.append((f"image {place + 1}", note))
+            notes.append((f"image {len(items)}", note))
         elif _is_array(image):
-            arrays[place] = _array(image, where)
+            arrays[len(items)] = _array(image, where), f"{where}no image"
             items.append(b"")
         else:
             raise UserError(f"{where}no image: {_name(image)}; {ACCEPTED}")
     if arrays:
         from featurize.pictures.in_memory import files_of_arrays
 
-        names = [("" if alone else f"image {place} of the list: ") + "no image" for place in arrays]
-        for place, (data, note) in zip(arrays, files_of_arrays(list(arrays.values()), names), strict=True):
-            items[place] = data
-            notes.append((f"image {place + 1}", note))
+        for number, (data, note) in zip(arrays, files_of_arrays(*zip(*arrays.values(), strict=True)), strict=True):
+            items[number] = data
+            notes.append((f"image {number + 1}", note))
+    if images and not items:
+        raise UserError(f"there is no image in {listed(map(str, images), SHOWN)}")
     if notes:
         announce_notes((name, note) for name, note in sorted(notes) if note)
     return items

@@ -339,3 +339,14 @@ def test_folds_that_cannot_be_are_refused_before_any_forward_pass(surfaces: Path
 def test_an_unknown_option_is_a_type_error(surfaces: Path) -> None:
     with pytest.raises(TypeError, match="backbon"):
         pipeline.features(str(surfaces), backbon="vgg16")
+
+
+def test_folders_in_a_list_are_predicted_picture_by_picture(surfaces: Path, model: str) -> None:
+    folders = [str(surfaces / "grass"), str(surfaces / "brick")]
+    one, other = (pipeline.predict_proba(folder, model) for folder in folders)
+    assert np.array_equal(pipeline.predict_proba(folders, model), np.concatenate([one, other]))
+    assert len(pipeline.predict(folders, model)) == 24 and None not in pipeline.predict(folders, model)
+    paths = pipeline.top_k(folders, model, k=1)["path"]
+    assert list(paths) == [str(path) for folder in folders for path in sorted(Path(folder).iterdir())]
+    with pytest.raises(UserError, match="2 paths name 24 images, some are folders"):
+        pipeline.Featurizer(**SPEC).transform(folders)

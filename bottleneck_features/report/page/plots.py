@@ -9,11 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
+from bottleneck_features.drawing import Axes, Figure, FuncFormatter, MaxNLocator, rc_context
 from bottleneck_features.report.findings import CalibrationBin, LearningPoint
 
 SIZE = (4.2, 2.9)  # inches of 72 CSS pixels: text is as large as it says on a phone, where a plot is a little narrower

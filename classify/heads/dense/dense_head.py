@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.arguments import number, or_none, whole
 from cache.stored_rows import Rows, StoredRows
 from classify.data.split import Indices, held_out_rows
 from classify.heads.base import (
@@ -26,10 +27,7 @@ from classify.heads.base import (
     Labels,
     Seed,
     generator,
-    number,
-    or_none,
     parameter,
-    whole,
 )
 from classify.heads.dense.epochs import Measured, run_epochs
 from classify.heads.dense.tensorboard import History
@@ -148,7 +146,7 @@ def build_network(head: DenseClassifier, features: int, random: np.random.Random
     layers = [keras.Input((features,))]
     if head.hidden is not None:
         initial = keras.initializers.GlorotUniform(seed=random.randint(2**31 - 1))
-        layers.append(keras.layers.Dense(head.hidden, kernel_initializer=initial))
+        layers.append(keras.layers.Dense(int(head.hidden), kernel_initializer=initial))
     if head.batch_norm:
         # Keras' momentum of 0.99 needs hundreds of steps to forget the first guess; a small set has a few an epoch.
         layers.append(keras.layers.BatchNormalization(momentum=0.9))

@@ -8,7 +8,7 @@ import numpy as np
 import featurize.machine.memory
 from cache.errors import UserError, log
 from classify.data.duplicates import near_duplicates
-from classify.data.split import enough_groups, holdout
+from classify.data.split import Indices, enough_groups, holdout, paired
 from classify.heads.finetune.finetune_head import FineTuneHead
 from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
@@ -75,7 +75,8 @@ def choose_cut(
             f"no place to cut {resolved.network} was found whose maps take less than {readable(most)} a view: "
             "name one with --cut (LAYER=), or take fewer views"
         )
-    sample = _sample(np.asarray(labels), seed)
+    several = _several(np.asarray(labels), np.arange(len(labels)))
+    sample = several[_sample(np.asarray(labels)[several], seed)]
     log.info("choosing a cut by a trial on %d pictures; --cut NAME spares it", len(sample))
     chosen, best = cuts[0], np.inf
     for cut in cuts:
@@ -93,6 +94,16 @@ def choose_cut(
             chosen, best = cut, loss
     log.info("cut: %s", chosen.layer)
     return chosen.layer
+
+
+def _several(labels: np.ndarray, groups: Indices) -> Indices:
+    """Indices of the pictures whose classes have two different ones or more. Raises UserError without two classes."""
+    usable = np.flatnonzero(paired(labels, groups))
+    if len(np.unique(labels[usable])) < 2:
+        raise UserError(
+            "a trial of cuts needs two classes with 2 different pictures each: add pictures, or name a cut with --cut"
+        )
+    return usable
 
 
 def _sample(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -121,6 +132,8 @@ def _trial(
     labels, kept = labels[outcome.succeeded], [pictures[i] for i in outcome.succeeded]
     duplicates = near_duplicates(outcome.keys, signatures_of(cache_dir, kept, outcome.keys, progress))
     groups = enough_groups(labels, duplicates, np.arange(len(labels)), 2)
+    usable = _several(labels, groups)
+    labels, groups, maps = labels[usable], groups[usable], maps[usable]
     train, test = holdout(labels, groups, 1 / 3, seed)
     head = FineTuneHead(
         # One start for all cuts, which are compared.

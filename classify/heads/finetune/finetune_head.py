@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from cache.arguments import Allowed, number, or_none, whole
 from cache.errors import UserError, log
 from classify.data.split import Indices, copies_by_first, held_out_rows
 from classify.heads.base import (
@@ -24,16 +25,12 @@ from classify.heads.base import (
     FLAG,
     FOLDER,
     RANDOM_STATE,
-    Allowed,
     ClassWeight,
     Head,
     Labels,
     Seed,
     generator,
-    number,
-    or_none,
     parameter,
-    whole,
 )
 from classify.heads.dense.epochs import Measured, run_epochs
 from classify.heads.dense.tensorboard import History

@@ -192,6 +192,13 @@ class TestNamed:
         )
         assert read_labels(data, labels=str(tmp_path / "t.csv"), **named).parts == ["test", "train", "train"]
 
+    def test_a_named_folder_takes_the_place_of_the_one_whose_name_says_so(self, tmp_path, caplog):
+        data = fill(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "val/b/4.png", "test/a/5.png")
+        labelled = read_labels(data, test_folder="val")
+        assert by_name(labelled, data).keys() == {"train/a/1.png", "train/b/2.png", "val/a/3.png", "val/b/4.png"}
+        assert sorted(labelled.parts) == ["test", "test", "train", "train"]
+        assert "pictures beside the folders 'train', 'val', left out: 1 (1 in 'test')" in caplog.text
+
     def test_a_folder_that_is_not_there_is_named_with_those_that_are(self, tmp_path):
         data = own_split(tmp_path, "uno", "dos")
         with pytest.raises(UserError, match=r"--test 'tres': no such folder .*its folders are 'dos', 'uno'"):

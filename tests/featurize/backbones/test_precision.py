@@ -1,6 +1,7 @@
 """Rows in bfloat16: faster, of their own spec, and never mixed with others."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,28 @@ def test_rows_are_nearly_those_of_float32_and_kept_apart(
     assert reduced.store.refresh()[0].provenance["engine"] == engine
     again = extractor_in(tmp_path, precision=precision).run(paths)
     assert (again.computed, again.forward_passes) == (0, 0)
+
+
+def test_weights_of_imagenet_compute_in_bfloat16_too(
+    tmp_path: Path, shared: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_keras()
+    from keras.src.backend import config
+
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
+    (file,) = (shared / "weights").glob("*_1.0_224_no_top.h5")
+    shutil.copy(file, folder)
+    full, reduced = (
+        pipeline.open_extractor(str(tmp_path / "c"), backbone="mobilenet_v2", precision=precision)
+        for precision in ("float32", "mixed_bfloat16")
+    )
+    assert reduced.record()["weights"]["kind"] == "imagenet"
+    expected, found = full.without_cache(paths)[1], reduced.without_cache(paths)[1]
+    cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert 0.93 < cosines.min() < 0.9999  # so it was computed in it
 
 
 @pytest.mark.skipif(not has_bf16(), reason="a processor without bfloat16")

@@ -255,7 +255,28 @@ def test_a_folder_is_its_images_and_failures_in_one_order(tmp_path: Path) -> Non
     for failing in (items[0], items[2]):
         with pytest.raises(ImageError, match="cannot be read"):
             read(str(failing))
-    assert expand([str(tmp_path)]) == [str(tmp_path)]  # one answer for each element: this one will fail
+
+
+def test_folders_in_a_list_stand_at_their_place_for_their_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("b", "a", "empty"):
+        (tmp_path / name).mkdir()
+        for number in (2, 1) if name != "empty" else ():
+            (tmp_path / name / f"{number}.jpg").write_bytes(FILES["jpeg"])
+    folders = [str(tmp_path / name) for name in ("b", "a", "empty")]
+    array, below = np.asarray(PHOTO), [f"{folder}/{number}.jpg" for folder in folders[:2] for number in (1, 2)]
+    assert expand([folders[0], array, Path(folders[1]), PHOTO]) == [
+        *below[:2], as_bytes(PHOTO), *below[2:], as_bytes(PHOTO)
+    ]  # fmt: skip
+    assert expand(np.array(folders)) == expand(tuple(folders)) == below
+    assert {*caplog.messages} == {f"there is no image in {folders[2]}"}
+    with pytest.raises(UserError, match=r"there is no image in .*empty"):
+        expand(folders[2:])
+    with pytest.raises(UserError, match=r"there is no image in .*empty"):
+        expand(folders[2])
+    with pytest.raises(UserError, match=r"^image 1 of the list: no image: array of shape \(0,\)"):
+        expand([folders[0], np.zeros(0)])
 
 
 # --- reading ---
