@@ -84,7 +84,6 @@ def features(
 
     Examples
     --------
-    >>> import pipeline
     >>> report = pipeline.features("photos", backbone="nano")
     >>> report["images"], report["failed"]
     (36, 0)
@@ -171,7 +170,6 @@ def train(
 
     Examples
     --------
-    >>> import pipeline
     >>> report = pipeline.train("photos", "logreg", backbone="nano")
     >>> report["model"], report["accuracy"] > report["baseline_accuracy"]
     ('models/logreg.joblib', True)
@@ -249,10 +247,8 @@ def evaluate(
         As in `train`.
     model : str or Classifier, optional
         Path of a `.joblib` file, by default models/logreg.joblib, or what `load` returned.
-    cache_dir, weights
-        As in `load`.
-    max_failed, rehash, progress
-        As in `train`.
+    cache_dir, weights, max_failed, rehash, progress
+        As in `load` and `train`.
     **label_source
         As in `classify.labels.label_options.LabelOptions`.
 
@@ -320,10 +316,8 @@ def compare(
 
     Parameters
     ----------
-    heads : sequence of str, optional
-        By default all.
-    folds, search, scoring, seed
-        As in `classify.compare.compare_heads`.
+    heads, folds, search, scoring, seed
+        As in `classify.compare.compare_heads`; by default all heads.
     data, cache_dir, progress
         As in `train`.
     **options

@@ -83,10 +83,14 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def checked(*given: P.args, **named: P.kwargs) -> R:
         first = [_checked(name, value) for name, value in zip(names, given, strict=False)]
-        rest = {name: _checked(name, value) for name, value in named.items()}
-        return function(*first, *given[len(first) :], **rest)  # type: ignore[arg-type]  # the same names
+        return function(*first, *given[len(first) :], **plain_options(named))  # type: ignore[arg-type]  # the same names
 
     return checked
+
+
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Named arguments as `checked_arguments` gives them. Raises UserError as it does."""
+    return {name: _checked(name, value) for name, value in options.items()}
 
 
 def at_home(path: Any) -> Any:

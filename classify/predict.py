@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
-from cache.arguments import checked_arguments
+from cache.arguments import at_home, checked_arguments, plain_options
 from classify.labels.label_options import PredictOptions
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def load(
     return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
 
 
-@checked_arguments
 def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
     """Predict the label of each image.
 
@@ -104,7 +103,6 @@ def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOpt
         return classifier.predict(images, **rest)
 
 
-@checked_arguments
 def predict_proba(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
     """Predict the probability of each class for each image.
 
@@ -177,7 +175,7 @@ def warm_classifier(model: "str | Classifier", cache_dir: str | None, weights: s
         return model
     from classify.saved.open_classifier import warm
 
-    return warm(model, cache_dir, weights)
+    return warm(at_home(model), cache_dir, weights)
 
 
 @contextmanager
@@ -185,6 +183,6 @@ def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tup
     """The model and the options of its methods; within the body files are read as `rehash` says."""
     from cache.digests import rehashing
 
-    rest: dict[str, Any] = {**options}
+    rest = plain_options(options) if options else {}
     with rehashing(rest.pop("rehash", False)):
         yield warm_classifier(model, rest.pop("cache_dir", None), rest.pop("weights", None)), rest

@@ -164,7 +164,8 @@ def _items(images: list[Any], alone: bool = False) -> list[str | bytes]:
     for place, image in enumerate(images):
         where = "" if alone else f"image {place} of the list: "
         if isinstance(image, str | os.PathLike):
-            items += _at(on_disk(at_home(image)))
+            path = os.fsdecode(image)
+            items += _at(on_disk(at_home(path) if path.startswith("~") else path))
         elif isinstance(image, bytes | bytearray | memoryview):
             items.append(bytes(image))
         elif _is_picture(image):
