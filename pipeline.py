@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
     runpy.run_module("bottleneck_features", run_name="__main__")  # the command line, which imports this module
 
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
@@ -161,7 +160,8 @@ def train(
     dict
         That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
         confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
-        without_leaked (scores without these), validation_accuracy, cv_accuracy, cv_std, stage_seconds, model.
+        without_leaked (scores without these), left_out_classes (see `classify.data.single_pictures`),
+        validation_accuracy, cv_accuracy, cv_std, stage_seconds, model.
 
     Raises
     ------
@@ -175,28 +175,24 @@ def train(
     ('models/logreg.joblib', True)
     """
     from cache.digests import rehashing
+    from classify.check_request import check_request
     from classify.data.dataset import dataset_of
     from classify.data.default_data import split_options
     from classify.data.single_pictures import without_copies_alone, without_single
     from classify.data.view_counts import Views
     from classify.heads.dense.tensorboard import with_curves
     from classify.heads.finetune.cut_choice import spec_at_cut
-    from classify.heads.head_table import HEADS, check_layer, make_head
+    from classify.heads.head_table import HEADS
     from classify.labels.read_labels import announced_labels
-    from classify.saved.model_files import written_by_training
-    from classify.saved.persist import check_writable
     from classify.saved.previous import announce_replacing, source_of
     from classify.saved.results import save_training
     from classify.scoring.scorers import check_scoring
     from classify.train import check_split, train_head
-    from featurize.outputs import check_outputs, inputs_of
 
     started = time.perf_counter()
     head_params = with_curves(head, head_params, tensorboard)
-    make_head(head, head_params, seed)  # refuses what cannot be used before any work, as do the next lines
-    check_layer(head, cut, options.get("layer"), options.get("pooling"))
-    check_writable(model := os.fspath(model or default_model(head)))
-    check_outputs(written_by_training(model, tensorboard), inputs_of(options), cache_dir=cache_dir)
+    model = model or default_model(head)
+    check_request(head, head_params, seed, cut, model, tensorboard, cache_dir, options)  # as the next lines do
     data, spec, label_source = split_options(data, options)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
@@ -214,8 +210,7 @@ def train(
         return report | dict.fromkeys(SCORES)
     dataset = without_copies_alone(dataset, folds)
     report["left_out_classes"] = sorted({*labelled.labels} - {*dataset.labels.tolist()})
-    about = {"data": source_of(data, label_source), "left_out_classes": report["left_out_classes"]}
-    origin = {"head": head, "views": views.to_json(), **about, **extractor.record()}
+    origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
     announce_replacing(model, origin["data"], dataset)
     plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "scoring": scoring, "refit": refit}
     training = train_head(dataset, head, head_params, **plan, progress=progress)

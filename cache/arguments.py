@@ -98,7 +98,7 @@ def at_home(path: Any) -> Any:
     if not isinstance(path, str | os.PathLike):
         return path
     path = os.fsdecode(path)
-    return path if os.path.lexists(path) else os.path.expanduser(path)
+    return os.path.expanduser(path) if path.startswith("~") and not os.path.lexists(path) else path
 
 
 def _checked(name: str, value: Any) -> Any:

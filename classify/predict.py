@@ -76,7 +76,8 @@ def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOpt
     Parameters
     ----------
     images : str, bytes, PIL.Image.Image, ndarray or list of these
-        A path, a folder, the bytes of an image file, a picture, pixels (height, width[, channels]).
+        A path, a folder, the bytes of an image file, a picture, pixels (height, width[, channels]). A folder, also in a
+        list, stands at its place for its images, in byte order of their paths.
     model : str or Classifier
         Path of a `.joblib` file, which is loaded once, or what `load` returned.
     **options

@@ -30,6 +30,7 @@ def save_training(
     record = origin | {
         "head_params": training.head_params,
         "training_counts": training.training_counts,
+        "left_out_classes": report["left_out_classes"],
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
     with locked(model):

@@ -313,7 +313,7 @@ assert not heavy, heavy
         ({"head": "forest"}, "logreg, sgd, svm"),
         ({"head_params": {"C": -1}}, "C=-1"),
         ({"model": "m.pkl"}, ".joblib"),
-        ({"test_size": 2}, "between 0 and 1"),
+        ({"test_size": 2}, "above 0 and below 1"),
         ({"cv": 13}, "12"),
     ],
 )
