@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import hostile
+from helpers.heif_files import heic
 from helpers.picture_files import chunk, colour_tiff, encode, premultiplied, slow_jpeg, write_png
 from PIL import Image
 
@@ -101,6 +102,7 @@ def kinds(folder: Path) -> None:
         "png": [{"compress_level": 1}, {"compress_level": 1, "transparency": 5}],
         "webp": [{"method": 0}, {"method": 0, "lossless": True, "quality": 0, "exact": True}],
         "tif": [{}, {"compression": "tiff_lzw"}],
+        "avif": [{"speed": 10}, {"speed": 10, "subsampling": "4:4:4", "quality": 100}],
         "bmp": [{}],
         "gif": [{}, {"transparency": 5}],
     }
@@ -137,6 +139,8 @@ def unusual_kinds(folder: Path) -> None:
     floats[:9] = -9999
     floats[9:12] = np.nan
     Image.fromarray(floats).save(folder / "no data.tif")
+    for name in ("flat", "flat_ten_bits"):
+        (folder / f"{name}.heic").write_bytes(heic(name))
 
 
 def test_no_picture_takes_more_memory_than_it_asked_for(tmp_path: Path) -> None:
