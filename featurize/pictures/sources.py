@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cache.errors import UserError
-from featurize.pictures.find_images import ImageError, find_images
+from cache.errors import UserError, log
+from featurize.pictures.find_images import ImageError, describe_passed_over, find_images
 from featurize.pictures.unusual_pictures import announce_notes
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def expand(images: Any) -> list[str | bytes]:
     One path, bytes object, PIL image or array of 2 or 3 dimensions is one item; an array of 4 dimensions (a batch),
     a list, a tuple, a pandas Series or Index and an array of strings or objects is one item for each element. A folder
     stands for its images as `find_images` lists them, in one order with the failures, each of which will fail
-    again, with its reason, when it is read. Paths are not opened here.
+    again, with its reason, when it is read; what is passed over there is announced. Paths are not opened here.
 
     A PIL image that was opened from a file, and neither loaded nor changed since, is the bytes of that file. Any other
     becomes an uncompressed BMP of what the decoder makes of it, upright 8-bit RGB: the same bytes for the same pixels.
@@ -142,6 +142,8 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _below(folder: str) -> list[str | bytes]:
     listing = find_images(folder)
+    if listing.passed_over:
+        log.info("%s: %s", folder, describe_passed_over(listing.passed_over))
     return [*sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)]
 
 
