@@ -11,13 +11,16 @@ SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6  # types of AV1's units, section 
 
 
 def hevc_frames(content: bytes, length_size: int) -> int:
-    """How many frames begin in an item of HEVC, each unit of which has its length before it (ISO/IEC 14496-15)."""
+    """How many frames begin in an item of HEVC, each unit of which has its length before it (ISO/IEC 14496-15).
+
+    Those of further layers, the other eye's in a spatial photograph, are not decoded.
+    """
     frames = at = units = 0
     while at + length_size + 2 < len(content):
         length = int.from_bytes(content[at : at + length_size])
         at += length_size
-        kind, first = content[at] >> 1 & 63, content[at + 2] >> 7
-        frames += kind < 32 and first
+        kind, layer, first = content[at] >> 1 & 63, (content[at] & 1) << 5 | content[at + 1] >> 3, content[at + 2] >> 7
+        frames += kind < 32 and not layer and first
         at += length
         units = _counted(units)
     return frames

@@ -75,7 +75,7 @@ class _Container:
     def __init__(self, data: bytes):
         self._data = data
         self._left = MOST_PARTS
-        meta = self._only(0, len(data), b"meta")
+        (meta,) = [(start, end) for kind, start, end in self._boxes(0, len(data), top=True) if kind == b"meta"]
         found: dict[bytes, tuple[int, int]] = {}
         for kind, start, end in self._boxes(meta[0] + 4, meta[1]):
             if kind in found:
@@ -168,8 +168,8 @@ class _Container:
             raise ImageError(f"damaged or hostile: {parts} bytes of parts in a file of {len(self._data)}")
         return parts
 
-    def _boxes(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-        """(kind, where its content begins, where it ends) of each box."""
+    def _boxes(self, start: int, end: int, top: bool = False) -> Iterator[tuple[bytes, int, int]]:
+        """(kind, where its content begins, where it ends) of each box; at the top anything may come after them."""
         while start + 8 <= end:
             size, kind = struct.unpack_from(">I4s", self._data, start)
             begin = start + 8
@@ -177,15 +177,13 @@ class _Container:
                 (size,) = struct.unpack_from(">Q", self._data, begin)
                 begin += 8
             after = start + size if size else end
-            if after < begin or (after > end and kind != b"mdat"):
+            if not begin <= after <= end:
+                if top and kind != b"meta":
+                    return
                 raise ImageError("truncated HEIC or AVIF")
             self._count(1)
             yield kind, begin, after
             start = after
-
-    def _only(self, start: int, end: int, kind: bytes) -> tuple[int, int]:
-        (place,) = [(begin, after) for name, begin, after in self._boxes(start, end) if name == kind]
-        return place
 
     def _items(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         for kind, begin, after in self._boxes(start + (8 if self._data[start] else 6), end):

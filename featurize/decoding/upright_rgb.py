@@ -208,8 +208,10 @@ def open_picture(data: bytes) -> ImageFile.ImageFile:
         if Image.DECODERS.get(tile.codec_name) is not _DECODERS.get(tile.codec_name):
             raise ImageError(f"a plug-in of Pillow has replaced its decoder of {tile.codec_name}")
     file.header_ends()
-    if header and picture.width * picture.height > header.pixels:
-        raise ImageError(f"{header.kind} with a damaged header: it says two sizes")
+    if header:
+        picture.info.pop("xmp", None)  # whose orientation Pillow would add to that of the box
+        if picture.width * picture.height > header.pixels:
+            raise ImageError(f"{header.kind} with a damaged header: it says two sizes")
     if not isinstance(picture, JpegImagePlugin.JpegImageFile):  # whose decoder may shrink it
         refuse_unfit(picture)
     return picture

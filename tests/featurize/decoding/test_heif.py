@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import REPOSITORY
-from helpers.heif_files import coded, container, heic, size_box, sized
+from helpers.heif_files import coded, container, found, heic, size_box, sized
 from helpers.picture_files import encode
 from PIL import AvifImagePlugin, Image
 
 from bottleneck_features.report.page.thumbnails import album_of
 from featurize.decoding import upright_rgb
 from featurize.decoding.decode import decode, decode_views, decode_within
+from featurize.decoding.isolation import isolated_decoder
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Reserve, expand, within_limit
 
@@ -77,7 +78,9 @@ def test_an_avif_is_turned_once(orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     shown = PHOTO.transpose(upright_rgb.UPRIGHT[orientation]) if orientation > 1 else PHOTO
-    assert difference(avif(exif=exif), shown) < 2
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert difference(avif(exif=exif.tobytes()), shown) < 2
+    assert difference(avif(exif=exif.tobytes(), xmp=xmp), shown) < 2
 
 
 def test_transparent_ones_are_laid_on_white() -> None:
@@ -94,6 +97,12 @@ def test_of_an_animation_the_still_picture_is_shown() -> None:
     data = avif(save_all=True, append_images=[PHOTO.rotate(180)], duration=100)
     assert data[8:12] == b"avis"
     assert difference(data) < 2
+
+
+@pytest.mark.parametrize("trailer", [bytes(100), b"SEFH and other words", b"\0\0\0\3free" * 5, b"\xfe\x12\x99\0SEFH"])
+def test_what_phones_write_after_the_picture_is_no_matter(trailer: bytes) -> None:
+    for data in (heic("upright"), avif()):
+        assert np.array_equal(decode(data + trailer, SIZE), decode(data, SIZE))
 
 
 def test_a_general_brand_says_nothing_about_the_codec() -> None:
@@ -125,6 +134,14 @@ def test_a_report_has_their_thumbnails(tmp_path) -> None:
     (tmp_path / "b.avif").write_bytes(avif())
     album = album_of([str(tmp_path / "a.heic"), str(tmp_path / "b.avif")], [0, 1], [])
     assert set(album.uris) == {0, 1} and not album.unreadable
+
+
+def test_a_process_of_its_own_reads_them_too() -> None:
+    with isolated_decoder() as decoder:
+        for data in (heic("turned"), heic("flat_ten_bits"), avif()):
+            assert np.array_equal(decoder(data, SIZE).pixels[0], decode(data, SIZE))
+        with pytest.raises(ImageError, match="truncated"):
+            decoder(heic("grid")[:-100], SIZE)
 
 
 def test_pillow_opens_no_heic_by_itself_afterwards() -> None:
@@ -215,6 +232,10 @@ def test_many_frames_in_one_picture_are_refused() -> None:
     assert refused(container([(kind, content * 3, properties)])) == "HEIC or AVIF of 3 frames in one picture"
 
 
+def test_two_headers_are_refused() -> None:
+    assert refused(heic("upright") + found(sized(heic("upright"), 16, 16), b"meta"))
+
+
 @pytest.mark.parametrize("kind", [b"jpeg", b"unci", b"avc1", b"iovl", b"tmap"])
 def test_pixels_coded_otherwise_are_refused(kind: bytes) -> None:
     _, content, properties = coded(heic("upright"))
@@ -232,6 +253,7 @@ CHANGED = """
 import random, sys
 from pathlib import Path
 from featurize.decoding.decode import decode
+from featurize.decoding.isolation import isolated_decoder
 from featurize.pictures.find_images import ImageError
 
 chance = random.Random(int(sys.argv[1]))
