@@ -114,12 +114,13 @@ def decode_views(
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
-    original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
+    original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time. One of
+    more pixels than Pillow's limit against decompression bombs is reduced whatever is asked for.
     `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 
     Raises ImageError for what is damaged, truncated, empty, no image, in none of the formats of
-    `featurize.decoding.upright_rgb`, has more pixels than Pillow's limit against decompression bombs, or would take
-    minutes; what `reserve` raises; UserError for an unknown `resize` or view.
+    `featurize.decoding.upright_rgb`, has more pixels than that limit, or would take too much memory or minutes; what
+    `reserve` raises; UserError for an unknown `resize` or view.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")

@@ -78,7 +78,7 @@ class _Container:
         (meta,) = [(start, end) for kind, start, end in self._boxes(0, len(data), top=True) if kind == b"meta"]
         found: dict[bytes, tuple[int, int]] = {}
         for kind, start, end in self._boxes(meta[0] + 4, meta[1]):
-            if kind in found:
+            if kind in found and kind in (b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat"):
                 raise ImageError(f"HEIC or AVIF with two boxes {kind!r}")
             found[kind] = start, end
         self._idat = found.get(b"idat", (0, 0))

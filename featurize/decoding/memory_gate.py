@@ -24,6 +24,7 @@ LARGE_FILE = 32 * 1024**2  # smaller files are read at once, whatever is being d
 # Pixels times scans of a progressive JPEG, 3 ns each if there is nothing in them: 12 megapixels in 178 scans. Encoders
 # write about 10.
 MOST_SCANNED = 2**31
+LEAST_CODED = 8 * 64  # pixels of a JPEG in a byte: each block of 64 takes a bit or more
 MOST_STRIPS = 2**17  # of a TIFF, which Pillow lists as Python objects; there is no use for more than rows
 MOST_RLE_PIXELS = 2**24  # of a BMP with run lengths, which Pillow decodes in Python
 
@@ -159,6 +160,8 @@ def before_loading(
         every, several = full[0] * full[1], _in_several_scans(picture, data)
         if (scans := data.count(b"\xff\xda") if several else 1) * every > MOST_SCANNED:
             raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {scans} scan{'s' * (scans > 1)}")
+        if every > max(Image.MAX_IMAGE_PIXELS or every, LEAST_CODED * len(data)):
+            raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {len(data)} bytes")
         if several:
             taken = max(taken, 2 * len(picture.getbands()) * every + stored * pixels)
     elif isinstance(picture, TiffImagePlugin.TiffImageFile):

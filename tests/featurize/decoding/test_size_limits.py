@@ -29,6 +29,8 @@ REFUSED = {
     "much in run lengths": (hostile.rle_bmp(5000, 5000, b"\0\0"), "BMP of 5000x5000 pixels in run lengths"),
     "exif": (PICTURE[:2] + EXIF * 300 + PICTURE[2:], "JPEG with a header of more than 16 MiB"),
     "scans": (slow_jpeg(2000, 1500, 720), "JPEG of 2000x1500 pixels in 730 scans"),
+    "lie": (hostile.resized_jpeg(20_000, 20_000), "JPEG of 20000x20000 pixels in "),
+    "larger lie": (hostile.resized_jpeg(65_500, 65_500), "JPEG of 65500x65500 pixels in 1 scan"),
     "strips": (hostile.tiff_of(10, 10, strips=200_000), "TIFF of 200000 strips or tiles, more than 131072"),
     "tile": (hostile.tiff_of(10, 10, tile=32_000), "takes 1028 MB of memory to decode"),
     "webp": (b"RIFF\0\0\0\0WEBPVP8X\n\0\0\0\0\0\0\0" + (8999).to_bytes(3, "little") * 2, "takes 13"),
