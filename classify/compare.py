@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError, log
-from classify.data.dataset import dataset_of
+from classify.data.dataset import announce_lost_classes, dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
 from classify.data.single_pictures import without_single
 from classify.data.split import duplicate_groups, enough_groups, folds
@@ -80,6 +80,7 @@ def compare_heads(
     succeeded, digests = specs[0].outcome.succeeded, specs[0].outcome.keys
     labels, paths = (np.array(values, dtype=object)[succeeded] for values in (pictures.labels, pictures.paths))
     labels = labels.astype(str)
+    announce_lost_classes(pictures.labels, labels)
     exact = duplicate_groups(digests)
     duplicates = near_duplicates(digests, signatures_of(cache_dir, paths.tolist(), digests, progress))
     announce_duplicates(duplicates, exact, paths.tolist())
@@ -203,7 +204,7 @@ def _line(
     if HEADS[head].maps and cached.weights == BLANK:
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
     extractor = cached.extractor
-    data, report = dataset_of(extractor, pictures, views, head, 0.0, None)
+    data, report = dataset_of(extractor, pictures, views, head, 0.0, None, announce=False)
     if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}

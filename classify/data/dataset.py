@@ -1,11 +1,13 @@
 """Labelled images as rows of features, aligned with their labels."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.stored_rows import Rows, StoredRows
 from classify.data.beyond_memory import features_for
 from classify.data.duplicates import near_duplicates
@@ -113,19 +115,22 @@ def dataset_of(
     started: float,
     progress: Progress | None,
     params: dict[str, Any] | None = None,
+    announce: bool = True,
 ) -> tuple[Dataset, dict[str, Any]]:
     """The labelled images with their rows, computed where the cache lacks them, and the report of `pipeline.features`.
 
     `head` is the one to be trained, if any, with `params`: where the rows do not fit into memory, not every one can use
-    them.
-    `started`: seconds that went before.
+    them. `started`: seconds that went before. announce: whether classes without a picture that is read are warned of.
     """
     outcome, rows = features_for(head, extractor, found.paths, progress, params, len(found.classes))
     kept = outcome.succeeded
     paths = [found.paths[i] for i in kept]
+    labels = np.array(found.labels, dtype=object)[kept].astype(str)
+    if announce:
+        announce_lost_classes(found.labels, labels)
     dataset = Dataset(
         features=rows,
-        labels=np.array(found.labels, dtype=object)[kept].astype(str),
+        labels=labels,
         parts=np.array(found.parts)[kept],
         digests=outcome.keys,
         paths=paths,
@@ -136,3 +141,10 @@ def dataset_of(
     )
     report = extractor.report(outcome, found.failures, started)
     return dataset, report | {"views": views.train, "recipe": views.recipe, "predict_views": views.predict}
+
+
+def announce_lost_classes(labels: Iterable[str], read: Iterable[str]) -> None:
+    """Warn of each class of `labels` that no picture is left of in `read`, the labels of pictures that are read."""
+    counts = Counter(map(str, labels))
+    for label in sorted(counts.keys() - set(map(str, read))):
+        log.warning("class %r is left out: no picture of it can be read, failed are %d", label, counts[label])

@@ -15,7 +15,9 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, Unidentified
 from cache.errors import UserError
 from cache.signatures import SIDE
 from cache.spec import ORIGINAL_VIEW, content_digest
+from featurize.decoding.heif_header import is_heif
 from featurize.decoding.memory_gate import before_loading, before_opening
+from featurize.decoding.mended_files import mended
 from featurize.decoding.sixteen_bits import mend_planes
 from featurize.decoding.upright_rgb import (
     HOSTILE,
@@ -112,12 +114,13 @@ def decode_views(
     uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
-    original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time.
+    original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time. One of
+    more pixels than Pillow's limit against decompression bombs is reduced whatever is asked for.
     `decoder` is one of `DECODERS`. What the program has set in Pillow does not change the pixels.
 
     Raises ImageError for what is damaged, truncated, empty, no image, in none of the formats of
-    `featurize.decoding.upright_rgb`, has more pixels than Pillow's limit against decompression bombs, or would take
-    minutes; what `reserve` raises; UserError for an unknown `resize` or view.
+    `featurize.decoding.upright_rgb`, has more pixels than that limit, or would take too much memory or minutes; what
+    `reserve` raises; UserError for an unknown `resize` or view.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
@@ -126,7 +129,8 @@ def decode_views(
         recipe_of(view)
     if others and resize == "bilinear":
         raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
-    return _guarded(data, lambda file: _decode(file, size, resize, views, reserve, decoder))
+    decoded, note = _guarded(data, lambda file: _decode(file, size, resize, views, reserve, decoder), reserve)
+    return decoded._replace(note="; ".join(filter(None, (note, decoded.note))))
 
 
 def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Image.Image:
@@ -135,23 +139,26 @@ def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Im
     The same picture, upright and opaque, that `decode_views` stretches for the network; never enlarged. Raises as
     `decode_views`.
     """
-    return _guarded(data, lambda file: _decode_within(file, side, reserve))
+    picture, _ = _guarded(data, lambda file: _decode_within(file, side, reserve), reserve)
+    return picture
 
 
-def _guarded(data: bytes, decoder: Callable[[bytes], Result]) -> Result:
-    """`decoder(data)`; whatever Pillow raises becomes a ImageError. A PNG is tried once more without its texts."""
+def _guarded(data: bytes, decoder: Callable[[bytes], Result], reserve: Reserve) -> tuple[Result, str]:
+    """(`decoder(data)`, how the file was mended before, or ""); whatever Pillow raises becomes an ImageError."""
     if not data:
         raise ImageError("empty file")
     try:
         with pillow_as_it_comes():
-            return decoder(data)
+            return decoder(data), ""
     except ImageError:
         raise
     except HOSTILE as error:
-        is_png = data.startswith(b"\x89PNG")
-        if type(error) is ValueError and is_png and (without_text := _without_text(data)) != data:
-            return _guarded(without_text, decoder)
-        raise ImageError(_reason(data, error)) from error
+        with pillow_as_it_comes():
+            again = mended(data, error, reserve)
+        if again is None:
+            raise ImageError(_reason(data, error)) from error
+        result, note = _guarded(again[0], decoder, reserve)
+        return result, "; ".join(filter(None, (again[1], note)))
 
 
 def _decode_within(data: bytes, side: int, reserve: Reserve) -> Image.Image:
@@ -160,7 +167,7 @@ def _decode_within(data: bytes, side: int, reserve: Reserve) -> Image.Image:
     with opened as picture:
         full = picture.size
         if isinstance(picture, JpegImagePlugin.JpegImageFile):
-            picture.draft(None, (side, side))
+            _reduce(picture, side)
         before_loading(picture, data, full, (side, side), reserve)
         rgb = _upright(picture, data).rgb
         scale = min(1.0, side / max(rgb.size))
@@ -207,8 +214,8 @@ def _decode(
     with opened as picture:
         full = picture.size
         may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
-        if may_be_reduced and original_alone:
-            picture.draft(None, (REDUCED_TO * max(size),) * 2)
+        if isinstance(picture, JpegImagePlugin.JpegImageFile):
+            _reduce(picture, REDUCED_TO * max(size) if may_be_reduced and original_alone else None)
         before_loading(picture, data, full, size, reserve)
         rgb, note, changed = _upright(picture, data, decoder)
         changed = changed or in_planes
@@ -234,19 +241,13 @@ def _with_memory_for(views: Sequence[str], size: tuple[int, int], reserve: Reser
     return lambda count: reserve(count + rendered)
 
 
-def _without_text(png: bytes) -> bytes:
-    """The same PNG without texts and colour profile.
-
-    Pillow refuses a whole picture for a text or profile of more than 1 MiB (ValueError); photo editors write such
-    histories, scanners such profiles, and every viewer shows the picture.
-    """
-    kept, start = [png[:8]], 8
-    while start < len(png):
-        end = start + 12 + int.from_bytes(png[start : start + 4])
-        if png[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            kept.append(png[start:end])
-        start = end
-    return b"".join(kept)
+def _reduce(jpeg: JpegImagePlugin.JpegImageFile, side: int | None) -> None:
+    """Have a JPEG shrunk by its decoder: to `side` or more, and always to less than Pillow's limit of pixels."""
+    width, height = jpeg.size
+    limit = Image.MAX_IMAGE_PIXELS or width * height
+    least = next((scale for scale in (1, 2, 4) if width * height <= limit * scale**2), 8)
+    if least > 1 or side:
+        jpeg.draft(None, (min(side or width, width // least), min(side or height, height // least)))
 
 
 def _bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -286,6 +287,8 @@ def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _reason(data: bytes, error: BaseException) -> str:
     """One line for whatever Pillow raised about `data`."""
     kind = next((kind for beginning, kind in BEGINNINGS.items() if data.startswith(beginning)), None)
+    if is_heif(data):
+        kind = "HEIC or AVIF"
     if kind is None:
         return f"no image of a known format: begins with {data[:12]!r}"
     if isinstance(error, UnidentifiedImageError):

@@ -2,7 +2,8 @@
 
 request  REQUEST, the name of resize, those of the views on a line each, the bytes of an image file
 answer   ANSWER with READY, once; then for each request
-         MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little);
+         MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little; again
+         if it comes to take more);
          PIXELS and how many bytes, and these: pixels, signature, and in UTF-8 note and changed, a NUL between them;
          or REASON and how many bytes, and these, in UTF-8
 """
@@ -51,13 +52,13 @@ def main() -> None:
         answers.write(content)
         answers.flush()
 
-    large = False
+    granted = LITTLE
 
     def reserve(size: int) -> None:
-        nonlocal large
+        nonlocal granted
         within_limit(size)
-        if size > LITTLE:
-            large = True
+        if size > granted:
+            granted = size
             signal.alarm(0)
             answer(MEMORY, size)
             requests.read(1)
@@ -82,9 +83,11 @@ def main() -> None:
     answer(READY, 0)
     while header := requests.read(REQUEST.size):
         kind, content = decoded(*REQUEST.unpack(header))
-        if large:  # file and picture are gone now: give their memory back before the parent lends it to others
+        if (
+            granted > LITTLE
+        ):  # file and picture are gone now: their memory goes back before the parent lends it to others
             trim()
-            large = False
+            granted = LITTLE
         answer(kind, len(content), content)
 
 

@@ -34,6 +34,7 @@ MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
 SECONDS = 60  # for one picture
 GRACE = 5  # seconds after which the parent ends what has not ended itself
 LONGEST_REASON = 1000  # bytes
+MOST_ASKED = 6  # times that one picture may ask for memory: a file that is mended is decoded again
 START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decoding.decode_worker import main; main()"
 
 
@@ -117,7 +118,9 @@ class _Worker:
         self._send(REQUEST.pack(len(data), height, width, decoder, *map(len, names)) + b"".join(names))
         self._send(data)
         kind, count = self._answer()
-        if kind == MEMORY:
+        for _ in range(MOST_ASKED):
+            if kind != MEMORY:
+                break
             reserve(max(count, min(count + len(data), MOST)))  # it has the file as well
             self._send(b"\1")
             kind, count = self._answer()

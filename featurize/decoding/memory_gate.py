@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin
 
+from featurize.decoding.heif_header import heif_header, is_heif
 from featurize.decoding.sixteen_bits import LOWER
 from featurize.decoding.upright_rgb import ORIENTATION, rawmode_of
 from featurize.pictures.find_images import ImageError
@@ -24,12 +25,15 @@ LARGE_FILE = 32 * 1024**2  # smaller files are read at once, whatever is being d
 # Pixels times scans of a progressive JPEG, 3 ns each if there is nothing in them: 12 megapixels in 178 scans. Encoders
 # write about 10.
 MOST_SCANNED = 2**31
+LEAST_CODED = 8 * 64  # pixels of a JPEG in a byte: each block of 64 takes a bit or more
 MOST_STRIPS = 2**17  # of a TIFF, which Pillow lists as Python objects; there is no use for more than rows
 MOST_RLE_PIXELS = 2**24  # of a BMP with run lengths, which Pillow decodes in Python
 
 # Bytes a pixel that libwebp (two canvases) and Pillow (a copy and the picture) hold at once. Without the copy there is
 # room to turn it, but not to lay it on white before.
 WEBP_PIXEL, ON_WHITE = 16.5, 4
+# The same of HEIC and AVIF, by libheif and libavif: (more than 8 bits, transparent) -> bytes.
+HEIF_PIXEL = {(False, False): 11.5, (False, True): 14.5, (True, False): 16, (True, True): 21}
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # bytes of a pixel in Pillow's memory; others 4
 
 
@@ -90,8 +94,14 @@ class Reservation:
             self._take(size)
 
     def picture(self, size: int) -> None:
-        """Wait for the memory of a picture, `size` bytes with its file. Raises ImageError as `within_limit`."""
+        """Wait for the memory of a picture, `size` bytes with its file. Raises ImageError as `within_limit`.
+
+        Whoever decodes it another time and needs more gives back all before: two could wait for each other else.
+        """
         within_limit(size)
+        if size > self._taken and not self._between:
+            self._memory.give_back(self._taken)
+            self._taken = 0
         self._take(max(0, size - self._taken))
         self._settled()
 
@@ -118,6 +128,10 @@ def before_opening(data: bytes, size: tuple[int, int], reserve: Reserve) -> None
         if not Image.MAX_IMAGE_PIXELS or width * height <= Image.MAX_IMAGE_PIXELS:  # else Pillow refuses it
             pixels = int((WEBP_PIXEL + ON_WHITE * transparent) * width * height)
             reserve(2 * len(data) + pixels + _halfway((width, height), size))
+    elif is_heif(data):
+        header = heif_header(data)
+        pixels = int(HEIF_PIXEL[header.bits > 8, header.transparent] * header.pixels)
+        reserve(2 * len(data) + 3 * header.parts + pixels + _halfway(header.size, size))
     elif data.startswith((b"II", b"MM")) and (strips := _tiff_strips(data)) > MOST_STRIPS:
         raise ImageError(f"TIFF of {strips} strips or tiles, more than {MOST_STRIPS}")
 
@@ -143,18 +157,21 @@ def before_loading(
         taken = max(taken, (4 + 4 + 4 * picture.has_transparency_data) * pixels)
     elif rawmode.startswith("RGBa"):  # once more, with colours that alpha has not divided
         taken += 4 * pixels
-    if isinstance(picture, JpegImagePlugin.JpegImageFile) and _in_several_scans(picture, data):
-        every = full[0] * full[1]
-        if (scans := data.count(b"\xff\xda")) * every > MOST_SCANNED:
-            raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {scans} scans")
-        taken = max(taken, 2 * len(picture.getbands()) * every + stored * pixels)
+    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+        every, several = full[0] * full[1], _in_several_scans(picture, data)
+        if (scans := data.count(b"\xff\xda") if several else 1) * every > MOST_SCANNED:
+            raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {scans} scan{'s' * (scans > 1)}")
+        if every > max(Image.MAX_IMAGE_PIXELS or every, LEAST_CODED * len(data)):
+            raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {len(data)} bytes")
+        if several:
+            taken = max(taken, 2 * len(picture.getbands()) * every + stored * pixels)
     elif isinstance(picture, TiffImagePlugin.TiffImageFile):
         taken += _tile(picture)
     elif isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.tile and picture.tile[0].codec_name == "bmp_rle":
         if pixels > MOST_RLE_PIXELS:
             raise ImageError(f"BMP of {full[0]}x{full[1]} pixels in run lengths, more than {MOST_RLE_PIXELS}")
         taken += 2 * pixels
-    if picture.format != "WEBP":  # asked for before
+    if picture.format not in ("WEBP", "HEIF", "AVIF"):  # asked for before
         reserve(len(data) + taken + _halfway(picture.size, size))
 
 

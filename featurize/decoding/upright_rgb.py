@@ -15,11 +15,13 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import NamedTuple
 
 import cykooz_resizer
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -33,12 +35,14 @@ from PIL import (
 )
 
 from featurize.decoding.grey import grey_as_rgb
+from featurize.decoding.heif_header import HeifHeader, heif_header, is_heif
 from featurize.decoding.sixteen_bits import LOWER, mend_sixteen_bits
 from featurize.decoding.transparency import mend_transparent_colour, on_white
 from featurize.pictures.find_images import ImageError
 
 # A fixed list: for EPS Pillow would run an external program, and many of its formats nobody looks after. The first
-# picture of an MPO (several in one JPEG) is a JPEG. By the bytes that a file begins with; a DIB is a BMP without these.
+# picture of an MPO (several in one JPEG) is a JPEG. By the bytes that a file begins with; a DIB is a BMP without these,
+# and HEIC and AVIF begin alike (`_heif_opener`).
 OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
@@ -187,6 +191,9 @@ def open_picture(data: bytes) -> ImageFile.ImageFile:
     Raises ImageError as `refuse_unfit`, UnidentifiedImageError, and whatever Pillow raises.
     """
     opener = next((opener for magic, opener in OPENERS.items() if data.startswith(magic)), None)
+    header = heif_header(data) if is_heif(data) else None
+    if header:
+        data, opener = _heif_opener(data, header)
     if opener is None and int.from_bytes(data[:4], "little") in DIB_HEADERS:
         opener = BmpImagePlugin.DibImageFile
     if opener is None:
@@ -201,8 +208,43 @@ def open_picture(data: bytes) -> ImageFile.ImageFile:
         if Image.DECODERS.get(tile.codec_name) is not _DECODERS.get(tile.codec_name):
             raise ImageError(f"a plug-in of Pillow has replaced its decoder of {tile.codec_name}")
     file.header_ends()
-    refuse_unfit(picture)
+    if header:
+        picture.info.pop("xmp", None)  # whose orientation Pillow would add to that of the box
+        if picture.width * picture.height > header.pixels:
+            raise ImageError(f"{header.kind} with a damaged header: it says two sizes")
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile):  # whose decoder may shrink it
+        refuse_unfit(picture)
     return picture
+
+
+def _heif_opener(data: bytes, header: HeifHeader) -> tuple[bytes, type[ImageFile.ImageFile]]:
+    """(the file as it is opened, by what) of a HEIC or AVIF. Raises ImageError where that is not here."""
+    if header.kind == "AVIF":
+        if not AvifImagePlugin.SUPPORTED:
+            raise ImageError("AVIF, which this Pillow was built without: install Pillow's wheel, or convert it to JPEG")
+        return data[:8] + b"avif" + data[12:], AvifImagePlugin.AvifImageFile  # of an animation its still picture
+    pi_heif = _pi_heif()
+    if pi_heif is None:
+        raise ImageError("HEIC, which takes pi-heif: pip install pi-heif, or convert it to JPEG")
+    if pi_heif.options.DISABLE_SECURITY_LIMITS:
+        raise ImageError("HEIC, and the program has set pi_heif.options.DISABLE_SECURITY_LIMITS")
+    # It reads all that describes an item, once for each, and crashes on types that it does not know. Nothing of that is
+    # needed: how a HEIC is turned stands in another box.
+    silent = bytearray(data)
+    for place in header.descriptions:
+        silent[place : place + 4] = b"free"
+    return bytes(silent), pi_heif.HeifImageFile
+
+
+@cache
+def _pi_heif() -> ModuleType | None:
+    """The library of that name, if it is installed and decodes HEVC."""
+    try:
+        import pi_heif
+
+        return pi_heif if pi_heif.libheif_info()["decoders"] else None
+    except ImportError:
+        return None
 
 
 def refuse_unfit(picture: Image.Image) -> None:

@@ -12,7 +12,7 @@ from cache.errors import UserError
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".mpo")
-)
+).union((".heic", ".heif", ".hif", ".avif"))
 
 # What network storage, Windows, macOS and Linux put beside people's files: thumbnails, deleted files, what a disk check
 # found. Hidden folders such as `.Trash-1000` are passed over by their dot.

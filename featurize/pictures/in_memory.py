@@ -14,7 +14,8 @@ from cache.errors import UserError
 from featurize.decoding.levels import SIXTEEN, Levels, agreed_white, extent_of, levels_of_integers, strips_of, to_8bit
 from featurize.decoding.upright_rgb import HOSTILE, ORIENTATION, in_one_line, pillow_as_it_comes, upright
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF")  # that the decoder opens, as Pillow calls them
+# That the decoder opens, as Pillow calls them.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "HEIF")
 LIKE_OTHERS = "floats of 0..1, read in 0..255 as those beside it"
 
 
@@ -76,7 +77,7 @@ def _file_behind(picture: Image.Image) -> bytes | None:
     """The bytes of the file that a picture was opened from, if it is still what that file says; else None."""
     if not isinstance(picture, ImageFile.ImageFile) or picture.format not in FORMATS or picture.fp is None:
         return None
-    if not picture.tile and picture.format != "WEBP":  # loaded
+    if not picture.tile and picture.format not in ("WEBP", "HEIF"):  # loaded
         return None
     try:
         position = picture.fp.tell()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cache.arguments import at_home
 from cache.errors import UserError, listed, log
 from cache.files.system_calls import AT_ONCE
-from featurize.pictures.find_images import ImageError, find_images
+from featurize.pictures.find_images import ImageError, describe_passed_over, find_images
 from featurize.pictures.unusual_pictures import announce_notes
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def expand(images: Any) -> list[str | bytes]:
     a list, a tuple, a pandas Series or Index, a DataFrame of one column and an array of strings or objects is one item
     for each element. A folder, also one among other elements, stands at its place for its images as `find_images` lists
     them, in byte order of the paths, with the failures among them, each of which will fail again, with its reason, when
-    it is read. Paths are not opened here.
+    it is read; what is passed over there is announced. Paths are not opened here.
 
     A PIL image that was opened from a file, and neither loaded nor changed since, is the bytes of that file. Any other
     becomes an uncompressed BMP of what the decoder makes of it, upright 8-bit RGB: the same bytes for the same pixels.
@@ -151,6 +151,8 @@ def _at(path: str) -> list[str]:
     if not os.path.isdir(path):
         return [path]
     listing = find_images(path)
+    if listing.passed_over:
+        log.info("%s: %s", path, describe_passed_over(listing.passed_over))
     if not listing.images and not listing.failures:
         log.warning("there is no image in %s", path)
     return sorted((*listing.images, *(failure.path for failure in listing.failures)), key=os.fsencode)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from cache.errors import UserError
-from featurize.decoding.decode import RESIZES, decode
+from featurize.decoding.decode import RESIZES, decode, decode_views, decode_within
 from featurize.pictures.find_images import ImageError, find_images
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder; that they work is tested
@@ -100,11 +100,33 @@ def test_a_much_larger_jpeg_is_shrunk_by_its_decoder_and_looks_the_same(orientat
     assert max(differences[:2]) < 1.5 and differences[2] < 0.5, differences  # in steps of 255; the last is not reduced
 
 
-def test_a_bomb_is_refused_before_its_decoder_shrinks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(Image.new("RGB", (800, 800)), "JPEG")
+def test_a_jpeg_of_more_pixels_than_the_limit_is_shrunk_by_its_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(skimage.data.astronaut()).resize((1600, 1600))
+    data = encode(picture, "JPEG", quality=95)
+    asked: list[int] = []
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500_000)
-    with pytest.raises(ImageError, match="800x800 pixels, more than 500000"):
-        decode(data, (50, 50))
+    for resize in RESIZES:
+        pixels = decode(data, (100, 100), resize, reserve=asked.append)
+        whole = np.asarray(picture.resize((100, 100), Image.Resampling.BILINEAR))
+        assert np.abs(pixels - whole.astype(float)).mean() < (3 if resize == "antialias" else 12)
+    assert decode_views(data, (100, 100), views=("original", "flip-1"), reserve=asked.append).pixels.shape[0] == 2
+    assert decode_within(data, 300).size == (300, 300)
+    assert max(asked) < 9 * 800 * 800 + len(data) + 10**6
+    with pytest.raises(ImageError, match="1600x1600 pixels, more than 500000"):
+        decode(encode(picture, "PNG"), (50, 50))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_108_megapixels_fits(progressive: bool) -> None:
+    data = encode(Image.new("RGB", (12_000, 9000), (200, 30, 30)), "JPEG", progressive=progressive)
+    asked: list[int] = []
+    pixels = decode(data, (224, 224), reserve=asked.append).astype(int)
+    assert (np.abs(pixels - (200, 30, 30)) < 3).all()
+    assert max(asked) < (670 if progressive else 30) * 10**6
+    if progressive:
+        table = data.rindex(b"\xff\xc4", 0, data.rindex(b"\xff\xda"))
+        with pytest.raises(ImageError, match=r"JPEG of 12000x9000 pixels in 2\d scans"):
+            decode(data[:-2] + data[table:-2] * 15 + data[-2:], (224, 224))
 
 
 def test_the_picture_is_stretched_and_not_cropped() -> None:

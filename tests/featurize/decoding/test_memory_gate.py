@@ -8,6 +8,7 @@ import pytest
 
 from featurize.decoding import memory_gate
 from featurize.decoding.memory_gate import LARGE_FILE, MOST, PART, MemoryGate, within_limit
+from featurize.pictures import sources
 from featurize.pictures.find_images import ImageError
 
 
@@ -32,7 +33,8 @@ def test_threads_never_take_more_than_there_is_and_all_come_to_an_end(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(memory_gate, "LARGE_FILE", 100)
-    monkeypatch.setattr(memory_gate, "MOST", 1000)
+    for module in (memory_gate, sources):
+        monkeypatch.setattr(module, "MOST", 1000)
     monkeypatch.setattr(memory_gate, "PART", 1)
     memory = MemoryGate(6)
     lock = threading.Lock()
@@ -73,6 +75,24 @@ def test_threads_never_take_more_than_there_is_and_all_come_to_an_end(
     assert done == 6
     assert 500 < most <= 1000
     assert memory._left == 1000
+
+
+def test_two_that_come_to_need_more_do_not_wait_for_each_other() -> None:
+    memory = MemoryGate(2)
+    together = threading.Barrier(2)
+
+    def decode_twice() -> None:
+        with memory.picture() as shares:
+            shares.picture(MOST // 2)
+            together.wait()
+            shares.picture(MOST - 1)
+
+    threads = [threading.Thread(target=decode_twice, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(600)
+    assert memory._left == MOST
 
 
 def test_a_large_file_waits_before_it_is_read() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import hostile
+from helpers.heif_files import heic
 from helpers.picture_files import chunk, colour_tiff, encode, premultiplied, slow_jpeg, write_png
 from PIL import Image
 
@@ -28,6 +29,8 @@ REFUSED = {
     "much in run lengths": (hostile.rle_bmp(5000, 5000, b"\0\0"), "BMP of 5000x5000 pixels in run lengths"),
     "exif": (PICTURE[:2] + EXIF * 300 + PICTURE[2:], "JPEG with a header of more than 16 MiB"),
     "scans": (slow_jpeg(2000, 1500, 720), "JPEG of 2000x1500 pixels in 730 scans"),
+    "lie": (hostile.resized_jpeg(20_000, 20_000), "JPEG of 20000x20000 pixels in "),
+    "larger lie": (hostile.resized_jpeg(65_500, 65_500), "JPEG of 65500x65500 pixels in 1 scan"),
     "strips": (hostile.tiff_of(10, 10, strips=200_000), "TIFF of 200000 strips or tiles, more than 131072"),
     "tile": (hostile.tiff_of(10, 10, tile=32_000), "takes 1028 MB of memory to decode"),
     "webp": (b"RIFF\0\0\0\0WEBPVP8X\n\0\0\0\0\0\0\0" + (8999).to_bytes(3, "little") * 2, "takes 13"),
@@ -101,6 +104,7 @@ def kinds(folder: Path) -> None:
         "png": [{"compress_level": 1}, {"compress_level": 1, "transparency": 5}],
         "webp": [{"method": 0}, {"method": 0, "lossless": True, "quality": 0, "exact": True}],
         "tif": [{}, {"compression": "tiff_lzw"}],
+        "avif": [{"speed": 10}, {"speed": 10, "subsampling": "4:4:4", "quality": 100}],
         "bmp": [{}],
         "gif": [{}, {"transparency": 5}],
     }
@@ -137,6 +141,8 @@ def unusual_kinds(folder: Path) -> None:
     floats[:9] = -9999
     floats[9:12] = np.nan
     Image.fromarray(floats).save(folder / "no data.tif")
+    for name in ("flat", "flat_ten_bits"):
+        (folder / f"{name}.heic").write_bytes(heic(name))
 
 
 def test_no_picture_takes_more_memory_than_it_asked_for(tmp_path: Path) -> None:
