@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import exit_status
 from PIL import Image
 
 import pipeline
@@ -65,30 +66,16 @@ def place(written: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(place: Path, run: Run) -> Run:
     """Run a command line there: (exit status, stdout, stderr)."""
     assert place == Path.cwd()
-
-    def call(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        logging.getLogger("bottleneck").handlers.clear()
-        logging.getLogger("bottleneck").propagate = True
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return run
 
 
 @pytest.fixture(scope="module")
 def report(place: Path) -> dict[str, Any]:
     """The report of `demo --json`."""
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", "--json", "report.json"])
-    assert not ended.value.code
-    logging.getLogger("bottleneck").handlers.clear()
-    logging.getLogger("bottleneck").propagate = True
+    assert exit_status(main, ["demo", "--json", "report.json"]) == 0
     found: dict[str, Any] = json.loads((place / "report.json").read_text())
     return found
 
