@@ -10,7 +10,6 @@ from helpers.real_features import Data
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
 import classify.heads.dense.dense_head
@@ -169,12 +168,6 @@ def test_class_weights_enter_the_loss(digits: Data) -> None:
 def test_weight_decay_makes_weights_smaller(digits: Data) -> None:
     free, held = (quick(weight_decay=decay).fit(*digits).coefs_[0] for decay in (0.0, 1.0))
     assert np.square(held).sum() < 0.9 * np.square(free).sum()
-
-
-def test_grid_search_over_flat_parameters(digits: Data) -> None:
-    searched = GridSearchCV(quick(), {"hidden": [None, 16], "learning_rate": [1e-6, 0.01]}, cv=2, error_score="raise")
-    searched.fit(*digits)
-    assert searched.best_params_["learning_rate"] == 0.01
 
 
 @pytest.mark.parametrize(

@@ -203,37 +203,6 @@ def test_the_estimator_is_unpickled_when_it_is_asked_for_and_once(model: str, mo
     assert saved.estimator is saved.estimator and saved.estimator.C == 10 and len(calls) == 1
 
 
-@pytest.mark.parametrize("killed_at", range(4))
-@pytest.mark.parametrize("gains_arrays", [True, False])
-def test_killed_while_a_model_gains_or_loses_its_arrays_one_of_the_two_loads(
-    gains_arrays: bool, killed_at: int, textures: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    linear, rbf = (make_head("svm", {"kernel": kernel}).fit(*textures) for kernel in ("linear", "rbf"))
-    old, new = (rbf, linear) if gains_arrays else (linear, rbf)
-    model = str(tmp_path / "m.joblib")
-    save(model, old, keys(240), RECORD)
-    steps = iter(range(100))
-
-    def dying(work: Any) -> Any:
-        def call(*arguments: Any) -> None:
-            if next(steps) == killed_at:
-                raise KeyboardInterrupt
-            work(*arguments)
-
-        return call
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", dying(os.replace))
-        patch.setattr(os, "unlink", dying(os.unlink))
-        save(model, new, keys(50), RECORD)
-    saved = load(model)
-    expected = new if killed_at > (2 if gains_arrays else 1) else old
-    assert saved.estimator.kernel == expected.kernel
-    np.testing.assert_array_equal(saved.predictor.predict_proba(textures[0]), expected.predict_proba(textures[0]))
-    save(model, new, keys(50), RECORD)
-    assert isinstance(load(model).predictor, ArrayHead) == gains_arrays == os.path.exists(arrays_path(model))
-
-
 # ---- a new process
 
 
