@@ -87,8 +87,8 @@ test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[test]'
 	$(VENV)-lowest/bin/python -m pytest --ignore tests/reliability $(ARGS)
 
-torture: $(VENV)/.installed-test ## Run every count of RELIABILITY.md (15 minutes); ARGS="--seed 1 --photos FOLDER"
-	$(VENV)/bin/python -m pytest tests/reliability --full --durations 20 $(ARGS)
+torture: $(VENV)/.installed-test ## Run every count of RELIABILITY.md, every backbone (15 minutes); ARGS="--seed 1 --photos FOLDER"
+	$(VENV)/bin/python -m pytest tests/reliability tests/featurize/backbones/test_backbones.py --full --durations 20 $(ARGS)
 
 fuzz: $(VENV)/.installed-test ## Try broken files and command lines, SECONDS=600 each; ARGS="shard_reader --seed 2"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("reliability", "what tests/reliability proves, and with what")
-    group.addoption("--full", action="store_true", help="every count of RELIABILITY.md, not a share")
+    group.addoption("--full", action="store_true", help="every count of RELIABILITY.md and every backbone, not a share")
     group.addoption("--seed", type=int, default=0, help="other random kills, flipped bits, splits")
     group.addoption("--photos", type=Path, help="folder of photographs to use instead of scikit-image's")
     group.addoption("--hostile", type=Path, help="folder of hostile files to try besides")
@@ -132,15 +132,18 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
 
     def call(*words: object) -> tuple[int, str, str]:
         capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        status = ended.value.code
-        logging.getLogger("bottleneck").handlers.clear()
-        logging.getLogger("bottleneck").propagate = True
-        out, err = capfd.readouterr()
-        return int(status or 0), out, err
+        return exit_status(main, [str(word) for word in words]), *capfd.readouterr()
 
     return call
+
+
+def exit_status(command: Callable[..., Any], *arguments: Any, **options: Any) -> int:
+    """That of a command that is run in this process; what it does to the log is undone."""
+    with pytest.raises(SystemExit) as ended:
+        command(*arguments, **options)
+    logging.getLogger("bottleneck").handlers.clear()
+    logging.getLogger("bottleneck").propagate = True
+    return int(ended.value.code or 0)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,53 +43,11 @@ def table(tmp_path: Path) -> DigestTable:
     return DigestTable(str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def not_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Called, it makes every further hashing of a file fail the test."""
-
-    def forbid() -> None:
-        monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("the file was read again"))
-
-    return forbid
-
-
-def test_an_unchanged_file_is_read_once(table: DigestTable, tmp_path: Path, not_read: Callable[[], None]) -> None:
-    path = write(tmp_path / "file")
-    assert table.of_file(path) == DIGEST
-    not_read()
-    assert table.of_file(path) == DIGEST
-    assert DigestTable(str(tmp_path / "cache")).unchanged([path]) == {path: DIGEST}
-
-
 def test_nothing_is_created_by_asking(table: DigestTable, tmp_path: Path) -> None:
     path = write(tmp_path / "file")
     assert table.unchanged([path]) == {}
     assert table.last_known(path) is None
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_a_touched_file_is_read_again_and_known_from_then_on(table: DigestTable, tmp_path: Path) -> None:
-    path = write(tmp_path / "file")
-    table.of_file(path)
-    os.utime(path)
-    settled(path)
-    assert table.unchanged([path]) == {}
-    assert table.of_file(path) == DIGEST
-    assert table.unchanged([path]) == {path: DIGEST}
-
-
-def test_new_content_of_the_same_size_with_its_times_set_back_is_noticed(table: DigestTable, tmp_path: Path) -> None:
-    path = write(tmp_path / "file")
-    table.of_file(path)
-    before = os.stat(path)
-    other = bytes(reversed(CONTENT))
-    Path(path).write_bytes(other)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    after = os.stat(path)
-    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
-    assert table.unchanged([path]) == {}
-    assert table.last_known(path) == DIGEST
-    assert table.of_file(path) == hashlib.sha256(other).digest()
 
 
 def test_content_rewritten_right_after_it_was_hashed_is_noticed(table: DigestTable, tmp_path: Path) -> None:
@@ -102,15 +59,6 @@ def test_content_rewritten_right_after_it_was_hashed_is_noticed(table: DigestTab
         path.write_bytes(b"%05d new" % number)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert table.of_file(str(path)) == hashlib.sha256(b"%05d new" % number).digest()
-
-
-def test_a_file_put_in_the_place_of_another_is_noticed(table: DigestTable, tmp_path: Path) -> None:
-    path, other = write(tmp_path / "file"), write(tmp_path / "other", bytes(reversed(CONTENT)))
-    table.of_file(path)
-    status = os.stat(path)
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    os.replace(other, path)
-    assert table.unchanged([path]) == {}
 
 
 def test_a_moved_file_is_unknown_under_both_names(table: DigestTable, tmp_path: Path) -> None:

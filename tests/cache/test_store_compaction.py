@@ -10,8 +10,6 @@ from helpers.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, sh
 import cache.store
 from cache.store import FeatureStore
 
-POOL = keys(40)  # few keys, so that random batches overlap
-
 
 def test_small_shards_are_merged_and_full_ones_left_alone(tmp_path: Path) -> None:
     store = filled(tmp_path, 10, 2, 3, 1, 10, 4)
@@ -62,27 +60,6 @@ def test_large_rows_are_merged_only_as_far_as_memory_allows(tmp_path: Path, monk
     monkeypatch.setattr(cache.store, "SHARD_BYTES", 9 * 8 * 4)
     store.compact(1000)
     assert [len(shard) for shard in store.refresh()] == [8, 8]
-
-
-def test_a_compaction_killed_before_it_removed_the_old_shards_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = filled(tmp_path, 3, 4)
-
-    def killed(_: str) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "unlink", killed)
-        with pytest.raises(KeyboardInterrupt):
-            store.compact(100)
-    assert len(shards(store)) == 3
-    later = FeatureStore(str(tmp_path), SPEC)
-    assert (later.read(keys(7)) == rows(7)).all()
-    assert later.commit(rows(7), keys(7), PROVENANCE) == 0
-    assert later.compact(100) == (7, 2)
-    assert sum(map(len, later.refresh())) == 7
-    assert (later.read(keys(7)) == rows(7)).all()
 
 
 def test_a_good_row_is_not_dropped_as_the_double_of_a_damaged_one(tmp_path: Path) -> None:

@@ -3,22 +3,16 @@
 import logging
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TESTS
 from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, keys, rows, shards
 from helpers.other_user import folder_for_all, read_only
 
 import cache.store
 from cache.shard import DamagedShardError, encode_shard
 from cache.store import FeatureStore
-from cache.upkeep.spec_folders import leftovers
-
-POOL = keys(40)  # few keys, so that random batches overlap
 
 
 def test_a_damaged_shard_is_set_aside_and_its_rows_count_as_missing(
@@ -135,36 +129,6 @@ def test_a_lack_of_file_descriptors_costs_no_shard(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (store.read(keys(7)) == rows(7)).all()
     assert len(shards(store)) == 2
-
-
-FULL_DISK = """
-import resource, sys
-sys.path.insert(0, sys.argv[2])
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
-from cache.store import FeatureStore
-store = FeatureStore(sys.argv[1], SPEC)
-store.commit(rows(100, 500)[:50], keys(100)[:50], PROVENANCE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
-try:
-    store.commit(rows(100, 500), keys(100), PROVENANCE)
-except OSError as error:
-    assert (store.read(keys(100)[:50]) == rows(100, 500)[:50]).all()
-    sys.exit(f"{error.errno} {error.filename}")
-"""
-
-
-@pytest.mark.parametrize("limit", [0, 1000, 60_000])
-def test_a_full_disk_is_an_error_naming_the_path_and_loses_nothing(tmp_path: Path, limit: int) -> None:
-    command = [sys.executable, "-c", FULL_DISK, tmp_path, str(TESTS), str(limit)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    store = FeatureStore(str(tmp_path), SPEC)
-    number, path = result.stderr.strip().split(maxsplit=1)
-    assert (result.returncode, number) == (1, "27")
-    assert path.startswith(store.folder)
-    assert leftovers(store.folder) == []
-    assert (store.read(keys(100)[:50]) == rows(100, 500)[:50]).all()
-    assert store.commit(rows(100, 500), keys(100), PROVENANCE) == 50
-    assert (store.read(keys(100)) == rows(100, 500)).all()
 
 
 def test_a_shard_that_reads_back_wrong_is_an_error_and_no_shard(

@@ -41,47 +41,6 @@ def test_every_image_passes_the_network_once(photos: Path, tmp_path: Path) -> No
     assert (second["computed"], second["cached"], second["forward_passes"]) == (0, 36, 0)
 
 
-def test_one_new_image_costs_one_pass_and_moving_renaming_relabelling_cost_none(photos: Path, cache: str) -> None:
-    shutil.copy(BUNDLED / "coffee.png", photos / "grass" / "new.png")
-    assert pipeline.features(str(photos), cache_dir=cache, **SPEC)["forward_passes"] == 1
-    (photos / "grass").rename(photos / "meadow")
-    (photos / "brick" / "brick.0.png").rename(photos / "gravel" / "mislabelled.png")
-    os.utime(photos / "brick" / "brick.1.png")
-    moved = photos.rename(photos.parent / "elsewhere")
-    report = pipeline.features(str(moved), cache_dir=cache, **SPEC)
-    assert (report["images"], report["cached"], report["forward_passes"]) == (37, 37, 0)
-
-
-def test_a_changed_byte_is_computed_again_and_a_copy_is_not(photos: Path, cache: str) -> None:
-    changed = photos / "brick" / "brick.0.png"
-    status = changed.stat()
-    data = bytearray(changed.read_bytes())
-    with Image.open(changed) as picture:
-        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed)
-    assert bytes(data) != changed.read_bytes()
-    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
-    shutil.copy(changed, photos / "brick" / "copy.png")
-    report = pipeline.features(str(photos), cache_dir=cache, **SPEC)
-    assert (report["images"], report["computed"], report["cached"], report["forward_passes"]) == (37, 1, 36, 1)
-
-
-@pytest.mark.parametrize("change", [{"pooling": "max"}, {"size": 64}, {"layer": "down8"}, {"resize": "nearest"}])
-def test_another_spec_misses_every_row(surfaces: Path, cache: str, change: dict) -> None:
-    report = pipeline.features(str(surfaces), cache_dir=cache, **(SPEC | change))
-    assert (report["computed"], report["cached"]) == (36, 0)
-
-
-def test_a_damaged_image_is_one_failure_and_the_rest_goes_on(photos: Path, cache: str) -> None:
-    whole = (photos / "brick" / "brick.0.png").read_bytes()
-    (photos / "brick" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (photos / "brick" / "empty.jpg").touch()
-    (photos / "notes.txt").write_text("no image")
-    report = pipeline.features(str(photos), cache_dir=cache, **SPEC)
-    assert (report["images"], report["cached"], report["failed"]) == (38, 36, 2)
-    assert {os.path.basename(failure["path"]) for failure in report["failures"]} == {"cut.png", "empty.jpg"}
-    assert all(failure["reason"] and "\n" not in failure["reason"] for failure in report["failures"])
-
-
 def test_training_reads_the_cache_over_all_heads_and_folds(surfaces: Path, cache: str, tmp_path: Path) -> None:
     for head in ("logreg", "svm", "ridge", "knn", "centroid"):
         model = str(tmp_path / f"{head}.joblib")
@@ -142,13 +101,6 @@ def test_known_pictures_need_no_network_and_new_ones_are_kept_where_asked(surfac
     classifier.predict(new, use_cache=True)
     classifier.predict([new, Path(new).read_bytes()])
     assert classifier.extractor.forward_passes == before + 1
-
-
-def test_without_cache_nothing_is_stored(model: str) -> None:
-    classifier = pipeline.load(model)
-    rows = sum(map(len, classifier.extractor.store.refresh()))
-    classifier.predict(str(BUNDLED / "moon.png"), use_cache=False)
-    assert sum(map(len, classifier.extractor.store.refresh())) == rows
 
 
 def test_top_k_is_a_table_of_the_most_probable_labels(surfaces: Path, model: str) -> None:
@@ -269,35 +221,6 @@ def test_the_featurizer_is_a_transformer_over_paths(surfaces: Path, cache: str) 
     assert job.fit(paths, labels).predict(paths[:2]).shape == (2,)
     with pytest.raises(UserError, match=r"missing\.png"):
         job.predict(["missing.png"])
-
-
-def test_a_damaged_shard_is_noticed_set_aside_and_computed_again(
-    surfaces: Path, cache: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    extractor = pipeline.open_extractor(cache, **SPEC)
-    paths = some_paths(surfaces)
-    _, before = extractor.features(paths)
-    (shard,) = extractor.store.refresh()
-    data = bytearray(Path(shard.path).read_bytes())
-    data[shard.offset + 1000] ^= 1
-    Path(shard.path).write_bytes(data)
-    outcome, after = extractor.features(paths)
-    assert outcome.computed == 36 and np.array_equal(before, after)
-    assert "damaged shard set aside" in caplog.text and os.path.exists(shard.path + ".damaged")
-
-
-def test_importing_pipeline_and_a_warm_run_need_neither_tensorflow_nor_scikit_learn(surfaces: Path, cache: str) -> None:
-    import subprocess
-    import sys
-
-    code = f"""
-import sys, pipeline
-report = pipeline.features({str(surfaces)!r}, cache_dir={cache!r}, **{SPEC!r})
-assert report["cached"] == 36, report
-heavy = {{"tensorflow", "keras", "sklearn", "pandas", "scipy"}} & set(sys.modules)
-assert not heavy, heavy
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from sklearn.model_selection import GridSearchCV
 import classify.data.dataset
 import classify.train
 from cache.errors import UserError
-from cache.signatures import SIDE
 from classify.data.dataset import Dataset
 from classify.data.split import GroupedFolds, duplicate_groups, folds, holdout
 from classify.heads.head_table import make_head, search_grid
@@ -216,34 +215,6 @@ def test_a_seed_decides_everything(digits: Dataset, head: str) -> None:
         first.estimator.predict_proba(digits.features), again.estimator.predict_proba(digits.features)
     )
     assert rows_of(digits, first.trained_on) != rows_of(digits, other.trained_on)
-
-
-@pytest.mark.parametrize("copied", ["bytes", "pixels"])
-def test_duplicates_never_part_so_random_labels_score_at_chance(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch, copied: str
-) -> None:
-    labels = np.random.default_rng(0).choice(["heads", "tails"], 300).tolist()
-    doubled = dataset(np.concatenate([digits.features] * 2), labels * 2)
-    if copied == "pixels":
-        signatures = np.random.default_rng(1).integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
-        digests = np.random.default_rng(0).integers(0, 256, (600, 32), np.uint8)
-        doubled = replace(doubled, digests=digests, signatures=np.concatenate([signatures] * 2))
-    nearest: dict[str, Any] = {"n_neighbors": 1}
-    grouped = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
-    for name in ("near_duplicates", "duplicate_groups"):
-        monkeypatch.setattr(classify.data.dataset, name, lambda digests, *_: np.arange(len(digests)))
-    parted = train_head(doubled, "knn", nearest, cv=5, test_size=0.3)
-    assert 0.35 < grouped.scores.accuracy < 0.65 and 0.4 < np.mean(grouped.cv_scores) < 0.6
-    assert parted.scores.accuracy > 0.75 and np.mean(parted.cv_scores) > 0.75
-    trained_on = {row % 300 for row in rows_of(doubled, grouped.trained_on)}
-    assert len(grouped.trained_on) == 2 * len(trained_on)
-
-
-def test_copies_never_part_inside_a_search(digits: Dataset) -> None:
-    labels = np.random.default_rng(0).choice(["heads", "tails"], 300).tolist()
-    doubled = dataset(np.concatenate([digits.features] * 2), labels * 2)
-    training = train_head(doubled, "knn", {"temperature": 0.07}, search=True)
-    assert all(row["accuracy"] < 0.65 for row in training.search_table)
 
 
 @pytest.mark.parametrize(

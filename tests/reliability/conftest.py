@@ -17,6 +17,7 @@ from PIL import Image
 
 from featurize.pictures.find_images import find_images
 from reliability.harness.command import Command
+from reliability.harness.real_command import empty_cache
 
 REPORT = REPOSITORY / "RELIABILITY.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
@@ -73,19 +74,9 @@ def photographs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="session")
-def command(photographs: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Command:
+def command(photographs: Callable[[int], Path], warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """The real command, 30 photographs, and a cache that has the converted network and nothing else."""
-    folder = tmp_path_factory.mktemp("command")
-    data = photographs(30)
-    one = folder / "one"
-    one.mkdir()
-    first = find_images(str(data)).images[0]
-    os.symlink(first, one / os.path.basename(first))
-    made = Command(one, folder / "none", 1)
-    made.run(made.features(folder / "cache"))
-    (folder / "prepared").mkdir()
-    os.rename(folder / "cache" / "graphs", folder / "prepared" / "graphs")
-    return Command(data, folder / "prepared", 30)
+    return Command(photographs(30), empty_cache(warm_cache, tmp_path_factory.mktemp("command") / "prepared"), 30)
 
 
 def crops() -> Iterator[Image.Image]:

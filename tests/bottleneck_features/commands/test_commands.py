@@ -99,31 +99,6 @@ def test_a_name_that_is_no_utf_8_is_printed_as_it_is(surfaces: Path, model: Path
     assert done.stdout.splitlines()[1].startswith(name + b",")
 
 
-def test_one_bad_image_among_several_is_an_empty_line_and_too_many_exit_1(
-    run, surfaces: Path, model: Path, tmp_path: Path
-) -> None:
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"\xff\xd8 not much of a JPEG")
-    good = surfaces / "grass" / "grass.0.png"
-    status, out, err = run("predict", "--model", model, bad, good)
-    assert status == 0 and out.splitlines()[1] == f"{bad},,," and "bad.jpg" in err
-    assert run("predict", "--model", model, "--max-failed", 0.2, bad, good)[0] == 1
-
-
-def test_too_many_bad_images_exit_1_with_the_rest_committed_and_the_report_written(
-    run, photos: Path, tmp_path: Path
-) -> None:
-    shutil.rmtree(photos / "brick")
-    shutil.rmtree(photos / "gravel")
-    for number in range(20):
-        (photos / "grass" / f"bad{number}.png").write_bytes(b"bad")
-    words = ("--cache-dir", tmp_path / "new", "--json", tmp_path / "r.json")
-    status, out, err = run("features", "--data", photos, *words, *OPTIONS)
-    assert status == 1 and "20 of 32 images failed" in err and "bad0.png" in out
-    assert json.loads((tmp_path / "r.json").read_text())["computed"] == 12
-    assert json.loads(run("cache", "ls", "--json", "--cache-dir", tmp_path / "new")[1])["rows"] == 12
-
-
 @pytest.mark.parametrize(
     ("words", "shown"),
     [

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -94,29 +93,6 @@ def test_file_is_synced_then_renamed_then_its_folder_synced(tmp_path: Path, monk
     monkeypatch.setattr(os, "replace", noting_rename)
     write_atomically(path, b"content")
     assert events == [("fsync", "file"), ("rename", "file"), ("fsync", "folder")]
-
-
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-def test_the_kernel_sees_fsync_rename_fsync(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    trace = tmp_path / "trace"
-    calls = "trace=fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat"
-    code = "import sys; from cache.files.atomic import write_atomically; write_atomically(sys.argv[1], b'content')"
-    traced = subprocess.run(
-        ["strace", "-f", "-y", "-o", trace, "-e", calls, sys.executable, "-c", code, path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "ptrace" in traced.stderr.lower():
-        pytest.skip(f"strace may not trace here: {traced.stderr.splitlines()[0]}")
-    assert traced.returncode == 0, traced.stderr
-    mine = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if str(tmp_path) in line]
-    synced, renamed, folder = mine
-    assert re.match(rf"fsync\(\d+<{re.escape(str(path))}\.\w+\.tmp>\) += 0", synced)
-    assert re.match(r"rename", renamed)
-    assert renamed.count(str(path)) == 2
-    assert re.match(rf"fsync\(\d+<{re.escape(str(tmp_path))}>\) += 0", folder)
 
 
 FULL_DISK = """

@@ -2,15 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import TESTS
 from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
 
 import cache.upkeep.plain_export
@@ -41,17 +38,6 @@ def test_rows_labels_and_paths_stand_in_the_order_given(store: FeatureStore, tmp
         assert file["paths"].asstr(errors="surrogateescape")[:].tolist() == PATHS
         assert json.loads(file.attrs["spec"]) == SPEC.to_json()
     assert os.listdir(tmp_path / "out") == ["features.h5"]
-
-
-def test_pandas_opens_it_in_three_lines(store: FeatureStore, tmp_path: Path) -> None:
-    import pandas as pd
-
-    export_rows(store, keys(3), PATHS[:3], LABELS[:3], str(tmp_path / "features.h5"))
-    with h5py.File(tmp_path / "features.h5") as file:
-        table = pd.DataFrame(file["features"][:], index=file["paths"].asstr()[:])
-        table["label"] = file["labels"].asstr()[:]
-    assert table.loc[PATHS[1], "label"] == "dog"
-    assert table.loc[PATHS[2]].tolist()[:8] == rows(3)[2].tolist()
 
 
 def test_without_labels_there_is_no_such_dataset(store: FeatureStore, tmp_path: Path) -> None:
@@ -106,33 +92,6 @@ def test_a_failed_export_leaves_the_older_file(
         export_rows(store, keys(5), PATHS, None, str(output))
     assert type(raised.value).__name__ == error
     assert output.read_bytes() == b"the older file"
-    assert sorted(os.listdir(tmp_path)) == ["cache", "features.h5"]
-
-
-FULL_DISK = """
-import resource, sys
-sys.path.insert(0, sys.argv[2])
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
-from cache.upkeep.plain_export import export_rows
-from cache.store import FeatureStore
-store = FeatureStore(sys.argv[1] + "/cache", SPEC)
-store.commit(rows(100, 500), keys(100), PROVENANCE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
-try:
-    export_rows(store, keys(100), ["path"] * 100, ["label"] * 100, sys.argv[1] + "/features.h5")
-except OSError as error:
-    sys.exit(f"{error.errno} {error.filename}")
-"""
-
-
-@pytest.mark.parametrize("limit", [0, 500, 5_000, 150_000, 199_999, 203_000])
-def test_a_full_disk_is_one_clear_error_and_harms_nothing(tmp_path: Path, limit: int) -> None:
-    (tmp_path / "features.h5").write_bytes(b"the older file")
-    command = [sys.executable, "-c", FULL_DISK, tmp_path, str(TESTS), str(limit)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.stderr == f"27 {tmp_path}/features.h5\n"
-    assert result.returncode == 1
-    assert (tmp_path / "features.h5").read_bytes() == b"the older file"
     assert sorted(os.listdir(tmp_path)) == ["cache", "features.h5"]
 
 

@@ -10,7 +10,6 @@ from helpers.real_features import Data
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
 import classify.heads.dense.dense_head
@@ -35,7 +34,7 @@ def test_scikit_learns_own_checks_pass() -> None:
     )
 
 
-@pytest.mark.parametrize("params", [{}, {"hidden": 64}, {"hidden": 64, "batch_norm": True}, {"batch_norm": True}])
+@pytest.mark.parametrize("params", [{}, {"hidden": 64, "batch_norm": True}])
 def test_unseen_digits_are_recognised(params: dict, digits: Data) -> None:
     X, y = digits
     fitted = quick(epochs=60, **params).fit(X[:400], y[:400])
@@ -43,9 +42,14 @@ def test_unseen_digits_are_recognised(params: dict, digits: Data) -> None:
     assert log_loss(y[400:], fitted.predict_proba(X[400:])) < 0.5  # even odds: 2.3
 
 
-@pytest.mark.parametrize("normalize", ["l2", "standard", "none"])
 @pytest.mark.parametrize(
-    "params", [{}, {"hidden": 32}, {"hidden": 32, "batch_norm": True}, {"batch_norm": True, "dropout": 0}]
+    ("params", "normalize"),
+    [
+        ({}, "l2"),
+        ({"hidden": 32}, "standard"),
+        ({"hidden": 32, "batch_norm": True}, "none"),
+        ({"batch_norm": True, "dropout": 0}, "l2"),
+    ],
 )
 def test_plain_arrays_give_what_keras_gives(
     params: dict, normalize: str, digits: Data, monkeypatch: pytest.MonkeyPatch
@@ -164,12 +168,6 @@ def test_class_weights_enter_the_loss(digits: Data) -> None:
 def test_weight_decay_makes_weights_smaller(digits: Data) -> None:
     free, held = (quick(weight_decay=decay).fit(*digits).coefs_[0] for decay in (0.0, 1.0))
     assert np.square(held).sum() < 0.9 * np.square(free).sum()
-
-
-def test_grid_search_over_flat_parameters(digits: Data) -> None:
-    searched = GridSearchCV(quick(), {"hidden": [None, 16], "learning_rate": [1e-6, 0.01]}, cv=2, error_score="raise")
-    searched.fit(*digits)
-    assert searched.best_params_["learning_rate"] == 0.01
 
 
 @pytest.mark.parametrize(

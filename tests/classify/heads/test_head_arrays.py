@@ -37,7 +37,6 @@ WITH_ARRAYS = {
     "dense": ("dense", {"epochs": 3}),
     "hidden": ("dense", HIDDEN),
 }
-WEIGHTED = [case for case in WITH_ARRAYS if case != "centroid"]
 
 
 def saved_head(path: Path, case: str, classes: int = 4, **params: Any) -> tuple[Saved, np.ndarray]:
@@ -76,8 +75,7 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("case", WITH_ARRAYS)
-@pytest.mark.parametrize("normalize", ["l2", "standard", "none"])
-@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(("normalize", "classes"), [("l2", 4), ("standard", 2), ("none", 4)])
 def test_arrays_predict_as_the_estimator(case: str, normalize: str, classes: int, tmp_path: Path) -> None:
     saved, rows = saved_head(tmp_path, case, classes, normalize=normalize)
     assert_same_predictions(saved, rows)
@@ -85,10 +83,9 @@ def test_arrays_predict_as_the_estimator(case: str, normalize: str, classes: int
     assert_same_predictions(saved, np.concatenate([1000 * rows, np.zeros((1, rows.shape[1]), np.float32), rows[::-1]]))
 
 
-@pytest.mark.parametrize("case", WEIGHTED)
-@pytest.mark.parametrize("weights", ["balanced", {"brick": 30.0}])
-def test_arrays_of_weighted_classes_predict_as_the_estimator(case: str, weights: Any, tmp_path: Path) -> None:
-    saved, rows = saved_head(tmp_path, case, class_weight=weights)
+@pytest.mark.parametrize("case", [case for case in WITH_ARRAYS if case != "centroid"])
+def test_arrays_of_weighted_classes_predict_as_the_estimator(case: str, tmp_path: Path) -> None:
+    saved, rows = saved_head(tmp_path, case, class_weight={"brick": 30.0})
     assert_same_predictions(saved, rows)
 
 
@@ -166,19 +163,12 @@ def test_an_older_record_without_arrays_loads_by_the_model_file(model: str, capl
             os.unlink(arrays_path(model))
 
 
-def test_no_flipped_bit_and_no_cut_is_used_nor_the_model_file_instead(model: str) -> None:
+def test_damaged_arrays_are_not_used_nor_the_model_file_instead(model: str) -> None:
     whole = Path(arrays_path(model)).read_bytes()
-    random = np.random.default_rng(0)
-    damaged = [whole[:-1], whole[: len(whole) // 2], b""]
-    for position in random.integers(0, 8 * len(whole), 20).tolist():
-        data = bytearray(whole)
-        data[position // 8] ^= 1 << position % 8
-        damaged.append(bytes(data))
-    for data in damaged:
-        Path(arrays_path(model)).write_bytes(data)
-        message = refusal(model, allow_other_versions=True)
-        assert arrays_path(model) in message
-        assert all(hashlib.sha256(one).hexdigest() in message for one in (data, whole))
+    Path(arrays_path(model)).write_bytes(whole[:-1])
+    message = refusal(model, allow_other_versions=True)
+    assert arrays_path(model) in message
+    assert all(hashlib.sha256(one).hexdigest() in message for one in (whole[:-1], whole))
 
 
 def test_missing_arrays_are_an_error(model: str) -> None:
@@ -211,37 +201,6 @@ def test_the_estimator_is_unpickled_when_it_is_asked_for_and_once(model: str, mo
     assert not calls
     os.unlink(model)  # it is the model as it was loaded, whatever became of the file
     assert saved.estimator is saved.estimator and saved.estimator.C == 10 and len(calls) == 1
-
-
-@pytest.mark.parametrize("killed_at", range(4))
-@pytest.mark.parametrize("gains_arrays", [True, False])
-def test_killed_while_a_model_gains_or_loses_its_arrays_one_of_the_two_loads(
-    gains_arrays: bool, killed_at: int, textures: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    linear, rbf = (make_head("svm", {"kernel": kernel}).fit(*textures) for kernel in ("linear", "rbf"))
-    old, new = (rbf, linear) if gains_arrays else (linear, rbf)
-    model = str(tmp_path / "m.joblib")
-    save(model, old, keys(240), RECORD)
-    steps = iter(range(100))
-
-    def dying(work: Any) -> Any:
-        def call(*arguments: Any) -> None:
-            if next(steps) == killed_at:
-                raise KeyboardInterrupt
-            work(*arguments)
-
-        return call
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", dying(os.replace))
-        patch.setattr(os, "unlink", dying(os.unlink))
-        save(model, new, keys(50), RECORD)
-    saved = load(model)
-    expected = new if killed_at > (2 if gains_arrays else 1) else old
-    assert saved.estimator.kernel == expected.kernel
-    np.testing.assert_array_equal(saved.predictor.predict_proba(textures[0]), expected.predict_proba(textures[0]))
-    save(model, new, keys(50), RECORD)
-    assert isinstance(load(model).predictor, ArrayHead) == gains_arrays == os.path.exists(arrays_path(model))
 
 
 # ---- a new process

@@ -1,11 +1,9 @@
 """Saved heads: what was saved is what is loaded, or nothing is unpickled and one line says why."""
 
 import importlib.util
-import json
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,13 +14,10 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from conftest import REPOSITORY
 from helpers.cached_rows import SPEC, keys
-from helpers.model_records import RECORD, Bomb, edit, few_digits, saved_model, two_heads
-from joblib.numpy_pickle import NumpyUnpickler
+from helpers.model_records import RECORD, edit, few_digits, saved_model, two_heads
 
 from cache.errors import UserError
-from classify.heads.head_table import HEADS, make_head
 from classify.saved.model_files import arrays_path, record_path
 from classify.saved.persist import Saved, load, save
 from classify.saved.record import ABOUT, NEEDED
@@ -65,53 +60,6 @@ def test_what_was_saved_is_what_is_loaded(model: str, heads: list[Any], rows: tu
 def test_the_files_are_the_model_its_record_and_its_arrays(model: str) -> None:
     files = sorted(name for name in os.listdir(os.path.dirname(model)) if name[0] != ".")
     assert files == ["m.joblib", "m.json", "m.npz"]
-
-
-def test_a_new_process_gives_the_very_same_probabilities(tmp_path: Path, rows: tuple[np.ndarray, np.ndarray]) -> None:
-    heads = {name: make_head(name, {}, 0).fit(*rows) for name, row in HEADS.items() if not row.maps}
-    heads["rbf"] = make_head("svm", {"kernel": "rbf"}, 0).fit(*rows)
-    for name, head in heads.items():
-        save(str(tmp_path / f"{name}.joblib"), head, keys(100), RECORD | {"head": "svm" if name == "rbf" else name})
-    np.save(tmp_path / "rows.npy", rows[0])
-    code = """
-import sys, numpy
-from classify.saved.persist import load
-rows = numpy.load(sys.argv[1] + "/rows.npy")
-for name in sys.argv[2:]:
-    probabilities = load(f"{sys.argv[1]}/{name}.joblib").estimator.predict_proba(rows)
-    numpy.save(f"{sys.argv[1]}/{name}.npy", probabilities)
-assert "tensorflow" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), *heads], cwd=REPOSITORY, check=True)
-    for name, head in heads.items():
-        expected, found = head.predict_proba(rows[0]), np.load(tmp_path / f"{name}.npy")
-        assert np.array_equal(found, expected) or (name == "dense" and np.abs(found - expected).max() < 1e-6), name
-
-
-def test_a_foreign_payload_is_not_unpickled(model: str, tmp_path: Path) -> None:
-    bomb = tmp_path / "exploded"
-    joblib.dump({"estimator": Bomb(bomb), "trained_on": keys(1)}, model)
-    message = refusal(model)
-    assert not bomb.exists() and "was not loaded" in message
-    assert json.loads(Path(record_path(model)).read_text())["payload"]["sha256"] in message
-    joblib.load(model)
-    assert bomb.exists()  # so that this test can fail
-
-
-def test_not_one_flipped_bit_gets_as_far_as_unpickling(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*arguments: Any, **_: Any) -> None:
-        raise AssertionError(arguments)
-
-    monkeypatch.setattr(NumpyUnpickler, "load", never)
-    whole = Path(model).read_bytes()
-    random = np.random.default_rng(0)
-    for position in random.integers(0, 8 * len(whole), 100).tolist():
-        data = bytearray(whole)
-        data[position // 8] ^= 1 << position % 8
-        Path(model).write_bytes(data)
-        assert "was not loaded" in refusal(model)
-    Path(model).write_bytes(whole[:-1])
-    assert "was not loaded" in refusal(model)
 
 
 def test_a_missing_file_or_record_is_named(model: str) -> None:

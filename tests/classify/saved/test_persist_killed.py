@@ -1,6 +1,5 @@
 """Saving heads: whoever dies, and whoever saves at the same time, the old model loads or the new one."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from helpers.model_records import RECORD, few_digits, refusal, saved_model, two_
 
 import classify.saved.persist
 from cache.files.atomic import write_atomically
-from classify.heads.head_arrays import ArrayHead
 from classify.saved.persist import load, save
 
 
@@ -32,41 +30,6 @@ def heads() -> list[Any]:
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     return saved_model(tmp_path / "models" / "m.joblib", two_heads()[0], 100)
-
-
-@pytest.mark.parametrize("killed_at", range(5))
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_anywhere_while_saving_the_old_or_the_new_model_loads(
-    model: str,
-    heads: list[Any],
-    rows: tuple[np.ndarray, np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
-    killed_at: int,
-    moment: str,
-) -> None:
-    step = iter(range(100))
-    replacing = os.replace  # by which every file gets its name
-
-    def dying(*names: str) -> None:
-        here = next(step) == killed_at
-        if here and moment == "before":
-            raise KeyboardInterrupt
-        replacing(*names)
-        if here:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", dying)
-        save(model, heads[1], keys(50), RECORD)
-    model_is_new = killed_at > 2 or (killed_at, moment) == (2, "after")
-    saved = load(model)
-    assert (saved.estimator.C, len(saved.trained_on)) == ((10.0, 50) if model_is_new else (0.1, 100))
-    expected = heads[model_is_new].predict_proba(rows[0])
-    assert np.array_equal(saved.predictor.predict_proba(rows[0]), expected)
-    assert isinstance(saved.predictor, ArrayHead)
-    save(model, heads[1], keys(50), RECORD)
-    assert load(model).estimator.C == 10.0
-    assert not list(Path(model).parent.glob("*.next"))
 
 
 def test_a_process_that_dies_at_any_call_leaves_the_old_model_or_the_new_one(tmp_path: Path) -> None:

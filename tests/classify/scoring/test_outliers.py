@@ -236,11 +236,12 @@ def test_a_model_of_cats_and_dogs_knows_no_arctic_animals(shared: Path, tmp_path
     pets = read_labels(
         str(shared / "images" / "cats_dogs"), label_pattern=r"(?P<label>cat|dog)\.\d+\.jpg", for_training=True
     )
-    outcome, rows = extractor.features(pets.paths)
-    labels = np.array(pets.labels)[outcome.succeeded]
+    paths = pets.paths[::3]
+    outcome, rows = extractor.features(paths)
+    labels = np.array(pets.labels[::3])[outcome.succeeded]
     animals = (shared / "images" / "arctic_wildlife" / "test").glob("*/*")
     strangers = extractor.features(sorted(str(path) for path in animals))[1]
-    groups = near_duplicates(outcome.keys, signatures_of(str(tmp_path), pets.paths, outcome.keys))
+    groups = near_duplicates(outcome.keys, signatures_of(str(tmp_path), paths, outcome.keys))
     kept, rejected = [], []
     for seed in range(5):
         train, test = holdout(labels, groups, 0.2, seed)

@@ -18,7 +18,7 @@ from featurize.extract.network_extractor import NetworkExtractor
 
 BACKBONES = {
     "nano": SPEC | {"layer": "down8"},
-    "mobilenet": {"backbone": "mobilenet_v2_035", "weights": "random", "size": 64, "layer": "block_12_add"},
+    "mobilenet": {"backbone": "mobilenet_v2_035", "weights": "random", "size": 32, "layer": "block_16_project"},
     "the last layer": SPEC,
 }
 

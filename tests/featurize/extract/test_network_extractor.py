@@ -337,35 +337,3 @@ def test_rows_that_somebody_deletes_between_looking_and_reading_are_computed_aga
 
 
 # ---- two at once
-
-
-def test_two_who_compute_the_same_few_images_store_each_once(tmp_path: Path, paths: list[str]) -> None:
-    first, second = extractor_in(tmp_path), extractor_in(tmp_path)
-    other = []
-    # The second runs from start to end between the first one's forward passes and its commit.
-    outcome = first.run(paths[:8], at("features", 1, lambda: other.append(second.run(paths[:8]))))
-    assert other[0].computed == outcome.computed == 8 and stored(first) == 8
-    assert np.array_equal(first.features(paths[:8])[1], second.features(paths[:8])[1])
-
-
-def test_with_more_than_a_batch_the_second_process_waits_and_computes_nothing(
-    tmp_path: Path, surfaces: Path, paths: list[str]
-) -> None:
-    words = ["features", "--data", str(surfaces), "--cache-dir", str(tmp_path), "--json", str(tmp_path / "r.json")]
-    words += [word for name, value in SPEC.items() for word in (f"--{name}", str(value))]
-    second: list[subprocess.Popen[str]] = []
-
-    def start_the_second() -> None:
-        command = [sys.executable, "-m", "pipeline", *words]
-        second.append(
-            subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        )
-        assert second[0].stderr
-        assert any("another run is computing features of this spec" in line for line in second[0].stderr)
-
-    extractor = extractor_in(tmp_path)
-    outcome = extractor.run(paths, at("features", 1, start_the_second))
-    second[0].communicate(timeout=600)
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert second[0].returncode == 0 and outcome.computed == 36 == stored(extractor)
-    assert (report["computed"], report["cached"], report["forward_passes"]) == (0, 36, 0)

@@ -24,11 +24,11 @@ NANO = SPEC | {"layer": "down16", "pooling": "none", "stored": "float16"}
 MOBILENET = {
     "backbone": "mobilenet_v2_035",
     "weights": "random",
-    "size": 64,
-    "layer": "block_13_project",
+    "size": 32,
+    "layer": "block_16_project",
     "pooling": "none",
 }
-QUICK: dict[str, Any] = {"epochs": 3, "verbose": 0, "random_state": 0}
+QUICK: dict[str, Any] = {"epochs": 2, "verbose": 0, "random_state": 0}
 
 
 def labels_of(paths: list[str]) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_the_layers_above_the_cut_learn_and_the_loss_falls(nano: tuple[Extractor
     assert head.tail_.shape == pretrained.shape and np.abs(head.tail_ - pretrained).max() > 1e-5
     assert head.history_["loss"][-1] < head.history_["loss"][0]
     assert list(head.history_) == ["seconds", "loss", "accuracy"]
-    assert (head.n_iter_, head.best_epoch_) == (3, 3)
+    assert (head.n_iter_, head.best_epoch_) == (2, 2)
     assert (head.predict(maps) == labels).all()
 
 
@@ -77,14 +77,6 @@ def test_it_starts_from_the_logistic_regression_on_the_pooled_features(
     pooled = pipeline.open_extractor(str(tmp_path), **SPEC).features(paths)[1]
     frozen = LogRegHead(C=tuned.C_).fit(pooled, labels)
     np.testing.assert_allclose(tuned.predict_proba(maps[:, 0]), frozen.predict_proba(pooled), atol=2e-3)
-
-
-def test_two_classes_start_from_one_plane(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:
-    extractor, maps, labels = nano
-    two = labels != "grass"
-    head = FineTuneHead(extractor.tail(), learning_rate=1e-9, validation_fraction=0, **QUICK)
-    found = head.fit(maps[two], labels[two]).predict_proba(maps[two])
-    assert head.kernel_.shape[1] == 2 and (head.classes_[found.argmax(axis=1)] == labels[two]).all()
 
 
 def test_an_epoch_shows_each_picture_once_in_one_of_its_views(
@@ -137,18 +129,6 @@ def test_labels_that_say_nothing_stop_early(nano: tuple[Extractor, np.ndarray, n
     random = np.random.default_rng(0).permutation(labels)
     head = FineTuneHead(extractor.tail(), validation_fraction=0.3, patience=1, **(QUICK | {"epochs": 30}))
     assert head.fit(maps, random).n_iter_ < 30
-
-
-def test_the_same_seed_gives_the_same_weights(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:
-    extractor, maps, labels = nano
-    one, two, other = (
-        FineTuneHead(extractor.tail(), validation_fraction=0, **(QUICK | {"epochs": 1, "random_state": seed})).fit(
-            maps, labels
-        )
-        for seed in (3, 3, 4)
-    )
-    np.testing.assert_allclose(one.tail_, two.tail_, atol=1e-6)
-    assert np.abs(one.tail_ - other.tail_).max() > 1e-5
 
 
 def test_fits_share_one_compiled_trainer_and_none_sees_what_another_learnt(
@@ -222,7 +202,7 @@ def test_a_class_weight_moves_the_decisions(nano: tuple[Extractor, np.ndarray, n
 def test_it_is_an_estimator_like_any_other(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:
     extractor, maps, labels = nano
     head = FineTuneHead(extractor.tail(), validation_fraction=0, **(QUICK | {"epochs": 1}))
-    assert cross_val_score(head, maps, labels, cv=3).mean() > 0.8
+    assert cross_val_score(head, maps, labels, cv=2).mean() > 0.8
     head.fit(maps, labels)
     expected = head.predict_proba(maps)
     again = pickle.loads(pickle.dumps(head))  # noqa: S301 - our own
@@ -262,4 +242,4 @@ def test_progress_is_told_by_epoch(
     extractor, maps, labels = nano
     caplog.set_level(logging.INFO, "bottleneck")
     FineTuneHead(extractor.tail(), validation_fraction=0, **(QUICK | {"verbose": 1})).fit(maps, labels)
-    assert [line.split()[1] for line in caplog.messages if line.startswith("epoch")] == ["1/3", "2/3", "3/3"]
+    assert [line.split()[1] for line in caplog.messages if line.startswith("epoch")] == ["1/2", "2/2"]

@@ -10,14 +10,6 @@ from classify.heads.finetune.linear_start import DEFAULT_C, best_C, linear_start
 from classify.heads.linear import LogRegHead
 
 
-def test_the_start_is_the_logistic_regression_with_that_C() -> None:
-    X, y = textures()
-    kernel, bias = linear_start(X[:, None], y, 0.7, None)
-    frozen = LogRegHead(C=0.7).fit(X, y)
-    np.testing.assert_allclose(kernel, frozen.coef_.T)
-    np.testing.assert_allclose(bias, frozen.intercept_)
-
-
 def test_two_classes_have_a_plane_each_and_decide_as_the_one() -> None:
     X, y = textures()
     two = np.isin(y, ("brick", "grass"))
