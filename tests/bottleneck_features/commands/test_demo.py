@@ -188,7 +188,7 @@ def test_train_evaluate_and_predict_work_without_data(run: Run) -> None:
     status, out, err = run("predict", "--head", "ridge")
     rows = list(csv.reader(io.StringIO(out)))[1:]
     assert status == 0 and "no images given" in err and len(rows) == FEWER["test"] * len(PHOTOGRAPHS)
-    assert all(path.startswith("surfaces/test/") and label in PHOTOGRAPHS for path, label, _ in rows)
+    assert all(path.startswith("surfaces/test/") and label in PHOTOGRAPHS for path, label, *_ in rows)
     status, out, _ = run("cache", "export", "--output", "features.h5")
     assert status == 0 and f"{CROPS} rows" in out
 
