@@ -158,13 +158,7 @@ def before_loading(
     elif rawmode.startswith("RGBa"):  # once more, with colours that alpha has not divided
         taken += 4 * pixels
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
-        every, several = full[0] * full[1], _in_several_scans(picture, data)
-        if (scans := data.count(b"\xff\xda") if several else 1) * every > MOST_SCANNED:
-            raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {scans} scan{'s' * (scans > 1)}")
-        if every > max(Image.MAX_IMAGE_PIXELS or every, LEAST_CODED * len(data)):
-            raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {len(data)} bytes")
-        if several:
-            taken = max(taken, 2 * len(picture.getbands()) * every + stored * pixels)
+        taken = max(taken, _coefficients(picture, data, full) + stored * pixels)
     elif isinstance(picture, TiffImagePlugin.TiffImageFile):
         taken += _tile(picture)
     elif isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.tile and picture.tile[0].codec_name == "bmp_rle":
@@ -178,6 +172,16 @@ def before_loading(
 def _halfway(old: tuple[int, int], new: tuple[int, int]) -> int:
     """Bytes of a picture that is resized in one direction and not yet in the other: many for a long thin one."""
     return 4 * max(old) * max(new)
+
+
+def _coefficients(picture: JpegImagePlugin.JpegImageFile, data: bytes, full: tuple[int, int]) -> int:
+    """Bytes of a JPEG's coefficients, if libjpeg keeps all. Raises ImageError for what takes long or cannot be true."""
+    every, several = full[0] * full[1], _in_several_scans(picture, data)
+    if (scans := data.count(b"\xff\xda") if several else 1) * every > MOST_SCANNED:
+        raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {scans} scan{'s' * (scans > 1)}")
+    if every > max(Image.MAX_IMAGE_PIXELS or every, LEAST_CODED * len(data)):
+        raise ImageError(f"JPEG of {full[0]}x{full[1]} pixels in {len(data)} bytes")
+    return 2 * len(picture.getbands()) * every if several else 0
 
 
 def _in_several_scans(picture: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import pytest
 import skimage.data
 from conftest import SPEC
 from helpers.heif_files import heic
@@ -27,6 +28,7 @@ def predicted(out: str) -> dict[str, str]:
 
 
 def test_a_phones_folder(run, tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
     phone, model, cache = tmp_path / "phone", tmp_path / "m.joblib", tmp_path / "cache"
     for name in SCENES:
         photographs(phone, name)
