@@ -56,7 +56,7 @@ def collect(
     and seconds: of the stages before. A picture that the model was fitted on is judged by heads that were not:
     logistic regression and nearest neighbours, in folds that keep near-duplicates together.
 
-    Raises UserError for labels that the model does not know, and where no picture can be held out.
+    Raises UserError where no picture can be used, and where none can be held out.
     """
     seconds = dict(seconds or {})
 
@@ -67,7 +67,6 @@ def collect(
         seconds[stage] = time.perf_counter() - start
 
     saved, classes, labels = classifier.saved, classifier.classes_, dataset.labels
-    _require_known(labels, classes)
     rows = _rows(dataset)
     for head, params in (*FOLD_HEADS, ("dense", {})):
         require_memory(head, params, rows, len(classes))
@@ -157,15 +156,13 @@ def collect(
     )
 
 
-def _require_known(labels: np.ndarray, classes: list[str]) -> None:
-    if not len(labels):
-        raise UserError("no picture could be used: see the failed images")
-    if unknown := sorted(set(labels.tolist()) - set(classes)):
-        raise UserError(f"the pictures have the label {unknown[0]!r}, the model knows {', '.join(classes)}")
-
-
 def _rows(data: Dataset) -> Floats:
-    """Rows (n, d) float32 of the original pictures; feature maps pass the rest of the frozen backbone."""
+    """Rows (n, d) float32 of the original pictures; feature maps pass the rest of the frozen backbone.
+
+    Raises UserError where there is none.
+    """
+    if not len(data.labels):
+        raise UserError("no picture could be used: see the failed images")
     rows = np.asarray(data.originals(slice(None)))
     if data.tail:
         return pooled_features(data.tail.build(), rows)

@@ -187,6 +187,12 @@ def test_other_heads_say_so_in_one_line(head: str, surfaces: Path, cache_dir: st
 
 
 @pytest.mark.usefixtures("hardly_any_memory")
+def test_an_rbf_kernel_could_be_linear(surfaces: Path, cache_dir: str) -> None:
+    with pytest.raises(UserError, match=r"use HEAD=sgd or HEAD=dense, or kernel=linear$"):
+        pipeline.train(str(surfaces), "svm", cache_dir=cache_dir, head_params={"kernel": "rbf"}, **SPEC)
+
+
+@pytest.mark.usefixtures("hardly_any_memory")
 def test_flattened_features_could_be_smaller(surfaces: Path, cache_dir: str) -> None:
     with pytest.raises(UserError, match=r"use HEAD=sgd or HEAD=dense, or POOLING=avg$"):
         pipeline.train(str(surfaces), "svm", cache_dir=cache_dir, **SPEC | {"pooling": "flatten"})
