@@ -32,7 +32,7 @@ def test_files_of_a_user_are_not_taken_for_ours(surfaces: Path, warm_cache: Path
     code = f"import pipeline; pipeline.train({given}, head='knn', backbone='nano'); pipeline.report({given})"
     written = run_in(tmp_path, "-c", code)
     assert written.returncode == 0 and (tmp_path / "report.html").is_file(), written.stderr
-    for command in ("demo", "distil", "predict", "report", "train"):
+    for command in ("demo", "distil"):
         assert run_in(tmp_path, "-m", "bottleneck_features", command, "--help").returncode == 0
 
 

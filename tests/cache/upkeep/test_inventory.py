@@ -126,15 +126,6 @@ def test_small_shards_of_every_spec_are_merged(tmp_path: Path) -> None:
     assert (other.read(keys(13)) == rows(13)).all()
 
 
-def test_rows_of_images_that_are_gone_are_dropped_everywhere(tmp_path: Path) -> None:
-    one, other = filled(tmp_path, 3, 4), filled(tmp_path, 7, spec=OTHER_SPEC)
-    keep = {key.tobytes() for key in keys(7)[2:5]}
-    assert collect_garbage(str(tmp_path), 100, keep) == {"files": 0, "rows": 8, "shards": 1}
-    for store in (one, other):
-        assert store.contains(keys(7)).tolist() == [False] * 2 + [True] * 3 + [False] * 2
-        assert (store.read(keys(7)[2:5]) == rows(7)[2:5]).all()
-
-
 def test_garbage_collection_spares_the_file_that_a_writer_is_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import skimage
-import skimage.data
 from helpers.other_user import folder_for_all, not_root
 from helpers.picture_files import FILES, GREY, PHOTO, encode, with_alpha
 from hypothesis import given, settings
@@ -25,7 +23,7 @@ from PIL import Image
 
 from cache.errors import UserError
 from featurize.decoding.decode import RESIZES, decode
-from featurize.pictures.find_images import ImageError, find_images
+from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import LARGEST_FILE, expand, read
 
 # pytest sets the filters of warnings for each test and so undoes those of the decoder.
@@ -61,30 +59,6 @@ def test_a_picture_opened_with_pillow_has_the_pixels_of_its_file(name: str, load
         if loaded:
             picture.load()
         assert same_pixels(picture, FILES[name])
-
-
-def test_real_photographs_opened_with_pillow_have_the_pixels_of_their_files() -> None:
-    for path in find_images(str(Path(skimage.__file__).parent / "data")).images:
-        if path.endswith(".tif"):
-            continue  # stacks of float64
-        with Image.open(path) as picture:
-            assert same_pixels(picture, read(path)), path
-
-
-def test_the_hostile_files_that_pillow_opens_have_the_pixels_of_their_files(shared: Path) -> None:
-    compared = 0
-    for path in find_images(str(shared / "images" / "hostile")).images:
-        data = read(path)
-        try:
-            decode(data, (8, 8))
-            with Image.open(io.BytesIO(data)) as picture:
-                picture.load()
-        except (ImageError, ValueError):
-            continue  # ValueError: the PNG with too much text
-        with Image.open(path) as picture:
-            assert same_pixels(picture, data), path
-        compared += 1
-    assert compared >= 40
 
 
 def test_the_bytes_of_a_picture_are_always_the_same_and_differ_between_pictures() -> None:
