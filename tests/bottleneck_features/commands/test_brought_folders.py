@@ -85,3 +85,28 @@ def test_a_folder_of_network_storage(run, tmp_path: Path) -> None:
     assert status == 0 and f"{nas}: {passed_over}" in err
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 16 and all(Path(row["path"]).parent.name == row["label"] for row in rows)
+
+
+def test_a_spreadsheet_of_windows(run, tmp_path: Path) -> None:
+    """Paths with backslashes below a drive that is not here, as Excel's "Unicode text" and as its CSV in German."""
+    pictures, model, cache = tmp_path / "pictures", tmp_path / "m.joblib", tmp_path / "cache"
+    for name in SCENES:
+        photographs(pictures, name)
+    labels = {"coffee": "Kaffee", "cat": "Kätzchen"}
+    rows = [
+        (rf"C:\Users\Jörg\Bilder\pictures\{path.parent.name}\{path.name}", labels[path.parent.name])
+        for path in sorted(pictures.rglob("*.JPG"))
+    ]
+    tables = {}
+    for name, separator, encoding in (("text.txt", "\t", "utf-16"), ("german.csv", ";", "utf-8-sig")):
+        lines = [separator.join(row) for row in [("Datei", "Etikett"), *rows]]
+        (tables.setdefault(name, tmp_path / name)).write_bytes(("\r\n".join(lines) + "\r\n").encode(encoding))
+
+    columns = ("--path-column", "datei", "--label-column", "etikett")
+    for table in tables.values():
+        words = ("--cache-dir", cache, "--model", model)
+        status, out, err = run("train", "--data", pictures, "--labels", table, *columns, *words, *OPTIONS)
+        assert status == 0 and "16 pictures: Kaffee 8, Kätzchen 8" in err, err
+        status, out, err = run("predict", *words, "--output", tmp_path / "answers.csv", pictures)
+        found = csv.DictReader((tmp_path / "answers.csv").open(encoding="utf-8", newline=""))
+        assert status == 0 and {Path(row["path"]).parent.name: row["label"] for row in found} == labels
