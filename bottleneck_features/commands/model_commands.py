@@ -97,8 +97,8 @@ def predict(
     """
     from cache.digests import rehashing
     from cache.files.atomic import write_atomically
+    from classify.answers import COLUMNS, OF_REJECTION, check_table, prediction_rows
     from classify.data.default_data import surfaces_to_predict
-    from classify.prediction_table import COLUMNS, OF_REJECTION, check_table, prediction_rows
     from classify.saved.model_files import read_with_model
     from featurize.pictures.sources import expand
     from featurize.replaceable import require_kind

@@ -1,12 +1,12 @@
 """A trained head together with the extractor of its features: images in, labels out."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cache.errors import UserError, log
 from cache.stored_rows import Rows
+from classify.answers import COLUMNS, OF_REJECTION, Answers, prediction_rows
 from classify.data.beyond_memory import features_for
 from classify.saved.persist import Saved
 from classify.scoring.outliers import OutlierDetector
@@ -18,27 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in memory
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What became of each of n images: probabilities (n, k) float64, a row of NaN where it has no features.
-
-    distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
-    one line, for the images that are rejected; why others have no answer is in `outcome`.
-    """
-
-    outcome: Outcome
-    probabilities: np.ndarray
-    distances: np.ndarray | None = None
-    unknown: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def kept(self) -> np.ndarray:
-        """The probabilities, with a row of NaN for what is rejected."""
-        kept = self.probabilities.copy()
-        kept[list(self.unknown)] = np.nan
-        return kept
 
 
 class Classifier:
@@ -68,7 +47,9 @@ class Classifier:
 
     def predict_proba(self, images: Any, *, use_cache: bool | None = None, reject: float | None = None) -> np.ndarray:
         """The probabilities (n, classes) float64 in the order of `classes_`; NaN where damaged or rejected."""
-        return self.answers(expand(images), use_cache, reject).kept
+        answers = self.answers(expand(images), use_cache, reject)
+        answers.probabilities[list(answers.unknown)] = np.nan
+        return answers.probabilities
 
     def top_k(
         self, images: Any, k: int = 3, *, use_cache: bool | None = None, reject: float | None = None
@@ -77,11 +58,9 @@ class Classifier:
 
         An image that came without a path is called "image 1", counted from 1; one that is damaged or rejected has one
         row, label None. With `reject` there are the columns reason (in one line; else empty), would_be_label,
-        would_be_probability and distance as well, see `classify.prediction_table`.
+        would_be_probability and distance as well, see `classify.answers`.
         """
         import pandas as pd
-
-        from classify.prediction_table import COLUMNS, OF_REJECTION, prediction_rows
 
         rows = prediction_rows(self.answers(expand(images), use_cache, reject), self.classes_, k)
         table = pd.DataFrame(rows, columns=[*COLUMNS, *(OF_REJECTION if reject is not None else ())])

@@ -123,6 +123,8 @@ class Reservation:
 
 def before_opening(data: bytes, size: tuple[int, int], reserve: Reserve) -> None:
     """Reserve the memory that Pillow takes as soon as it opens a file. Raises ImageError for a TIFF of many strips."""
+    if data.startswith((b"\xff\xd8", b"\x89PNG")):  # JPEG and PNG take it as they are loaded
+        return
     if data.startswith(b"RIFF"):
         width, height, transparent = _webp_canvas(data)
         if not Image.MAX_IMAGE_PIXELS or width * height <= Image.MAX_IMAGE_PIXELS:  # else Pillow refuses it

@@ -191,7 +191,7 @@ def open_picture(data: bytes) -> ImageFile.ImageFile:
     Raises ImageError as `refuse_unfit`, UnidentifiedImageError, and whatever Pillow raises.
     """
     opener = next((opener for magic, opener in OPENERS.items() if data.startswith(magic)), None)
-    header = heif_header(data) if is_heif(data) else None
+    header = heif_header(data) if opener is None and is_heif(data) else None
     if header:
         data, opener = _heif_opener(data, header)
     if opener is None and int.from_bytes(data[:4], "little") in DIB_HEADERS:

@@ -105,8 +105,8 @@ def test_a_spreadsheet_of_windows(run, tmp_path: Path) -> None:
     columns = ("--path-column", "datei", "--label-column", "etikett")
     for table in tables.values():
         words = ("--cache-dir", cache, "--model", model)
-        status, out, err = run("train", "--data", pictures, "--labels", table, *columns, *words, *OPTIONS)
+        status, _, err = run("train", "--data", pictures, "--labels", table, *columns, *words, *OPTIONS)
         assert status == 0 and "16 pictures: Kaffee 8, Kätzchen 8" in err, err
-        status, out, err = run("predict", *words, "--output", tmp_path / "answers.csv", pictures)
+        status, _, _ = run("predict", *words, "--output", tmp_path / "answers.csv", pictures)
         found = csv.DictReader((tmp_path / "answers.csv").open(encoding="utf-8", newline=""))
         assert status == 0 and {Path(row["path"]).parent.name: row["label"] for row in found} == labels

@@ -17,7 +17,7 @@ from helpers.model_records import refusal, replace_arrays
 
 import pipeline
 from cache.errors import UserError
-from classify.prediction_table import COLUMNS, OF_REJECTION
+from classify.answers import COLUMNS, OF_REJECTION
 from classify.saved.model_files import arrays_path
 from classify.saved.npz import read_arrays, write_arrays
 from featurize.extract.outcome import Digests

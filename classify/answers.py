@@ -1,15 +1,14 @@
-"""Predictions as the rows of a table: the most probable labels of each picture, or a column for each class."""
+"""What a classifier says of pictures, and that as the rows of a table: labels by rank, or a column for each class."""
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from cache.errors import UserError
-
-if TYPE_CHECKING:
-    from classify.saved.classifier import Answers
+from featurize.extract.outcome import Outcome
 
 COLUMNS = ("path", "rank", "label", "probability", "margin")
 OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
@@ -21,6 +20,20 @@ ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What became of each of n images: probabilities (n, k) float64, a row of NaN where it has no features.
+
+    distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
+    one line, for the images that are rejected; why others have no answer is in `outcome`.
+    """
+
+    outcome: Outcome
+    probabilities: np.ndarray
+    distances: np.ndarray | None = None
+    unknown: dict[int, str] = field(default_factory=dict)
+
+
 def check_table(k: int, wide: bool) -> None:
     """Raise UserError for k < 1, and for k > 1 in a wide table."""
     if k < 1:
@@ -30,7 +43,7 @@ def check_table(k: int, wide: bool) -> None:
 
 
 def prediction_rows(
-    answers: "Answers", classes: Sequence[str], k: int = 1, *, wide: bool = False, order: str | None = None
+    answers: Answers, classes: Sequence[str], k: int = 1, *, wide: bool = False, order: str | None = None
 ) -> list[dict[str, Any]]:
     """The rows of a table of predictions, each as column -> value.
 
