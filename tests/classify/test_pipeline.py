@@ -9,8 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import BUNDLED, SPEC
-from PIL import Image
+from conftest import SPEC
 
 import pipeline
 from cache.errors import UserError
@@ -63,44 +62,6 @@ def test_the_record_beside_the_model_says_what_it_is(model: str) -> None:
     table = pd.read_csv(Path(model).with_suffix(".classes.csv"))
     assert list(table.columns) == ["class", "precision", "recall", "f1", "support"]
     assert Path(model).with_suffix(".confusion.csv").is_file()
-
-
-def test_predictions_see_what_training_saw(surfaces: Path, model: str) -> None:
-    paths = some_paths(surfaces)
-    classifier = pipeline.load(model)
-    _, cached = classifier.extractor.features(paths)
-    passes = classifier.extractor.forward_passes
-    _, fresh = classifier.extractor.without_cache(paths)
-    assert classifier.extractor.forward_passes == passes + len(paths)
-    cosine = (cached * fresh).sum(axis=1) / np.linalg.norm(cached, axis=1) / np.linalg.norm(fresh, axis=1)
-    assert cosine.min() > 0.99999
-    assert list(pipeline.predict(paths, model)) == list(pipeline.predict(paths, model, use_cache=False))
-
-
-def test_predict_takes_every_kind_of_image_in_the_order_given(surfaces: Path, model: str) -> None:
-    path = surfaces / "grass" / "grass.3.png"
-    other = str(surfaces / "brick" / "brick.1.png")
-    with Image.open(path) as picture:
-        picture.load()
-        same = [str(path), path, path.read_bytes(), picture, np.asarray(picture)]
-        probabilities = pipeline.predict_proba([*same, other], model)
-        assert np.allclose(probabilities[:5], probabilities[0], atol=1e-6)
-        assert not np.allclose(probabilities[5], probabilities[0], atol=1e-3)
-        for image in same:
-            assert list(pipeline.predict(image, model)) == [pipeline.load(model).classes_[probabilities[0].argmax()]]
-    assert len(pipeline.predict(str(surfaces), model)) == 36
-    assert len(pipeline.predict([], model)) == 0
-
-
-def test_known_pictures_need_no_network_and_new_ones_are_kept_where_asked(surfaces: Path, model: str) -> None:
-    classifier = pipeline.load(model)
-    before = classifier.extractor.forward_passes
-    classifier.predict(str(surfaces))
-    assert classifier.extractor.forward_passes == before
-    new = str(BUNDLED / "rocket.jpg")
-    classifier.predict(new, use_cache=True)
-    classifier.predict([new, Path(new).read_bytes()])
-    assert classifier.extractor.forward_passes == before + 1
 
 
 def test_top_k_is_a_table_of_the_most_probable_labels(surfaces: Path, model: str) -> None:
@@ -161,14 +122,6 @@ def test_a_refitted_model_leaves_nothing_to_evaluate_on(surfaces: Path, cache: s
     pipeline.train(str(surfaces), model=model, cache_dir=cache, refit=True, **SPEC)
     with pytest.raises(UserError, match="trained on every one"):
         pipeline.evaluate(str(surfaces), model)
-
-
-def test_too_many_failures_stop_before_training(photos: Path, cache: str, tmp_path: Path) -> None:
-    for path in (photos / "brick").iterdir():
-        path.write_bytes(b"")
-    model = tmp_path / "m.joblib"
-    report = pipeline.train(str(photos), model=str(model), max_failed=0.1, cache_dir=cache, **SPEC)
-    assert report["failed"] == 12 and report.get("accuracy") is None and not model.exists()
 
 
 def test_weights_are_verified_by_digest_wherever_they_come_from(surfaces: Path, tmp_path: Path) -> None:

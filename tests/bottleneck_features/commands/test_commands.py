@@ -4,14 +4,11 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import BUNDLED, REPOSITORY, SPEC
+from conftest import BUNDLED, SPEC
 
 from bottleneck_features.commands.command_files import existing_paths
 from cache.digests import DigestTable
@@ -89,14 +86,6 @@ def test_predict_prints_csv_on_stdout_and_nothing_else(run, surfaces: Path, mode
     assert rows[1][1] in ("brick", "grass", "gravel") and 1 / 3 < float(rows[1][2]) <= 1
     assert "Traceback" not in err
     assert len(list(csv.reader(io.StringIO(run("predict", "--model", model, "--top-k", 2, surfaces)[1])))) == 1 + 72
-
-
-def test_a_name_that_is_no_utf_8_is_printed_as_it_is(surfaces: Path, model: Path, tmp_path: Path) -> None:
-    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    shutil.copy(surfaces / "brick" / "brick.0.png", name)
-    command = [sys.executable, "-m", "pipeline", "predict", "--model", str(model), name]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    assert done.stdout.splitlines()[1].startswith(name + b",")
 
 
 @pytest.mark.parametrize(
