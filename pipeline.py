@@ -160,8 +160,8 @@ def train(
     dict
         That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
         confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
-        without_leaked (scores without these), left_out_classes (see `classify.data.single_pictures`),
-        validation_accuracy, cv_accuracy, cv_std, stage_seconds, model.
+        without_leaked (scores without these), left_out_classes (those of a single picture), validation_accuracy,
+        cv_accuracy, cv_std, stage_seconds, model.
 
     Raises
     ------
@@ -340,9 +340,8 @@ def compare(
     from classify.labels.read_labels import announced_labels
 
     data, spec, label_source = split_options(data, options)
-    found = announced_labels(data, True, label_source)
     chosen: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed, "progress": progress}
-    return compare_heads(found, spec, cache_dir, heads, **chosen)
+    return compare_heads(announced_labels(data, True, label_source), spec, cache_dir, heads, **chosen)
 
 
 @checked_arguments
