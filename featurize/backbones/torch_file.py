@@ -6,6 +6,7 @@ is made with, and every other operation and name is refused. Sizes are compared 
 """
 
 import io
+import os
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ import numpy as np
 from cache.errors import UserError
 from cache.spec import content_digest
 
-MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
+OPENING = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of the magic number
+ARCHIVE = b"PK"  # how a zip archive begins
+VERSION = 1001
 LARGEST = 128 * 1024**2  # bytes; EfficientNet-Lite2 has 25 million
 MOST_OPERATIONS = 100_000  # of a pickle; EfficientNet-Lite2 has 14,000
 MOST_AXES = 8
-OPENING = b"PK"  # of a zip archive
 
-NOT_READ = (OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
+NOT_READ = (OSError, ValueError, TypeError, LookupError)
 
 
 class Name(Enum):
@@ -64,8 +66,10 @@ def read_torch_file(path: str, sha256: str | None = None) -> dict[str, np.ndarra
     Raises UserError where the file is another one, damaged, or asks for anything but tensors of floats and int64.
     """
     try:
+        if (length := os.path.getsize(path)) > LARGEST:
+            raise ValueError(f"it has {length} bytes, more than any of these networks")
         with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read()
         if sha256 and (found := content_digest(data).hex()) != sha256:
             raise ValueError(f"its SHA-256 is {found}, not {sha256}: install its package again")
         return _tensors(data)
@@ -74,14 +78,12 @@ def read_torch_file(path: str, sha256: str | None = None) -> dict[str, np.ndarra
 
 
 def _tensors(data: bytes) -> dict[str, np.ndarray]:
-    if len(data) > LARGEST:
-        raise ValueError(f"it has more than {LARGEST} bytes")
-    if data.startswith(OPENING):
+    if data.startswith(ARCHIVE):
         raise ValueError(
             "a zip archive of a newer torch: save the state dict with _use_new_zipfile_serialization=False"
         )
     file = io.BytesIO(data)
-    if _read_pickle(file) != MAGIC or _read_pickle(file) != VERSION:
+    if file.read(len(OPENING)) != OPENING or _read_pickle(file) != VERSION:
         raise ValueError("it is no file of torch.save")
     if _read_pickle(file)["little_endian"] is not True:
         raise ValueError("its numbers are not little-endian")
