@@ -52,7 +52,7 @@ def specs_of(table: DigestTable, options: SpecOptions) -> list[FeatureSpec]:
     names = backbones_of(options)
     files = share_weights(options.get("weights"), names)
     asked = list(zip(names, files, strict=True))
-    is_open = [file is None and name in BACKBONES and not BACKBONES[name].packaged for name, file in asked]
+    is_open = [file is None and name in BACKBONES and BACKBONES[name].takes_weights for name, file in asked]
     if any(is_open):  # random ones need not be found
         found = ["random" if left else file or "" for left, file in zip(is_open, files, strict=True)]
         options = options | {"weights": JOIN.join(found)}

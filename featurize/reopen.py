@@ -10,7 +10,7 @@ from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.model_config import default_layer
-from featurize.backbones.weights import Weights, keras_folder, locate
+from featurize.backbones.weights import Weights, locate, pretrained_place
 from featurize.decoding.decode import DECODERS
 from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, check_views, identity, parse_size
@@ -45,7 +45,7 @@ def reopen(
         if found.kind == "packaged":  # wherever this package is now
             if not (row := find_backbone(spec.backbone)).packaged:
                 raise UserError(f"the record says that the weights of {row.name} ship with this project: they do not")
-            found = locate(row, spec.size or 0, None)
+            found = pretrained_place(row, spec.size or 0)
     elif spec.backbone == OWN_MODEL:
         found = Weights("file", os.path.abspath(weights))
     else:
@@ -58,7 +58,8 @@ def reopen(
 
 def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str | None) -> Weights:
     """The weights of `spec` on this machine; the recorded ones where they are nowhere."""
-    if recorded.kind not in ("file", "imagenet"):
+    row = BACKBONES.get(spec.backbone)
+    if recorded.kind not in ("file", "imagenet") and not (row and row.wheel and recorded.kind == "packaged"):
         return recorded
     candidates = [recorded]
     if beside is not None:
@@ -66,8 +67,8 @@ def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str 
         candidates.append(Weights("file", os.path.abspath(os.path.join(beside, name))))
     given = remembered(os.path.dirname(table.path))
     candidates += [Weights("file", one.path) for one in given if one.weights == spec.weights]
-    if row := BACKBONES.get(spec.backbone):
-        candidates.append(Weights("imagenet", os.path.join(keras_folder(), row.weights_name(spec.size or 0))))
+    if row:
+        candidates.append(pretrained_place(row, spec.size or 0))
     for candidate in candidates:
         with contextlib.suppress(UserError):  # a file that cannot be read is none of these weights
             if os.path.isfile(candidate.path) and identity(candidate, table) == spec.weights:
@@ -81,7 +82,7 @@ def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:
     Raises UserError, naming both sides, where they are others, and where they cannot be had.
     """
     spec, weights = resolved.spec, resolved.weights
-    if weights.kind == "imagenet" and not os.path.exists(weights.path):
+    if weights.kind in ("imagenet", "packaged") and not os.path.exists(weights.path):
         weights = locate(find_backbone(spec.backbone), spec.size or 0, None)
     if (found := identity(weights, table)) != spec.weights:
         raise UserError(f"the spec asks for weights {spec.weights}, but {weights.path or 'this machine'} has {found}")

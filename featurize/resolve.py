@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cache.arguments import at_home
 from cache.digests import DigestTable
 from cache.errors import UserError
-from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
+from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec
 from featurize.backbones.backbone_table import find_backbone, preprocess_names
 from featurize.backbones.model_config import default_layer, native_size
 from featurize.backbones.weights import Weights, locate, random_identity
@@ -193,9 +193,6 @@ def identity(weights: Weights, table: DigestTable) -> str:
     """
     if weights.kind == "random":
         return random_identity()
-    if weights.kind == "packaged":  # small: not worth a line in the table of digests
-        with open(weights.path, "rb") as file:
-            return "sha256:" + content_digest(file.read()).hex()
     advice = "say where they are with --weights (weights=)"
     if os.path.exists(weights.path) and not os.path.isfile(weights.path):  # a record may name /dev/zero, or a FIFO
         raise UserError(f"weights {weights.path} are not a regular file: {advice}")

@@ -7,7 +7,7 @@ import numpy as np
 from job import Job
 
 from featurize.backbones.backbone_table import find_backbone
-from featurize.backbones.nano import build_nano, load_nano
+from featurize.backbones.network import trained_backbone
 from featurize.backbones.weights import locate
 from featurize.engines.keras_import import import_keras
 
@@ -20,8 +20,7 @@ def keras_network(job: Job) -> tuple[Any, Callable[[Any], Any], tuple[int, int]]
     row = find_backbone(job.backbone)
     size = (row.size, row.size)
     if row.packaged:
-        trunk = build_nano(keras, size)
-        load_nano(trunk, locate(row, size, None).path)
+        trunk, _ = trained_backbone(row.name, locate(row, size, job.weights), size)
         network = keras.Sequential([trunk, keras.layers.GlobalAveragePooling2D()])
         preprocess = _as_it_is
     else:

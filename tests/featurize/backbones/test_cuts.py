@@ -23,7 +23,7 @@ SMALL = {"backbone": "mobilenet_v2_035", "weights": "random", "size": 64}
 QUICK = {"epochs": 1, "verbose": 0}
 
 
-@pytest.mark.parametrize("options", [SMALL, SPEC])
+@pytest.mark.parametrize("options", [SMALL, SPEC, {"backbone": "efficientnet_lite0", "weights": "random", "size": 64}])
 def test_cuts_part_a_network_in_two(options: dict[str, Any], tmp_path: Path) -> None:
     resolved = resolve(DigestTable(str(tmp_path)), **options)
     cuts = candidate_cuts(resolved, np.inf)

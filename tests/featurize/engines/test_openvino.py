@@ -56,6 +56,8 @@ def not_again() -> Any:
         {"pooling": "max", "layer": "down8"},
         {"pooling": "none", "layer": "down8", "size": "64x96"},
         {"backbone": "efficientnet_b0", "weights": "random", "size": 64},
+        {"backbone": "efficientnet_lite0", "size": 64},
+        {"backbone": "efficientnet_lite2", "size": "65x96", "layer": "block5d_add", "pooling": "none"},
     ],
     ids=str,
 )
