@@ -1,8 +1,8 @@
 """The table of backbones: `nano`, and every network of Keras Applications, one row each; imports nothing heavy.
 
 `nano` ships with its weights, see featurize/backbones/nano.py. For the others numbers, layer and file names are those
-of Keras' own code (`keras.applications`); `tests/featurize/backbones/test_backbones.py --full` compares every row with
-it. A new backbone is a new row.
+of Keras' own code (`keras.applications`); `tests/featurize/backbones/test_backbones.py` compares every row with it. A
+new backbone is a new row.
 """
 
 from dataclasses import dataclass, field
