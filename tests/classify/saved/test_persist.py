@@ -97,6 +97,20 @@ def test_the_fingerprint_must_be_that_of_the_spec(model: str) -> None:
     assert SPEC.fingerprint in message and "0" * 64 in message
 
 
+@pytest.mark.parametrize("change", ["major", "minor"])
+def test_another_scikit_learn_is_refused_naming_both_unless_told_otherwise(model: str, change: str) -> None:
+    major, minor = map(int, sklearn.__version__.split(".")[:2])
+    other = f"{major + 1}.{minor}.0" if change == "major" else f"{major}.{minor + 1}.0"
+    edit(model, versions={"scikit-learn": other})
+    for arrays in (True, False):  # which do not depend on it, but the bar is the same for all heads
+        message = refusal(model)
+        assert other in message and sklearn.__version__ in message and "allow" in message
+        assert load(model, allow_other_versions=True).record["versions"] == {"scikit-learn": other}
+        assert load(model, allow_other_versions=True).estimator.C == 0.1
+        if arrays:
+            edit(model, arrays=None)
+
+
 def test_the_installed_version_is_told_without_importing_anything() -> None:
     assert installed_scikit_learn() == sklearn.__version__ == version("scikit-learn")
 
