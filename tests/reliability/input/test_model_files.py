@@ -213,7 +213,8 @@ def test_another_version_fingerprint_or_no_record_is_an_error_that_can_be_overri
     found = load(model, allow_other_versions=True)
     assert np.abs(found.predictor.predict_proba(rows) - expected).max() <= WITHIN.get(head, 0)
     if head == "logreg":
-        figure(11, "another scikit-learn, another fingerprint, a missing record: an error with both values, 1 override")
+        what = "another scikit-learn where it unpickles, another fingerprint, a missing record"
+        figure(11, f"{what}: an error with both values, 1 override")
 
 
 def _of_version(record: dict[str, Any], version: str) -> dict[str, Any]:
