@@ -62,7 +62,7 @@ def features(
     shard_rows : int, optional
         Rows of one shard at most.
     rehash : bool
-        Read every file again, even one that looks unchanged, see `cache.digests.Stamp`.
+        Read every file again, even one that looks unchanged, see `cache.digest_table.Stamp`.
     progress : callable, optional
         Called with (stage, done, total).
     **options
@@ -87,7 +87,7 @@ def features(
     >>> report["images"], report["failed"]
     (36, 0)
     """
-    from cache.digests import rehashing
+    from cache.digest_table import rehashing
     from classify.data.default_data import split_options
     from classify.data.view_counts import Views
     from classify.labels.read_labels import announced, find_labelled
@@ -174,7 +174,7 @@ def train(
     >>> report["model"], report["accuracy"] > report["baseline_accuracy"]
     ('models/logreg.joblib', True)
     """
-    from cache.digests import rehashing
+    from cache.digest_table import rehashing
     from classify.check_request import check_request
     from classify.data.dataset import dataset_of
     from classify.data.default_data import split_options
@@ -263,7 +263,7 @@ def evaluate(
     >>> report["images"] - report["left_out"]
     7
     """
-    from cache.digests import rehashing
+    from cache.digest_table import rehashing
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views

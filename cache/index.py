@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from cache.shard import Shard
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
+from cache.shard_file import Shard
 
 
 class KeyIndex:

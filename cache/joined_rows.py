@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cache.shard import DamagedShardError
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
+from cache.shard_file import DamagedShardError
 from cache.store import FeatureStore
 
 JOINING = 1  # version of `unit_length` and of the order of the parts

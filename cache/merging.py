@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cache.shard import Shard
+from cache.shard_file import Shard
 
 FAN_OUT = 8  # shards of about one size from which on a commit merges them
 

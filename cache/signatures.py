@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
 from cache.store import FeatureStore
 
 SIDE = 24  # pixels

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from cache.digests import Stamp, take_stamp
+from cache.digest_table import Stamp, take_stamp
 from cache.errors import log
 from cache.files.atomic import make_folder, write_atomically
 from cache.files.lock import holding
 from cache.files.plain_file import open_plain
 from cache.index import KeyIndex, comparable
 from cache.merging import Group, groups, rows_that_stay, small_shards
-from cache.shard import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
-from cache.spec import DIGEST_BYTES, FeatureSpec
+from cache.row_key import DIGEST_BYTES, FeatureSpec
+from cache.shard_file import DamagedShardError, Shard, UnreadableShardError, encode_shard, open_shard
 
 SHARD_SUFFIX = ".h5"
 DAMAGED_SUFFIX = ".damaged"

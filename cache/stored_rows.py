@@ -11,7 +11,7 @@ import numpy as np
 
 from cache.errors import UserError
 from cache.joined_rows import Store
-from cache.shard import DamagedShardError, UnreadableShardError
+from cache.shard_file import DamagedShardError, UnreadableShardError
 
 # A chunk takes this part of the memory: about six arrays of its size exist at once. They are the last chunk and its
 # copy in the library that trains, the next chunk, and temporary arrays of its normalisation.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError, listed, log
 from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates

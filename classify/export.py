@@ -41,7 +41,7 @@ def export(
     >>> pipeline.export("photos", "features.h5", backbone="nano")
     (36, 0)
     """
-    from cache.shard import DamagedShardError
+    from cache.shard_file import DamagedShardError
     from cache.upkeep.plain_export import export_rows
     from classify.data.default_data import split_options
     from classify.labels.read_labels import find_labelled

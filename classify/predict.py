@@ -182,7 +182,7 @@ def warm_classifier(model: "str | Classifier", cache_dir: str | None, weights: s
 @contextmanager
 def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tuple["Classifier", dict[str, Any]]]:
     """The model and the options of its methods; within the body files are read as `rehash` says."""
-    from cache.digests import rehashing
+    from cache.digest_table import rehashing
 
     rest = plain_options(options) if options else {}
     with rehashing(rest.pop("rehash", False)):

@@ -15,10 +15,10 @@ from classify.data.dataset import Dataset
 from classify.data.duplicates import announce_duplicates
 from classify.data.split import enough_groups, folds, holdout
 from classify.heads.head_table import fit_head, make_head
+from classify.hyperparameter_search import SEARCH_FOLDS, search_head
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.scoring.metrics import Leaked, Scores, score
 from classify.scoring.outliers import OutlierDetector
-from classify.search import SEARCH_FOLDS, search_head
 from featurize.extract.outcome import Progress
 
 

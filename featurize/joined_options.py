@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from cache.joined_rows import Spec, read_spec
-from cache.spec import ORIGINAL_VIEW, FeatureSpec
+from cache.row_key import ORIGINAL_VIEW, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES
 from featurize.reopen import check_options, reopen
 from featurize.resolve import Resolved, resolve

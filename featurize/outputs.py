@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cache.arguments import at_home
-from cache.digests import FILE_NAME
+from cache.digest_table import FILE_NAME
 from cache.errors import UserError
 from cache.upkeep.spec_folders import is_spec_folder
 from featurize.engines.converted import FOLDER, LOCK

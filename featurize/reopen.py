@@ -5,9 +5,9 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
-from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
+from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.model_config import default_layer
 from featurize.backbones.weights import Weights, locate, pretrained_place

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cache.arguments import at_home
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
-from cache.spec import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec
+from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec
 from featurize.backbones.backbone_table import find_backbone, preprocess_names
 from featurize.backbones.model_config import default_layer, native_size
 from featurize.backbones.weights import Weights, locate, random_identity

@@ -23,7 +23,7 @@ import skimage
 from helpers import cached_rows, real_features
 from PIL import Image
 
-from cache.shard import Shard
+from cache.shard_file import Shard
 from cache.store import FeatureStore
 
 TESTS = Path(__file__).resolve().parent

@@ -25,8 +25,8 @@ import numpy as np
 from heads_on_sets import SETS
 from PIL import Image, ImageOps
 
+from cache.row_key import content_digest
 from cache.signatures import SIDE
-from cache.spec import content_digest
 from classify.data.duplicates import near_duplicates
 from classify.data.split import duplicate_groups
 from classify.data.surfaces import surfaces_folder

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from cache.row_key import FeatureSpec
 from cache.signatures import SIDE
-from cache.spec import FeatureSpec
 from cache.store import FeatureStore
 from cache.stored_rows import StoredRows
 from classify.data.dataset import Dataset

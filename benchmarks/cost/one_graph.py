@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import skimage.data
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from featurize.backbones.tail import Tail, Tuned, weights_vector
 from featurize.engines.choose import open_graph
 from featurize.engines.engine import Engine

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from cache.digests import DigestTable, take_stamp
-from cache.shard import encode_shard
-from cache.spec import FeatureSpec, content_digest
+from cache.digest_table import DigestTable, take_stamp
+from cache.row_key import FeatureSpec, content_digest
+from cache.shard_file import encode_shard
 from cache.store import FeatureStore
 from classify.data.surfaces import surfaces_folder
 
@@ -43,7 +43,7 @@ FIND = """
 import json, sys, time
 start = time.perf_counter()
 import numpy as np
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
 from cache.store import FeatureStore
 imported = time.perf_counter()
 keys = np.load(sys.argv[3])

@@ -27,7 +27,7 @@ from sklearn.svm import LinearSVC
 from classify.data.split import GroupedFolds
 from classify.heads.head_table import HEADS, fit_head, make_head, search_grid
 from classify.heads.numerics import unit_rows
-from classify.search import SEARCH_FOLDS, search_head
+from classify.hyperparameter_search import SEARCH_FOLDS, search_head
 
 SHAPES = "20000x1280x120,2000x25088x3,2000x25088x120"
 FACTORS = 200  # independent directions in which pictures differ, in falling strength

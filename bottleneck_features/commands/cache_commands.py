@@ -21,7 +21,7 @@ from bottleneck_features.commands.command_options import (
 )
 from bottleneck_features.terminal.safe_text import printable
 from cache.arguments import at_home
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from cache.files.atomic import require_writable
 
@@ -62,7 +62,7 @@ def verify(sample: int, **chosen: Any) -> None:
     Files that only save time are made anew where they are damaged; that is no loss, nor is what killed runs have left.
     With --data, compute lost rows of that folder's images again, then some of the others, and compare.
     """
-    from cache.shard import UnreadableShardError
+    from cache.shard_file import UnreadableShardError
     from cache.upkeep.inventory import verify as verify_cache
     from featurize.engines.converted import delete_damaged_graphs
 
@@ -103,7 +103,7 @@ def explain(path: str, **chosen: Any) -> None:
 
     Either a field of the spec differs, or the bytes of the file have changed.
     """
-    from cache.spec import content_digest
+    from cache.row_key import content_digest
     from cache.upkeep.explain import explain as explain_file
     from featurize.extract.writable import open_table
     from featurize.joined_options import specs_of
@@ -133,7 +133,7 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
 
     With --data, drop the rows of all images that are not in that folder: what would go is printed, and goes with --yes,
     or after a question on a terminal. Rows of pictures that cannot be read stay."""
-    from cache.digests import ReadOnlyTable
+    from cache.digest_table import ReadOnlyTable
     from cache.store import SHARD_ROWS
     from cache.upkeep.inventory import collect_garbage, leftovers_of, listing, rows_to_drop
     from featurize.engines.converted import delete_useless_graphs, useless_graphs

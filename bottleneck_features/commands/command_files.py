@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError, log
 from cache.files.atomic import require_writable
 from classify.data.surfaces import FOLDER

@@ -95,7 +95,7 @@ def predict(
     pictures.
     Without images: of the test part of the photographs that come with scikit-image.
     """
-    from cache.digests import rehashing
+    from cache.digest_table import rehashing
     from cache.files.atomic import write_atomically
     from classify.answers import COLUMNS, OF_REJECTION, check_table, prediction_rows
     from classify.data.default_data import surfaces_to_predict

@@ -15,7 +15,7 @@ import numpy as np
 import pipeline
 from bottleneck_features.demo.gallery import save_gallery
 from cache.errors import log
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from classify.data.dataset import Dataset
 from classify.data.default_data import BACKBONE
 from classify.data.surfaces import FOLDER, surfaces_folder

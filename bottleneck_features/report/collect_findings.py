@@ -22,7 +22,7 @@ from bottleneck_features.report.parts.suspects import suspects, wrong_labels
 from bottleneck_features.report.scored_pictures import HeldOut, folds_of, held_out, out_of_fold
 from cache.errors import UserError, log
 from cache.joined_rows import JoinedSpec
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
 from classify.data.beyond_memory import require_memory
 from classify.data.dataset import Dataset
 from classify.data.split import Indices, Split

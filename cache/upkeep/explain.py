@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
 from cache.store import FeatureStore
 from cache.upkeep.spec_folders import stored_specs
 

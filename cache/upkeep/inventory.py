@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import log
 from cache.files.atomic import TEMPORARY_SUFFIX
 from cache.files.lock import holding
-from cache.shard import DamagedShardError
+from cache.shard_file import DamagedShardError
 from cache.signatures import signatures_folder
 from cache.store import COMMIT, SPEC_FILE, FeatureStore, set_aside
 from cache.upkeep.spec_folders import (

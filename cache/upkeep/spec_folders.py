@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from cache.errors import log
 from cache.files.atomic import TEMPORARY_SUFFIX
 from cache.files.plain_file import open_plain
-from cache.shard import DamagedShardError, open_shard
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
+from cache.shard_file import DamagedShardError, open_shard
 from cache.store import DAMAGED_SUFFIX, SHARD_SUFFIX, SPEC_FILE, FeatureStore
 
 MOST_BYTES = 2**16  # of a spec.json

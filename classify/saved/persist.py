@@ -1,7 +1,7 @@
 """Save and load a trained head: `NAME.joblib`, its record `NAME.json`, and its plain arrays `NAME.npz`.
 
 save: head -> pickle, arrays, record -> three files, replaced together
-load: read the files -> verify them (`classify.saved.verify`) -> construct the head
+load: read the files -> verify them (`classify.saved.verify_record`) -> construct the head
 
 A joblib file is a pickle: loading it runs whatever code it holds, so load only files that you trust. The record is
 verified first, and nothing is unpickled unless the file has the digest that the record names.
@@ -32,7 +32,7 @@ from cache.errors import UserError
 from cache.files.atomic import make_folder, require_writable, sync_file, write_atomically
 from cache.files.lock import holding
 from cache.joined_rows import Spec, read_spec
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
 from classify.saved.model_files import NEXT, arrays_path, record_path, stamp_of, with_next
@@ -50,7 +50,7 @@ from classify.saved.record import (
     shown,
 )
 from classify.saved.renamed import unpickle
-from classify.saved.verify import agreed, check_versions, verify
+from classify.saved.verify_record import agreed, check_versions, verify
 from classify.scoring.outliers import ARRAYS, OutlierDetector
 
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")

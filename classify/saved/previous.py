@@ -15,7 +15,7 @@ import numpy as np
 
 from cache.errors import UserError, listed, log
 from cache.files.atomic import replacing, sync_file
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
 from classify.data.dataset import Dataset
 from classify.data.split import leaks
 from classify.saved.model_files import (
@@ -30,7 +30,7 @@ from classify.saved.model_files import (
 from classify.saved.npz import read_arrays
 from classify.saved.persist import check_writable, put
 from classify.saved.record import own_digest, read_files, read_regular, sealed, shown
-from classify.saved.verify import find_arrays
+from classify.saved.verify_record import find_arrays
 
 SAME = 0.5  # share of a model's training pictures that the same data still has
 

@@ -1,7 +1,7 @@
 """The JSON record beside a model file, which says what the model is; and the bytes of a model's files.
 
 A record is data from outside: nothing in it is opened, created or believed before its kind is checked. Whether it
-describes the files is checked by `classify.saved.verify`.
+describes the files is checked by `classify.saved.verify_record`.
 """
 
 import hashlib

@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 RENAMED = {
+    "cache.spec": "cache.row_key",
     # Version 0.1 of the packages: `classify` and `featurize` had no packages inside.
     "classify.arrays": "classify.heads.head_arrays",
     "classify.calibrated": "classify.heads.calibrated",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cache.digests import DigestTable, ReadOnlyTable
+from cache.digest_table import DigestTable, ReadOnlyTable
 from cache.errors import UserError
 from cache.stored_rows import Rows
 from classify.heads.finetune.tuned_head import TunedHead

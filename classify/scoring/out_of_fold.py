@@ -39,8 +39,8 @@ class HeldOut:
 
     Each of `folds` has: accuracy, of the pictures held out; train_seconds, of the fit, a search included;
     predict_seconds, of one picture, its row being there, all of the fold predicted at once and the head warm; params,
-    what the search has chosen among the other folds' pictures; search, its table as `classify.search.search_head` has
-    it.
+    what the search has chosen among the other folds' pictures; search, its table as
+    `classify.hyperparameter_search.search_head` has it.
     """
 
     scores: Scores

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.spec import OWN_MODEL, FeatureSpec
+from cache.row_key import OWN_MODEL, FeatureSpec
 from featurize.backbones.weights import BLANK, Weights
 from featurize.engines.engine import check_tensorflow
 from featurize.engines.keras_import import import_keras

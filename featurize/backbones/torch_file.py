@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cache.errors import UserError
-from cache.spec import content_digest
+from cache.row_key import content_digest
 
 OPENING = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of the magic number
 ARCHIVE = b"PK"  # how a zip archive begins

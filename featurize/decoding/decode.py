@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from cache.errors import UserError
+from cache.row_key import ORIGINAL_VIEW, content_digest
 from cache.signatures import SIDE
-from cache.spec import ORIGINAL_VIEW, content_digest
 from featurize.decoding.heif_header import is_heif
 from featurize.decoding.memory_gate import before_loading, before_opening
 from featurize.decoding.mended_files import mended

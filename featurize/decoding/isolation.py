@@ -23,8 +23,8 @@ from contextlib import closing
 
 import numpy as np
 
+from cache.row_key import ORIGINAL_VIEW
 from cache.signatures import no_signatures
-from cache.spec import ORIGINAL_VIEW
 from featurize.decoding.decode import DECODER, Decoded
 from featurize.decoding.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
 from featurize.pictures.find_images import ImageError

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Unpack
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from cache.files.atomic import write_atomically
 from featurize.extract.outcome import Progress

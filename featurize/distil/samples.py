@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.errors import UserError
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from featurize.decoding.decode import DECODER, decode
 from featurize.distil.teacher import Crops
 from featurize.extract.outcome import Progress

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
 from cache.store import FeatureStore
 from featurize.backbones.network import build_tail
 from featurize.extract.network_extractor import NetworkExtractor

@@ -9,7 +9,7 @@ from typing import Any
 
 from cache.arguments import at_home
 from cache.errors import UserError
-from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
+from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.upkeep.spec_folders import stored_specs
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.weights import BLANK, Weights, pretrained_place

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from cache.shard import DamagedShardError
-from cache.spec import ORIGINAL_VIEW
+from cache.row_key import ORIGINAL_VIEW
+from cache.shard_file import DamagedShardError
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.decoding.decode import DECODER, DECODERS
 from featurize.decoding.memory_gate import MemoryGate

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from cache.joined_rows import Spec, Store
-from cache.shard import DamagedShardError
+from cache.shard_file import DamagedShardError
 from featurize.backbones.tail import Tail
 from featurize.extract.outcome import Outcome, Progress
 from featurize.pictures.find_images import Failure

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cache.row_key import FeatureSpec
 from cache.signatures import no_signatures
-from cache.spec import FeatureSpec
 from featurize.decoding.decode import Decoded, decode_views
 from featurize.decoding.memory_gate import MemoryGate, Reservation
 from featurize.engines.engine import Function

@@ -7,7 +7,7 @@ import numpy as np
 
 import featurize.machine.memory
 from cache.index import comparable
-from cache.shard import DamagedShardError
+from cache.shard_file import DamagedShardError
 from cache.signatures import SIDE, no_signatures, signature_store
 from featurize.decoding.decode import decode_views
 from featurize.decoding.memory_gate import MemoryGate

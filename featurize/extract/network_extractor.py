@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cache.digests import DigestTable, ReadOnlyTable
+from cache.digest_table import DigestTable, ReadOnlyTable
 from cache.errors import UserError
+from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.signatures import signature_store
-from cache.spec import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
 from featurize.backbones.tail import Tail
 from featurize.decoding.decode import DECODER, decode_views

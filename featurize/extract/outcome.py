@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cache.digests import DigestTable, Stamp, take_stamp
+from cache.digest_table import DigestTable, Stamp, take_stamp
 from cache.index import comparable
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import Failure, ImageError
 from featurize.pictures.sources import Source, digest_of

@@ -2,7 +2,7 @@
 
 import os
 
-from cache.digests import DigestTable, ReadOnlyTable
+from cache.digest_table import DigestTable, ReadOnlyTable
 
 
 def can_be_written(path: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from cache.errors import UserError
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
 
 log = logging.getLogger("bottleneck")
 

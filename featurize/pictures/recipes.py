@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from cache.errors import UserError
-from cache.spec import ORIGINAL_VIEW
+from cache.row_key import ORIGINAL_VIEW
 
 MOST_VIEWS = 64  # of a picture, the picture itself among them
 FILL_MODES = ("nearest", "reflect", "constant")

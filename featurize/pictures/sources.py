@@ -65,7 +65,7 @@ def read(path: str, reserve: Reserve = within_limit) -> bytes:
 
 
 def digest_of(source: Source) -> bytes:
-    """`cache.spec.content_digest` of a source's bytes, with no more than `CHUNK` of a file in memory.
+    """`cache.row_key.content_digest` of a source's bytes, with no more than `CHUNK` of a file in memory.
 
     Raises ImageError as `read`.
     """

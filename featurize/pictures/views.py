@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from cache.spec import ORIGINAL_VIEW
+from cache.row_key import ORIGINAL_VIEW
 from featurize.decoding.upright_rgb import Box, fit
 from featurize.pictures.affine import between, draw, warp
 from featurize.pictures.recipes import ranges_of, recipe_of

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.index import KeyIndex
-from cache.shard import Shard
+from cache.shard_file import Shard
 
 ALIKE = np.zeros((24, 32), np.uint8)  # all begin alike, and not all of them end so
 ALIKE[np.arange(24), 8 + np.arange(24)] = 1

@@ -12,7 +12,7 @@ import pytest
 from helpers.cached_rows import SPEC
 from helpers.hostile_shards import FEATURES, HOSTILE, honest
 
-from cache.shard import DamagedShardError, open_shard
+from cache.shard_file import DamagedShardError, open_shard
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cache.shard import open_shard
+from cache.shard_file import open_shard
 from cache.store import FeatureStore
 from cache.upkeep.spec_folders import stored_specs
 

@@ -11,7 +11,7 @@ from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, ke
 from helpers.other_user import folder_for_all, read_only
 
 import cache.store
-from cache.shard import DamagedShardError, encode_shard
+from cache.shard_file import DamagedShardError, encode_shard
 from cache.store import FeatureStore
 
 

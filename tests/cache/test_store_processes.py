@@ -13,8 +13,8 @@ from conftest import TESTS
 from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows
 
 import cache.store
-from cache.shard import open_shard
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
+from cache.shard_file import open_shard
 from cache.store import FeatureStore
 
 

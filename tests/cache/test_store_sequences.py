@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cache.shard import DamagedShardError, open_shard
+from cache.shard_file import DamagedShardError, open_shard
 from cache.store import FeatureStore
 from cache.upkeep.inventory import collect_garbage, listing, verify
 from cache.upkeep.spec_folders import leftovers

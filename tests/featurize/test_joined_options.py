@@ -9,7 +9,7 @@ import pytest
 from conftest import BUNDLED
 
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.extract.joined_extractor import open_parts
 from featurize.joined_options import check_parts, reopen_parts, resolve_parts, share_weights

@@ -9,7 +9,7 @@ import pytest
 from conftest import BUNDLED
 
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.remembered_weights import FILE_NAME, Remembered, remember, remembered
 from featurize.reopen import reopen

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.reopen import check_options, check_weights, reopen

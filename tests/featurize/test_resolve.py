@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import cache.digests
-from cache.digests import DigestTable
+import cache.digest_table
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.backbones.model_config import LARGEST_CONFIG
 from featurize.backbones.weights import keras_folder
@@ -101,13 +101,13 @@ def test_weights_are_hashed_once_and_a_touched_file_once_more(
     table: DigestTable, weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed = []
-    file_digest = cache.digests.hashlib.file_digest
+    file_digest = cache.digest_table.hashlib.file_digest
 
     def counted(*arguments: Any) -> Any:
         hashed.append(arguments)
         return file_digest(*arguments)
 
-    monkeypatch.setattr(cache.digests.hashlib, "file_digest", counted)
+    monkeypatch.setattr(cache.digest_table.hashlib, "file_digest", counted)
     time.sleep(0.05)  # older than the clock of the file system can err
     for _ in range(3):
         fingerprint(table, weights=weights)

@@ -16,7 +16,7 @@ from fuzz.mutations import EDGES, VALUES, changed, changed_json
 from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
 from helpers.hostile_shards import HOSTILE, honest
 
-from cache.shard import DamagedShardError, encode_shard, open_shard
+from cache.shard_file import DamagedShardError, encode_shard, open_shard
 
 FILE = Path("shard.h5")
 MASK = 2**32 - 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.shard import Shard, encode_shard, open_shard
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
+from cache.shard_file import Shard, encode_shard, open_shard
 from cache.store import FeatureStore
 
 SPEC = FeatureSpec(

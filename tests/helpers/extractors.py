@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from conftest import SPEC
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from featurize.extract.network_extractor import SHARD_ROWS, NetworkExtractor
 from featurize.resolve import resolve
 

@@ -10,7 +10,7 @@ import pytest
 from fuzz import mutations, shard_reader
 from fuzz.run import TARGETS
 
-from cache.shard import Shard
+from cache.shard_file import Shard
 
 INPUTS = {"shard_reader": 400, "saved_models": 300, "label_readers": 300, "command_lines": 40}
 

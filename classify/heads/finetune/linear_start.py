@@ -9,7 +9,7 @@ from classify.heads.base import ClassWeight
 from classify.heads.head_table import search_grid
 from classify.heads.linear import LogRegHead
 from classify.heads.numerics import Floats
-from classify.search import SEARCH_FOLDS, held_out_scores, nearest_of_best
+from classify.hyperparameter_search import SEARCH_FOLDS, held_out_scores, nearest_of_best
 
 DEFAULT_C = LogRegHead().C
 
@@ -24,7 +24,7 @@ def linear_start(features: Floats, y: NDArray[np.str_], C: float, class_weight: 
 
 
 def best_C(features: Floats, y: NDArray[np.str_], groups: Indices, class_weight: ClassWeight) -> float:
-    """The C that a search of `logreg` by accuracy takes for features (n, d), see `classify.search.nearest_of_best`.
+    """The C that a search of `logreg` by accuracy takes for features (n, d), see `nearest_of_best`.
 
     By accuracy, not by log loss: on easy pictures that is the default C. The least loss is there that of planes so
     confident that hardly a gradient is left to learn from.

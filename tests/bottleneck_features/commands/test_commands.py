@@ -11,8 +11,8 @@ import pytest
 from conftest import BUNDLED, SPEC
 
 from bottleneck_features.commands.command_files import existing_paths
-from cache.digests import DigestTable
-from cache.shard import open_shard
+from cache.digest_table import DigestTable
+from cache.shard_file import open_shard
 from cache.store import FeatureStore
 
 OPTIONS = [word for name, value in SPEC.items() for word in (f"--{name}", str(value))]

@@ -111,7 +111,7 @@ def test_with_nohup_the_run_goes_on(started: Callable[[], subprocess.Popen[str]]
         "inspect",
         "click",
         "bottleneck_features.commands.command_options",
-        "cache.shard",
+        "cache.shard_file",
         "numpy",
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY
 from helpers.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
 
-from cache.shard import DamagedShardError, UnreadableShardError
+from cache.shard_file import DamagedShardError, UnreadableShardError
 from cache.store import FeatureStore
 from cache.upkeep.inventory import collect_garbage, verify
 
@@ -23,7 +23,7 @@ READING = """
 import json, sys
 sys.path[:0] = sys.argv[1:3]
 from helpers.cached_rows import SPEC, keys, rows
-from cache.shard import DamagedShardError
+from cache.shard_file import DamagedShardError
 from cache.store import FeatureStore
 
 store = FeatureStore(sys.argv[3], SPEC)

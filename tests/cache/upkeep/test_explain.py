@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.cached_rows import PROVENANCE, SPEC, rows
 
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
 from cache.store import FeatureStore
 from cache.upkeep.explain import explain
 

@@ -10,8 +10,8 @@ import pytest
 from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
 from helpers.hostile_shards import HOSTILE
 
-from cache.digests import DigestTable, take_stamp
-from cache.shard import DamagedShardError, open_shard
+from cache.digest_table import DigestTable, take_stamp
+from cache.shard_file import DamagedShardError, open_shard
 from cache.store import FeatureStore
 from cache.upkeep.inventory import collect_garbage, listing, verify
 from featurize.engines.converted import FOLDER, delete_damaged_graphs, delete_useless_graphs, made_from

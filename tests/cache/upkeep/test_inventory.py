@@ -11,9 +11,9 @@ from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
 from helpers.kill_points import killed_at
 from helpers.other_user import folder_for_all, read_only
 
-from cache.digests import DigestTable, Stamp
-from cache.shard import Shard, open_shard
-from cache.spec import FeatureSpec
+from cache.digest_table import DigestTable, Stamp
+from cache.row_key import FeatureSpec
+from cache.shard_file import Shard, open_shard
 from cache.store import FeatureStore
 from cache.upkeep.inventory import collect_garbage, listing, verify
 from cache.upkeep.spec_folders import leftovers

@@ -11,7 +11,7 @@ import pytest
 from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
 
 import cache.upkeep.plain_export
-from cache.shard import open_shard
+from cache.shard_file import open_shard
 from cache.store import FeatureStore
 from cache.upkeep.plain_export import export_rows
 

@@ -15,11 +15,11 @@ from helpers.cached_rows import PROVENANCE, damage, keys
 from helpers.cached_rows import SPEC as STORED
 from sklearn.base import clone
 
-import cache.shard
+import cache.shard_file
 import featurize.machine.memory
 import pipeline
 from cache.errors import UserError
-from cache.shard import open_shard
+from cache.shard_file import open_shard
 from cache.signatures import BACKBONE as SIGNATURE
 from cache.store import FeatureStore
 from cache.stored_rows import PARTS, StoredRows
@@ -41,7 +41,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRows:
     store = FeatureStore(str(tmp_path_factory.mktemp("digits")), STORED)
     order, digests = np.argsort(y, kind="stable"), keys(len(X))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(cache.shard, "BLOCK_BYTES", BLOCK_ROWS * X[0].nbytes)
+        patched.setattr(cache.shard_file, "BLOCK_BYTES", BLOCK_ROWS * X[0].nbytes)
         for chosen in np.split(order, [200, 400]):
             store.commit(X[chosen], digests[chosen], PROVENANCE)
     return StoredRows(store, digests, PARTS * AT_ONCE * X[0].nbytes)

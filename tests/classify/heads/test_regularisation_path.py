@@ -16,7 +16,7 @@ from classify.heads.solver.descent import Descent
 from classify.heads.solver.losses import SoftmaxLoss, SquaredHingeLoss
 from classify.heads.solver.regularisation_path import PathHead
 from classify.heads.solver.whitening import coordinates
-from classify.search import held_out_scores, search_head
+from classify.hyperparameter_search import held_out_scores, search_head
 
 WALKING = [("logreg", {}), ("svm", {}), ("ridge", {}), ("logreg", {"normalize": "standard"})]
 

@@ -26,9 +26,9 @@ from classify.evaluate import evaluate_head
 from classify.heads.head_arrays import ArrayHead
 from classify.heads.head_table import HEADS, make_head, search_grid
 from classify.heads.solver.regularisation_path import PathHead
+from classify.hyperparameter_search import held_out_scores, search_head
 from classify.saved.persist import load, save
 from classify.scoring.metrics import score
-from classify.search import held_out_scores, search_head
 from classify.train import train_head
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.writable import open_table

@@ -14,7 +14,7 @@ from helpers.model_records import RECORD, edit, refusal, saved_model, texture_he
 
 import pipeline
 from cache.errors import UserError
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
 from classify.heads.head_table import make_head
 from classify.saved.model_files import record_path
 from classify.saved.persist import load, save

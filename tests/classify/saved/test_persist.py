@@ -21,7 +21,7 @@ from cache.errors import UserError
 from classify.saved.model_files import arrays_path, record_path
 from classify.saved.persist import Saved, load, save
 from classify.saved.record import ABOUT, NEEDED
-from classify.saved.verify import installed_scikit_learn
+from classify.saved.verify_record import installed_scikit_learn
 
 
 @pytest.fixture

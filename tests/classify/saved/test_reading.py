@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import digest_of, read
 

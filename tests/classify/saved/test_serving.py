@@ -18,7 +18,7 @@ from helpers.cached_rows import PROVENANCE, SPEC, keys, rows, shards
 from PIL import Image
 
 import pipeline
-from cache.digests import take_stamp
+from cache.digest_table import take_stamp
 from cache.store import FeatureStore
 
 

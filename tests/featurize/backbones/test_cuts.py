@@ -13,7 +13,7 @@ from conftest import SPEC
 import classify.heads.finetune.cut_choice
 import featurize.backbones.cuts
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.backbones.cuts import candidate_cuts
 from featurize.backbones.tail import Tail
@@ -74,7 +74,7 @@ def test_every_view_passes_the_lower_part_once_over_all_folds(surfaces: Path, tm
 
 def test_a_search_tunes_it(surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = {"learning_rate": [1e-6, 1e-4]}
-    monkeypatch.setattr("classify.search.search_grid", lambda _: grid)
+    monkeypatch.setattr("classify.hyperparameter_search.search_grid", lambda _: grid)
     report = pipeline.train(
         str(surfaces), "finetune", layer="down16", views=1, search=True, head_params=QUICK | {"validation_fraction": 0},
         cache_dir=str(tmp_path / "cache"), model=str(tmp_path / "m.joblib"), **SPEC,

@@ -17,7 +17,7 @@ from helpers.torch_files import storage, tensor, torch_file
 from PIL import Image
 
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.efficientnet_lite import build_lite, load_lite

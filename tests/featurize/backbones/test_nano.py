@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from classify.saved.persist import load, save
 from featurize.backbones.backbone_table import find_backbone

@@ -11,7 +11,7 @@ from conftest import SPEC
 
 import featurize.engines.openvino_engine
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.engines.choose import open_graph
 from featurize.engines.converted import FOLDER

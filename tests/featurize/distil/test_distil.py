@@ -12,7 +12,7 @@ from conftest import BUNDLED
 from PIL import Image
 
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.distil.distil import distil
 from featurize.resolve import resolve

@@ -14,7 +14,7 @@ from conftest import BUNDLED, REPOSITORY, SPEC
 
 import pipeline
 from cache.files.lock import holding
-from cache.shard import DamagedShardError
+from cache.shard_file import DamagedShardError
 from featurize.extract.extractor import RowsMissingError
 
 # Each child runs under an alarm that ends it, so that one that hangs is a failure and not a test without end.

@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY, SPEC
 
 import pipeline
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.engines.choose import open_graph
 from featurize.engines.converted import FOLDER, kept_graph

@@ -19,7 +19,7 @@ from PIL import Image
 
 import featurize.extract.network_extractor
 from cache.errors import UserError
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.pictures.sources import Source
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import featurize.extract.outcome
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from featurize.extract.outcome import Digests, Outcome, Progress
 from featurize.pictures.sources import Source
 

@@ -16,9 +16,9 @@ from helpers.cached_rows import damage, shards
 from helpers.other_user import folder_for_all, not_root, read_only, require_readable_code
 
 import pipeline
-from cache.digests import DigestTable, take_stamp
+from cache.digest_table import DigestTable, take_stamp
 from cache.errors import UserError
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.writable import can_be_written
 from featurize.featurizer import Featurizer

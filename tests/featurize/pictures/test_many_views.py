@@ -16,7 +16,7 @@ import featurize.extract.network_extractor
 import featurize.machine.memory
 import pipeline
 from cache.errors import UserError
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from classify.data.beyond_memory import features_for
 from featurize.extract.extractor import Extractor
 from featurize.extract.pending_rows import PendingRows

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cache.errors import UserError
-from cache.spec import content_digest
+from cache.row_key import content_digest
 from featurize.decoding.decode import decode, decode_views
 from featurize.pictures.affine import Drawn, draw, warp
 from featurize.pictures.recipes import FILL_MODES, RECIPES, ranges_of, views_of, views_with_original

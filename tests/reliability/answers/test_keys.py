@@ -20,8 +20,8 @@ from isal.isal_zlib import crc32
 from reliability.conftest import Count, Figure
 
 import pipeline
-from cache.shard import open_shard
-from cache.spec import FeatureSpec
+from cache.row_key import FeatureSpec
+from cache.shard_file import open_shard
 from cache.store import FeatureStore
 from cache.upkeep.spec_folders import stored_specs
 from featurize.pictures.find_images import find_images

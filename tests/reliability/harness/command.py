@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.shard import open_shard
+from cache.shard_file import open_shard
 
 
 class Command:

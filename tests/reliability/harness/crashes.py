@@ -25,7 +25,7 @@ from conftest import REPOSITORY, TESTS
 from helpers.cached_rows import SPEC
 from reliability.harness.work import KEYS, ROWS
 
-from cache.shard import open_shard
+from cache.shard_file import open_shard
 from cache.store import FeatureStore
 from cache.upkeep.inventory import verify
 

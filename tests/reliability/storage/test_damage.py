@@ -16,7 +16,7 @@ from helpers.cached_rows import PROVENANCE
 from reliability.conftest import Count, Figure
 from reliability.harness.real_command import empty_cache, features_report, finish, start, stored
 
-from cache.shard import DamagedShardError, open_shard
+from cache.shard_file import DamagedShardError, open_shard
 from cache.store import FeatureStore
 from cache.upkeep.spec_folders import stored_specs
 

@@ -20,7 +20,7 @@ from reliability.harness.command import Command
 from reliability.harness.crashes import Workshop, require_nothing_lost, rows_in
 from reliability.harness.work import SHARD
 
-from cache.digests import DigestTable
+from cache.digest_table import DigestTable
 from cache.signatures import BACKBONE as SIGNATURE
 from cache.store import FeatureStore
 from featurize.engines.engine import Cost, Engine, Request

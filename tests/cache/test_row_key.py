@@ -10,7 +10,7 @@ from helpers.cached_rows import SPEC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.spec import ADDED_LATER, STORED, FeatureSpec, content_digest
+from cache.row_key import ADDED_LATER, STORED, FeatureSpec, content_digest
 
 CHANGES = {
     "backbone": "mobilenet_v2_035",

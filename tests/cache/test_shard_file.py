@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cache.shard import DamagedShardError, encode_shard, open_shard
+from cache.shard_file import DamagedShardError, encode_shard, open_shard
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=6)
 BITS = st.integers(0, 2**32 - 1)

@@ -17,8 +17,8 @@ from sklearn.model_selection import ParameterGrid
 import pipeline
 from cache.errors import UserError
 from classify.heads.head_table import HEADS, make_head, search_grid
+from classify.hyperparameter_search import held_out_scores, nearest_of_best, search_head
 from classify.scoring.scorers import check_scoring, score_by
-from classify.search import held_out_scores, nearest_of_best, search_head
 
 MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 WALKING_AND_NOT = ["logreg", "ridge", "svm", "knn", "centroid"]

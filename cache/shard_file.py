@@ -32,7 +32,7 @@ from isal.isal_zlib import crc32  # the numbers of zlib's, at ten times its spee
 from cache.errors import log
 from cache.files.plain_file import descriptor_of_plain
 from cache.files.system_calls import read_at
-from cache.spec import DIGEST_BYTES, FeatureSpec
+from cache.row_key import DIGEST_BYTES, FeatureSpec
 
 FORMAT = 1
 BLOCK_BYTES = 256 * 1024

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from cache.errors import log
 from cache.files.atomic import make_folder
-from cache.spec import DIGEST_BYTES
+from cache.row_key import DIGEST_BYTES
 
 FILE_NAME = "digests.sqlite"
 CHUNK = 500  # SQLite's oldest limit on parameters of one statement is 999

@@ -15,7 +15,7 @@ from helpers.other_user import folder_for_all, read_only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.digests import FILE_NAME, DigestTable, Stamp, take_stamp
+from cache.digest_table import FILE_NAME, DigestTable, Stamp, take_stamp
 
 CONTENT = b"what is in the file"
 DIGEST = hashlib.sha256(CONTENT).digest()
