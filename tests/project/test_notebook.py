@@ -48,7 +48,7 @@ def test_commands_of_cells_go_from_files_to_predictions(
     assert "matplotlib_inline" in printed[0] and "Traceback" not in "".join(printed)
     assert "accuracy" in printed[1] and "computed 0, cached 36" in printed[1]
     lines = [line.split(",") for line in printed[2].splitlines()]
-    assert lines[0] == ["path", "label", "probability"] and len(lines) == 13
+    assert lines[0] == ["path", "label", "probability", "margin"] and len(lines) == 13
     assert (tmp_path / "heads.svg").exists() and (tmp_path / "report.html").exists()
 
 
