@@ -23,7 +23,7 @@ TEACHER = [
     click.option("--backbone", metavar="NAME", help=f"Pretrained network, or a .keras file. [{DEFAULT_BACKBONE}]"),
     click.option("--layer", metavar="NAME", help="Layer whose output is taken. [the last one]"),
     click.option("--size", metavar="PIXELS", help="Side of the input, or HEIGHTxWIDTH. [the backbone's own]"),
-    click.option("--weights", **FILE, help="Weights file (.h5), or 'random'. [Keras' ImageNet weights]"),
+    click.option("--weights", **FILE, help="Weights file (.h5, .pth), or 'random'. [ImageNet weights]"),
 ]
 SPEC = [
     *TEACHER,
