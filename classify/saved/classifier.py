@@ -63,10 +63,12 @@ class Classifier:
         import pandas as pd
 
         rows = prediction_rows(self.answers(expand(images), use_cache, reject), self.classes_, k)
-        table = pd.DataFrame(rows, columns=[*COLUMNS, *(OF_REJECTION if reject is not None else ())])
-        for name in ("path", "label"):  # pandas' own strings must be UTF-8
-            table[name] = pd.Series([row[name] for row in rows], dtype=object)
-        return table
+        columns = [*COLUMNS, *(OF_REJECTION if reject is not None else ())]
+        texts = ("path", "label", "reason", "would_be_label")  # as objects: pandas' own strings must be UTF-8
+        kinds = dict.fromkeys(texts, "object") | {"rank": "int64"}
+        return pd.DataFrame(
+            {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, "float64")) for name in columns}
+        )
 
     def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Outcome, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
