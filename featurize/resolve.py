@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cache.arguments import at_home
 from cache.digest_table import DigestTable
 from cache.errors import UserError
-from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec
+from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
 from featurize.backbones.backbone_table import find_backbone, preprocess_names
 from featurize.backbones.model_config import default_layer, native_size
 from featurize.backbones.weights import Weights, locate, random_identity
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bottleneck")
 
+SMALL = 4 * 10**6  # bytes that are hashed in a few milliseconds
 LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
@@ -193,6 +194,9 @@ def identity(weights: Weights, table: DigestTable) -> str:
     """
     if weights.kind == "random":
         return random_identity()
+    if weights.kind == "packaged" and os.path.getsize(weights.path) < SMALL:  # not worth a line in the table of digests
+        with open(weights.path, "rb") as file:
+            return "sha256:" + content_digest(file.read()).hex()
     advice = "say where they are with --weights (weights=)"
     if os.path.exists(weights.path) and not os.path.isfile(weights.path):  # a record may name /dev/zero, or a FIFO
         raise UserError(f"weights {weights.path} are not a regular file: {advice}")

@@ -1,6 +1,7 @@
 """The featurizer as scikit-learn uses it; the examples in its documentation run."""
 
 import doctest
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from featurize import Featurizer
 
 
 @pytest.fixture
-def featurizer(warm_cache: Path) -> Featurizer:
-    return Featurizer(cache_dir=str(warm_cache), **SPEC)
+def featurizer(warm_cache: Path, tmp_path: Path) -> Featurizer:
+    return Featurizer(cache_dir=str(shutil.copytree(warm_cache, tmp_path / "cache")), **SPEC)
 
 
 @pytest.fixture
