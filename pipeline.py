@@ -380,7 +380,7 @@ def report(
     >>> len(findings.pictures), findings.forward_passes
     (36, 0)
     """
-    from bottleneck_features.report.write_report import run_report
+    from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     return run_report(classifier, data, output, progress, label_source)
