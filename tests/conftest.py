@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import skimage
 from helpers import cached_rows, real_features
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from cache.shard_file import Shard
@@ -29,6 +30,9 @@ from cache.store import FeatureStore
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 BUNDLED = Path(skimage.__file__).parent / "data"
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 # The backbone that ships with the project: real features of real pictures, without a file from outside.
 SPEC: dict[str, Any] = {"backbone": "nano"}

@@ -214,7 +214,7 @@ def test_many_threads_record_at_once(tmp_path: Path) -> None:
 
 
 @given(inode=st.integers(0, 2**64 - 1), mtime=st.integers(-(2**70), 2**70))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_inodes_and_years_beyond_63_bits_are_kept(
     tmp_path_factory: pytest.TempPathFactory, inode: int, mtime: int
 ) -> None:

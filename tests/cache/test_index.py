@@ -26,7 +26,7 @@ def shard_of(numbers: list[int]) -> Shard:
     wanted=st.lists(st.integers(0, 63), max_size=30),
     gone=st.sets(st.integers(0, 7)),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_finds_what_a_plain_search_finds_while_shards_come_and_go(
     batches: list[list[int]], wanted: list[int], gone: set[int]
 ) -> None:

@@ -55,7 +55,6 @@ def test_the_fingerprint_stays_what_it_is() -> None:
     assert SPEC.folder == "mobilenet_v2-out_relu-avg-224-" + SPEC.fingerprint[:12]
 
 
-@settings(deadline=None)
 @given(specs)
 def test_json_brings_back_the_same_spec(spec: FeatureSpec) -> None:
     again = FeatureSpec.from_json(json.loads(json.dumps(spec.to_json())))
@@ -64,13 +63,11 @@ def test_json_brings_back_the_same_spec(spec: FeatureSpec) -> None:
     assert again.differences(spec) == {}
 
 
-@settings(deadline=None)
 @given(specs, specs)
 def test_different_specs_have_different_fingerprints(one: FeatureSpec, other: FeatureSpec) -> None:
     assert (one.fingerprint == other.fingerprint) == (one == other)
 
 
-@settings(deadline=None)
 @given(specs)
 def test_the_folder_is_one_plain_name(spec: FeatureSpec) -> None:
     assert "/" not in spec.folder
@@ -117,7 +114,7 @@ def test_a_record_without_a_field_is_refused(name: str) -> None:
         FeatureSpec.from_json(fields)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
@@ -135,7 +132,6 @@ def test_a_long_wrong_value_is_not_repeated_whole() -> None:
     assert len(str(raised.value)) < 400
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_the_key_of_content_is_its_sha256(data: bytes) -> None:
     assert content_digest(data) == hashlib.sha256(data).digest()
@@ -147,7 +143,6 @@ def test_a_spec_from_before_there_was_a_field_is_the_same_spec() -> None:
     assert FeatureSpec.from_json(before).fingerprint == SPEC.fingerprint
 
 
-@settings(deadline=None)
 @given(specs)
 def test_rows_of_another_type_are_other_rows(spec: FeatureSpec) -> None:
     other = replace(spec, stored="float16" if spec.stored == "float32" else "float32")

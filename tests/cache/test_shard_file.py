@@ -32,7 +32,7 @@ def large(count: int = 10) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(bits=arrays.arrays(np.uint32, SHAPES, elements=BITS), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_rows_come_back_bit_by_bit_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, bits: np.ndarray, data: st.DataObject
 ) -> None:
@@ -49,7 +49,7 @@ def test_any_rows_come_back_bit_by_bit_in_any_order(
 
 
 @given(st.lists(st.integers(0, 9), max_size=25))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rows_of_several_blocks_come_in_the_order_asked_for(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[int]
 ) -> None:

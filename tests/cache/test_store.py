@@ -41,7 +41,7 @@ batches = st.lists(st.lists(st.integers(0, 39), min_size=1, max_size=12), min_si
 
 
 @given(batches=batches, shape=arrays.array_shapes(max_dims=3, max_side=4), data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_first_row_under_a_key_stays_and_is_read_in_any_order(
     tmp_path_factory: pytest.TempPathFactory,
     batches: list[list[int]],

@@ -168,4 +168,4 @@ def without_locks(*_: int) -> None:
 
 
 TestSequences = Sequences.TestCase
-TestSequences.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestSequences.settings = settings(max_examples=40, stateful_step_count=30)

@@ -127,7 +127,7 @@ def test_a_burst_of_thousands_is_one_group_and_blanks_cost_nothing(monkeypatch: 
     assert compared <= 60_000 and products <= 4 * 3100**2 and len(pairs) < 60_000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 5.0, 20.0, 60.0]))
 def test_the_groups_are_those_of_every_pair_compared(count: int, seed: int, spread: float) -> None:
     random = np.random.default_rng(seed)

@@ -68,7 +68,7 @@ def doubled(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # ---- what is held out to stop by
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pictures(), st.floats(0, 0.99), seeds)
 def test_what_is_held_out_is_whole_groups_and_a_share_of_each_class(
     drawn: tuple[np.ndarray, np.ndarray], fraction: float, seed: int
@@ -86,7 +86,7 @@ def test_what_is_held_out_is_whole_groups_and_a_share_of_each_class(
             assert held_out == min(share, len(sizes) - 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pictures(), st.floats(0, 0.99), seeds, st.randoms())
 def test_without_copies_the_draw_and_its_random_numbers_are_those_by_picture(
     drawn: tuple[np.ndarray, np.ndarray], fraction: float, seed: int, shuffled: Any
@@ -111,7 +111,7 @@ def test_planted_copies_hold_out_the_same_pictures(textures: Data) -> None:
 # ---- the folds of a temperature
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pictures(), seeds)
 def test_the_folds_of_a_temperature_never_part_a_group(drawn: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     labels, groups = drawn

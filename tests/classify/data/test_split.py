@@ -77,7 +77,7 @@ class TestGroups:
 
 
 class TestHoldout:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(pictures(smallest_class=2), st.floats(0.05, 0.95), seeds)
     def test_whole_groups_all_rows_and_shares_within_one(self, drawn, test_size, seed):
         labels, groups = drawn
@@ -97,7 +97,7 @@ class TestHoldout:
         _, test = holdout(labels, np.arange(len(labels)), 0.2, seed=0)
         assert len(test) == len(labels) * 0.2
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(pictures(smallest_class=2), seeds, st.randoms())
     def test_a_picture_goes_the_same_way_whatever_the_order_of_the_rows(self, drawn, seed, random):
         labels, groups = drawn
@@ -140,7 +140,7 @@ class TestHoldout:
 
 
 class TestFolds:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(pictures(smallest_class=5), st.integers(2, 5), seeds)
     def test_every_row_once_whole_groups_and_shares_within_one(self, drawn, k, seed):
         labels, groups = drawn
@@ -157,7 +157,7 @@ class TestFolds:
                 assert abs(size - in_all[label] / k) < 1
             assert abs(len(set(groups[test])) - len(set(groups)) / k) < 1
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(pictures(smallest_class=3), seeds, st.randoms())
     def test_a_picture_goes_the_same_way_whatever_the_order_of_the_rows(self, drawn, seed, random):
         labels, groups = drawn

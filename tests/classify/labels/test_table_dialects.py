@@ -58,7 +58,7 @@ def encoded(rows: list[list[str]], encoding: str, writer: dict[str, object], tol
     return marked.encode("utf-8" if encoding == "doubled" else encoding)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS | st.just(""), st.text("ab ,;")), min_size=1),
     header=st.permutations(["path", "label", "note"]),
@@ -76,7 +76,7 @@ def test_rows_come_back_whatever_the_dialect(tmp_path_factory, rows, header, spe
     assert (table.name, table.folder, table.splits) == (str(path), str(path.parent), {})
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1))
 def test_csv_parquet_and_dataframe_give_the_same_rows(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("same")

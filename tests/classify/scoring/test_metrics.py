@@ -56,7 +56,7 @@ def test_real_predictions_score_as_scikit_learn_says(digits):
     np.testing.assert_array_equal(scores.support, support)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 6), st.integers(1, 40), st.integers(0, 10_000))
 def test_random_predictions_score_as_scikit_learn_says(k, n, seed):
     rng = np.random.default_rng(seed)
@@ -95,7 +95,7 @@ def test_a_tie_in_training_counts_for_the_baseline():
     assert scored([0] * 2 + [1] * 8, [0] * 10, 3, training_counts=[5, 5, 4]).baseline_accuracy == 0.8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 2000), st.floats(0, 1))
 def test_the_interval_is_wilsons(n, share):
     successes = round(n * share)

@@ -264,7 +264,7 @@ file_names = st.binary(min_size=1, max_size=251).filter(
 
 
 @given(names=st.sets(file_names | st.sampled_from([b"-rf", b"a\nb", b"'\"", b"\xff\xfe", b"x" * 251]), max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_the_file_system_takes_comes_back_and_opens(
     tmp_path_factory: pytest.TempPathFactory, names: set[bytes]
 ) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from helpers.other_user import folder_for_all, not_root
 from helpers.picture_files import FILES, GREY, PHOTO, encode, with_alpha
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -116,7 +116,6 @@ def test_half_floats_are_as_near_as_they_can_be() -> None:
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))))
-@settings(deadline=None)
 def test_no_pixel_of_an_array_is_changed(array: np.ndarray) -> None:
     shown = decode(as_bytes(array), array.shape[:2], "nearest")
     assert np.array_equal(shown, np.broadcast_to(array, (*array.shape[:2], 3)))

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -63,7 +63,6 @@ def test_a_view_knows_no_resize_without_antialiasing() -> None:
         decode(PHOTOGRAPH, (32, 32), "bilinear", "crops-1")
 
 
-@settings(deadline=None)
 @given(sides, sides, chances, chances, chances, chances)
 def test_a_crop_lies_within_the_picture_and_is_large_enough(
     width: int, height: int, area: float, stretch: float, x: float, y: float
@@ -153,7 +152,6 @@ def test_mirror_crops_show_parts_odd_ones_mirrored_in_their_own_colours() -> Non
             assert across > 0.95 and down > 0.95
 
 
-@settings(deadline=None)
 @given(sides, sides, chances, chances, chances, chances)
 def test_a_snapped_crop_lies_within_the_picture_exactly(
     width: int, height: int, area: float, stretch: float, x: float, y: float
