@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.cached_rows import SPEC
-from helpers.hostile_shards import FEATURES, HOSTILE, honest
+from helpers.files.hostile_shards import FEATURES, HOSTILE, honest
 
 from cache.shard_file import DamagedShardError, open_shard
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from fuzz.mutations import EDGES, VALUES, changed, changed_json
 from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
-from helpers.hostile_shards import HOSTILE, honest
+from helpers.files.hostile_shards import HOSTILE, honest
 
 from cache.shard_file import DamagedShardError, encode_shard, open_shard
 
@@ -23,7 +23,7 @@ MASK = 2**32 - 1
 
 
 def seeds() -> list[bytes]:
-    """Shards as they are written, one in HDF5's older format, and those of helpers/hostile_shards.py."""
+    """Shards as they are written, one in HDF5's older format, and those of helpers/files/hostile_shards.py."""
     shards = [
         bytes(encode_shard(rows(count, width), keys(count), SPEC, PROVENANCE))
         for count, width in ((4, 6), (1, 1), (40, 3))

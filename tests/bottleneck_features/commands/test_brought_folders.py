@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import skimage.data
 from conftest import SPEC
-from helpers.heif_files import heic
-from helpers.picture_files import encode
+from helpers.files.heif_files import heic
+from helpers.files.picture_files import encode
 from PIL import Image
 
 OPTIONS = [word for name, value in SPEC.items() for word in (f"--{name}", str(value))]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import REPOSITORY
-from helpers.torch_files import storage, tensor, torch_file
+from helpers.files.torch_files import storage, tensor, torch_file
 from PIL import Image
 
 import pipeline

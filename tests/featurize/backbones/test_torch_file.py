@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.torch_files import (
+from helpers.files.torch_files import (
     EMPTY,
     MAGIC,
     SYSTEM,

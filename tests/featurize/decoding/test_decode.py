@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import skimage
 import skimage.data
-from helpers.picture_files import encode
+from helpers.files.picture_files import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import SPEC
-from helpers.picture_files import bmp32, write_png
+from helpers.files.picture_files import bmp32, write_png
 from PIL import Image
 
 import pipeline

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import REPOSITORY
-from helpers.heif_files import coded, container, found, heic, size_box, sized
-from helpers.picture_files import encode
+from helpers.files.heif_files import coded, container, found, heic, size_box, sized
+from helpers.files.picture_files import encode
 from PIL import AvifImagePlugin, Image
 
 from bottleneck_features.report.page.thumbnails import album_of

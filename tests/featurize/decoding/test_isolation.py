@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import skimage
 from conftest import REPOSITORY, SPEC
-from helpers.picture_files import slow_jpeg
+from helpers.files.picture_files import slow_jpeg
 from PIL import Image
 
 import pipeline

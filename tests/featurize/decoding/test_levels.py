@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.picture_files import COLOUR, bmp32, colour_tiff, encode, premultiplied, tiff, write_png
+from helpers.files.picture_files import COLOUR, bmp32, colour_tiff, encode, premultiplied, tiff, write_png
 from PIL import Image
 
 from featurize.decoding.decode import Decoded, decode_views

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from helpers.picture_files import chunk, encode
+from helpers.files.picture_files import chunk, encode
 from PIL import Image
 
 from featurize.decoding.decode import decode, decode_views, decode_within

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import REPOSITORY
-from helpers.picture_files import FILES, PHOTO, bmp32, colour_tiff, encode, png, turned, write_png
+from helpers.files.picture_files import FILES, PHOTO, bmp32, colour_tiff, encode, png, turned, write_png
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from cache.errors import UserError

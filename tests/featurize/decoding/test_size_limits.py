@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers import hostile
-from helpers.heif_files import heic
-from helpers.picture_files import chunk, colour_tiff, encode, premultiplied, slow_jpeg, write_png
+from helpers.files import hostile
+from helpers.files.heif_files import heic
+from helpers.files.picture_files import chunk, colour_tiff, encode, premultiplied, slow_jpeg, write_png
 from PIL import Image
 
 from featurize.decoding.decode import decode

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import skimage.data
-from helpers.picture_files import encode, png, tiff
+from helpers.files.picture_files import encode, png, tiff
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

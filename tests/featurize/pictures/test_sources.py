@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.files.picture_files import FILES, GREY, PHOTO, encode, with_alpha
 from helpers.other_user import folder_for_all, not_root
-from helpers.picture_files import FILES, GREY, PHOTO, encode, with_alpha
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

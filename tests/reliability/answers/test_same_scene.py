@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.picture_files import chunk
+from helpers.files.picture_files import chunk
 from PIL import Image, TiffImagePlugin
 from reliability.conftest import Count, Figure
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.hostile import make_all
+from helpers.files.hostile import make_all
 from reliability.conftest import Figure
 from reliability.harness.real_run import Run, converted, run
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import skimage
-from helpers.picture_files import chunk, encode, slow_jpeg
+from helpers.files.picture_files import chunk, encode, slow_jpeg
 from PIL import Image
 
 FOLDER = Path(skimage.__file__).parent / "data"

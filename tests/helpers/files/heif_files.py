@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "heic"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "heic"
 
 Item = tuple[bytes, bytes, list[bytes]]  # type, content, properties
 
