@@ -23,7 +23,7 @@ PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/, and the backbone nano."
+	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST,"
 	@echo "and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"

@@ -55,8 +55,7 @@ def features(
     Parameters
     ----------
     data : str, optional
-        Folder of images. Without `data` and labels: the photographs of `classify.data.surfaces` in ./surfaces, with
-        the backbone nano unless another one is named.
+        Folder of images. Without `data` and labels: the photographs of `classify.data.surfaces` in ./surfaces.
     cache_dir : str
         Where features are kept.
     shard_rows : int, optional
@@ -276,7 +275,7 @@ def evaluate(
     started = time.perf_counter()
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
-    data, _ = given_or_surfaces(data, label_source, {"backbone": classifier.extractor.spec.backbone})
+    data = given_or_surfaces(data, label_source)
     found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
     started = time.perf_counter() - started
     trained = Views.of_record(classifier.saved.record)

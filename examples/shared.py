@@ -13,9 +13,11 @@ from bottleneck_features.commands.main import run
 from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.result_summary import show_failures
 from bottleneck_features.terminal.safe_text import printable
-from cache.errors import UserError
+from cache.errors import UserError, log
 from examples.downloads import Archive, fetch
+from featurize.backbones.weights import NoWeightsError
 from featurize.outputs import check_outputs, named
+from featurize.spec_options import DEFAULT_BACKBONE
 
 RESULTS = "example-results"
 
@@ -59,17 +61,19 @@ def example(
 ) -> NoReturn:
     """Run an example as a command, and exit with its status.
 
-    `backbone` and `size` are the tutorial's; another backbone has its own size.
+    `backbone` and `size` are the tutorial's; another backbone has its own size. Where none is named and the tutorial's
+    cannot be had here, the default backbone stands in, which is announced.
     """
 
     def command(**given: str | None) -> None:
         with progress_reporter() as progress:
             data = given["data"] or fetch(archive)
-            chosen = given["backbone"] or backbone
-            features: dict[str, Any] = {"backbone": chosen, "progress": progress}
+            cache = {"cache_dir": given["cache_dir"]} if given["cache_dir"] else {}
+            chosen = given["backbone"] or (backbone if given["weights"] else obtainable(backbone, **cache))
+            features: dict[str, Any] = {"backbone": chosen, "progress": progress, **cache}
             if asked_size := given["size"] or (size if chosen == backbone else None):
                 features["size"] = asked_size
-            features |= {option: given[option] for option in ("weights", "cache_dir") if given[option]}
+            features |= {"weights": given["weights"]} if given["weights"] else {}
             output = given["output"] or os.path.join(RESULTS, name)
             drawn = named("--output", os.path.join(output, "curves.png"))
             check_outputs(drawn, data=data, cache_dir=given["cache_dir"] or pipeline.DEFAULT_CACHE)
@@ -78,6 +82,17 @@ def example(
     for option in reversed([*OPTIONS, *CACHE]):
         command = option(command)
     run(click.command(help=job.__doc__)(command), f"python -m examples.{name}", arguments)
+
+
+def obtainable(backbone: str, **cache: str) -> str:
+    """`backbone`, its weights downloaded if need be; the default one where they cannot be had here."""
+    try:
+        pipeline.open_extractor(backbone=backbone, **cache)
+    except NoWeightsError as error:
+        log.warning("%s", error)
+        log.warning("%s stands in for %s, the tutorial's backbone", DEFAULT_BACKBONE, backbone)
+        return DEFAULT_BACKBONE
+    return backbone
 
 
 def show(asked: Asked, rows: list[tuple[str, float | None, pipeline.Report]]) -> None:

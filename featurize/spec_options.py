@@ -3,7 +3,8 @@
 from typing import TypedDict
 
 DEFAULT_CACHE = ".features"
-DEFAULT_BACKBONE = "mobilenet_v2"
+DEFAULT_BACKBONE = "efficientnet_lite2"
+FORMER_DEFAULT = "mobilenet_v2"  # until version 0.2
 DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
 POOLINGS = ("avg", "max", "flatten", "none")

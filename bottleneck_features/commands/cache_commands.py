@@ -172,7 +172,7 @@ def export(output: str, **chosen: Any) -> None:
 
     They are those of the images in a folder, without other views of them.
 
-    Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
+    Without --data and --labels: of photographs that come with scikit-image.
     """
     asked = given(chosen)
     require_writable(output)  # features may take hours

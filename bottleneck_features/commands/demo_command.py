@@ -9,7 +9,7 @@ from bottleneck_features.terminal.progress import progress_reporter
 from featurize.outputs import named
 from pipeline import DEFAULT_CACHE
 
-ROW = "{features:25} {accuracy:8.4f}   {accuracy_interval[0]:.4f} to {accuracy_interval[1]:.4f} {seconds:7.1f}"
+ROW = "{features:38} {accuracy:8.4f}   {accuracy_interval[0]:.4f} to {accuracy_interval[1]:.4f} {seconds:7.1f}"
 
 
 @click.command(epilog=examples("demo", "demo --json report.json"))
@@ -18,8 +18,8 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
     """Show the whole job: which surface is it?
 
     Trains on the left halves of thirteen photographs, tests on the right halves. Needs no network and no data: writes
-    crops of photographs that come with scikit-image to surfaces/, and compares raw pixels, the backbone nano with
-    random weights, and nano as features of one and the same classifier.
+    crops of photographs that come with scikit-image to surfaces/, and compares raw pixels, the default backbone with
+    random weights, and the same pretrained, as features of one and the same classifier.
     """
     from bottleneck_features.demo.run_demo import MODEL, PICTURE, run_demo
     from classify.data.surfaces import FOLDER
@@ -38,7 +38,7 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
     lines = [
         "{} classes; crops: {train} to train on, {test} to test on".format(len(report["classes"]), **report),
         "",
-        f"{'features':25} {'accuracy':>8}   {'95% interval':16} {'seconds':>7}",
+        f"{'features':38} {'accuracy':>8}   {'95% interval':16} {'seconds':>7}",
         *rows,
         "",
         *predictions,

@@ -50,14 +50,14 @@ ONLY = [
         "features",
         "features --data photos",
         "features --data photos --backbone vgg16 --pooling flatten",
-        "features --data photos --backbone nano+mobilenet_v2",
+        "features --data photos --backbone efficientnet_lite0+efficientnet_lite2",
     )
 )
 @options(DATA, SPEC, VIEWS, LABELS, CACHE, REHASH, SHARDS, JSON, MAX_FAILED)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Compute and cache the features of new images.
 
-    Without --data and --labels: of photographs that come with scikit-image, with the backbone nano.
+    Without --data and --labels: of photographs that come with scikit-image.
     """
     require_outputs(named("--json", json_file), chosen)
     with progress_reporter() as progress:
@@ -87,7 +87,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
 
     It is scored on images that are held out, or on the test part that the data bring.
 
-    Without --data and --labels: on photographs that come with scikit-image, with the backbone nano.
+    Without --data and --labels: on photographs that come with scikit-image.
     """
     from classify.heads.head_table import parse_params
     from classify.saved.model_files import written_by_training

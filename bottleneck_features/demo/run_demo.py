@@ -1,7 +1,7 @@
 """The whole job on the photographs of `classify.data.surfaces`, and a table of what the features are worth.
 
-crops -> raw pixels | nano with random weights | nano -> the same head, fitted on the left halves -> accuracy on the
-right halves -> a few predictions, and a picture of right and wrong ones
+crops -> raw pixels | a network with random weights | the same network, pretrained -> one and the same head, fitted on
+the left halves -> accuracy on the right halves -> a few predictions, and a picture of right and wrong ones
 """
 
 import os
@@ -17,12 +17,12 @@ from bottleneck_features.demo.gallery import save_gallery
 from cache.errors import log
 from cache.row_key import content_digest
 from classify.data.dataset import Dataset
-from classify.data.default_data import BACKBONE
 from classify.data.surfaces import FOLDER, surfaces_folder
 from classify.labels.read_labels import LabelledImages, read_labels
 from classify.train import train_head
 from featurize.decoding.decode import decode
 from featurize.pictures.sources import read
+from featurize.spec_options import DEFAULT_BACKBONE as BACKBONE
 
 if TYPE_CHECKING:
     from featurize.extract.outcome import Progress

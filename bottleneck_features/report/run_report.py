@@ -40,7 +40,7 @@ def run_report(
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
     require_kind("--output", output, "report of a model")
-    data, _ = given_or_surfaces(data, label_source, {"backbone": extractor.spec.backbone})
+    data = given_or_surfaces(data, label_source)
     images = scorable(classifier.saved, announced_labels(data, False, label_source), extractor.table, every=True)
     views = Views(Views.of_record(classifier.saved.record).recipe, predict=len(extractor.stores))
     head = "finetune" if extractor.spec.pooling == "none" else None

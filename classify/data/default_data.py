@@ -1,4 +1,4 @@
-"""What is taken where nobody says which pictures: the crops of `classify.data.surfaces`, and the backbone `nano`."""
+"""What is taken where nobody says which pictures: the crops of `classify.data.surfaces`."""
 
 import os
 from collections.abc import Mapping
@@ -8,24 +8,19 @@ from cache.errors import log
 from classify.labels.label_options import LabelOptions
 from featurize.spec_options import SpecOptions
 
-BACKBONE = "nano"
 
+def given_or_surfaces(data: str | None, label_source: LabelOptions) -> str | None:
+    """`data` as given, or where no data and no source of labels is given the folder of surfaces.
 
-def given_or_surfaces(
-    data: str | None, label_source: LabelOptions, spec: SpecOptions
-) -> tuple[str | None, SpecOptions]:
-    """(data, spec) as given, or where no data and no source of labels is given the folder of surfaces instead.
-
-    The backbone is then `BACKBONE` unless `spec` names one. Says in one line what is taken.
+    Says in one line what is taken.
     """
     if data is not None or label_source.get("labels") is not None or label_source.get("label_pattern") is not None:
-        return data, spec
+        return data
     from classify.data.surfaces import surfaces_folder
 
     folder = surfaces_folder()
-    chosen = "" if "backbone" in spec else f", and the backbone {BACKBONE}"
-    log.info("no data given: taking the photographs of surfaces that come with scikit-image, in %s/%s", folder, chosen)
-    return folder, {"backbone": BACKBONE, **spec}
+    log.info("no data given: taking the photographs of surfaces that come with scikit-image, in %s/", folder)
+    return folder
 
 
 def surfaces_to_predict() -> str:
@@ -43,4 +38,4 @@ def split_options(data: str | None, options: Mapping[str, Any]) -> tuple[str | N
     label_source: Any = {name: value for name, value in options.items() if name in LabelOptions.__annotations__}
     for name in options.keys() - spec.keys() - label_source.keys():
         raise TypeError(f"unexpected keyword argument {name!r}")
-    return *given_or_surfaces(data, label_source, spec), label_source
+    return given_or_surfaces(data, label_source), spec, label_source

@@ -17,9 +17,9 @@ from typing import Any, Literal
 from cache.arguments import at_home
 from cache.errors import UserError, log
 from featurize.backbones.backbone_table import Backbone
+from featurize.spec_options import DEFAULT_BACKBONE, FORMER_DEFAULT
 
 SEED = 0
-NANO_COSTS = "has a mean accuracy of 0.84 instead of 0.95 on four data sets (featurize/backbones/NANO.md)"
 STALLED_AFTER = 60.0  # seconds without a byte after which a download is given up
 
 
@@ -35,6 +35,10 @@ class Weights:
 
 
 BLANK = Weights("blank", "")
+
+
+class NoWeightsError(UserError):
+    """Pretrained weights are not on this machine, and cannot be downloaded."""
 
 
 def keras_folder() -> str:
@@ -87,6 +91,10 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
     path = os.path.abspath(at_home(weights))
     ending, known = (".pth", "a .pth") if backbone.wheel else (".h5", "a .h5 or .weights.h5")
     advice = f"give the path of {known} file, 'imagenet' or 'random'"
+    if backbone.name == DEFAULT_BACKBONE and weights.endswith(
+        ".h5"
+    ):  # as for the former default, whose name was left out
+        advice += f", or name the network of these weights, such as --backbone {FORMER_DEFAULT}"
     if not os.path.exists(path):
         raise UserError(f"weights {weights!r}: no such file; {advice}")
     if not os.path.isfile(path) or not path.endswith(ending):
@@ -134,10 +142,11 @@ def pretrained(backbone: Backbone, size: int | tuple[int, int], precision: str =
         if type(error) is not Exception and not isinstance(error, OSError | ValueError | KeyError):
             raise
         message = _why_not(path, before, error)
-        if not before:  # Keras leaves a fresh file with a wrong hash in place
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
-        raise UserError(message) from error
+        if before:
+            raise UserError(message) from error
+        with contextlib.suppress(FileNotFoundError):  # Keras leaves a fresh file with a wrong hash in place
+            os.remove(path)
+        raise NoWeightsError(message) from error
     if before and before != _stamp(path):
         raise UserError(f"weights {path} were damaged; Keras has just downloaded them anew: run the same again")
     if not os.path.isfile(path):
@@ -150,7 +159,7 @@ def _why_not(path: str, existed: tuple[int, ...] | None, error: Exception) -> st
     reason = short_reason(str(error).rpartition(" -- ")[2])  # "URL fetch failure on https://...: None -- reason"
     advice = (
         f"copy {name} there from another machine, or give WEIGHTS=/path/to/file.h5, "
-        f"or BACKBONE=nano, which needs no download and {NANO_COSTS}"
+        f"or BACKBONE={DEFAULT_BACKBONE}, which needs no download (docs/which-backbone.md)"
     )
     if not existed:
         return f"weights {name} are not in {folder} and could not be downloaded ({reason}): {advice}"

@@ -26,6 +26,7 @@ from featurize.engines.choose import shared_engine
 from featurize.engines.engine import Cost, Engine, Function
 from featurize.extract.decoder_takeover import take_over
 from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
+from featurize.extract.former_default import mention_former_default
 from featurize.extract.forward import Decoder, Pace, Row, forward
 from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.extract.pending_rows import PendingRows
@@ -115,6 +116,7 @@ class NetworkExtractor(Extractor):
                 self._refuse(outcome, missing, cost)
                 return outcome
             try:
+                mention_former_default(self.spec, self.cache_dir, outcome.keys)
                 with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
                     missing = self._missing(outcome, missing.positions)  # another run may have computed some by now
                     if missing and self._take_over(outcome, missing, progress):

@@ -17,7 +17,7 @@ from PIL import Image
 
 import pipeline
 from examples import alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers
-from examples.shared import Asked, example
+from examples.shared import Asked, example, obtainable
 
 WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 Ran = tuple[int, str, str, Path]
@@ -177,6 +177,19 @@ def test_every_example_is_a_command(
     monkeypatch.setattr(sys, "argv", [name, "--data", "nowhere", "--backbone", "nano"])
     assert exit_status(runpy.run_module, f"examples.{name}", run_name="__main__") in (1, 2)
     assert re.fullmatch(r"error: .*nowhere.*\n", capsys.readouterr().err)
+
+
+def test_the_default_stands_in_for_a_backbone_that_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from keras.src.applications import efficientnet
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(efficientnet, "BASE_WEIGHTS_PATH", "http://127.0.0.1:9/")  # where nobody answers
+    assert obtainable("efficientnet_b0", cache_dir=str(tmp_path / "cache")) == "efficientnet_lite2"
+    assert "efficientnetb0_notop.h5" in caplog.text
+    assert "efficientnet_lite2 stands in for efficientnet_b0" in caplog.text
+    assert obtainable("nano", cache_dir=str(tmp_path / "cache")) == "nano"
 
 
 def test_an_example_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,17 +30,6 @@ def test_the_weights_ship_with_the_package_and_are_small() -> None:
     assert parameters <= 1_200_000
 
 
-def test_the_message_about_its_price_names_the_measured_accuracy() -> None:
-    from featurize.backbones.weights import NANO_COSTS
-
-    table = [line.split(" | ") for line in (Path(WEIGHTS.path).parent / "NANO.md").read_text().splitlines()]
-    column = next(row for row in table if row[0] == "| backbone").index("mean of these")
-    nano, large = (
-        float(next(row for row in table if row[0] == name)[column]) for name in ("| `nano`", "| MobileNetV2 1.0 at 224")
-    )
-    assert f"{nano:.2f} instead of {large:.2f} " in NANO_COSTS
-
-
 def test_its_digest_is_in_the_spec(tmp_path: Path) -> None:
     import hashlib
 

@@ -151,7 +151,7 @@ def test_offline_one_line_says_what_is_missing_and_what_to_do(folder, server):
         assert "Connection refused" in message
         assert "copy" in message
         assert "WEIGHTS=/path" in message
-        assert "BACKBONE=nano" in message
+        assert "BACKBONE=efficientnet_lite2" in message
     assert list(folder.iterdir()) == []
 
 
