@@ -91,9 +91,7 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
     path = os.path.abspath(at_home(weights))
     ending, known = (".pth", "a .pth") if backbone.wheel else (".h5", "a .h5 or .weights.h5")
     advice = f"give the path of {known} file, 'imagenet' or 'random'"
-    if backbone.name == DEFAULT_BACKBONE and weights.endswith(
-        ".h5"
-    ):  # as for the former default, whose name was left out
+    if backbone.name == DEFAULT_BACKBONE and weights.endswith(".h5"):
         advice += f", or name the network of these weights, such as --backbone {FORMER_DEFAULT}"
     if not os.path.exists(path):
         raise UserError(f"weights {weights!r}: no such file; {advice}")
