@@ -42,7 +42,7 @@ TURNS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a name for people, what `pipeline.train` is asked for, bytes of weights, whence they are."""
+    """One row of the table: a name for people, what `pipeline.train` is asked for, bytes and origin of its weights."""
 
     name: str
     spec: dict[str, Any]

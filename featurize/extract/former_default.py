@@ -18,12 +18,14 @@ def mention_former_default(spec: FeatureSpec, cache_dir: str, keys: np.ndarray) 
     if spec.backbone != DEFAULT_BACKBONE or os.path.isdir(os.path.join(cache_dir, spec.folder)):
         return
     for store in stored_specs(cache_dir):
-        former = store.spec
-        if former.backbone == FORMER_DEFAULT and former.view == ORIGINAL_VIEW and former.pooling == spec.pooling:
-            if cached := int(store.contains(keys).sum()):
-                log.info(
-                    "%d of these pictures have rows of %s, the default before version 0.2, in %s: "
-                    "--backbone %s (backbone=) uses them",
-                    cached, FORMER_DEFAULT, store.folder, FORMER_DEFAULT,
-                )  # fmt: skip
-                return
+        former = (store.spec.backbone, store.spec.pooling, store.spec.view)
+        if former == (FORMER_DEFAULT, spec.pooling, ORIGINAL_VIEW) and (cached := store.contains(keys).sum()):
+            log.info(
+                "%d of these pictures have rows of %s, the default before version 0.2, in %s: "
+                "--backbone %s (backbone=) uses them",
+                cached,
+                FORMER_DEFAULT,
+                store.folder,
+                FORMER_DEFAULT,
+            )
+            return
