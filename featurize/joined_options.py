@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 from cache.digest_table import DigestTable
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.joined_rows import Spec, read_spec
 from cache.row_key import ORIGINAL_VIEW, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES
 from featurize.reopen import check_options, reopen
 from featurize.resolve import Resolved, resolve
-from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
+from featurize.spec_options import DEFAULT_BACKBONE, FORMER_DEFAULT, SpecOptions
 
 PER_BACKBONE = ("pooling", "layer", "size", "resize", "preprocess", "precision", "stored")  # or one for all
 JOIN = "+"
@@ -30,7 +30,7 @@ def resolve_parts(table: DigestTable, options: SpecOptions) -> list[Resolved]:
     """
     backbones = backbones_of(options)
     if len(backbones) == 1:
-        return [resolve(table, **options)]
+        return [resolve(table, **options | {"backbone": backbones[0]})]
     joined = JOIN.join(backbones)
     weights = share_weights(options.get("weights"), backbones)
     each = options_of_each(options | {"backbone": joined, "weights": None}, len(backbones))
@@ -55,7 +55,7 @@ def specs_of(table: DigestTable, options: SpecOptions) -> list[FeatureSpec]:
     is_open = [file is None and name in BACKBONES and BACKBONES[name].takes_weights for name, file in asked]
     if any(is_open):  # random ones need not be found
         found = ["random" if left else file or "" for left, file in zip(is_open, files, strict=True)]
-        options = options | {"weights": JOIN.join(found)}
+        options = options | {"backbone": JOIN.join(names), "weights": JOIN.join(found)}
     specs = [part.spec for part in resolve_parts(table, options)]
     return [replace(spec, weights="") if left else spec for left, spec in zip(is_open, specs, strict=True)]
 
@@ -119,7 +119,13 @@ def share_weights(weights: str | None, backbones: list[str]) -> list[str | None]
 
 
 def backbones_of(options: SpecOptions) -> list[str]:
-    """The backbones that `options` name, one or several. Raises UserError for a name that can be read in two ways."""
+    """The backbones that `options` name, one or several. Raises UserError for a name that can be read in two ways.
+
+    Without a name, weights for Keras (.h5) are taken for those of the former default, which is announced.
+    """
+    if "backbone" not in options and str(options.get("weights")).endswith(".h5"):
+        log.info("weights without a backbone: taking %s, the default before version 0.2", FORMER_DEFAULT)
+        return [FORMER_DEFAULT]
     return _pieces("backbone", os.fspath(options.get("backbone", DEFAULT_BACKBONE)), _is_backbone)
 
 

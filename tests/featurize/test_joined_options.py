@@ -1,5 +1,6 @@
 """Joined backbones as they are asked for: names, weights and options of each part, and what is refused."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pipeline
 from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.extract.joined_extractor import open_parts
-from featurize.joined_options import check_parts, reopen_parts, resolve_parts, share_weights
+from featurize.joined_options import check_parts, reopen_parts, resolve_parts, share_weights, specs_of
 from featurize.resolve import resolve
 
 SMALL: dict[str, Any] = {"backbone": "nano", "size": 64}
@@ -142,3 +143,17 @@ def test_every_parts_weights_are_checked_when_a_model_is_opened(
     os.rename(files[2], files[1])
     message = refusal(reopen_parts, record, table)
     assert parts[2].spec.weights in message and files[1] in message
+
+
+def test_weights_for_keras_without_a_backbone_are_those_of_the_former_default(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="bottleneck")
+    file = tmp_path / "some.weights.h5"
+    file.write_bytes(b"some numbers")
+    table = DigestTable(str(tmp_path / "cache"))
+    (found,) = resolve_parts(table, {"weights": str(file)})
+    assert found == resolve(table, backbone="mobilenet_v2", weights=str(file))
+    assert "weights without a backbone: taking mobilenet_v2" in caplog.text
+    assert specs_of(table, {"weights": str(file)}) == [found.spec]
+    assert resolve_parts(table, {})[0].spec.backbone == "efficientnet_lite2"

@@ -65,12 +65,12 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     mine = tmp_path / "mine.weights.h5"
     mine.write_bytes(b"some numbers")
     table = DigestTable(str(tmp_path / "cache"))
-    spec = resolve(table, weights=str(mine)).spec
+    spec = resolve(table, backbone="mobilenet_v2", weights=str(mine)).spec
     remember(str(tmp_path / "cache"), Remembered("mobilenet_v2", spec.weights, str(mine)))
-    assert resolve(table).spec == spec
+    assert resolve(table, backbone="mobilenet_v2").spec == spec
     mine.write_bytes(b"some other numbers, and more")
     with pytest.raises(UserError, match=r"mine.weights.h5 have changed .* --weights imagenet"):
-        resolve(table)
+        resolve(table, backbone="mobilenet_v2")
 
 
 def test_a_path_of_the_record_decides_nothing(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_path_of_the_record_decides_nothing(tmp_path: Path) -> None:
     right.write_bytes(b"some numbers")
     wrong.write_bytes(b"other numbers")
     table = DigestTable(str(tmp_path / "cache"))
-    spec = resolve(table, weights=str(right)).spec
+    spec = resolve(table, backbone="mobilenet_v2", weights=str(right)).spec
     record = {"spec": spec.to_json(), "weights": {"kind": "file", "path": str(wrong)}}
     with pytest.raises(UserError, match=r"wrong\.weights\.h5 has"):
         reopen(record, table)

@@ -43,7 +43,9 @@ def own(tmp_path: Path) -> Path:
 
 def record_of(table: DigestTable, **options: Any) -> dict[str, Any]:
     """The part of a model's record that says how its features were computed."""
-    return NetworkExtractor(resolve(table, **options), os.path.dirname(table.path)).record()
+    return NetworkExtractor(
+        resolve(table, **{"backbone": "mobilenet_v2"} | options), os.path.dirname(table.path)
+    ).record()
 
 
 def refusal(call: Any, *arguments: Any) -> str:
@@ -58,7 +60,7 @@ def refusal(call: Any, *arguments: Any) -> str:
     "options", [{}, {"size": "96x128", "pooling": "max", "layer": "block_1_expand"}, {"weights": "random"}]
 )
 def test_a_record_gives_the_very_request_again(table: DigestTable, weights: Path, options: dict[str, Any]) -> None:
-    asked = {"weights": str(weights)} | options
+    asked = {"backbone": "mobilenet_v2", "weights": str(weights)} | options
     assert reopen(record_of(table, **asked), table) == resolve(table, **asked)
 
 
@@ -114,7 +116,10 @@ def test_replaced_weights_are_refused_naming_both_digests(table: DigestTable, we
     time.sleep(0.05)
     others.rename(weights)
     for message in (refusal(reopen, record, table), refusal(check_weights, found, table)):
-        assert record["spec"]["weights"] in message and resolve(table, weights=str(weights)).spec.weights in message
+        assert (
+            record["spec"]["weights"] in message
+            and resolve(table, backbone="mobilenet_v2", weights=str(weights)).spec.weights in message
+        )
         assert str(weights) in message
 
 
@@ -126,14 +131,14 @@ def test_other_weights_are_refused_naming_both(
     record = record_of(table, weights=names[trained])
     message = refusal(reopen, record, table, names[given])
     assert record["spec"]["weights"] in message
-    assert resolve(table, weights=names[given]).spec.weights in message
+    assert resolve(table, backbone="mobilenet_v2", weights=names[given]).spec.weights in message
 
 
 def test_random_weights_of_other_versions_are_refused(table: DigestTable) -> None:
     record = record_of(table, weights="random")
     record["spec"]["weights"] = "random, seed 0, keras 2.0, tensorflow 2.0"
     message = refusal(reopen, record, table)
-    assert "keras 2.0" in message and resolve(table, weights="random").spec.weights in message
+    assert "keras 2.0" in message and resolve(table, backbone="mobilenet_v2", weights="random").spec.weights in message
 
 
 def test_weights_that_the_record_calls_random_and_the_spec_does_not_are_refused(
@@ -171,7 +176,7 @@ AGREEING = {
 
 
 def test_options_that_agree_with_the_model_pass(table: DigestTable, weights: Path) -> None:
-    spec = resolve(table, weights=str(weights)).spec
+    spec = resolve(table, backbone="mobilenet_v2", weights=str(weights)).spec
     check_options(spec, "m.joblib", AGREEING, table)
     check_options(spec, "m.joblib", {"size": "224x224", "layer": None}, table)
     check_options(spec, "m.joblib", {}, table)
@@ -193,7 +198,7 @@ def test_options_that_agree_with_the_model_pass(table: DigestTable, weights: Pat
 def test_an_option_that_contradicts_the_model_is_named_with_both_values(
     table: DigestTable, weights: Path, option: str, given: str, trained: str
 ) -> None:
-    spec = resolve(table, weights=str(weights)).spec
+    spec = resolve(table, backbone="mobilenet_v2", weights=str(weights)).spec
     message = refusal(check_options, spec, "m.joblib", AGREEING | {option: given}, table)
     assert f"--{option} {given}" in message and f"{option} {trained}" in message and "m.joblib" in message
 

@@ -38,13 +38,12 @@ def own(tmp_path: Path) -> Path:
 
 
 def fingerprint(table: DigestTable, **options: Any) -> str:
-    return resolve(table, **options).spec.fingerprint
+    return resolve(table, **{"backbone": "mobilenet_v2"} | options).spec.fingerprint
 
 
 @pytest.mark.parametrize(
     "spelled",
     [
-        {"backbone": "mobilenet_v2"},
         {"pooling": "avg"},
         {"layer": "out_relu"},
         {"layer": None},
@@ -61,6 +60,12 @@ def test_a_default_by_name_or_by_omission_has_one_fingerprint(
     table: DigestTable, weights: str, spelled: dict[str, Any]
 ) -> None:
     assert fingerprint(table, weights=weights, **spelled) == fingerprint(table, weights=weights)
+
+
+def test_the_default_backbone_comes_with_the_installation(table: DigestTable) -> None:
+    said = {"backbone": "efficientnet_lite2", "layer": "top_activation", "size": 260, "preprocess": "none"}
+    assert resolve(table).spec.fingerprint == fingerprint(table, **said)
+    assert resolve(table).weights.kind == "packaged"
 
 
 @pytest.mark.parametrize(
@@ -128,10 +133,10 @@ def test_pretrained_weights_are_those_in_keras_own_folder_for_the_size(
     for side in (160, 224):
         name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5"
         (folder / name).write_bytes(b"%d" % side)
-    found = resolve(table, size=160)
+    found = resolve(table, backbone="mobilenet_v2", size=160)
     assert found.weights.path.startswith(str(folder)) and "_160_" in found.weights.path
-    assert found == resolve(table, size=160, weights="imagenet")
-    assert found.spec.weights != resolve(table).spec.weights
+    assert found == resolve(table, backbone="mobilenet_v2", size=160, weights="imagenet")
+    assert found.spec.weights != resolve(table, backbone="mobilenet_v2").spec.weights
 
 
 def test_a_model_of_ones_own_counts_by_content(table: DigestTable, own: Path, tmp_path: Path) -> None:
@@ -208,7 +213,7 @@ def test_a_strange_archive_has_no_size_of_its_own_and_takes_no_memory(
         ({"backbone": "gone.keras"}, "gone.keras: no such file"),
         ({"backbone": "{own}", "weights": "random"}, "leave the option out"),
         ({"backbone": "{own}", "preprocess": "vgg"}, "vgg16, vgg19"),
-        ({"preprocess": "vgg16", "weights": "random"}, "mobilenet_v2 has its own"),
+        ({"preprocess": "vgg16", "weights": "random"}, "efficientnet_lite2 has its own"),
         ({"weights": "gone.h5"}, "gone.h5"),
         ({"size": 31, "weights": "random"}, "smallest side is 32"),
         ({"size": "32x31", "weights": "random"}, "smallest side is 32"),
