@@ -36,15 +36,18 @@ def demo(cache_dir: str | None, json_file: str | None) -> None:
         for each in report["predictions"]
     ]
     lines = [
-        "{} classes; crops: {train} to train on, {test} to test on".format(len(report["classes"]), **report),
+        "{train} crops of {} photographs to train on, {test} others to test on:".format(
+            len(report["classes"]), **report
+        ),
+        "they stand for photographs of your own, sorted into one folder for each kind of thing",
         "",
         f"{'features':38} {'accuracy':>8}   {'95% interval':16} {'seconds':>7}",
         *rows,
         "",
         *predictions,
         "",
-        "right {right} of {test}, some of them and of the others in {picture}".format(**report),
-        "model  {model}".format(**report),
-        "seconds  {seconds:.1f}".format(**report),
+        "right {right} of {test}; seconds {seconds:.1f}; model {model}".format(**report),
+        "next: your own folder, python -m pipeline train --data FOLDER (or make train DATA=FOLDER)",
+        "some right and wrong answers: {picture}".format(**report),
     ]
     print("\n".join(lines))

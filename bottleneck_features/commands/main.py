@@ -37,13 +37,38 @@ for _command in (
 
 
 class _Lines(logging.Handler):
-    """One line a message, to the stderr of that moment: a progress bar replaces it while it is shown."""
+    """One line a message, to the stderr of that moment: a progress bar replaces it while it is shown.
+
+    Warnings wait for the end, each once, where a person looks for the result. An error is the last line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: dict[str, None] | None = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = printable(" ".join(record.getMessage().splitlines()))
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        line = level + printable(" ".join(record.getMessage().splitlines()))
+        if record.levelno == logging.WARNING and self._waiting is not None:
+            self._waiting[line] = None
+            return
+        if record.levelno > logging.WARNING:
+            self.show_warnings()
+        self._print(line)
+
+    def show_warnings(self) -> None:
+        """Print the warnings that wait, below what is on stdout; from now on none waits."""
+        waiting, self._waiting = self._waiting or {}, None
+        if waiting:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads on
+                sys.stdout.flush()
+        for line in waiting:
+            self._print(line)
+
+    @staticmethod
+    def _print(line: str) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone: the computation goes on
-            print(level + message, file=sys.stderr)
+            print(line, file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,7 +82,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     What the package logs, its errors and signals come out as they do in every command.
     """
     open_standard_streams()
-    log.addHandler(_Lines())
+    lines = _Lines()
+    log.addHandler(lines)
     log.setLevel(logging.INFO)
     log.propagate = False
     for stream in (sys.stdout, sys.stderr):
@@ -66,9 +92,11 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         try:
             status = _status(command, name, sys.argv[1:] if arguments is None else arguments, stop)
         except (Exception, KeyboardInterrupt) as error:  # a signal during an import may become any exception
+            lines.show_warnings()
             if not stop.number:
                 raise
             stop.exit(error)
+        lines.show_warnings()
     sys.exit(status)
 
 

@@ -191,7 +191,7 @@ def report(output: str, **chosen: Any) -> None:
     print(f"calibration: {findings.calibration_verdict}")
     print(f"advice: {findings.advice}")
     wrong = sum(suspect.probably_wrong for suspect in findings.suspects)
-    print(f"suspects {len(findings.suspects)}, {wrong} of them probably wrong")
+    print(f"suspects {len(findings.suspects)} (labels that the model doubts), {wrong} of them probably wrong")
     print(f"groups of near-duplicates {len(findings.near_duplicates)}")
     print(f"forward passes {findings.forward_passes}")
     print("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in findings.seconds.items()))

@@ -44,7 +44,7 @@ class Stop:
         self._count += 1
         self.number = self.number or number
         if 1 < self._count < MOST_SIGNALS:
-            log.warning("what is computed is being stored; once more gives that up")
+            log.info("what is computed is being stored; once more gives that up")
         else:
             raise Stopped
 

@@ -32,6 +32,7 @@ from bottleneck_features.commands.command_result import finish, write_json
 from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.result_summary import show_failures
 from bottleneck_features.terminal.result_tables import show_comparison
+from bottleneck_features.terminal.safe_text import printable
 from classify.labels.label_options import LabelOptions
 from featurize.outputs import named
 from featurize.replaceable import require_kind
@@ -100,6 +101,8 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
             progress=progress, max_failed=max_failed, head_params=parse_params(head_params), **given(chosen)
         )
     finish(report, json_file, max_failed)
+    if report["accuracy"] is not None:
+        print(f"next: python -m pipeline predict --model {printable(model)} --images FOLDER")
 
 
 @click.command(

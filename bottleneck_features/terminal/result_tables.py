@@ -1,12 +1,15 @@
 """What is best seen as a table: the scores of a search, the lines of a comparison."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from bottleneck_features.terminal.safe_text import printable
 from featurize.machine.disk import readable
 
 SHOWN_SCORES = ("accuracy", "neg_log_loss")  # which have columns of their own
+LEAST_COLUMNS = 4  # that are shown however narrow the terminal is
+BETWEEN = 3  # cells between two columns
 AS_WIDE = 1000  # columns where no terminal limits them: a table in a file is not folded
 
 
@@ -69,21 +72,30 @@ def _difference(line: dict[str, Any]) -> str:
 
 
 def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) -> None:
-    """Print rows of text, the first `left` columns flush left. Names from files are no markup."""
+    """Print rows of text, the first `left` columns flush left. Names from files are no markup.
+
+    On a narrow terminal the last columns are left out, which is said, rather than every cell folded.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for number, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = AS_WIDE
+    cells = [header, *rows]
+    ends = list(accumulate(max(map(cell_len, column)) + BETWEEN for column in zip(*cells, strict=True)))
+    fitting = max(LEAST_COLUMNS, sum(end - BETWEEN <= console.width for end in ends))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for number, name in enumerate(header[:fitting]):
+        table.add_column(Text(name), justify="left" if number < left else "right", overflow="fold")
+    for row in cells[1:]:
+        table.add_row(*map(Text, row[:fitting]))
     console.print(table)
+    if fitting < len(header):
+        print(f"in a wider terminal, and in what --json writes: {', '.join(header[fitting:])}")
 
 
 def short_names(features: list[str]) -> dict[str, str]:

@@ -1,82 +1,75 @@
 """Scores as plain text for a terminal; the complete tables go to JSON and CSV."""
 
+from typing import Any
+
 import numpy as np
 from rich.cells import cell_len, chop_cells
 
 from bottleneck_features.terminal.safe_text import escape
 from classify.scoring.metrics import Scores
 
-MATRIX_CLASSES = 12  # a wider confusion matrix no longer fits a terminal line
-TABLE_CLASSES = 30  # a longer table pushes the accuracy off the screen
-SHOWN_ROWS = 15
+SHOWN_CLASSES = 6  # a longer table, or a wider matrix beside it, pushes the accuracy off the screen
+SHOWN_MISTAKES = 3
 NAME_WIDTH = 32
 
 
 def format_report(scores: Scores) -> str:
-    """Accuracy with its interval, baseline, log loss, per-class table and confusion matrix.
+    """Accuracy with its interval, baseline, log loss, a table of the classes with their confusion matrix.
 
-    With many classes the table shows those with the lowest F1 only, and the most frequent confusions stand in
-    for the matrix.
+    With many classes the table shows those with the lowest F1 alone, and the most frequent mistakes stand in for the
+    matrix: the files beside the model have all of them.
     """
     low, high = scores.accuracy_interval
     return "\n".join(
         [
             f"accuracy  {scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f}, {scores.n} pictures)",
             f"baseline  {scores.baseline_accuracy:.4f}  (always the most frequent training class)",
-            f"log loss  {scores.log_loss:.4f}",
+            f"log loss  {scores.log_loss:.4f}  (how far the probabilities are off; 0 is best)",
             "",
-            *_class_table(scores),
-            "",
-            *(_matrix(scores) if len(scores.classes) <= MATRIX_CLASSES else _confusions(scores)),
+            *(_few_classes(scores) if len(scores.classes) <= SHOWN_CLASSES else _many_classes(scores)),
         ]
     )
 
 
-def _class_table(scores: Scores) -> list[str]:
-    header, *rows = scores.class_rows()
-    title = []
-    if len(rows) > TABLE_CLASSES:
-        title = [f"the {SHOWN_ROWS} classes of {len(rows)} with the lowest F1"]
-        worst = np.argsort(scores.f1, kind="stable")[:SHOWN_ROWS]
-        rows = [rows[i] for i in worst]
-    names = _padded([header[0], *(row[0] for row in rows)])
-    lines = [f"{names[0]}  " + "".join(f"{column:>11}" for column in header[1:])]
-    for name, (_, precision, recall, f1, support) in zip(names[1:], rows, strict=True):
-        lines.append(f"{name}  {precision:>11.4f}{recall:>11.4f}{f1:>11.4f}{support:>11}")
-    return title + lines
-
-
-def _matrix(scores: Scores) -> list[str]:
-    """Columns carry the numbers of the rows, so that long names need no room there."""
+def _few_classes(scores: Scores) -> list[str]:
+    """A row a class. Columns of the matrix carry the numbers of the rows, so that long names need no room there."""
+    _, *rows = scores.class_rows()
     counts = scores.confusion_matrix
-    width = max(4, len(str(counts.max())) + 2)
-    numbers = range(1, len(scores.classes) + 1)
-    names = _padded([f"{number:>2} {name}" for number, name in zip(numbers, scores.classes, strict=True)])
-    return [
-        "confusion matrix (rows: true class, columns: predicted class)",
-        " " * cell_len(names[0]) + "".join(f"{number:>{width}}" for number in numbers),
-        *(
-            name + "".join(f"{count:>{width}}" for count in row)
-            for name, row in zip(names, counts.tolist(), strict=True)
-        ),
-    ]
+    width = max(6, len(str(counts.max())) + 2)
+    numbers = range(1, len(rows) + 1)
+    names = _padded(["  class", *(f"{number} {row[0]}" for number, row in zip(numbers, rows, strict=True))])
+    taken_for = ["".join(f"{f'as {number}':>{width}}" for number in numbers)]
+    taken_for += ["".join(f"{count:>{width}}" for count in row) for row in counts.tolist()]
+    lines = [name + cells + taken for name, cells, taken in zip(names, _cells(rows), taken_for, strict=True)]
+    return [*lines, "as N: so many pictures of the class were taken for class N"]
 
 
-def _confusions(scores: Scores) -> list[str]:
+def _many_classes(scores: Scores) -> list[str]:
+    _, *rows = scores.class_rows()
+    worst = [rows[i] for i in np.argsort(scores.f1, kind="stable")[:SHOWN_CLASSES]]
+    names = _padded([f"{SHOWN_CLASSES} of {len(rows)} classes", *(row[0] for row in worst)])
+    table = [name + cells for name, cells in zip(names, _cells(worst), strict=True)]
+    return [*table, "", _mistakes(scores)]
+
+
+def _cells(rows: list[list[Any]]) -> list[str]:
+    """The header and the figures of each class."""
+    header = "".join(f"{column:>11}" for column in ("precision", "recall", "f1", "pictures"))
+    return [header, *(f"{p:>11.4f}{recall:>11.4f}{f1:>11.4f}{count:>11}" for _, p, recall, f1, count in rows)]
+
+
+def _mistakes(scores: Scores) -> str:
     errors = scores.confusion_matrix.copy()
     np.fill_diagonal(errors, 0)
-    most = [divmod(int(i), len(errors)) for i in np.argsort(-errors, axis=None, kind="stable")[:SHOWN_ROWS]]
-    shown = [(true, predicted) for true, predicted in most if errors[true, predicted]]
-    if not shown:
-        return ["no confusions"]
-    true_names = _padded([scores.classes[true] for true, _ in shown])
-    return [
-        f"the most frequent confusions, {errors.sum()} errors in all (pictures, true class, predicted class)",
-        *(
-            f"{errors[true, predicted]:>6}  {name}  {_printable(scores.classes[predicted])}"
-            for name, (true, predicted) in zip(true_names, shown, strict=True)
-        ),
+    if not (count := int(errors.sum())):
+        return "no mistakes"
+    most = [divmod(int(i), len(errors)) for i in np.argsort(-errors, axis=None, kind="stable")[:SHOWN_MISTAKES]]
+    shown = [
+        f"{errors[true, answer]} {_printable(scores.classes[true])} taken for {_printable(scores.classes[answer])}"
+        for true, answer in most
+        if errors[true, answer]
     ]
+    return f"mistakes {count}, most of them: {', '.join(shown)}"
 
 
 def _padded(names: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from classify.labels.label_tables import table_name
 from featurize.pictures.find_images import SUFFIXES, Failure, describe_passed_over
 from featurize.pictures.sources import on_disk
 
-SHOWN_COUNTS = 30
+SHOWN_COUNTS = 6  # classes; of more the numbers alone are said
 
 
 @dataclass
@@ -108,16 +108,23 @@ def announced(found: LabelledImages) -> LabelledImages:
     if found.doubt:
         log.warning("the classes are not clear: %s", found.doubt)
     elif found.labels:
-        counts = Counter(zip(found.parts, found.labels, strict=True))
         for part in sorted(set(found.parts), key=["all", "train", "validation", "test"].index):
-            shown = [f"{label} {counts[part, label]}" for label in found.classes if counts[part, label]]
-            if len(shown) > SHOWN_COUNTS:
-                shown[SHOWN_COUNTS:] = [f"and {len(shown) - SHOWN_COUNTS} more classes"]
+            counts = Counter(label for label, own in zip(found.labels, found.parts, strict=True) if own == part)
             named = "" if part == "all" else f"{part}: "
-            log.info("%s%d pictures: %s", named, found.parts.count(part), ", ".join(shown))
+            log.info("%s%d pictures%s", named, counts.total(), _by_class(counts))
     if found.passed_over:
         log.info("%s", describe_passed_over(found.passed_over))
     return found
+
+
+def _by_class(counts: Counter[str]) -> str:
+    """How many pictures each class has; of many classes the fewest and the most."""
+    if len(counts) <= SHOWN_COUNTS:
+        return ": " + ", ".join(f"{label} {count}" for label, count in sorted(counts.items()))
+    *_, (rarest, fewest) = ordered = counts.most_common()
+    usual, most = ordered[0]
+    span = f"{most} of each" if fewest == most else f"from {fewest} of {rarest} to {most} of {usual}"
+    return f" of {len(counts)} classes, {span}"
 
 
 def _source(

@@ -84,7 +84,7 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
             raise UserError(f"OpenVINO cannot take {checked.network} ({error}): use --engine tensorflow") from error
         log.warning("engine: tensorflow, because OpenVINO cannot take %s (%s)", checked.network, error)
         return _on_tensorflow(checked)
-    log.info("engine: openvino")
+    log.debug("engine: openvino")
     return graph
 
 

@@ -46,7 +46,7 @@ def test_train_prints_scores_and_saves_them(run, surfaces: Path, cache: Path, tm
     words = ("--head", "ridge", "--cv", 3, "--search", "--json", tmp_path / "r.json", "--model", tmp_path / "m.joblib")
     status, out, _ = run("train", "--data", surfaces, "--cache-dir", cache, *words, *OPTIONS)
     assert status == 0
-    for shown in ("accuracy", "95% interval", "baseline", "log loss", "precision", "confusion matrix", "search: 5"):
+    for shown in ("accuracy", "95% interval", "baseline", "log loss", "precision", "taken for class", "search: 5"):
         assert shown in out
     assert "cross-validation in 3 folds" in out
     report = json.loads((tmp_path / "r.json").read_text())
@@ -309,8 +309,8 @@ def test_labels_from_file_names_and_from_a_table(run, photos: Path, cache: Path,
 
 def test_tensorflow_says_nothing_at_start_up(warm_cache: Path) -> None:
     said = (warm_cache.parent / "stderr.txt").read_text().splitlines()
-    known = ("36 pictures: ", "converting nano", "engine: ", "to compute: 36 rows")
-    assert len(said) >= 4 and all(line.startswith(known) for line in said), said
+    known = ("36 pictures: ", "converting nano", "to compute: 36 rows")
+    assert len(said) >= 3 and all(line.startswith(known) for line in said), said
 
 
 def test_paths_may_be_patterns_or_several_in_one_string(tmp_path: Path) -> None:
