@@ -28,7 +28,7 @@ Forward = Callable[[np.ndarray], Any]
 
 def main() -> None:
     job = read_job()
-    size, ways = _openvino(job) if job.engine == "openvino" else _tensorflow(job)
+    size, ways = openvino_ways(job) if job.engine == "openvino" else _tensorflow(job)
     paths = job.paths
 
     def pixels_of(path: str) -> np.ndarray:
@@ -41,11 +41,12 @@ def main() -> None:
         for position, picture in enumerate(pool.map(pixels_of, paths)):
             pixels[position] = picture
     decoding = time.perf_counter() - start
-    passing = min(_seconds(way, pixels) for way in ways)
+    passing = min(seconds(way, pixels) for way in ways)
     answer(job, seconds=decoding + passing, decode_seconds=decoding, forward_seconds=passing)
 
 
-def _openvino(job: Job) -> tuple[tuple[int, int], list[Forward]]:
+def openvino_ways(job: Job) -> tuple[tuple[int, int], list[Forward]]:
+    """The size (height, width) of the network's input, and its forward pass by requests of `REQUESTS` pictures each."""
     openvino = import_openvino()
     core = openvino.Core()
     graphs = glob.glob(os.path.join(job.cache_dir, "graphs", "*", "network.xml"))
@@ -71,7 +72,7 @@ def _openvino(job: Job) -> tuple[tuple[int, int], list[Forward]]:
 
         return forward
 
-    return size, [way(count) for count in REQUESTS if count <= len(job.paths)]
+    return size, [way(count) for count in REQUESTS]
 
 
 def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:
@@ -86,7 +87,8 @@ def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:
     return engine.size, [forward]
 
 
-def _seconds(forward: Forward, pixels: np.ndarray) -> float:
+def seconds(forward: Forward, pixels: np.ndarray) -> float:
+    """What a pass of `pixels` (n, height, width, 3) takes, after one of the first `WARM` of them."""
     forward(pixels[:WARM])  # compiled and warm before the clock starts
     start = time.perf_counter()
     forward(pixels)
