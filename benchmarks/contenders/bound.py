@@ -18,6 +18,7 @@ from job import Job, answer, read_job
 
 import pipeline
 from featurize.decoding.decode import decode
+from featurize.engines.engine import Engine
 from featurize.engines.silent_openvino import import_openvino
 
 REQUESTS = (1, 4, 32)  # pictures
@@ -77,6 +78,11 @@ def openvino_ways(job: Job) -> tuple[tuple[int, int], list[Forward]]:
 
 def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:
     engine = pipeline.open_extractor(job.cache_dir, **job.spec).engine
+    return engine.size, [by_engine(engine)]
+
+
+def by_engine(engine: Engine) -> Forward:
+    """A pass as the project computes it: batches in threads."""
 
     def forward(pixels: np.ndarray) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -84,7 +90,7 @@ def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:
             for _ in pool.map(engine, batches):
                 pass
 
-    return engine.size, [forward]
+    return forward
 
 
 def seconds(forward: Forward, pixels: np.ndarray) -> float:
