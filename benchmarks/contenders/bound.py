@@ -18,6 +18,7 @@ from job import Job, answer, read_job
 
 import pipeline
 from featurize.decoding.decode import decode
+from featurize.engines.engine import Engine
 from featurize.engines.silent_openvino import import_openvino
 
 REQUESTS = (1, 4, 32)  # pictures
@@ -28,7 +29,7 @@ Forward = Callable[[np.ndarray], Any]
 
 def main() -> None:
     job = read_job()
-    size, ways = _openvino(job) if job.engine == "openvino" else _tensorflow(job)
+    size, ways = openvino_ways(job) if job.engine == "openvino" else _tensorflow(job)
     paths = job.paths
 
     def pixels_of(path: str) -> np.ndarray:
@@ -41,11 +42,12 @@ def main() -> None:
         for position, picture in enumerate(pool.map(pixels_of, paths)):
             pixels[position] = picture
     decoding = time.perf_counter() - start
-    passing = min(_seconds(way, pixels) for way in ways)
+    passing = min(seconds(way, pixels) for way in ways)
     answer(job, seconds=decoding + passing, decode_seconds=decoding, forward_seconds=passing)
 
 
-def _openvino(job: Job) -> tuple[tuple[int, int], list[Forward]]:
+def openvino_ways(job: Job) -> tuple[tuple[int, int], list[Forward]]:
+    """The size (height, width) of the network's input, and its forward pass by requests of `REQUESTS` pictures each."""
     openvino = import_openvino()
     core = openvino.Core()
     graphs = glob.glob(os.path.join(job.cache_dir, "graphs", "*", "network.xml"))
@@ -71,11 +73,16 @@ def _openvino(job: Job) -> tuple[tuple[int, int], list[Forward]]:
 
         return forward
 
-    return size, [way(count) for count in REQUESTS if count <= len(job.paths)]
+    return size, [way(count) for count in REQUESTS]
 
 
 def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:
     engine = pipeline.open_extractor(job.cache_dir, **job.spec).engine
+    return engine.size, [by_engine(engine)]
+
+
+def by_engine(engine: Engine) -> Forward:
+    """A pass as the project computes it: batches in threads."""
 
     def forward(pixels: np.ndarray) -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -83,10 +90,11 @@ def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:
             for _ in pool.map(engine, batches):
                 pass
 
-    return engine.size, [forward]
+    return forward
 
 
-def _seconds(forward: Forward, pixels: np.ndarray) -> float:
+def seconds(forward: Forward, pixels: np.ndarray) -> float:
+    """What a pass of `pixels` (n, height, width, 3) takes, after one of the first `WARM` of them."""
     forward(pixels[:WARM])  # compiled and warm before the clock starts
     start = time.perf_counter()
     forward(pixels)

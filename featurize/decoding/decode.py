@@ -6,7 +6,7 @@ The only decoder, for training and for prediction alike: open, turn into upright
 import ctypes
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -86,7 +86,33 @@ class Decoded(NamedTuple):
     changed: str = ""
 
 
-Result = TypeVar("Result", Decoded, Image.Image)
+class NetworkInput(NamedTuple):
+    """What a network takes of a picture: `views`, each stretched to `size` (height, width), as `decode_views` has it.
+
+    Joined networks take several of one picture, which is decoded once for all of them.
+    """
+
+    size: tuple[int, int]
+    resize: str = "antialias"
+    views: tuple[str, ...] = (ORIGINAL_VIEW,)
+    decoder: int = DECODER
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it is the picture itself and no other view."""
+        return self.views == (ORIGINAL_VIEW,)
+
+    @property
+    def pieces(self) -> tuple["NetworkInput", ...]:
+        """The augmented views and the original apart: a large JPEG is decoded reduced for the original alone."""
+        others = tuple(view for view in self.views if view != ORIGINAL_VIEW)
+        if self.is_original or others == self.views:
+            return (self,)
+        return self._replace(views=others), self._replace(views=(ORIGINAL_VIEW,))
+
+
+Inputs = dict[NetworkInput, Decoded]
+Result = TypeVar("Result", Inputs, Image.Image)
 
 
 def decode(
@@ -122,15 +148,36 @@ def decode_views(
     `featurize.decoding.upright_rgb`, has more pixels than that limit, or would take too much memory or minutes; what
     `reserve` raises; UserError for an unknown `resize` or view.
     """
-    if resize not in RESIZES:
-        raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
-    others = [view for view in views if view != ORIGINAL_VIEW]
-    for view in others:
-        recipe_of(view)
-    if others and resize == "bilinear":
-        raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
-    decoded, note = _guarded(data, lambda file: _decode(file, size, resize, views, reserve, decoder), reserve)
-    return decoded._replace(note="; ".join(filter(None, (note, decoded.note))))
+    wanted = NetworkInput(size, resize, tuple(views), decoder)
+    return decode_inputs(data, [wanted], reserve)[wanted]
+
+
+def decode_inputs(data: bytes, inputs: Collection[NetworkInput], reserve: Reserve = within_limit) -> Inputs:
+    """What `decode_views` gives for each of `inputs`, from one decode wherever the pixels before resizing are the same.
+
+    They differ where the decoder of a JPEG reduces it to another size, and between `DECODERS`. All have the signature
+    that the first has alone. Raises as `decode_views`; what fails for one input fails for all.
+    """
+    for wanted in inputs:
+        if wanted.resize not in RESIZES:
+            raise UserError(f"unknown resize {wanted.resize!r}: choose one of {', '.join(RESIZES)}")
+        others = [view for view in wanted.views if view != ORIGINAL_VIEW]
+        for view in others:
+            recipe_of(view)
+        if others and wanted.resize == "bilinear":
+            raise UserError(f"resize bilinear knows no view {others[0]}: take antialias")
+    pieces = [piece for wanted in inputs for piece in wanted.pieces]
+    found, note = _guarded(data, lambda file: _decode(file, pieces, reserve), reserve)
+    return {wanted: _whole(wanted, found, note) for wanted in inputs}
+
+
+def _whole(wanted: NetworkInput, found: Inputs, note: str) -> Decoded:
+    """The pieces of an input as one. note: how the file was mended."""
+    decoded, *originals = (found[piece] for piece in wanted.pieces)
+    pixels = decoded.pixels
+    for original in originals:
+        pixels = np.insert(pixels, wanted.views.index(ORIGINAL_VIEW), original.pixels[0], axis=0)
+    return decoded._replace(pixels=pixels, note="; ".join(filter(None, (note, decoded.note))))
 
 
 def decode_within(data: bytes, side: int, reserve: Reserve = within_limit) -> Image.Image:
@@ -166,8 +213,7 @@ def _decode_within(data: bytes, side: int, reserve: Reserve) -> Image.Image:
     opened, _ = _opened(data, DECODER)
     with opened as picture:
         full = picture.size
-        if isinstance(picture, JpegImagePlugin.JpegImageFile):
-            _reduce(picture, side)
+        _reduce(picture, _reduction_to(picture, side))
         before_loading(picture, data, full, (side, side), reserve)
         rgb = _upright(picture, data).rgb
         scale = min(1.0, side / max(rgb.size))
@@ -203,51 +249,78 @@ def _opened(data: bytes, decoder: int) -> tuple[ImageFile.ImageFile, str]:
     return picture, "16-bit colours in planes"
 
 
-def _decode(
-    data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], reserve: Reserve, decoder: int
-) -> Decoded:
-    original_alone = tuple(views) == (ORIGINAL_VIEW,)
-    if not original_alone:
-        reserve = _with_memory_for(views, size, reserve)
-    before_opening(data, size, reserve)
+def _decode(data: bytes, inputs: Collection[NetworkInput], reserve: Reserve) -> Inputs:
+    """Decoded once for all inputs that are made from the same pixels, then for the next ones."""
+    found: Inputs = {}
+    while waiting := [wanted for wanted in inputs if wanted not in found]:
+        signature = found[next(iter(found))].signature if found else None
+        found |= _decode_alike(data, waiting, signature, reserve)
+    return found
+
+
+def _decode_alike(
+    data: bytes, inputs: Sequence[NetworkInput], signature: np.ndarray | None, reserve: Reserve
+) -> Inputs:
+    """The first of `inputs`, and all others that are made from the same pixels. signature: None if not known yet."""
+    decoder, largest = inputs[0].decoder, max((wanted.size for wanted in inputs), key=max)
+    reserve = _with_memory_for(inputs, reserve)
+    before_opening(data, largest, reserve)
     opened, in_planes = _opened(data, decoder)
     with opened as picture:
         full = picture.size
-        may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
-        if isinstance(picture, JpegImagePlugin.JpegImageFile):
-            _reduce(picture, REDUCED_TO * max(size) if may_be_reduced and original_alone else None)
-        before_loading(picture, data, full, size, reserve)
+        reductions = [(wanted.decoder, _reduction(picture, wanted)) for wanted in inputs]
+        alike = [wanted for wanted, same in zip(inputs, reductions, strict=True) if same == reductions[0]]
+        _reduce(picture, reductions[0][1])
+        before_loading(picture, data, full, largest, reserve)
         rgb, note, changed = _upright(picture, data, decoder)
-        changed = changed or in_planes
-        if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
-            signature = _decode(data, (1, 1), resize, (ORIGINAL_VIEW,), reserve, DECODER).signature
-        else:
-            signature = np.asarray(fit(rgb, (SIDE, SIDE), "antialias"))
-        if resize == "bilinear":
-            return Decoded(_bilinear(np.asarray(rgb), *size)[None], signature, note, changed)
-        if original_alone:
-            return Decoded(np.asarray(fit(rgb, size, resize))[None], signature, note, changed)
-        pixels = np.stack(render(rgb, views, content_digest(data), size, resize))
-    if may_be_reduced and ORIGINAL_VIEW in views and min(full) >= 2 * REDUCED_TO * max(size):
-        alone = _decode(data, size, resize, (ORIGINAL_VIEW,), within_limit, decoder)
-        pixels[list(views).index(ORIGINAL_VIEW)] = alone.pixels[0]
-    return Decoded(pixels, signature, note, changed)
+    changed = changed or in_planes
+    if signature is None and changed and decoder != DECODER:  # that of a content is the same whatever the spec
+        (today,) = _decode(data, [NetworkInput((1, 1))], reserve).values()
+        signature = today.signature
+    if signature is None:
+        signature = np.asarray(fit(rgb, (SIDE, SIDE), "antialias"))
+    digest = b"" if all(wanted.is_original for wanted in alike) else content_digest(data)
+    return {wanted: Decoded(_pixels(rgb, wanted, digest), signature, note, changed) for wanted in alike}
 
 
-def _with_memory_for(views: Sequence[str], size: tuple[int, int], reserve: Reserve) -> Reserve:
-    """`reserve`, asked for the memory of the augmented views at `size` as well."""
-    pixels = size[0] * size[1]
-    rendered = (3 * len(views) + 14 * FINER**2) * pixels  # all views; of one, as it is made, source, strips and result
-    return lambda count: reserve(count + rendered)
+def _pixels(rgb: Image.Image, wanted: NetworkInput, digest: bytes) -> np.ndarray:
+    """(views, height, width, 3) of an upright picture whose file has the SHA-256 `digest`."""
+    if wanted.resize == "bilinear":
+        return _bilinear(np.asarray(rgb), *wanted.size)[None]
+    if wanted.is_original:
+        return np.asarray(fit(rgb, wanted.size, wanted.resize))[None]
+    return np.stack(render(rgb, wanted.views, digest, wanted.size, wanted.resize))
 
 
-def _reduce(jpeg: JpegImagePlugin.JpegImageFile, side: int | None) -> None:
-    """Have a JPEG shrunk by its decoder: to `side` or more, and always to less than Pillow's limit of pixels."""
-    width, height = jpeg.size
+def _with_memory_for(inputs: Collection[NetworkInput], reserve: Reserve) -> Reserve:
+    """`reserve`, asked for the memory of the augmented views as well."""
+    rendered = 0
+    for wanted in inputs:
+        if not wanted.is_original:  # all views; of one, as it is made, source, strips and result
+            rendered += (3 * len(wanted.views) + 14 * FINER**2) * wanted.size[0] * wanted.size[1]
+    return (lambda count: reserve(count + rendered)) if rendered else reserve
+
+
+def _reduction(picture: Image.Image, wanted: NetworkInput) -> int:
+    """By how much a JPEG is reduced by its decoder for this input, see `REDUCED_TO`; others are not."""
+    may_be = wanted.is_original and wanted.resize == "antialias"
+    return _reduction_to(picture, REDUCED_TO * max(wanted.size) if may_be else None)
+
+
+def _reduction_to(picture: Image.Image, side: int | None) -> int:
+    """1, 2, 4 or 8: a JPEG keeps `side` or more, and always comes to less than Pillow's limit of pixels."""
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
+        return 1
+    width, height = picture.size
     limit = Image.MAX_IMAGE_PIXELS or width * height
     least = next((scale for scale in (1, 2, 4) if width * height <= limit * scale**2), 8)
-    if least > 1 or side:
-        jpeg.draft(None, (min(side or width, width // least), min(side or height, height // least)))
+    most = min(width, height) // side if side else 1
+    return max(least, *(scale for scale in (1, 2, 4, 8) if scale <= max(1, most)))
+
+
+def _reduce(picture: Image.Image, reduction: int) -> None:
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and reduction > 1:
+        picture.draft(None, (picture.width // reduction, picture.height // reduction))
 
 
 def _bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,10 +1,11 @@
 """The decoder in a process of its own: requests on stdin, answers on stdout, until stdin ends. See `isolation`.
 
-request  REQUEST, the name of resize, those of the views on a line each, the bytes of an image file
+request  REQUEST, the inputs as JSON (a list for each, the fields of `NetworkInput`), the bytes of an image file
 answer   ANSWER with READY, once; then for each request
          MEMORY and how many bytes it takes, to which one byte comes back when they may be taken (not for little; again
          if it comes to take more);
-         PIXELS and how many bytes, and these: pixels, signature, and in UTF-8 note and changed, a NUL between them;
+         PIXELS and how many bytes, and these: of each input pixels and signature, and then in UTF-8 note and changed
+         of each, NULs between them;
          or REASON and how many bytes, and these, in UTF-8
 """
 
@@ -13,6 +14,7 @@ import sys
 if sys.platform == "win32":
     raise ImportError("a process of Windows has no limits of memory and time")
 
+import json
 import os
 import resource
 import select
@@ -20,8 +22,7 @@ import signal
 import struct
 import threading
 
-# Bytes of the file; height, width; version of the decoder; bytes of the names of resize and of the views.
-REQUEST = struct.Struct("<QIIBBH")
+REQUEST = struct.Struct("<QI")  # bytes of the file, of the JSON
 ANSWER = struct.Struct("<cQ")  # kind, count
 READY, MEMORY, PIXELS, REASON = b"h", b"m", b"p", b"r"
 LITTLE = 16 * 10**6  # bytes of memory that need not be asked for
@@ -38,7 +39,7 @@ def main() -> None:
 
     import numpy as np
 
-    from featurize.decoding.decode import decode_views
+    from featurize.decoding.decode import NetworkInput, decode_inputs
     from featurize.decoding.memory_gate import trim
     from featurize.pictures.find_images import ImageError
     from featurize.pictures.sources import within_limit
@@ -64,21 +65,20 @@ def main() -> None:
             requests.read(1)
             signal.alarm(seconds)
 
-    def decoded(
-        length: int, height: int, width: int, version: int, resize: int, views: int
-    ) -> tuple[bytes, bytes | memoryview]:
-        names = requests.read(resize + views).decode()
+    def decoded(length: int, described: int) -> tuple[bytes, bytes | memoryview]:
+        asked = json.loads(requests.read(described))
         data = requests.read(length)
+        inputs = [NetworkInput((h, w), resize, tuple(views), version) for (h, w), resize, views, version in asked]
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
-            views_asked = names[resize:].split("\n")
-            found = decode_views(data, (height, width), names[:resize], views_asked, reserve, version)
+            found = decode_inputs(data, inputs, reserve).values()
         except ImageError as error:
             return REASON, str(error).encode()
         finally:
             signal.alarm(0)
-        arrays = (np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in found[:2])
-        return PIXELS, b"".join((*arrays, f"{found.note}\0{found.changed}".encode()))
+        arrays = (np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for one in found for part in one[:2])
+        texts = (text for one in found for text in (one.note, one.changed))
+        return PIXELS, b"".join((*arrays, "\0".join(texts).encode()))
 
     answer(READY, 0)
     while header := requests.read(REQUEST.size):

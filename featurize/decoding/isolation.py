@@ -12,20 +12,20 @@ from cache.errors import UserError
 if sys.platform == "win32":
     raise UserError("a process of Windows has no limits of memory and time: leave out --isolate (isolate=)")
 
+import json
 import os
 import select
 import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection
 from contextlib import closing
 
 import numpy as np
 
-from cache.row_key import ORIGINAL_VIEW
 from cache.signatures import no_signatures
-from featurize.decoding.decode import DECODER, Decoded
+from featurize.decoding.decode import Decoded, Inputs, NetworkInput
 from featurize.decoding.decode_worker import ANSWER, MEMORY, PIXELS, READY, REASON, REQUEST
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import MOST, Reserve, within_limit
@@ -33,40 +33,32 @@ from featurize.pictures.sources import MOST, Reserve, within_limit
 MEMORY_LIMIT = 2 * 10**9  # bytes of addresses: the interpreter and one picture
 SECONDS = 60  # for one picture
 GRACE = 5  # seconds after which the parent ends what has not ended itself
-LONGEST_REASON = 1000  # bytes
+LONGEST_REASON = 1000  # bytes; also of note and changed of one input
 MOST_ASKED = 6  # times that one picture may ask for memory: a file that is mended is decoded again
 START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decoding.decode_worker import main; main()"
 
 
 def isolated_decoder() -> "closing[IsolatedDecoder]":
-    """A context: `decode_views` as a function that decodes in other processes, which end with the context."""
+    """A context: `decode_inputs` as a function that decodes in other processes, which end with the context."""
     return closing(IsolatedDecoder())
 
 
 class IsolatedDecoder:
-    """Called as `decode_views` is, by several threads, with one process for each concurrent call."""
+    """Called as `decode_inputs` is, by several threads, with one process for each concurrent call."""
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
         self._idle: deque[_Worker] = deque()
 
-    def __call__(
-        self,
-        data: bytes,
-        size: tuple[int, int],
-        resize: str = "antialias",
-        views: Sequence[str] = (ORIGINAL_VIEW,),
-        reserve: Reserve = within_limit,
-        decoder: int = DECODER,
-    ) -> Decoded:
-        """Pixels as from `decode_views`; raises ImageError also for what ends the process or takes over `SECONDS`."""
+    def __call__(self, data: bytes, inputs: Collection[NetworkInput], reserve: Reserve = within_limit) -> Inputs:
+        """As `decode_inputs`; raises ImageError also for what ends the process or takes over `SECONDS`."""
         try:
             worker = self._idle.pop()
         except IndexError:
             worker = _Worker()
             self._workers.append(worker)
         try:
-            result = worker.decode(data, size, resize, views, reserve, decoder)
+            result = worker.decode(data, inputs, reserve)
         except ImageError:  # where it stands now nobody knows; the next picture gets another one
             worker.end()
             self._workers.remove(worker)
@@ -109,16 +101,13 @@ class _Worker:
                 f"cannot decode in a process of its own ({error}): leave out --isolate (isolate=)"
             ) from None
 
-    def decode(
-        self, data: bytes, size: tuple[int, int], resize: str, views: Sequence[str], reserve: Reserve, decoder: int
-    ) -> Decoded | str:
+    def decode(self, data: bytes, inputs: Collection[NetworkInput], reserve: Reserve) -> Inputs | str:
         """The picture, or the reason why there are none. After an ImageError the process is of no more use."""
-        height, width = size
-        names = resize.encode(), "\n".join(views).encode()
-        self._send(REQUEST.pack(len(data), height, width, decoder, *map(len, names)) + b"".join(names))
+        described = json.dumps(list(inputs)).encode()
+        self._send(REQUEST.pack(len(data), len(described)) + described)
         self._send(data)
         kind, count = self._answer()
-        for _ in range(MOST_ASKED):
+        for _ in range(MOST_ASKED * len(inputs)):
             if kind != MEMORY:
                 break
             reserve(max(count, min(count + len(data), MOST)))  # it has the file as well
@@ -126,14 +115,16 @@ class _Worker:
             kind, count = self._answer()
         if kind == REASON and count <= LONGEST_REASON:
             return _printable(self._text(count))
-        pixels = np.empty((len(views), height, width, 3), np.float32 if resize == "bilinear" else np.uint8)
-        (signature,) = no_signatures(1)
-        texts = count - pixels.nbytes - signature.nbytes
-        if kind != PIXELS or not 0 < texts <= LONGEST_REASON:
+        arrays = [array for wanted in inputs for array in _room_for(wanted)]
+        texts = count - sum(array.nbytes for array in arrays)
+        if kind != PIXELS or not 2 * len(inputs) - 1 <= texts <= LONGEST_REASON * len(inputs):
             raise ImageError(f"the decoder answered {kind!r}, {count}")
-        pixels, signature = self._take(pixels), self._take(signature)
-        note, _, changed = self._text(texts).partition("\0")
-        return Decoded(pixels, signature, _printable(note), _printable(changed))
+        for array in arrays:
+            self._take(array)
+        said = [_printable(text) for text in self._text(texts).split("\0", 2 * len(inputs) - 1)]
+        said += [""] * (2 * len(inputs) - len(said))
+        parts = zip(inputs, arrays[::2], arrays[1::2], said[::2], said[1::2], strict=True)
+        return {wanted: Decoded(*decoded) for wanted, *decoded in parts}
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -187,6 +178,12 @@ class _Worker:
         if status == -signal.SIGALRM:
             return f"decoding it takes more than {SECONDS} s"
         return f"the decoder died on it ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
+
+
+def _room_for(wanted: NetworkInput) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for the pixels and the signature of an input."""
+    shape = (len(wanted.views), *wanted.size, 3)
+    return np.empty(shape, np.float32 if wanted.resize == "bilinear" else np.uint8), no_signatures(1)[0]
 
 
 def _printable(text: str) -> str:

@@ -1,26 +1,30 @@
 """Images -> pixels -> feature rows. Each thread takes pictures through all steps, so no step waits for another.
 
 A thread reads, decodes and computes as many pictures as the engine takes at once, then the next ones. Pixels exist
-only there; only rows wait to be stored. One decode gives all views of a picture, and their rows come together.
+only there; only rows wait to be stored. One decode gives all views of a picture for all networks, and their rows come
+together.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from cache.row_key import FeatureSpec
 from cache.signatures import no_signatures
-from featurize.decoding.decode import Decoded, decode_views
+from featurize.decoding.decode import Decoded, Inputs, NetworkInput, decode_inputs
 from featurize.decoding.memory_gate import MemoryGate, Reservation
 from featurize.engines.engine import Function
+from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Reserve, Source, bytes_of, digest_of
 
-# `featurize.decoding.decode.decode_views`, or its like
-Decoder = Callable[[bytes, tuple[int, int], str, Sequence[str], Reserve, int], Decoded]
+# `featurize.decoding.decode.decode_inputs`, or its like
+Decoder = Callable[[bytes, Collection[NetworkInput], Reserve], Inputs]
+
+Network = tuple[Function, np.dtype]  # computes rows; what they are stored as
 
 # One more than there are cores, because one always waits, for the interpreter or for the network. With MobileNetV2 at
 # 224 on 2 cores that makes 10% in float32, and nothing in bfloat16.
@@ -43,11 +47,13 @@ class Pace:
     commit: int
 
     @classmethod
-    def within(cls, most: int, batch: int) -> "Pace":
-        """At most `most` pictures are computed and not committed at any moment; the engine is fastest with `batch`.
+    def within(cls, most: int, batch: int, views: int = 1) -> "Pace":
+        """At most `most` rows are computed and not committed at any moment; the engine is fastest with `batch` rows.
 
-        An eighth of them may be computed while the others are written, more where the threads need that.
+        An eighth of them may be computed while the others are written, more where the threads need that. A picture has
+        a row for each of its `views`: what may be lost, and waits in memory, is the same however many there are.
         """
+        most, batch = max(1, most // views), max(1, batch // views)
         batch = min(batch, most)
         batches = max(1, min(max(most // (8 * batch), WORKERS), (most + 1) // (2 * batch)))
         return cls(batch, batches, most + 1 - batch * batches)
@@ -55,47 +61,100 @@ class Pace:
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded image: the digest of the decoded bytes, and their pixels or the reason why there are none."""
+    """One image: the digest of the decoded bytes, and what was decoded for each network, or the reason why nothing."""
 
     position: int
     digest: bytes
-    decoded: Decoded | None
+    decoded: Sequence[Decoded] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Features (views, d) of the image at `position`, of all its views, or the reason why it has none.
+    """Features (views, d) of the image at `position` by each network: of all its views, or None for the reason given.
 
-    signature: of the image, without contrast where it could not be decoded. note, changed: as in
-    `featurize.decoding.decode.Decoded`.
+    There are none of an image that could not be decoded. signature: of the image, without contrast then. note, changed:
+    as in `featurize.decoding.decode.Decoded`.
     """
 
     position: int
     digest: bytes
-    features: np.ndarray | None
+    features: Sequence[np.ndarray | None]
     signature: np.ndarray
     reason: str = ""
     note: str = ""
     changed: str = ""
 
 
+def compute(
+    outcome: Outcome,
+    missing: Missing,
+    inputs: Sequence[NetworkInput],
+    ready: Callable[[], tuple[Sequence[Network], Pace]],
+    keep: Callable[[int, Row], None],
+    decoder: Decoder,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Call `keep` with position and row of each picture of `missing`: by each network, of all views that lack a row.
+
+    `inputs`: what each network takes, in all views; `ready` as for `forward`. Failures are noted in `outcome`. Whatever
+    ends the run, what is computed by then is kept. Returns positions (m,) of images that have changed since they were
+    hashed, and of their former copies: they may still lack a row.
+    """
+    computed: deque[Row] = deque()
+    left: list[int] = []
+    done = 0
+
+    def lacking_inputs(number: int) -> list[NetworkInput]:
+        return [
+            each._replace(views=tuple(each.views[view] for view in np.flatnonzero(views)))
+            for each, views in zip(inputs, missing.lacking[number], strict=True)
+        ]
+
+    def take(row: Row) -> None:
+        position = int(missing.first[row.position])
+        copies = missing.copies.get(position, [])
+        if outcome.digests[position] != row.digest:  # the file has changed since it was hashed, or cannot be read
+            left.extend(copies if row.reason else [position, *copies])
+            copies = []
+        if any(features is not None for features in row.features):
+            outcome.digests[position] = row.digest
+            keep(position, row)
+        if row.reason:
+            for failed in (position, *copies):
+                outcome.fail(failed, row.reason)
+        else:
+            outcome.note(position, row.note, row.changed)
+
+    sources = [outcome.sources[position] for position in missing.first]
+    try:
+        with closing(forward(sources, lacking_inputs, ready, computed, decoder)) as steps:
+            for count in steps:
+                for _ in range(count):
+                    take(computed.popleft())
+                done += count
+                if progress:
+                    progress("features", done, len(missing))
+    finally:
+        while computed:
+            take(computed.popleft())
+    return np.array(sorted(left), np.int64)
+
+
 def forward(
     sources: Sequence[Source],
-    spec: FeatureSpec,
-    size: tuple[int, int],
-    views: Callable[[int], Sequence[str]],
-    ready: Callable[[], tuple[Function, Pace]],
+    inputs: Callable[[int], Sequence[NetworkInput]],
+    ready: Callable[[], tuple[Sequence[Network], Pace]],
     rows: deque[Row],
-    decoder: Decoder = decode_views,
+    decoder: Decoder = decode_inputs,
 ) -> Generator[int, None, None]:
     """Append the rows of all `sources` to `rows`, as they are computed; yields how many are there to be taken.
 
     Rows beyond those counts may lie there already. Whoever leaves them has the network at work while it stores others.
 
-    `size` is that of the input, (height, width) in pixels. `views` names those that are wanted of the source at a
-    position. `ready` gives what computes rows; it is called once, for the first picture that can be decoded. After
-    `close()`, `rows` holds every computed row, even after an exception.
+    `inputs` gives what each network takes of the source at a position. `ready` gives the networks; it is called once,
+    for the first picture that can be decoded. After `close()`, `rows` holds every computed row, even after an
+    exception.
     """
     memory = MemoryGate(WORKERS)
 
@@ -108,25 +167,25 @@ def forward(
         try:
             data = bytes_of(sources[position], reservation.file)
             digest = digest_of(data)
-            return Picture(
-                position, digest, decoder(data, size, spec.resize, views(position), reservation.picture, spec.decoder)
-            )
+            asked = inputs(position)
+            found = decoder(data, dict.fromkeys(asked), reservation.picture)
+            return Picture(position, digest, [found[wanted] for wanted in asked])
         except ImageError as error:
-            return Picture(position, digest, None, str(error))
+            return Picture(position, digest, reason=str(error))
 
     for first in range(len(sources)):
         picture = look(first)
-        if picture.decoded is not None:
+        if picture.decoded:
             break
         rows.append(_failure(picture))
         yield 1
     else:
         return
-    compute, pace = ready()
+    networks, pace = ready()
 
     def add_batch(start: int) -> int:
         batch = range(start, min(start + pace.batch, len(sources)))
-        rows.extend(_rows([picture if i == first else look(i) for i in batch], compute, spec.row_dtype))
+        rows.extend(_rows([picture if i == first else look(i) for i in batch], networks))
         return len(batch)
 
     batches = range(first, len(sources), pace.batch)
@@ -134,17 +193,22 @@ def forward(
     yield from in_order(add_batch, batches, pace.batches - 1, WORKERS) if some else map(add_batch, batches)
 
 
-def _rows(pictures: Sequence[Picture], compute: Function, dtype: np.dtype) -> Iterator[Row]:
-    good = [(picture, picture.decoded) for picture in pictures if picture.decoded is not None]
-    yield from (_failure(picture) for picture in pictures if picture.decoded is None)
-    if good:
-        pixels = [decoded.pixels for _, decoded in good]
+def _rows(pictures: Sequence[Picture], networks: Sequence[Network]) -> Iterator[Row]:
+    good = [picture for picture in pictures if picture.decoded]
+    yield from (_failure(picture) for picture in pictures if not picture.decoded)
+    if not good:
+        return
+    of_networks = []
+    for number, (compute, dtype) in enumerate(networks):
+        pixels = [picture.decoded[number].pixels for picture in good]
         ends = np.cumsum([len(views) for views in pixels])
         features = np.split(compute(pixels[0] if len(pixels) == 1 else np.concatenate(pixels)), ends[:-1])
-        for (picture, decoded), rows in zip(good, features, strict=True):
-            stored, reason = as_stored(rows, dtype)
-            said = reason, decoded.note, decoded.changed
-            yield Row(picture.position, picture.digest, stored, decoded.signature, *said)
+        of_networks.append([as_stored(rows, dtype) for rows in features])
+    for picture, *stored in zip(good, *of_networks, strict=True):
+        first = picture.decoded[0]
+        reason = next((reason for _, reason in stored if reason), "")
+        features = [rows for rows, _ in stored]
+        yield Row(picture.position, picture.digest, features, first.signature, reason, first.note, first.changed)
 
 
 def as_stored(rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray | None, str]:
@@ -170,4 +234,4 @@ def as_stored(rows: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray | None, str
 
 
 def _failure(picture: Picture) -> Row:
-    return Row(picture.position, picture.digest, None, no_signatures(1)[0], picture.reason)
+    return Row(picture.position, picture.digest, (), no_signatures(1)[0], picture.reason)

@@ -1,4 +1,4 @@
-"""Images in, feature rows out, the cache consulted first: every view of an image passes the network once.
+"""Images in, feature rows out, the cache consulted first: every view of an image passes each network once.
 
 digests of all images -> those that lack a row -> decoded once, computed in threads -> committed shards
 """
@@ -6,9 +6,9 @@ digests of all images -> those that lack a row -> decoded once, computed in thre
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NoReturn
@@ -18,20 +18,18 @@ import numpy as np
 from cache.digest_table import DigestTable, ReadOnlyTable
 from cache.errors import UserError
 from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
-from cache.signatures import signature_store
-from cache.store import SHARD_BYTES, SHARD_ROWS, FeatureStore
+from cache.store import SHARD_ROWS, FeatureStore
 from featurize.backbones.tail import Tail
-from featurize.decoding.decode import DECODER, decode_views
+from featurize.decoding.decode import DECODER, NetworkInput, decode_inputs
 from featurize.engines.choose import shared_engine
-from featurize.engines.engine import Cost, Engine, Function
+from featurize.engines.engine import Cost, Engine
 from featurize.extract.decoder_takeover import take_over
 from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
 from featurize.extract.former_default import mention_former_default
-from featurize.extract.forward import Decoder, Pace, Row, forward
+from featurize.extract.forward import Decoder, Network, Pace, Row, compute
 from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.extract.pending_rows import PendingRows
 from featurize.extract.writable import can_be_written, open_table
-from featurize.machine.disk import require_room
 from featurize.pictures.sources import Source
 from featurize.pictures.unusual_pictures import announce_changed, announce_notes
 from featurize.remembered_weights import Remembered, remember
@@ -43,11 +41,272 @@ log = logging.getLogger("bottleneck")
 MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
 WAITING = "another run is computing features of this spec: waiting for it"
 
+Fresh = dict["NetworkExtractor", dict[bytes, np.ndarray]]  # of each network: digest -> features that are not stored
 
-class NetworkExtractor(Extractor):
+
+class ComputingExtractor(Extractor):
+    """Computes the rows of one network or several, `parts`, that the cache lacks. An image is decoded once for all.
+
+    `when_missing` says what is done about rows that the cache lacks.
+    """
+
+    when_missing: WhenMissing
+
+    def __init__(self) -> None:
+        self._announced = False
+        self._spent = Cost()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy counts for itself."""
+        return self.__dict__ | {"_spent": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_spent": Cost()}
+
+    @property
+    @abstractmethod
+    def parts(self) -> Sequence["NetworkExtractor"]:
+        """The networks, each with its rows in the cache. All have the same views."""
+
+    @abstractmethod
+    def joined(self, rows: list[np.ndarray]) -> np.ndarray:
+        """The features of images of their rows (n, ...) by each network."""
+
+    @property
+    def folders(self) -> list[str]:
+        """Those of the stores."""
+        return [store.folder for part in self.parts for store in part.stores]
+
+    @property
+    def forward_passes(self) -> int:
+        """As `Extractor.forward_passes`."""
+        return self._spent.forward_passes
+
+    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
+        """As `Extractor.run`."""
+        with self._outcome(sources) as (outcome, cost):
+            outcome.take_digests(self.table, progress)
+            missing = self._missing(outcome, outcome.digests.known)
+            if self.when_missing != "store":
+                self._refuse(outcome, missing, cost)
+                return outcome
+            mention_former_default(self.parts[0].spec, self.cache_dir, outcome.keys)
+            try:
+                with self._alone(missing):
+                    missing = self._missing(outcome, missing.positions)  # another run may have computed some by now
+                    if missing and self._take_over(outcome, missing, progress):
+                        missing = self._missing(outcome, missing.positions)
+                    while missing:
+                        left = self._in_groups(missing, partial(self._store, outcome, cost), progress)
+                        missing = self._missing(outcome, left)
+            except KeyboardInterrupt as interruption:
+                interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
+                raise
+            return outcome
+
+    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
+        """As `Extractor.complete`. An image that lacks the row of one view is computed in all of them."""
+        if self.when_missing == "refuse":
+            raise UserError(f"rows in {self.store.folder} are damaged or gone: `features` computes them again")
+        fresh: Fresh = {part: {} for part in self.parts}
+        rows: list[np.ndarray] | None = None
+        with self._outcome(sources) as (outcome, cost):
+            outcome.take_digests(ReadOnlyTable(self.cache_dir), progress)
+            while rows is None:
+                missing = self._missing(outcome, outcome.digests.known, fresh)
+                while missing:
+                    left = self._in_groups(missing, partial(self._compute_fresh, outcome, cost, fresh))
+                    missing = self._missing(outcome, left, fresh)
+                rows = self._stored_or(fresh, outcome.keys)
+        if outcome.forward_passes and self.when_missing == "compute" and not self._announced:
+            log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
+            self._announced = True
+        return outcome, self.joined(rows)
+
+    def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
+        """As `Extractor.without_cache`."""
+        rows: dict[int, list[np.ndarray]] = {}
+        lacking = np.ones((len(sources), len(self.parts), len(self.stores)), bool)
+        with self._outcome(sources) as (outcome, cost):
+
+            def keep(position: int, row: Row) -> None:
+                rows[position] = self._of_views(row)
+
+            everything = Missing(np.arange(len(sources)), {}, lacking)
+            self._compute(outcome, cost, self.parts, everything, partial(self._ready, cost, self.parts), keep)
+            known = outcome.digests.known
+            outcome.new[Missing.of(known, outcome.keys, lacking[known]).first] = True
+        if not len(known):
+            return outcome, np.empty((0, 0), np.float32)
+        of_parts = zip(*(rows[position] for position in known.tolist()), strict=True)
+        return outcome, self.joined([np.stack(of_part) for of_part in of_parts])
+
+    @contextmanager
+    def _outcome(self, sources: Sequence[Source]) -> Iterator[tuple[Outcome, Cost]]:
+        """An outcome for the body to fill, and where it counts what it spends; its notes are announced at the end."""
+        start, cost = time.perf_counter(), Cost(self._spent)
+        outcome = Outcome(sources, len(self.stores))
+        yield outcome, cost
+        outcome.new[list(outcome.reasons)] = False  # of a joined image that failed, a row may have been stored
+        outcome.forward_passes, outcome.startup_seconds = cost.forward_passes, cost.startup_seconds
+        outcome.seconds = time.perf_counter() - start - cost.startup_seconds
+        if outcome.notes:
+            announce_notes((outcome.name(position), note) for position, note in sorted(outcome.notes.items()))
+        decoder = min(part.spec.decoder for part in self.parts)
+        if decoder != DECODER:
+            announce_changed(outcome.changed.values(), decoder, DECODER)
+
+    def _missing(self, outcome: Outcome, positions: np.ndarray, fresh: Fresh | None = None) -> Missing:
+        """The contents among the images at `positions` (m,) that lack a row in the cache, and are not `fresh`."""
+        if not len(positions):
+            return Missing(positions, {}, np.empty((0, len(self.parts), len(self.stores)), bool))
+        keys = outcome.digests.keys(positions)
+        lacking = ~np.array([[store.contains(keys) for store in part.stores] for part in self.parts]).transpose(2, 0, 1)
+        if fresh and any(fresh.values()):
+            lacking &= ~np.array([[[bytes(key) in fresh[part]] for part in self.parts] for key in keys], bool)
+        some = np.flatnonzero(lacking.any(axis=(1, 2)))
+        return Missing.of(positions[some], keys[some], lacking[some])
+
+    @contextmanager
+    def _alone(self, missing: Missing) -> Iterator[None]:
+        """Hold the lock of each network whose rows many contents lack, for the body.
+
+        Always in the same order: else two runs could wait for each other.
+        """
+        counts = missing.lacking.any(axis=2).sum(axis=0)
+        many = [part for part, count in zip(self.parts, counts, strict=True) if count > MANY]
+        with ExitStack() as locks:
+            for part in sorted(many, key=lambda part: part.spec.folder):
+                locks.enter_context(part.store.lock(".run", WAITING))
+            yield
+
+    def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress | None) -> int:
+        stores = [part.stores for part in self.parts]
+        with self._decoder() as decode:
+            return take_over(stores, outcome, missing, decode, self.parts[0].shard_rows, progress)
+
+    def _in_groups(
+        self,
+        missing: Missing,
+        compute: Callable[[list["NetworkExtractor"], Missing, Progress], np.ndarray],
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Have `compute` called for the pictures that lack rows by the same networks, then for the next ones.
+
+        Returns all positions that it returns. Progress is that through all of `missing`.
+        """
+        left: list[np.ndarray] = []
+        before = 0
+
+        def shown(stage: str, done: int, _: int) -> None:
+            if progress:
+                progress(stage, before + done, len(missing))
+
+        for mask, group in missing.groups():
+            left.append(compute([self.parts[number] for number in np.flatnonzero(mask)], group, shown))
+            before += len(group)
+        return np.sort(np.concatenate(left))
+
+    def _refuse(self, outcome: Outcome, missing: Missing, cost: Cost) -> None:
+        """Note which pictures of `missing` cannot be decoded. Raises RowsMissingError where others need the network."""
+
+        def refuse() -> NoReturn:
+            lack = f"{len(missing)} of {len(outcome.sources)}"
+            if self.when_missing == "refuse":
+                raise RowsMissingError(f"{lack} pictures have no row")
+            raise RowsMissingError(
+                f"{lack} images lack rows in {self.cache_dir}, which cannot be written: "
+                "name another folder with --cache-dir (cache_dir=)"
+            )
+
+        def decode(parts: list[NetworkExtractor], group: Missing, _: Progress) -> np.ndarray:
+            return self._compute(outcome, cost, parts, group, refuse, lambda *_: None)
+
+        while missing:
+            missing = self._missing(outcome, self._in_groups(missing, decode))
+
+    def _compute_fresh(
+        self, outcome: Outcome, cost: Cost, fresh: Fresh, parts: list["NetworkExtractor"], missing: Missing, _: Progress
+    ) -> np.ndarray:
+        """Add the rows of `missing` to `fresh`, all views of each picture; returns what `_compute` returns."""
+
+        def keep(position: int, row: Row) -> None:
+            if not row.reason:
+                for part, features in zip(parts, self._of_views(row), strict=True):
+                    fresh[part][row.digest] = features
+                outcome.new[position] = True
+
+        whole = replace(missing, lacking=np.ones_like(missing.lacking))
+        return self._compute(outcome, cost, parts, whole, partial(self._ready, cost, parts), keep)
+
+    def _stored_or(self, fresh: Fresh, keys: np.ndarray) -> list[np.ndarray] | None:
+        """The rows of the images with `keys` (n, 32) by each network, where not `fresh` from the cache.
+
+        None where some are in a damaged shard, or have gone meanwhile.
+        """
+        found = []
+        for part in self.parts:
+            rows = [fresh[part].get(bytes(key)) for key in keys] if fresh[part] else [None] * len(keys)
+            in_cache = np.array([row is None for row in rows], bool)
+            stored = part.stored(keys[in_cache]) if in_cache.any() or not fresh[part] else np.empty(0)
+            if stored is None:
+                return None
+            of_cache = iter(stored)
+            found.append(np.stack([next(of_cache) if row is None else row for row in rows]) if fresh[part] else stored)
+        return found
+
+    def _store(
+        self, outcome: Outcome, cost: Cost, parts: list["NetworkExtractor"], missing: Missing, progress: Progress
+    ) -> np.ndarray:
+        """Compute and commit the rows of `missing`; returns what `_compute` returns."""
+        pending = PendingRows(parts, self.cache_dir, outcome, missing)
+
+        def ready() -> tuple[list[Network], Pace]:
+            networks, _ = self._ready(cost, parts)
+            pending.require_room()
+            return networks, pending.pace
+
+        try:
+            return self._compute(outcome, cost, parts, missing, ready, pending.add, progress)
+        finally:  # whatever ends the run, what is computed is kept
+            pending.commit()
+
+    def _compute(
+        self,
+        outcome: Outcome,
+        cost: Cost,
+        parts: Sequence["NetworkExtractor"],
+        missing: Missing,
+        ready: Callable[[], tuple[Sequence[Network], Pace]],
+        keep: Callable[[int, Row], None],
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """`featurize.extract.forward.compute` by the networks of `parts`."""
+        with self._decoder() as decoder:
+            inputs = [part.input(cost) for part in parts]
+            return compute(outcome, missing, inputs, ready, keep, decoder, progress)
+
+    def _ready(self, cost: Cost, parts: Sequence["NetworkExtractor"]) -> tuple[list[Network], Pace]:
+        networks = [(partial(part.opened(cost), cost=cost), part.spec.row_dtype) for part in parts]
+        return networks, Pace.within(SHARD_ROWS, max(part.engine.batch for part in parts), len(self.stores))
+
+    def _of_views(self, row: Row) -> list[np.ndarray]:
+        """Features of an image by each network, as `Extractor` has them, of a row without a `reason`."""
+        every = [features for features in row.features if features is not None]
+        return every if len(self.stores) > 1 else [features[0] for features in every]
+
+    def _decoder(self) -> AbstractContextManager[Decoder]:
+        if not self.parts[0]._resolved.isolate:
+            return nullcontext(decode_inputs)
+        from featurize.decoding.isolation import isolated_decoder
+
+        return isolated_decoder()
+
+
+class NetworkExtractor(ComputingExtractor):
     """One spec, its rows in the cache, and its engine, which is built when the first image needs it.
 
-    An image has a row for each of `resolved.views`. `when_missing` says what is done about rows that the cache lacks.
+    An image has a row for each of `resolved.views`.
     """
 
     spec: FeatureSpec
@@ -62,16 +321,15 @@ class NetworkExtractor(Extractor):
     ):
         if shard_rows < 1:
             raise UserError(f"shard rows {shard_rows}: give a number of 1 or more")
+        super().__init__()
         self.spec = resolved.spec
         self.stores = [FeatureStore(cache_dir, replace(resolved.spec, view=view)) for view in resolved.views]
         self.table = open_table(cache_dir) if when_missing != "store" else DigestTable(cache_dir)
         self.cache_dir = cache_dir
         self.when_missing = when_missing
+        self.shard_rows = shard_rows
         self._resolved = resolved
-        self._shard_rows = shard_rows
-        self._announced = False
         self._engine: Engine | None = None
-        self._spent = Cost()
 
     @classmethod
     def open(cls, resolved: Resolved, cache_dir: str, shard_rows: int = SHARD_ROWS) -> "NetworkExtractor":
@@ -83,16 +341,17 @@ class NetworkExtractor(Extractor):
         return cls(resolved, cache_dir, shard_rows, "compute")
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy has an engine of its own, and counts for itself."""
-        return self.__dict__ | {"_engine": None, "_spent": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state | {"_spent": Cost()}
+        """A copy has an engine of its own."""
+        return super().__getstate__() | {"_engine": None}
 
     @property
-    def folders(self) -> list[str]:
-        """Those of the stores."""
-        return [store.folder for store in self.stores]
+    def parts(self) -> list["NetworkExtractor"]:
+        """This one."""
+        return [self]
+
+    def joined(self, rows: list[np.ndarray]) -> np.ndarray:
+        """They are the rows."""
+        return rows[0]
 
     def record(self) -> dict[str, Any]:
         """As `Extractor.record`."""
@@ -106,67 +365,6 @@ class NetworkExtractor(Extractor):
     def tail(self) -> Tail:
         """As `Extractor.tail`, where the rows are maps."""
         return Tail.of(self.spec, self._resolved.weights)
-
-    def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
-        """As `Extractor.run`."""
-        with self._outcome(sources) as (outcome, cost):
-            outcome.take_digests(self.table, progress)
-            missing = self._missing(outcome, outcome.digests.known)
-            if self.when_missing != "store":
-                self._refuse(outcome, missing, cost)
-                return outcome
-            try:
-                mention_former_default(self.spec, self.cache_dir, outcome.keys)
-                with self.stores[0].lock(".run", WAITING) if len(missing) > MANY else nullcontext():
-                    missing = self._missing(outcome, missing.positions)  # another run may have computed some by now
-                    if missing and self._take_over(outcome, missing, progress):
-                        missing = self._missing(outcome, missing.positions)
-                    while missing:
-                        missing = self._missing(outcome, self._store(outcome, missing, cost, progress))
-            except KeyboardInterrupt as interruption:
-                interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
-                raise
-            return outcome
-
-    def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
-        """As `Extractor.complete`. An image that lacks the row of one view is computed in all of them."""
-        if self.when_missing == "refuse":
-            raise UserError(f"rows in {self.store.folder} are damaged or gone: `features` computes them again")
-        fresh: dict[bytes, np.ndarray] = {}
-        stored: np.ndarray | None = None
-        with self._outcome(sources) as (outcome, cost):
-            outcome.take_digests(ReadOnlyTable(self.cache_dir), progress)
-            while stored is None:
-                missing = self._missing(outcome, outcome.digests.known, fresh)
-                while missing:
-                    missing = self._missing(outcome, self._compute_fresh(outcome, missing, cost, fresh), fresh)
-                keys = outcome.keys
-                in_cache = np.array([bytes(key) not in fresh for key in keys], bool)
-                stored = self.stored(keys[in_cache]) if in_cache.any() or not fresh else np.empty(0)
-        if outcome.forward_passes and self.when_missing == "compute" and not self._announced:
-            log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
-            self._announced = True
-        if not fresh:
-            return outcome, stored
-        of_cache = iter(stored)
-        return outcome, np.stack([fresh[bytes(key)] if bytes(key) in fresh else next(of_cache) for key in keys])
-
-    def without_cache(self, sources: Sequence[Source]) -> tuple[Outcome, np.ndarray]:
-        """As `Extractor.without_cache`."""
-        rows: dict[int, np.ndarray] = {}
-        lacking = np.ones((len(sources), len(self.stores)), bool)
-        with self._outcome(sources) as (outcome, cost):
-            everything = Missing(np.arange(len(sources)), {}, lacking)
-
-            def keep(position: int, _: Row, features: np.ndarray) -> None:
-                rows[position] = self._of_views(features)
-
-            self._compute(outcome, everything, cost, partial(self._ready, cost), keep)
-            known = outcome.digests.known
-            outcome.new[Missing.of(known, outcome.keys, lacking[known]).first] = True
-        if not rows:
-            return outcome, np.empty((0, 0), np.float32)
-        return outcome, np.stack([rows[position] for position in sorted(rows)])
 
     @property
     def engine(self) -> Engine:
@@ -185,166 +383,12 @@ class NetworkExtractor(Extractor):
                 remember(self.cache_dir, given)
         return engine
 
-    @property
-    def forward_passes(self) -> int:
-        """Views of pictures that have gone through the engine so far."""
-        return self._spent.forward_passes
-
-    @contextmanager
-    def _outcome(self, sources: Sequence[Source]) -> Iterator[tuple[Outcome, Cost]]:
-        """An outcome for the body to fill, and where it counts what it spends; its notes are announced at the end."""
-        start, cost = time.perf_counter(), Cost(self._spent)
-        outcome = Outcome(sources, len(self.stores))
-        yield outcome, cost
-        outcome.forward_passes, outcome.startup_seconds = cost.forward_passes, cost.startup_seconds
-        outcome.seconds = time.perf_counter() - start - cost.startup_seconds
-        if outcome.notes:
-            announce_notes((outcome.name(position), note) for position, note in sorted(outcome.notes.items()))
-        if self.spec.decoder != DECODER:
-            announce_changed(outcome.changed.values(), self.spec.decoder, DECODER)
-
-    def _missing(self, outcome: Outcome, positions: np.ndarray, fresh: Container[bytes] = ()) -> Missing:
-        """The contents among the images at `positions` (m,) that lack a row in the cache, and are not `fresh`."""
-        keys = outcome.digests.keys(positions)
-        if fresh:
-            others = np.array([bytes(key) not in fresh for key in keys], bool)
-            positions, keys = positions[others], keys[others]
-        if not len(positions):
-            return Missing(positions, {}, np.empty((0, len(self.stores)), bool))
-        lacking = ~np.stack([store.contains(keys) for store in self.stores], axis=1)
-        some = np.flatnonzero(lacking.any(axis=1))
-        return Missing.of(positions[some], keys[some], lacking[some])
-
-    def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress | None) -> int:
-        with self._decoder() as decode:
-            return take_over(self.stores, outcome, missing, decode, self._shard_rows, progress)
-
-    def _refuse(self, outcome: Outcome, missing: Missing, cost: Cost) -> None:
-        """Note which pictures of `missing` cannot be decoded. Raises RowsMissingError where others need the network."""
-
-        def refuse() -> NoReturn:
-            lack = f"{len(missing)} of {len(outcome.sources)}"
-            if self.when_missing == "refuse":
-                raise RowsMissingError(f"{lack} pictures have no row")
-            raise RowsMissingError(
-                f"{lack} images lack rows in {self.cache_dir}, which cannot be written: "
-                "name another folder with --cache-dir (cache_dir=)"
-            )
-
-        while missing:
-            missing = self._missing(outcome, self._compute(outcome, missing, cost, refuse, lambda *_: None))
-
-    def _compute_fresh(
-        self, outcome: Outcome, missing: Missing, cost: Cost, fresh: dict[bytes, np.ndarray]
-    ) -> np.ndarray:
-        """Add the rows of `missing` to `fresh`, all views of each picture; returns what `_compute` returns."""
-
-        def keep(position: int, row: Row, features: np.ndarray) -> None:
-            fresh[row.digest] = self._of_views(features)
-            outcome.new[position] = True
-
-        whole = replace(missing, lacking=np.ones_like(missing.lacking))
-        return self._compute(outcome, whole, cost, partial(self._ready, cost), keep)
-
-    def _store(self, outcome: Outcome, missing: Missing, cost: Cost, progress: Progress | None) -> np.ndarray:
-        """Compute and commit the rows of `missing`; returns what `_compute` returns."""
-        pending = PendingRows(self.stores, signature_store(self.cache_dir), outcome, self._shard_rows)
-
-        def ready() -> tuple[Function, Pace]:
-            compute, _ = self._ready(cost)
-            folder = self.store.folder if len(self.stores) == 1 else self.cache_dir
-            require_room(folder, int(missing.lacking.sum()), self.engine.row_shape, self.spec.row_dtype.itemsize)
-            return compute, self._pace_within(self._rows_per_shard)
-
-        def keep(position: int, row: Row, features: np.ndarray) -> None:
-            views = np.flatnonzero(missing.lacking[row.position])
-            pending.add(position, row.signature, views, features, self._pictures_at_once(self._rows_per_shard))
-            if len(pending) == self._pace_within(self._rows_per_shard).commit:
-                pending.commit(self.engine.provenance)
-
-        try:
-            return self._compute(outcome, missing, cost, ready, keep, progress)
-        finally:  # whatever ends the run, what is computed is kept
-            if len(pending):
-                pending.commit(self.engine.provenance)
-
-    def _compute(
-        self,
-        outcome: Outcome,
-        missing: Missing,
-        cost: Cost,
-        ready: Callable[[], tuple[Function, Pace]],
-        keep: Callable[[int, Row, np.ndarray], None],
-        progress: Progress | None = None,
-    ) -> np.ndarray:
-        """Call `keep` with position, row and features (views, ...) of each picture of `missing`, the views it lacks.
-
-        Failures are noted. Whatever ends the run, what is computed by then is kept. Returns positions (m,) of images
-        that have changed since they were hashed, and of their former copies: they may still lack a row.
-        """
-        names = self._resolved.views
-        sources = [outcome.sources[position] for position in missing.first]
-        computed: deque[Row] = deque()
-        left: list[int] = []
-        done = 0
-
-        def views(number: int) -> list[str]:
-            return [names[view] for view in np.flatnonzero(missing.lacking[number])]
-
-        def take(row: Row) -> None:
-            position = int(missing.first[row.position])
-            copies = missing.copies.get(position, [])
-            if outcome.digests[position] != row.digest:  # the file has changed since it was hashed, or cannot be read
-                left.extend(copies if row.features is None else [position, *copies])
-                copies = []
-            if row.features is None:
-                for failed in (position, *copies):
-                    outcome.fail(failed, row.reason)
-                return
-            outcome.digests[position] = row.digest
-            outcome.note(position, row.note, row.changed)
-            keep(position, row, row.features)
-
-        with self._decoder() as decoder:
-            size = self.spec.size or self._opened(cost).size
-            try:
-                with closing(forward(sources, self.spec, size, views, ready, computed, decoder)) as steps:
-                    for count in steps:
-                        for _ in range(count):
-                            take(computed.popleft())
-                        done += count
-                        if progress:
-                            progress("features", done, len(missing))
-            finally:
-                while computed:
-                    take(computed.popleft())
-        return np.array(sorted(left), np.int64)
-
-    def _opened(self, cost: Cost) -> Engine:
+    def opened(self, cost: Cost) -> Engine:
+        """The engine; what it takes to build it counts in `cost`."""
         with cost.starting():
             return self.engine
 
-    def _ready(self, cost: Cost) -> tuple[Function, Pace]:
-        return partial(self._opened(cost), cost=cost), self._pace_within(SHARD_ROWS)
-
-    def _of_views(self, features: np.ndarray) -> np.ndarray:
-        """Features of an image, as `Extractor` has them, of the rows (views, ...) of all its views."""
-        return features if len(self.stores) > 1 else features[0]
-
-    @property
-    def _rows_per_shard(self) -> int:
-        return min(self._shard_rows, max(1, SHARD_BYTES // (self.spec.row_dtype.itemsize * self.engine.dimension)))
-
-    def _pictures_at_once(self, rows: int) -> int:
-        """How many pictures have `rows` rows in all their views: what may be lost, and waits in memory, is the same."""
-        return max(1, rows // len(self.stores))
-
-    def _pace_within(self, rows: int) -> Pace:
-        return Pace.within(self._pictures_at_once(rows), self._pictures_at_once(self.engine.batch))
-
-    def _decoder(self) -> AbstractContextManager[Decoder]:
-        if not self._resolved.isolate:
-            return nullcontext(decode_views)
-        from featurize.decoding.isolation import isolated_decoder
-
-        return isolated_decoder()
+    def input(self, cost: Cost) -> NetworkInput:
+        """What the network takes of a picture, in all views. A spec without a size takes the engine to know."""
+        size = self.spec.size or self.opened(cost).size
+        return NetworkInput(size, self.spec.resize, self._resolved.views, self.spec.decoder)

@@ -182,7 +182,7 @@ class Outcome:
 class Missing:
     """Contents that lack rows: `first` (m,) is the position of one image of each, `copies` those of its other images.
 
-    `lacking` (m, views) says which views of each have no row.
+    `lacking` (m, networks, views) says which views of each have no row by which network.
     """
 
     first: np.ndarray
@@ -205,6 +205,15 @@ class Missing:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def groups(self) -> Iterator[tuple[np.ndarray, "Missing"]]:
+        """Contents that lack rows by the same networks: a mask (networks,) of these, and what lacks rows by them."""
+        by_network = self.lacking.any(axis=2)
+        for mask in np.unique(by_network, axis=0)[::-1]:
+            which = (by_network == mask).all(axis=1)
+            first = self.first[which]
+            copies = {position: self.copies[position] for position in first.tolist() if position in self.copies}
+            yield mask, Missing(first, copies, self.lacking[which][:, mask])
 
     @property
     def positions(self) -> np.ndarray:

@@ -1,46 +1,83 @@
-"""Computed rows that wait for their commit: of each view of the pictures, and the signatures of the pictures."""
+"""Computed rows that wait for their commit: of each network and view of the pictures, and the pictures' signatures."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cache.store import FeatureStore
-from featurize.extract.outcome import Outcome
+from cache.signatures import signature_store
+from cache.store import SHARD_BYTES
+from featurize.extract.forward import Pace, Row
+from featurize.extract.outcome import Missing, Outcome
+from featurize.machine.disk import require_room
+
+if TYPE_CHECKING:
+    from featurize.extract.network_extractor import NetworkExtractor
 
 
 class PendingRows:
-    """The rows of one run, in the same arrays from commit to commit, so that memory does not grow."""
+    """The rows that `missing` pictures of one run lack by each network of `parts`.
 
-    def __init__(self, stores: Sequence[FeatureStore], signatures: FeatureStore, outcome: Outcome, shard_rows: int):
-        self._stores = stores
-        self._signature_store = signatures
+    They lie in the same arrays from commit to commit, so that memory does not grow.
+    """
+
+    def __init__(self, parts: Sequence["NetworkExtractor"], cache_dir: str, outcome: Outcome, missing: Missing):
+        self._parts = parts
+        self._cache_dir = cache_dir
         self._outcome = outcome
-        self._shard_rows = shard_rows
-        self._of_views = [_Rows() for _ in stores]
+        self._lacking = missing.lacking
+        self._signature_store = signature_store(cache_dir)
         self._signatures = _Rows()
+        self._of_parts = [[_Rows() for _ in part.stores] for part in parts]
 
-    def __len__(self) -> int:
-        """Pictures that wait."""
-        return len(self._signatures.positions)
+    @property
+    def _most(self) -> int:
+        """Rows of each network that wait in memory at once: those of all networks together fill one shard at most."""
+        row_bytes = sum(part.spec.row_dtype.itemsize * part.engine.dimension for part in self._parts)
+        return min(self._parts[0].shard_rows, max(1, SHARD_BYTES // row_bytes))
 
-    def add(self, position: int, signature: np.ndarray, views: Iterable[int], features: np.ndarray, most: int) -> None:
-        """Take in the rows `features` of some `views` of the image at `position`, among `most` images at once."""
-        self._signatures.add(position, signature, most)
-        for view, values in zip(views, features, strict=True):
-            self._of_views[view].add(position, values, most)
+    @property
+    def pace(self) -> Pace:
+        """How far the networks may run ahead of the commits."""
+        return Pace.within(self._most, max(part.engine.batch for part in self._parts), self._outcome.views)
 
-    def commit(self, provenance: dict[str, str]) -> None:
+    def require_room(self) -> None:
+        """Raise UserError where the disk has too little room for all missing rows."""
+        needed = 0
+        for number, part in enumerate(self._parts):
+            folder = part.store.folder if self._outcome.views == 1 else self._cache_dir
+            count, itemsize = int(self._lacking[:, number].sum()), part.spec.row_dtype.itemsize
+            needed = require_room(folder, count, part.engine.row_shape, itemsize, needed)
+
+    def add(self, position: int, row: Row) -> None:
+        """Take in the rows of the image at `position`, and commit all where they are as many as `pace` says."""
+        most = max(1, self._most // self._outcome.views)
+        self._signatures.add(position, row.signature, most)
+        for number, features in enumerate(row.features):
+            if features is not None:
+                views = np.flatnonzero(self._lacking[row.position, number])
+                for view, values in zip(views, features, strict=True):
+                    self._of_parts[number][view].add(position, values, most)
+        if len(self._signatures.positions) == self.pace.commit:
+            self.commit()
+
+    def commit(self) -> None:
         """Store all rows, after the signatures: whoever finds a row finds its signature."""
-        provenance = provenance | {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        keys = self._outcome.digests.keys(self._signatures.positions)
-        self._signature_store.commit(self._signatures.values, keys, provenance)
+        if not self._signatures.positions:
+            return
+        written = {"written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        digests = self._outcome.digests  # those of images that failed by one network are still there
+        keys = digests.keys(self._signatures.positions)
+        self._signature_store.commit(self._signatures.values, keys, self._parts[0].engine.provenance | written)
         self._signatures.positions.clear()
-        for view, (store, rows) in enumerate(zip(self._stores, self._of_views, strict=True)):
-            if rows.positions:
-                store.commit(rows.values, self._outcome.digests.keys(rows.positions), provenance, self._shard_rows)
-                self._outcome.new[rows.positions, view] = True
-                rows.positions.clear()
+        for part, of_views in zip(self._parts, self._of_parts, strict=True):
+            provenance = part.engine.provenance | written
+            for view, (store, rows) in enumerate(zip(part.stores, of_views, strict=True)):
+                if rows.positions:
+                    store.commit(rows.values, digests.keys(rows.positions), provenance, part.shard_rows)
+                    self._outcome.new[rows.positions, view] = True
+                    rows.positions.clear()
 
 
 class _Rows:

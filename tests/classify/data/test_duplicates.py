@@ -171,7 +171,7 @@ def test_signatures_come_with_the_features_and_a_warm_run_decodes_nothing(
 ) -> None:
     cache, model = str(tmp_path / "cache"), str(tmp_path / "m.joblib")
     pipeline.features(str(surfaces), cache_dir=cache, **SPEC)
-    monkeypatch.setattr(featurize.extract.network_extractor, "decode_views", None)  # nothing is decoded from here on
+    monkeypatch.setattr(featurize.extract.network_extractor, "decode_inputs", None)  # nothing is decoded from here on
     report = pipeline.train(str(surfaces), model=model, cache_dir=cache, **SPEC)
     assert report["forward_passes"] == 0 and not decoded
     pipeline.evaluate(str(surfaces), model)

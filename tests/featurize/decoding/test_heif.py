@@ -27,7 +27,7 @@ from PIL import AvifImagePlugin, Image
 
 from bottleneck_features.report.page.thumbnails import album_of
 from featurize.decoding import upright_rgb
-from featurize.decoding.decode import decode, decode_views, decode_within
+from featurize.decoding.decode import NetworkInput, decode, decode_views, decode_within
 from featurize.decoding.isolation import isolated_decoder
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Reserve, expand, within_limit
@@ -139,9 +139,10 @@ def test_a_report_has_their_thumbnails(tmp_path) -> None:
 def test_a_process_of_its_own_reads_them_too() -> None:
     with isolated_decoder() as decoder:
         for data in (heic("turned"), heic("flat_ten_bits"), avif()):
-            assert np.array_equal(decoder(data, SIZE).pixels[0], decode(data, SIZE))
+            (decoded,) = decoder(data, [NetworkInput(SIZE)]).values()
+            assert np.array_equal(decoded.pixels[0], decode(data, SIZE))
         with pytest.raises(ImageError, match="truncated"):
-            decoder(heic("grid")[:-100], SIZE)
+            decoder(heic("grid")[:-100], [NetworkInput(SIZE)])
 
 
 def test_pillow_opens_no_heic_by_itself_afterwards() -> None:

@@ -21,13 +21,14 @@ from PIL import Image
 import pipeline
 from cache.errors import UserError
 from featurize.decoding import isolation
-from featurize.decoding.decode import DECODERS, RESIZES, Decoded, decode_views
+from featurize.decoding.decode import DECODERS, RESIZES, Decoded, NetworkInput, decode_inputs, decode_views
 from featurize.decoding.isolation import IsolatedDecoder, isolated_decoder
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.recipes import views_of
 
 PHOTOGRAPH = (Path(skimage.__file__).parent / "data" / "coffee.png").read_bytes()
 SIZE = (64, 48)
+INPUT = NetworkInput(SIZE)
 
 
 @pytest.fixture
@@ -52,9 +53,15 @@ def alive(pid: int) -> bool:
         return False
 
 
+def isolated(processes: IsolatedDecoder, data: bytes, **options: Any) -> Decoded:
+    """What `decode_views` gives at `SIZE`."""
+    wanted = INPUT._replace(**options)
+    return processes(data, [wanted])[wanted]
+
+
 def reason(function: Callable[..., Any], data: bytes) -> str:
     with pytest.raises(ImageError) as error:
-        function(data, SIZE)
+        function(data, [INPUT])
     assert str(error.value).isprintable()
     return str(error.value)
 
@@ -75,14 +82,20 @@ def ends(condition: Callable[[], bool]) -> bool:
 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_the_pixels_are_the_same(decoder: IsolatedDecoder, resize: str) -> None:
-    here, there = decode_views(PHOTOGRAPH, SIZE, resize), decoder(PHOTOGRAPH, SIZE, resize)
+    here, there = decode_views(PHOTOGRAPH, SIZE, resize), isolated(decoder, PHOTOGRAPH, resize=resize)
     assert here.pixels.dtype == there.pixels.dtype
     assert same(here, there)
 
 
 def test_views_are_the_same_too(decoder: IsolatedDecoder) -> None:
-    views = ["original", "crops-3", *views_of("rotation_range=40 zoom_range=0.2", 3)]
-    assert same(decode_views(PHOTOGRAPH, SIZE, views=views), decoder(PHOTOGRAPH, SIZE, views=views))
+    views = ("original", "crops-3", *views_of("rotation_range=40 zoom_range=0.2", 3))
+    assert same(decode_views(PHOTOGRAPH, SIZE, views=views), isolated(decoder, PHOTOGRAPH, views=views))
+
+
+def test_several_inputs_are_the_same_too(decoder: IsolatedDecoder) -> None:
+    inputs = [INPUT, NetworkInput((32, 32), "bilinear"), NetworkInput((40, 40), views=("flip-1", "original"))]
+    here, there = decode_inputs(PHOTOGRAPH, inputs), decoder(PHOTOGRAPH, inputs)
+    assert list(there) == inputs and all(same(here[wanted], there[wanted]) for wanted in inputs)
 
 
 @pytest.mark.parametrize("version", DECODERS)
@@ -91,22 +104,22 @@ def test_notes_are_the_same_too(decoder: IsolatedDecoder, version: int) -> None:
     picture.putalpha(0)
     file = io.BytesIO()
     picture.save(file, "PNG")
-    there = decoder(file.getvalue(), SIZE, decoder=version)
+    there = isolated(decoder, file.getvalue(), decoder=version)
     assert same(decode_views(file.getvalue(), SIZE, decoder=version), there)
     assert there.note == ("alpha channel 0 everywhere: not used" if version == 3 else "")
     assert there.changed == "alpha channel 0 everywhere"
 
 
 def test_reasons_are_the_same_and_the_process_stays(decoder: IsolatedDecoder) -> None:
-    decoder(PHOTOGRAPH, SIZE)
+    decoder(PHOTOGRAPH, [INPUT])
     first = pids(decoder)
     for data in (b"", b"text", PHOTOGRAPH[:1000], PHOTOGRAPH[:-1000], b"\x89PNG\r\n\x1a\n\n\0"):
-        assert reason(decoder, data) == reason(decode_views, data)
+        assert reason(decoder, data) == reason(decode_inputs, data)
     assert pids(decoder) == first
 
 
 def test_threads_have_a_process_each(decoder: IsolatedDecoder, slow: bytes) -> None:
-    threads = [threading.Thread(target=decoder, args=(slow, SIZE)) for _ in range(3)]
+    threads = [threading.Thread(target=decoder, args=(slow, [INPUT])) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -116,20 +129,20 @@ def test_threads_have_a_process_each(decoder: IsolatedDecoder, slow: bytes) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
 def test_a_process_that_dies_fails_its_picture_only(decoder: IsolatedDecoder, slow: bytes, number: int) -> None:
-    decoder(PHOTOGRAPH, SIZE)
+    decoder(PHOTOGRAPH, [INPUT])
     (first,) = pids(decoder)
     killer = threading.Timer(0.3, os.kill, (first, number))
     killer.start()
     assert reason(decoder, slow) == f"the decoder died on it (signal {number:d})"
-    assert same(decoder(PHOTOGRAPH, SIZE), decode_views(PHOTOGRAPH, SIZE))
+    assert same(isolated(decoder, PHOTOGRAPH), decode_views(PHOTOGRAPH, SIZE))
     assert pids(decoder) != [first]
 
 
 def test_a_process_that_died_meanwhile_is_replaced_after_one_failure(decoder: IsolatedDecoder) -> None:
-    decoder(PHOTOGRAPH, SIZE)
+    decoder(PHOTOGRAPH, [INPUT])
     os.kill(pids(decoder)[0], signal.SIGKILL)
     assert reason(decoder, PHOTOGRAPH) == "the decoder died on it (signal 9)"
-    decoder(PHOTOGRAPH, SIZE)
+    decoder(PHOTOGRAPH, [INPUT])
 
 
 def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -137,12 +150,12 @@ def test_memory_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(isolation, "MEMORY_LIMIT", 400 * 10**6)
     with isolated_decoder() as decoder:
         assert "MemoryError" in reason(decoder, (tmp_path / "bomb.png").read_bytes())
-        decoder(PHOTOGRAPH, SIZE)
+        decoder(PHOTOGRAPH, [INPUT])
 
 
 def test_time_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = "import time, featurize.decoding.decode;"
-    endless += "featurize.decoding.decode.decode_views = lambda *_: time.sleep(100); main()"
+    endless += "featurize.decoding.decode.decode_inputs = lambda *_: time.sleep(100); main()"
     monkeypatch.setattr(isolation, "SECONDS", 1)
     monkeypatch.setattr(isolation, "START", isolation.START.removesuffix("main()") + endless)
     with isolated_decoder() as decoder:
@@ -151,7 +164,7 @@ def test_time_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch, slow: bytes) -> None:
     with isolated_decoder() as decoder:
-        decoder(PHOTOGRAPH, SIZE)  # a process takes its time to start
+        decoder(PHOTOGRAPH, [INPUT])  # a process takes its time to start
         monkeypatch.setattr(isolation, "SECONDS", 1)
         monkeypatch.setattr(isolation, "GRACE", 1)
         (first,) = pids(decoder)
@@ -195,19 +208,20 @@ def test_a_reason_is_one_printable_line(monkeypatch: pytest.MonkeyPatch) -> None
 def test_where_no_process_can_be_had_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "START", "raise SystemExit(3)")
     with isolated_decoder() as decoder, pytest.raises(UserError, match=r"exit status 3.*leave out --isolate"):
-        decoder(PHOTOGRAPH, SIZE)
+        decoder(PHOTOGRAPH, [INPUT])
 
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path, slow: bytes, busy: bool) -> None:
     (tmp_path / "slow.jpg").write_bytes(slow)
     program = f"""
+from featurize.decoding.decode import NetworkInput
 from featurize.decoding.isolation import IsolatedDecoder
 from threading import Thread
 import time
 decoder = IsolatedDecoder()
 slow = open({str(tmp_path / "slow.jpg")!r}, "rb").read()
-Thread(target=decoder, args=(slow, (8, 8)), daemon=True).start()
+Thread(target=decoder, args=(slow, [NetworkInput((8, 8))]), daemon=True).start()
 while not decoder._workers or ({busy} is bool(decoder._idle)):
     time.sleep(0.01)
 print(decoder._workers[0]._process.pid, flush=True)

@@ -8,7 +8,7 @@ import skimage.data
 from helpers.files.picture_files import chunk, encode
 from PIL import Image
 
-from featurize.decoding.decode import decode, decode_views, decode_within
+from featurize.decoding.decode import NetworkInput, decode, decode_views, decode_within
 from featurize.decoding.isolation import isolated_decoder
 from featurize.pictures.find_images import ImageError
 
@@ -81,7 +81,7 @@ def test_a_process_of_its_own_may_ask_for_memory_again() -> None:
     large = encode(Image.fromarray(skimage.data.coffee()).resize((3000, 2000)), "JPEG")
     asked: list[int] = []
     with isolated_decoder() as decoder:
-        decoded = decoder(large[:-2], (50, 50), reserve=asked.append)
+        (decoded,) = decoder(large[:-2], [NetworkInput((50, 50))], asked.append).values()
     assert decoded.note == NOTE and len(asked) > 1
     assert np.array_equal(decoded.pixels[0], decode(large, (50, 50)))
 

@@ -21,8 +21,6 @@ from cache.errors import UserError
 from cache.joined_rows import JoinedStore
 from cache.stored_rows import StoredRows
 from classify.saved.persist import load
-from featurize.extract.joined_extractor import CHANGED, JoinedExtractor
-from featurize.extract.network_extractor import NetworkExtractor
 from featurize.featurizer import Featurizer
 
 Run = Callable[..., tuple[int, str, str]]
@@ -127,27 +125,6 @@ def test_a_damaged_shard_costs_the_rows_of_its_part_alone(warm: str, paths: list
     outcome, rows = pipeline.open_extractor(warm, **BOTH).features(paths)
     assert outcome.forward_passes == 36
     np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-6)
-
-
-def test_a_picture_that_changes_between_the_parts_is_a_failure(
-    warm: str, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = sorted(map(str, photos.glob("brick/*.png")))
-    extractor = pipeline.open_extractor(warm, **BOTH)
-    assert isinstance(extractor, JoinedExtractor)
-    run = NetworkExtractor.run
-
-    def changing(part: NetworkExtractor, *arguments: Any) -> Any:
-        outcome = run(part, *arguments)
-        shutil.copy(BUNDLED / "coffee.png", pictures[2])
-        return outcome
-
-    monkeypatch.setattr(NetworkExtractor, "run", changing)
-    outcome = extractor.run(pictures)
-    assert [(failure.path, failure.reason) for failure in outcome.failures] == [(pictures[2], CHANGED)]
-    assert (outcome.computed, outcome.forward_passes) == (0, 1)
-    monkeypatch.undo()
-    assert extractor.run(pictures).failures == []
 
 
 def test_what_does_not_fit_into_memory_is_streamed(

@@ -13,7 +13,7 @@ import pytest
 from conftest import SPEC
 from PIL import Image
 
-import featurize.extract.network_extractor
+import featurize.extract.pending_rows
 import featurize.machine.memory
 import pipeline
 from cache.errors import UserError
@@ -132,7 +132,7 @@ def test_the_disk_that_maps_take_is_said_first(
 
 
 def test_a_shard_of_maps_is_cut_at_its_bytes(paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurize.extract.network_extractor, "SHARD_BYTES", 2 * int(np.prod(SHAPE)) * 10 + 100)
+    monkeypatch.setattr(featurize.extract.pending_rows, "SHARD_BYTES", 2 * int(np.prod(SHAPE)) * 10 + 100)
     extractor = extractor_in(tmp_path, stored="float16")
     extractor.run(paths)
     sizes = [len(shard) for shard in extractor.store.refresh()]

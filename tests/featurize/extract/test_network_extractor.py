@@ -17,7 +17,7 @@ from conftest import BUNDLED, REPOSITORY, SPEC
 from helpers.extractors import alike, at, extractor_in, interrupt
 from PIL import Image
 
-import featurize.extract.network_extractor
+import featurize.extract.pending_rows
 from cache.errors import UserError
 from cache.row_key import content_digest
 from featurize.extract.network_extractor import NetworkExtractor
@@ -289,13 +289,13 @@ def test_a_shard_has_no_more_rows_than_asked_for_and_half_of_them_at_least(
 def test_a_shard_of_long_rows_is_cut_at_128_mib(
     tmp_path: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert featurize.extract.network_extractor.SHARD_BYTES == 128 * 1024**2
+    assert featurize.extract.pending_rows.SHARD_BYTES == 128 * 1024**2
     extractor = extractor_in(tmp_path, pooling="flatten")
-    monkeypatch.setattr(featurize.extract.network_extractor, "SHARD_BYTES", 4 * extractor.engine.dimension * 10 + 100)
+    monkeypatch.setattr(featurize.extract.pending_rows, "SHARD_BYTES", 4 * extractor.engine.dimension * 10 + 100)
     assert extractor.engine.dimension == 6 * 6 * 1280
     extractor.run(paths)
     assert all(5 <= size <= 10 for size in shard_sizes(extractor)[:-1]) and stored(extractor) == 36
-    monkeypatch.setattr(featurize.extract.network_extractor, "SHARD_BYTES", 1)
+    monkeypatch.setattr(featurize.extract.pending_rows, "SHARD_BYTES", 1)
     assert extractor.run([str(BUNDLED / "coffee.png")]).computed == 1
 
 

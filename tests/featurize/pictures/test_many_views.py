@@ -44,13 +44,13 @@ def paths(surfaces: Path) -> list[str]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
     """How often each picture is decoded."""
     counted: Counter[bytes] = Counter()
-    decode_views = featurize.extract.network_extractor.decode_views
+    decode_inputs = featurize.extract.network_extractor.decode_inputs
 
     def counting(data: bytes, *arguments: Any) -> np.ndarray:
         counted[data] += 1
-        return decode_views(data, *arguments)
+        return decode_inputs(data, *arguments)
 
-    monkeypatch.setattr(featurize.extract.network_extractor, "decode_views", counting)
+    monkeypatch.setattr(featurize.extract.network_extractor, "decode_inputs", counting)
     return counted
 
 
