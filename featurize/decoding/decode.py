@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, Unidentified
 from cache.errors import UserError
 from cache.row_key import ORIGINAL_VIEW, content_digest
 from cache.signatures import SIDE
+from featurize.decoding.crops import Crop
 from featurize.decoding.heif_header import is_heif
 from featurize.decoding.memory_gate import before_loading, before_opening
 from featurize.decoding.mended_files import mended
@@ -55,6 +56,7 @@ BEGINNINGS = {
 #            the input is shrunk to REDUCED_TO times the input or more by the JPEG decoder itself
 # nearest    what Keras' `load_img(target_size=...)` does unless told otherwise
 # bilinear   what Keras' `image_dataset_from_directory` does: two neighbours a side, no antialiasing
+# and what recipes of model files say, see featurize/decoding/crops.py: always of the whole picture
 RESIZES = ("antialias", "nearest", "bilinear")
 
 # Decoding a JPEG of 12 megapixels at a quarter of its size takes a quarter of the time, and does little to features
@@ -111,7 +113,7 @@ def decode_views(
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
     `views`: see `featurize.pictures.views`; `resize` "bilinear" has the original only.
-    uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
+    float32 in 0..255 for "bilinear", else uint8; the array may be read-only. Of several
     frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time. One of
@@ -122,7 +124,7 @@ def decode_views(
     `featurize.decoding.upright_rgb`, has more pixels than that limit, or would take too much memory or minutes; what
     `reserve` raises; UserError for an unknown `resize` or view.
     """
-    if resize not in RESIZES:
+    if resize not in RESIZES and not Crop.of(resize):
         raise UserError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
     others = [view for view in views if view != ORIGINAL_VIEW]
     for view in others:
@@ -216,7 +218,7 @@ def _decode(
         may_be_reduced = resize == "antialias" and isinstance(picture, JpegImagePlugin.JpegImageFile)
         if isinstance(picture, JpegImagePlugin.JpegImageFile):
             _reduce(picture, REDUCED_TO * max(size) if may_be_reduced and original_alone else None)
-        before_loading(picture, data, full, size, reserve)
+        before_loading(picture, data, full, _resized(picture.size, size, resize), reserve)
         rgb, note, changed = _upright(picture, data, decoder)
         changed = changed or in_planes
         if changed and decoder != DECODER:  # the signature of a content is the same whatever the spec
@@ -232,6 +234,12 @@ def _decode(
         alone = _decode(data, size, resize, (ORIGINAL_VIEW,), within_limit, decoder)
         pixels[list(views).index(ORIGINAL_VIEW)] = alone.pixels[0]
     return Decoded(pixels, signature, note, changed)
+
+
+def _resized(picture: tuple[int, int], size: tuple[int, int], resize: str) -> tuple[int, int]:
+    """(height, width) that a picture of (width, height) pixels has before anything is cut off."""
+    crop = Crop.of(resize)
+    return crop.resized(picture, size) if crop and not crop.is_thin(picture, size) else size
 
 
 def _with_memory_for(views: Sequence[str], size: tuple[int, int], reserve: Reserve) -> Reserve:
