@@ -49,17 +49,21 @@ def find_model(backbone: str) -> ModelFile:
     """The model that a path to it, or to its folder, means. Raises UserError where there is none."""
     path = os.path.abspath(at_home(backbone))
     if os.path.isdir(path):
-        found = next((name for name in IN_FOLDER if os.path.isfile(os.path.join(path, name))), None)
-        if found is None:
+        if not (found := models_in(path)):
             raise UserError(
                 f"backbone {path}: the folder has none of {', '.join(IN_FOLDER)}, and no backbone has this name"
             )
-        path = os.path.join(path, found)
+        path = found[0]
     if not os.path.isfile(path):
         raise UserError(f"backbone {path}: no such file; give one of {', '.join(SUFFIXES)}, or a folder that has it")
     folder = os.path.dirname(path)
     above = (os.path.dirname(folder),) if os.path.basename(folder) == "onnx" else ()
     return ModelFile(path, (folder, *above))
+
+
+def models_in(folder: str) -> list[str]:
+    """The models in a folder, the one that is meant first; none where it is no folder."""
+    return [path for name in IN_FOLDER if os.path.isfile(path := os.path.join(folder, name))]
 
 
 def model_identity(path: str, table: DigestTable) -> str:

@@ -1,6 +1,6 @@
-"""Where the preprocessing of a model file is written: a sidecar, a file of its exporter, or options. Nothing is guessed.
+"""Where the preprocessing of a model file is written: a sidecar, a file of its exporter, or options.
 
-The first of these that is there is taken. Options that contradict it are refused.
+The first of these that is there is taken. Options that contradict it are refused. Nothing is guessed.
 """
 
 import json

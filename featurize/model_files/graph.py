@@ -84,19 +84,19 @@ def _tensor(name: str, model: Any, wanted: str) -> Any:
             continue
         for output in node.outputs():
             named |= dict.fromkeys(output.get_names(), output)
-            if output.get_element_type().is_real():
+            if output.get_names() and output.get_element_type().is_real():
                 inner.append(_shown(output))
         if node.get_output_size() == 1:
             named.setdefault(node.get_friendly_name(), node.output(0))
     if wanted in named:
         return named[wanted]
     outputs = [_shown(output.get_node().input_value(0)) for output in model.outputs]
-    close = difflib.get_close_matches(wanted, [*outputs, *inner], n=3)
+    close = difflib.get_close_matches(wanted, {*outputs, *inner}, n=3)
     guess = f"did you mean {' or '.join(close)}? " if close else ""
     more = f", and {len(inner) - MOST_NAMES} more" if len(inner) > MOST_NAMES else ""
     raise UserError(
         f"unknown layer {wanted!r} of {name}: {guess}its outputs are {', '.join(outputs)}; "
-        f"inside are {', '.join(inner[-MOST_NAMES:])}{more}"
+        f"inside are {', '.join(name for name in inner[-MOST_NAMES:] if name not in outputs) or 'none'}{more}"
     )
 
 

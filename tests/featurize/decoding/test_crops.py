@@ -1,4 +1,4 @@
-"""Recipes of other frameworks: pixels are those of the plain way, to resize the picture with Pillow and then to crop."""
+"""Recipes of other frameworks: pixels are those of the plain way, to resize with Pillow and then to crop."""
 
 import io
 
@@ -36,7 +36,7 @@ def plain(picture: Image.Image, size: tuple[int, int], crop: Crop) -> np.ndarray
     if crop.rounding == "floor":
         top, left = (new[0] - size[0]) // 2, (new[1] - size[1]) // 2
     else:
-        top, left = int(round((new[0] - size[0]) / 2.0)), int(round((new[1] - size[1]) / 2.0))
+        top, left = round((new[0] - size[0]) / 2), round((new[1] - size[1]) / 2)
     return np.asarray(resized)[top : top + size[0], left : left + size[1]]
 
 
@@ -70,8 +70,8 @@ def test_every_text_gives_its_crop_again() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "antialias", "nearest", "bilinear", "bicubic", "bicubic-short", "bicubic-short0-floor", "bicubic-short9",
-     "bicubic-squash9x-floor", "bicubic-squashfloor", "bicubic-squash-floor", "cubic-squash", "bicubic-short99999-floor",
-     "bicubic-short9-up", "bicubic-squash1x2", "bicubic-squash\n"],
+     "bicubic-squash9x-floor", "bicubic-squashfloor", "bicubic-squash-floor", "cubic-squash",
+     "bicubic-short99999-floor", "bicubic-short9-up", "bicubic-squash1x2", "bicubic-squash\n"],
 )  # fmt: skip
 def test_other_texts_are_none(text: str) -> None:
     assert Crop.of(text) is None

@@ -1,4 +1,4 @@
-"""Rows of model files, from pictures on disk to features, beside onnxruntime on pixels that are prepared the plain way."""
+"""Rows of model files, from pictures on disk to features, beside onnxruntime on pixels prepared the plain way."""
 
 import shutil
 from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_weights_in_another_file(tmp_path: Path, pictures: list[str]) -> None:
     assert resolve(table, backbone=str(path), preprocess=RECIPE).spec.weights != before.weights
 
 
-def quantized(pictures: list[str]) -> onnx.ModelProto:
+def quantized() -> onnx.ModelProto:
     """A classifier whose weights and activations are int8, as quantizers write it."""
     scale, zero = np.array(0.02, np.float32), np.array(0, np.int8)
     kernel, classes = numbers(6, 3, 3, 3), numbers(6, 4, seed=2)
@@ -171,7 +171,7 @@ def quantized(pictures: list[str]) -> onnx.ModelProto:
 
 
 def test_eight_bits_give_the_same_labels(tmp_path: Path, pictures: list[str]) -> None:
-    path = saved(quantized(pictures), tmp_path / "int8.onnx")
+    path = saved(quantized(), tmp_path / "int8.onnx")
     expected = by_onnxruntime(path, prepared(pictures), "logits")
     rows = rows_of(path, pictures, tmp_path / "cache")
     assert (rows.argmax(axis=1) == expected.argmax(axis=1)).all() and same(rows, expected, 0.02)
@@ -252,7 +252,7 @@ def test_a_tensor_that_text_is_not_needed_for(tmp_path: Path, pictures: list[str
     with pytest.raises(UserError, match="has 3 outputs, name one with LAYER"):
         resolve(DigestTable(str(tmp_path / "cache")), backbone=path, preprocess=RECIPE)
     text = network(nodes[2:4], inputs[:1], outputs[2:], {"words": weights["words"]})
-    with pytest.raises(UserError, match="no input of images .*input_ids int64"):
+    with pytest.raises(UserError, match=r"no input of images .*input_ids int64"):
         resolve(DigestTable(str(tmp_path / "cache")), backbone=saved(text, tmp_path / "t.onnx"), preprocess=RECIPE)
 
 
