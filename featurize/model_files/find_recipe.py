@@ -11,18 +11,17 @@ from cache.errors import UserError
 from featurize.decoding.crops import FILTERS, ROUNDINGS, Crop, short_side
 from featurize.model_files import huggingface
 from featurize.model_files.find_files import ModelFile
-from featurize.model_files.recipe import Numbers, Recipe, number, three, words_of
+from featurize.model_files.recipe import WAYS, Numbers, Recipe, number, three, words_of
 
 CONFIG = "config.json"
 LARGEST = 4 * 1024**2  # bytes of a JSON file
-WAYS = ("antialias", "nearest", "bilinear")  # of resizing, as `featurize.decoding.decode` has them
 SIDECAR = ("size", "resize", "crop", "scale", "mean", "std", "bgr", "prefix_tokens")
 HOW = "give --mean, --std, --scale and --crop (preprocess=), or a sidecar"
 
 # Tokens before those of patches (the class, and what was distilled), by `model_type` of config.json.
 PREFIXES = {
     "vit": 1, "vit_mae": 1, "vit_msn": 1, "beit": 1, "dinov2": 1, "clip_vision_model": 1, "deit": 2, "siglip": 0,
-    "siglip_vision_model": 0, "siglip2_vision_model": 0,
+    "siglip_vision_model": 0, "siglip2_vision_model": 0, "clip": 1,
 }  # fmt: skip
 
 Size = tuple[int, int]
@@ -35,7 +34,7 @@ def find_recipe(
 
     Raises UserError for what is missing, in one line, and for sizes and options that contradict each other.
     """
-    own = None if None in fixed else fixed
+    own = (fixed[0], fixed[1]) if fixed[0] and fixed[1] else None
     written = _written(model, own)
     recipe = written or _of_options(model, own, size, preprocess, resize)
     if written and size not in (None, written.size):

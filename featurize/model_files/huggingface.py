@@ -94,7 +94,9 @@ def _resizing(config: dict[str, Any], kind: str, source: str) -> tuple[tuple[int
         size = short, short
         if short < WARPED_FROM:
             share = number(config.get("crop_pct") or 224 / 256, source)
-            return size, Crop(name, short=int(short / share)).text if share > 0 else ""
+            if not 0 < share <= 1:
+                raise UserError(f"{source} has crop_pct {share:g}: a share above 0 and up to 1 is read")
+            return size, Crop(name, short=int(short / share)).text
         return size, Crop(name).text
     if "crop_pct" in config:
         raise UserError(f"{source} says crop_pct, which is not known of {kind or 'this processor'}: {ADVICE}")

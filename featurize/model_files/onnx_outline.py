@@ -81,7 +81,9 @@ def _outline(data: mmap.mmap) -> tuple[Outline, _Found]:
             if domain in (b"", b"ai.onnx"):
                 found.opset = max(found.opset, opset.get(2, 0))
     _walk(data, whole, "model", found, 0)
-    constants, inputs, outputs = set(), [], []
+    constants: set[str] = set()
+    inputs: list[Port] = []
+    outputs: list[Port] = []
     for number, _, span in _fields(data, graphs[0], found):
         if span and number == 5:  # before version 4 of the format, weights are listed among the inputs
             constants.update(_text(data, part) for key, _, part in _fields(data, span, found) if key == 8 and part)
@@ -152,6 +154,8 @@ def _check_tensor(data: mmap.mmap, span: Span, found: _Found) -> None:
         if number == 1:
             for side in _packed(data, inner, found) if inner else [value]:
                 count *= side
+                if count > MOST_ELEMENTS:
+                    raise NoOnnxError(f"a tensor declares more than {MOST_ELEMENTS} numbers")
         elif number == 2:
             kind = value
         elif number == 8 and inner:
@@ -161,8 +165,6 @@ def _check_tensor(data: mmap.mmap, span: Span, found: _Found) -> None:
             external[pair.get(1, "")] = pair.get(2, "")
         elif number in NUMBERS_IN:
             held += inner[1] - inner[0] if inner else 8
-    if count > MOST_ELEMENTS:
-        raise NoOnnxError(f"tensor {name!r} declares {count} numbers, more than {MOST_ELEMENTS}")
     if external:
         size = count * KINDS.get(kind, ("", 0))[1]
         found.external.append({"name": name, "bytes": str(size)} | external)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.errors import UserError
+from featurize.decoding.crops import MOST, Crop
 
 Three = tuple[float, float, float]
 
 IDENTITY = "none"
+WAYS = ("antialias", "nearest", "bilinear")  # of resizing, as `featurize.decoding.decode` has them
 LARGEST = 1e6  # of any number here
 
 # What `preprocess_input` of each module of Keras Applications does; the others leave pixels as they are.
@@ -125,6 +127,10 @@ class Recipe:
     resize: str
     numbers: Numbers
     source: str
+
+    def __post_init__(self) -> None:
+        if self.resize not in WAYS and not Crop.of(self.resize):
+            raise UserError(f"resize {self.resize} of {self.source}: sides up to {MOST} pixels are known")
 
     def __str__(self) -> str:
         """One line for people."""

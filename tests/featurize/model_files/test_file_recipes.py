@@ -126,6 +126,9 @@ def test_hugging_faces_processors(tmp_path: Path, case: Any) -> None:
         ({"rescale_factor": 255}, "multiplied by it"),
         ({"size": {"shortest_edge": 10**9}}, "a side of 1000000000"),
         ({"size": {"shortest_edge": True}}, "a side of True"),
+        ({"image_processor_type": "ConvNextImageProcessor"}, "or crops besides"),
+        ({"image_processor_type": "ConvNextImageProcessor", "do_center_crop": False, "crop_pct": 0.001}, "up to 16384"),
+        ({"image_processor_type": "ConvNextImageProcessor", "do_center_crop": False, "crop_pct": 2}, "crop_pct 2"),
     ],
 )
 def test_what_a_processor_leaves_open_is_refused(tmp_path: Path, change: dict[str, Any], shown: str) -> None:
