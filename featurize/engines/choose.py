@@ -99,13 +99,12 @@ def _of_file(checked: Resolved, installed: bool) -> Graph:
     if not installed:
         raise UserError(f"backbone {name} is computed by OpenVINO, which is not installed: pip install openvino")
     check_openvino()
-    from featurize.engines.openvino_engine import OpenVinoGraph
-    from featurize.model_files.graph import open_file_graph
+    from featurize.model_files.graph import FileGraph
 
     _check_bf16(precision)
-    graph = open_file_graph(checked.weights.path, checked.spec)
+    graph = FileGraph(checked.weights.path, checked.spec)
     log.info("engine: openvino")
-    return OpenVinoGraph(graph.model, precision, graph.only_batch)
+    return graph
 
 
 def _check_bf16(precision: str) -> None:

@@ -214,7 +214,7 @@ def _check_external(path: str, folder: str, tensor: dict[str, str]) -> None:
         raise UserError(f"{what}, which leads out of the model's folder: it is refused")
     file = os.path.join(folder, location)
     real, home = os.path.realpath(file), os.path.realpath(folder)
-    if os.path.commonpath([real, home]) != home:
+    if not real.startswith(os.path.join(home, "")):
         raise UserError(
             f"{what}, a link that leads out of the model's folder: copy the folder with its links resolved (cp -rL)"
         )
