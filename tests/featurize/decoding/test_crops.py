@@ -9,7 +9,7 @@ from PIL import Image
 
 from cache.errors import UserError
 from featurize.decoding.crops import FILTERS, Crop, short_side
-from featurize.decoding.decode import decode
+from featurize.decoding.decode import decode, decode_views
 from featurize.decoding.upright_rgb import fit
 
 CROPS = [
@@ -105,6 +105,17 @@ def test_a_photograph_is_decoded_whole_and_views_follow(photograph: Image.Image)
     assert (found == expected).all()  # its decoder does not shrink it
     mirrored = decode(file.getvalue(), (24, 24), CROPS[0].text, "flip-1")
     assert (mirrored == found[:, ::-1]).all()
+
+
+@pytest.mark.parametrize(
+    "recipe", ["crops-1", "mirror-crops-2", "mirror-crops-3", "horizontal_flip=True rotation_range=40-1"]
+)
+def test_other_views_are_of_the_whole_picture(photograph: Image.Image, recipe: str) -> None:
+    file = io.BytesIO()
+    photograph.save(file, "PNG")
+    views = decode_views(file.getvalue(), (24, 24), "bicubic-short48-floor", ("original", recipe)).pixels
+    assert views.shape == (2, 24, 24, 3) and (views[0] != views[1]).any()
+    assert (views[0] == decode(file.getvalue(), (24, 24), "bicubic-short48-floor")).all()
 
 
 def test_an_unknown_way_is_named() -> None:

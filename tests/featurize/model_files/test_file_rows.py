@@ -1,5 +1,6 @@
 """Rows of model files, from pictures on disk to features, beside onnxruntime on pixels prepared the plain way."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from cache.digest_table import DigestTable
 from cache.errors import UserError
+from featurize import Featurizer
 from featurize.engines.silent_openvino import import_openvino
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.resolve import resolve
@@ -145,6 +147,44 @@ def test_weights_in_another_file(tmp_path: Path, pictures: list[str]) -> None:
     content[0] ^= 1
     data.write_bytes(content)
     assert resolve(table, backbone=str(path), preprocess=RECIPE).spec.weights != before.weights
+
+
+def test_a_folder_as_hugging_face_exports_it(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, pictures: list[str]
+) -> None:
+    """A transformer with registers, its weights in a second file, and the files that say how to use it."""
+    folder = tmp_path / "dinov2"
+    (folder / "onnx").mkdir(parents=True)
+    onnx.save(
+        token_net(5), str(folder / "onnx" / "model.onnx"), save_as_external_data=True, location="model.onnx_data",
+        size_threshold=100,
+    )  # fmt: skip
+    (folder / "config.json").write_text('{"model_type": "dinov2_with_registers", "num_register_tokens": 4}')
+    processor = {
+        "do_resize": True, "size": {"shortest_edge": 20}, "resample": 3, "do_center_crop": True,
+        "crop_size": {"height": SIDE, "width": SIDE}, "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": MEAN, "image_std": STD, "image_processor_type": "BitImageProcessor",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    cache = tmp_path / "cache"
+    options = ("--layer", "last_hidden_state", "--pooling", "mean", "--data", Path(pictures[0]).parent)
+    status, _, said = run("features", "--backbone", folder, *options, "--cache-dir", cache)
+    assert status == 0, said
+    (line,) = [line for line in said.splitlines() if "preprocessor_config.json" in line]
+    assert "dinov2/model.onnx: size 16x16, resize bicubic-short20-floor" in line
+    assert "output last_hidden_state, pooling mean of tokens but the first 5" in line
+    images = []
+    for path in pictures:  # as transformers does it
+        with Image.open(path) as picture:
+            width, height = picture.size
+            short, long = min(width, height), max(width, height)
+            new = (20, int(20 * long / short)) if width <= height else (int(20 * long / short), 20)
+            resized = np.asarray(picture.resize(new, Image.Resampling.BICUBIC), np.float32)
+        top, left = ((side - SIDE) // 2 for side in resized.shape[:2])
+        images.append(((resized[top : top + SIDE, left : left + SIDE] / 255 - MEAN) / STD).transpose(2, 0, 1))
+    tokens = by_onnxruntime(str(folder / "onnx" / "model.onnx"), np.float32(images), "last_hidden_state")
+    rows = Featurizer(str(folder), layer="last_hidden_state", pooling="mean", cache_dir=str(cache)).transform(pictures)
+    assert same(rows, tokens[:, 5:].mean(axis=1))
 
 
 def quantized() -> onnx.ModelProto:

@@ -145,6 +145,24 @@ def test_an_operator_that_is_not_known(tmp_path: Path, refuse: Refuse, domain: s
     assert "cannot be read by OpenVINO" in message and "Sharpen" in message and ".cpp" not in message
 
 
+def test_what_fails_when_it_runs_is_one_line(tmp_path: Path) -> None:
+    """A reshape to as many numbers as the picture is bright."""
+    weights = {"zero": np.array([0], np.int64), "one": np.array([1], np.int64)}
+    nodes = [
+        helper.make_node("ReduceSum", ["image"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["bright"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["bright", "zero"], ["side"]),
+        helper.make_node("Concat", ["one", "side"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["image", "shape"], ["row"]),
+        helper.make_node("ReduceMean", ["row"], ["map"], axes=[0, 1]),
+    ]
+    model = network(nodes, [port("image", [1, 3, SIDE, SIDE])], [port("map", None)], weights)
+    path = saved(model, tmp_path / "m.onnx")
+    graph = open_graph(resolve(DigestTable(str(tmp_path)), backbone=path, preprocess="none"), str(tmp_path))
+    with pytest.raises(UserError, match=r"^backbone m\.onnx cannot be computed by OpenVINO \(.*\)$"):
+        graph.compile(1, "uint8")
+
+
 def test_an_unknown_output_is_answered_with_those_there_are(tmp_path: Path, refuse: Refuse) -> None:
     message = refuse(saved(conv_net(), tmp_path / "m.onnx"), layer="mep")
     assert "unknown layer 'mep'" in message and "did you mean map?" in message and "sum" in message
