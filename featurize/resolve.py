@@ -23,7 +23,7 @@ from featurize.model_files.find_files import SUFFIXES, is_model_file, model_iden
 from featurize.model_files.request import MODEL_POOLINGS, fields_of_request, refuse_tensorflow
 from featurize.pictures.recipes import FORMER_VIEWS, views_with_original
 from featurize.remembered_weights import remembered
-from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
+from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, LARGEST_SIDE, POOLINGS
 
 if TYPE_CHECKING:
     from featurize.backbones.tail import Tuned
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("bottleneck")
 
 SMALL = 4 * 10**6  # bytes that are hashed in a few milliseconds
-LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,7 @@ def resolve(
     else:
         given = _given_before(backbone, table) if weights is None else weights
         fields, found = _named_backbone(backbone, layer, parse_size(size), given, preprocess)
-    weights = identity(found, table)
-    more = {"weights": weights, "decoder": DECODER, "precision": precision, "stored": stored}
+    more = {"weights": identity(found, table), "decoder": DECODER, "precision": precision, "stored": stored}
     spec = FeatureSpec(**({"pooling": pooling, "resize": resize} | fields | more))
     if layer and not spec.layer:
         _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")

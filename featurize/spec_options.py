@@ -6,6 +6,7 @@ DEFAULT_CACHE = ".features"
 DEFAULT_BACKBONE = "mobilenet_v2"
 DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
+LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 POOLINGS = ("avg", "max", "flatten", "none")
 
 

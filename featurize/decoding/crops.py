@@ -14,6 +14,7 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")  # of Pillow, in lower c
 ROUNDINGS = ("floor", "round")
 _TEXT = re.compile(rf"({'|'.join(FILTERS)})-(?:squash(?:(\d+)x(\d+)-)?|short(\d+)-)({'|'.join(ROUNDINGS)})?")
 MOST = 2**14  # pixels of a side
+LEAST_SHARE = 0.01  # of a side that is kept
 WHOLE = 8  # times the pixels of the input that a picture may be resized to
 
 

@@ -113,8 +113,8 @@ def decode_views(
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
     `views`: see `featurize.pictures.views`; `resize` "bilinear" has the original only.
-    float32 in 0..255 for "bilinear", else uint8; the array may be read-only. Of several
-    frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
+    float32 in 0..255 for "bilinear", else uint8; the array may be read-only. Of several frames or pages the first is
+    taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time. One of
     more pixels than Pillow's limit against decompression bombs is reduced whatever is asked for.

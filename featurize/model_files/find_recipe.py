@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from cache.errors import UserError
-from featurize.decoding.crops import FILTERS, ROUNDINGS, Crop, short_side
+from featurize.decoding.crops import FILTERS, LEAST_SHARE, ROUNDINGS, Crop, short_side
 from featurize.model_files import huggingface
 from featurize.model_files.find_files import ModelFile
 from featurize.model_files.recipe import WAYS, Numbers, Recipe, number, three, words_of
@@ -146,8 +146,8 @@ def _of_timm(given: Any) -> Recipe:
     name, share, mode = given["interpolation"], number(given["crop_pct"], source), given.get("crop_mode") or "center"
     if name not in FILTERS:
         raise UserError(f"{source} has interpolation {name!r:.40}: known are {', '.join(FILTERS)}")
-    if not 0 < share <= 1:
-        raise UserError(f"{source} has crop_pct {share:g}: a share above 0 and up to 1 is read")
+    if not LEAST_SHARE <= share <= 1:
+        raise UserError(f"{source} has crop_pct {share:g}: shares from {LEAST_SHARE} to 1 are read")
     if mode not in ("center", "squash") or (mode == "center" and height != width):
         what = f"crop_mode {mode!r:.40} of {height}x{width}"
         raise UserError(f"{source} has {what}, which is not done: {huggingface.ADVICE}")
@@ -216,7 +216,7 @@ def _resize(way: str, crop: Any, size: Size, as_usual: bool, rounding: str = "ro
     if name not in FILTERS:
         return _no_filter(way)
     amount = number(crop, "crop")
-    if 0 < amount <= 1 and size[0] == size[1]:
+    if LEAST_SHARE <= amount <= 1 and size[0] == size[1]:
         short = short_side(size[0], amount)
     elif amount > 1 and amount == int(amount):
         short = int(amount)
@@ -236,13 +236,9 @@ def _no_filter(way: str) -> str:
 
 
 def _size(value: Any, source: str) -> Size:
-    sides = [value, value] if type(value) is int else value
-    if (
-        not isinstance(sides, list)
-        or [type(side) for side in sides] != [int, int]
-        or not 0 < min(sides) <= max(sides) <= 4096
-    ):
-        raise UserError(f"{source} has size {value!r:.60}: give a side in pixels or [height, width], up to 4096")
+    sides = value if isinstance(value, list) else [value, value]
+    if [type(side) for side in sides] != [int, int] or min(sides) <= 0:
+        raise UserError(f"{source} has size {value!r:.60}: give a side in pixels, or [height, width]")
     return sides[0], sides[1]
 
 

@@ -50,8 +50,8 @@ def fold_numbers(name: str, parameter: Any, images: Images, numbers: Numbers) ->
     """
     openvino = import_openvino()
     ops, kind = openvino.opset13, port_of(parameter.output(0)).kind
-    slope = np.float32([numbers.scale / std for std in numbers.std])
-    shift = np.float32([-mean / std for mean, std in zip(numbers.mean, numbers.std, strict=True)])
+    slope = np.array([numbers.scale / std for std in numbers.std], np.float32)
+    shift = np.array([-mean / std for mean, std in zip(numbers.mean, numbers.std, strict=True)], np.float32)
     if kind in PIXELS:
         least, most = PIXELS[kind]
         whole = (slope == 1).all() and (shift == shift.round()).all()
@@ -96,7 +96,7 @@ def fold_pooling(name: str, tensor: Any, images: Images, pooling: str) -> Any:
         return ops.reshape(x, [0, -1], True)
     if axes == 3 and pooling == "cls":
         return ops.gather(x, 0, 1)
-    if axes == 3 and (found := re.fullmatch(r"mean\[(\d+):\]", pooling)):
+    if axes == 3 and (found := re.fullmatch(r"mean\[(\d{1,5}):\]", pooling)):
         first, tokens = int(found[1]), sides[1] or 0
         if first >= tokens:
             raise UserError(f"{what}: there are no tokens beyond the first {first}")

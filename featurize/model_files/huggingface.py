@@ -7,7 +7,7 @@ not say, and what would change pixels and is not known, is refused.
 from typing import Any, NamedTuple
 
 from cache.errors import UserError
-from featurize.decoding.crops import FILTERS, Crop
+from featurize.decoding.crops import FILTERS, LEAST_SHARE, MOST, Crop
 from featurize.model_files.recipe import Numbers, Recipe, number, three
 
 FILE = "preprocessor_config.json"
@@ -94,8 +94,8 @@ def _resizing(config: dict[str, Any], kind: str, source: str) -> tuple[tuple[int
         size = short, short
         if short < WARPED_FROM:
             share = number(config.get("crop_pct") or 224 / 256, source)
-            if not 0 < share <= 1:
-                raise UserError(f"{source} has crop_pct {share:g}: a share above 0 and up to 1 is read")
+            if not LEAST_SHARE <= share <= 1:
+                raise UserError(f"{source} has crop_pct {share:g}: shares from {LEAST_SHARE} to 1 are read")
             return size, Crop(name, short=int(short / share)).text
         return size, Crop(name).text
     if "crop_pct" in config:
@@ -152,6 +152,6 @@ def _filter(config: dict[str, Any], kind: str, source: str) -> str:
 
 
 def _side(value: Any, source: str) -> int:
-    if type(value) is not int or not 0 < value <= 4096:
-        raise UserError(f"{source} has a side of {value!r:.40}: give a whole number of pixels up to 4096")
+    if type(value) is not int or not 0 < value <= MOST:
+        raise UserError(f"{source} has a side of {value!r:.40}: give a whole number of pixels up to {MOST}")
     return value

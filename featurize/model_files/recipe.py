@@ -12,6 +12,7 @@ from typing import Any
 
 from cache.errors import UserError
 from featurize.decoding.crops import MOST, Crop
+from featurize.spec_options import LARGEST_SIDE
 
 Three = tuple[float, float, float]
 
@@ -129,6 +130,9 @@ class Recipe:
     source: str
 
     def __post_init__(self) -> None:
+        if max(self.size) > LARGEST_SIDE:
+            height, width = self.size
+            raise UserError(f"size {height}x{width} of {self.source}: sides up to {LARGEST_SIDE} are computed")
         if self.resize not in WAYS and not Crop.of(self.resize):
             raise UserError(f"resize {self.resize} of {self.source}: sides up to {MOST} pixels are known")
 

@@ -7,11 +7,10 @@ from typing import Any
 from cache.errors import UserError
 from cache.row_key import MODEL_FILE, FeatureSpec
 from featurize.backbones.weights import Weights
-from featurize.decoding.crops import Crop
 from featurize.model_files.find_files import ModelFile, find_model
 from featurize.model_files.find_recipe import contradicts, find_recipe, prefix_tokens, words_of_option
 from featurize.model_files.outline import Outline, fixed_size, image_input, read_outline
-from featurize.model_files.recipe import WAYS, Numbers
+from featurize.model_files.recipe import Numbers, Recipe
 from featurize.spec_options import POOLINGS
 
 log = logging.getLogger("bottleneck")
@@ -115,8 +114,6 @@ def agrees(spec: FeatureSpec, option: str, given: str) -> bool:
 
 def check_spec(spec: FeatureSpec) -> None:
     """Raise UserError where a record names a spec that no model file has."""
-    pooling = asked_pooling(spec.pooling)
-    resizes = spec.resize in WAYS or Crop.of(spec.resize)
-    if spec.size is None or not spec.layer or pooling not in MODEL_POOLINGS or not resizes:
+    if spec.size is None or not spec.layer or asked_pooling(spec.pooling) not in MODEL_POOLINGS:
         raise UserError(f"the record describes no model file: {spec.to_json()!s:.200}")
-    Numbers.of(spec.preprocess)
+    Recipe(spec.size, spec.resize, Numbers.of(spec.preprocess), "the record")
