@@ -16,6 +16,7 @@ import numpy as np
 
 DIGEST_BYTES = 32  # SHA-256
 OWN_MODEL = "own_model"
+MODEL_FILE = "model_file"
 ORIGINAL_VIEW = "original"
 STORED = ("float32", "float16")  # types of features; signatures of pictures are uint8
 PRECISIONS = ("float32", "bf16", "mixed_bfloat16")
@@ -30,14 +31,18 @@ class FeatureSpec:
     What changes them by no more than rounding (engine, library versions, batch size) is provenance, kept in
     each shard, not in the key.
 
-    backbone    name in the table of backbones, or `own_model` for a saved Keras model (its file's digest is
-                in `weights`, so its name and place do not matter)
-    weights     `sha256:<hex>` of the weights file, or the identity of a random initialisation
-    layer       name of the layer whose output is taken; "" = the last feature map of an own model
-    pooling     avg, max or flatten: how a map becomes a row (d,); none keeps it in its shape
+    backbone    name in the table of backbones, or `own_model` for a saved Keras model, `model_file` for one of ONNX,
+                OpenVINO or TFLite (its digest is in `weights`, so its name and place do not matter)
+    weights     `sha256:<hex>` of the weights file, of a model file with all files that its weights are in, or the
+                identity of a random initialisation
+    layer       name of the layer whose output is taken, of a model file that of a tensor; "" = the last feature map of
+                an own model
+    pooling     avg, max or flatten: how a map becomes a row (d,); none keeps it in its shape. Of tokens: cls is the
+                first one, mean[5:] the mean of all but the first five
     size        (height, width) of the input in pixels; None = an own model's own size
-    resize      how pictures are brought to that size
-    preprocess  module of Keras Applications whose `preprocess_input` is applied, or "none"
+    resize      how pictures are brought to that size, see `featurize.decoding.decode` and `featurize.decoding.crops`
+    preprocess  module of Keras Applications whose `preprocess_input` is applied, or "none"; of a model file its
+                numbers, see `featurize.model_files.recipe`
     decoder     version of the decoder
     view        which rendering of the picture; "original" is the picture itself
     precision   of the forward pass: float32; bf16 as OpenVINO computes in it; mixed_bfloat16 as Keras does. Rows of

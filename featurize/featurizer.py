@@ -22,9 +22,11 @@ class Featurizer(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str
-        The name of a backbone, the path of a `.keras` file, or several joined as in "nano+mobilenet_v2".
-    pooling : {"avg", "max", "flatten", "none"}
-        How the map (h, w, c) of the layer becomes a row; "none" keeps the map.
+        The name of a backbone, the path of a `.keras` file, of a model file (`.onnx`, `.xml`, `.tflite`) or of its
+        folder, or several joined as in "nano+mobilenet_v2".
+    pooling : {"avg", "max", "flatten", "none", "cls", "mean"}
+        How the map (h, w, c) of the layer becomes a row; "none" keeps the map. The last two are for the tokens of a
+        model file.
     layer : str, optional
         The layer whose output is taken; by default the last one.
     size : int, str or tuple of int, optional
@@ -34,7 +36,8 @@ class Featurizer(TransformerMixin, BaseEstimator):
     resize : {"antialias", "nearest", "bilinear"}
         How pictures are brought to the size of the input.
     preprocess : str, optional
-        The preprocessing of a model of your own; the named backbones have theirs.
+        The preprocessing of a model of your own; the named backbones have theirs. Of a model file also such as
+        "scale=1/255 mean=0.5 std=0.5 crop=0.875", where no file beside it says so.
     precision : {"float32", "bf16", "mixed_bfloat16"}
         What the network computes in.
     stored : {"float32", "float16"}

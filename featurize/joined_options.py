@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
+from cache.arguments import at_home
 from cache.digest_table import DigestTable
 from cache.errors import UserError, log
 from cache.joined_rows import Spec, read_spec
 from cache.row_key import ORIGINAL_VIEW, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES
+from featurize.model_files.find_files import is_model_file
 from featurize.reopen import check_options, reopen
 from featurize.resolve import Resolved, resolve
 from featurize.spec_options import DEFAULT_BACKBONE, FORMER_DEFAULT, SpecOptions
@@ -100,8 +102,8 @@ def check_parts(spec: Spec, model: str, options: dict[str, Any], table: DigestTa
 def share_weights(weights: str | None, backbones: list[str]) -> list[str | None]:
     """Split "fileA+fileB" into one weights file per backbone; an empty piece means the default.
 
-    Or one file per backbone that needs one: nano and `.keras` files bring their own, so that a single file is enough
-    for "nano+mobilenet_v2". Raises UserError for any other number, and for a name that can be read in two ways.
+    Or one file per backbone that needs one: nano, `.keras` and model files bring their own, so that a single file is
+    enough for "nano+mobilenet_v2". Raises UserError for any other number, and for a name that can be read in two ways.
     """
     if not weights:
         return [None] * len(backbones)
@@ -160,4 +162,8 @@ def _pieces(option: str, text: str, exists: Callable[[str], bool]) -> list[str]:
 
 
 def _is_backbone(text: str) -> bool:
-    return text in BACKBONES or (text.endswith(".keras") and os.path.isfile(text))
+    return text in BACKBONES or (text.endswith(".keras") and os.path.isfile(text)) or _is_model(text)
+
+
+def _is_model(text: str) -> bool:
+    return is_model_file(text) and os.path.exists(at_home(text))

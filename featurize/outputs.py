@@ -10,6 +10,7 @@ from cache.digest_table import FILE_NAME
 from cache.errors import UserError
 from cache.upkeep.spec_folders import is_spec_folder
 from featurize.engines.converted import FOLDER, LOCK
+from featurize.model_files.find_files import models_in
 from featurize.pictures.find_images import SUFFIXES
 from featurize.remembered_weights import FILE_NAME as WEIGHTS_FILE
 
@@ -28,6 +29,7 @@ def inputs_of(options: Mapping[str, Any]) -> list[Named]:
         for _, text in named(option, options.get(option)):
             pieces = {text, *text.split("+")}
             found += [(f"--{option}", piece) for piece in sorted(pieces) if os.path.isfile(at_home(piece))]
+            found += [(f"--{option}", path) for piece in sorted(pieces) for path in models_in(at_home(piece))]
     return [(name, at_home(path)) for name, path in found]
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from cache.digest_table import DigestTable
 from cache.errors import UserError
-from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
+from cache.row_key import MODEL_FILE, ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, FeatureSpec
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.model_config import default_layer
 from featurize.backbones.weights import Weights, locate, pretrained_place
 from featurize.decoding.decode import DECODERS
+from featurize.model_files.find_files import find_model, is_model_file
+from featurize.model_files.request import agrees, announce_reopened, asked_pooling, check_spec, refuse_tensorflow
 from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, check_views, identity, parse_size
 
@@ -50,8 +52,14 @@ def reopen(
         found = _here(found, spec, table, beside)
     elif spec.backbone == OWN_MODEL:
         found = Weights("file", os.path.abspath(weights))
+    elif spec.backbone == MODEL_FILE:
+        found = Weights("file", find_model(weights).path)
     else:
         found = locate(find_backbone(spec.backbone), spec.size or 0, weights)
+    if spec.backbone == MODEL_FILE:
+        refuse_tensorflow(found.path, engine, spec.precision)
+        check_spec(spec)
+        announce_reopened(spec)
     resolved = Resolved(spec, found, engine, isolate, check_views(views, spec.resize))
     if weights is None and found.kind != "random" and not os.path.exists(found.path):
         return resolved
@@ -65,8 +73,9 @@ def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str 
         return recorded
     candidates = [recorded]
     if beside is not None:
-        name = recorded.path.replace("\\", "/").rpartition("/")[2]  # of another system perhaps
-        candidates.append(Weights("file", os.path.abspath(os.path.join(beside, name))))
+        parts = recorded.path.replace("\\", "/").split("/")  # of another system perhaps
+        for depth in (1, 2, 3) if spec.backbone == MODEL_FILE else (1,):  # its folder may have come along
+            candidates.append(Weights("file", os.path.abspath(os.path.join(beside, *parts[-depth:]))))
     given = remembered(os.path.dirname(table.path))
     candidates += [Weights("file", one.path) for one in given if one.weights == spec.weights]
     if row:
@@ -99,9 +108,12 @@ def check_options(spec: FeatureSpec, model: str, options: dict[str, Any], table:
         if name == "size":
             same = parse_size(given) == spec.size
             trained = "x".join(map(str, spec.size)) if spec.size else "of its own"
-        elif name == "backbone" and spec.backbone == OWN_MODEL:
-            same = os.path.isfile(given) and identity(Weights("file", given), table) == spec.weights
-            trained = f"{OWN_MODEL} {spec.weights}"
+        elif name == "backbone" and spec.backbone in (OWN_MODEL, MODEL_FILE):
+            path = find_model(given).path if is_model_file(given) else given
+            same = os.path.isfile(path) and identity(Weights("file", path), table) == spec.weights
+            trained = f"{spec.backbone} {spec.weights}"
+        elif spec.backbone == MODEL_FILE and name in ("pooling", "preprocess", "resize"):
+            same, trained = agrees(spec, name, given), asked_pooling(getattr(spec, name))
         else:
             trained = getattr(spec, name)
             same = given == trained

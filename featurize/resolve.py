@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from cache.arguments import at_home
 from cache.digest_table import DigestTable
 from cache.errors import UserError
-from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
+from cache.row_key import MODEL_FILE, ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
 from featurize.backbones.backbone_table import find_backbone, preprocess_names
 from featurize.backbones.model_config import default_layer, native_size
 from featurize.backbones.weights import Weights, locate, random_identity
+from featurize.decoding.crops import FILTERS
 from featurize.decoding.decode import DECODER, RESIZES
+from featurize.model_files.find_files import SUFFIXES, is_model_file, model_identity
+from featurize.model_files.request import MODEL_POOLINGS, fields_of_request, refuse_tensorflow
 from featurize.pictures.recipes import FORMER_VIEWS, views_with_original
 from featurize.remembered_weights import remembered
-from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, POOLINGS
+from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, LARGEST_SIDE, POOLINGS
 
 if TYPE_CHECKING:
     from featurize.backbones.tail import Tuned
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("bottleneck")
 
 SMALL = 4 * 10**6  # bytes that are hashed in a few milliseconds
-LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Resolved:
     @property
     def network(self) -> str:
         """The argument of `build_network`: a backbone's name, or the path of a saved model, which holds its weights."""
-        return self.weights.path if self.spec.backbone == OWN_MODEL else self.spec.backbone
+        return self.weights.path if self.spec.backbone in (OWN_MODEL, MODEL_FILE) else self.spec.backbone
 
     @property
     def network_fields(self) -> tuple[object, ...]:
@@ -87,6 +89,9 @@ def resolve(
 ) -> Resolved:
     """The spec of a request. `size`: side or (height, width) in pixels, "160" and "160x120" (height first) as text.
 
+    `backbone`: a name of the table, a `.keras` file, or a model file or its folder, see `featurize.model_files`, for
+    which `preprocess` is such as "scale=1/255 mean=0.5 std=0.5 crop=0.875", where no file beside it says so.
+
     `precision`: float32; bf16, faster on processors that have it, by OpenVINO; mixed_bfloat16, faster on a GPU, by
     TensorFlow. Each gives rows of its own. `stored`: float16 takes half the disk of float32, and keeps three digits.
     `isolate`: decode in processes of their own; the rows are the same. `views`: how many rows a picture has, of itself
@@ -95,28 +100,25 @@ def resolve(
     Raises UserError for an unknown value, with the valid ones, and for weights that cannot be had.
     """
     backbone = os.fspath(backbone)
-    if "+" in backbone and not os.path.isfile(backbone):  # `featurize.joined_options.resolve_parts` takes several
+    if "+" in backbone and not os.path.exists(backbone):  # `featurize.joined_options.resolve_parts` takes several
         raise UserError(f"backbone {backbone!r}: one is wanted here, not several joined")
-    _one_of("pooling", pooling, POOLINGS)
-    _one_of("resize", resize, RESIZES)
+    of_file = is_model_file(backbone)
+    _one_of("pooling", pooling, MODEL_POOLINGS if of_file else POOLINGS)
+    _one_of("resize", resize, (*RESIZES, *FILTERS) if of_file else RESIZES)
     _one_of("engine", engine, ENGINES)
     _one_of("precision", precision, PRECISIONS)
     _one_of("stored", stored, STORED)
     names = check_views(views_with_original(recipe, views), resize)
-    if backbone.endswith(".keras"):
+    if of_file:
+        refuse_tensorflow(backbone, engine, precision)
+        fields, found = fields_of_request(backbone, pooling, layer, parse_size(size), weights, preprocess, resize)
+    elif backbone.endswith(".keras"):
         fields, found = _own_model(backbone, layer, parse_size(size), weights, preprocess)
     else:
         given = _given_before(backbone, table) if weights is None else weights
         fields, found = _named_backbone(backbone, layer, parse_size(size), given, preprocess)
-    spec = FeatureSpec(
-        **fields,
-        weights=identity(found, table),
-        pooling=pooling,
-        resize=resize,
-        decoder=DECODER,
-        precision=precision,
-        stored=stored,
-    )
+    more = {"weights": identity(found, table), "decoder": DECODER, "precision": precision, "stored": stored}
+    spec = FeatureSpec(**({"pooling": pooling, "resize": resize} | fields | more))
     if layer and not spec.layer:
         _say_former(table, [replace(spec, layer=layer)], f"layer {layer}, which is the last one")
     _say_former(
@@ -201,6 +203,8 @@ def identity(weights: Weights, table: DigestTable) -> str:
     if os.path.exists(weights.path) and not os.path.isfile(weights.path):  # a record may name /dev/zero, or a FIFO
         raise UserError(f"weights {weights.path} are not a regular file: {advice}")
     try:
+        if weights.path.lower().endswith(SUFFIXES):
+            return model_identity(weights.path, table)
         return "sha256:" + table.of_file(weights.path).hex()
     except OSError as error:
         raise UserError(f"weights {weights.path} cannot be read ({error.strerror}): {advice}") from None

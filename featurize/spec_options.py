@@ -7,6 +7,7 @@ DEFAULT_BACKBONE = "efficientnet_lite2"
 FORMER_DEFAULT = "mobilenet_v2"  # until version 0.2
 DEFAULT_RECIPE = "mirror-crops"
 ENGINES = ("auto", "openvino", "tensorflow")
+LARGEST_SIDE = 4096  # of the input, in pixels: far beyond any of the networks, and still less than the memory
 POOLINGS = ("avg", "max", "flatten", "none")
 
 

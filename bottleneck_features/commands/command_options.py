@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from cache.arguments import at_home
+from cache.errors import UserError
 from classify.heads.head_table import HEADS
 from classify.labels.class_folders import LABEL_FROM
 from featurize.pictures.recipes import MOST_VIEWS, RECIPES
@@ -20,14 +21,22 @@ FOLDER: dict[str, Any] = FILE | {"metavar": "FOLDER"}
 
 DATA = [click.option("--data", **FOLDER, help="Folder of images; its folders are the labels.")]
 TEACHER = [
-    click.option("--backbone", metavar="NAME", help=f"Pretrained network, or a .keras file. [{DEFAULT_BACKBONE}]"),
+    click.option(
+        "--backbone",
+        metavar="NAME",
+        help=f"Pretrained network, a file (.keras, .onnx, .xml, .tflite), or a model's folder. [{DEFAULT_BACKBONE}]",
+    ),
     click.option("--layer", metavar="NAME", help="Layer whose output is taken. [the last one]"),
     click.option("--size", metavar="PIXELS", help="Side of the input, or HEIGHTxWIDTH. [the backbone's own]"),
     click.option("--weights", **FILE, help="Weights file (.h5, .pth), or 'random'. [ImageNet weights]"),
 ]
 SPEC = [
     *TEACHER,
-    click.option("--pooling", metavar="avg|max|flatten|none", help="How a feature map becomes a row. [avg]"),
+    click.option(
+        "--pooling",
+        metavar="avg|max|flatten|none",
+        help="How a feature map becomes a row; cls or mean for the tokens of a model file. [avg]",
+    ),
     click.option(
         "--resize", metavar="antialias|nearest|bilinear", help="How pictures are brought to size. [antialias]"
     ),
@@ -37,8 +46,17 @@ SPEC = [
         "--isolate", is_flag=True, default=None, help="Decode in processes of their own, which a picture may crash."
     ),
     click.option("--stored", metavar="float32|float16", help="Type of cached numbers; float16 takes half. [float32]"),
-    click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras backbone. [none]"),
+    click.option("--preprocess", metavar="NAME", help="Preprocessing of a .keras or model file. [.keras: none]"),
+    click.option("--mean", metavar="R,G,B", help="Of a model file: subtracted from scaled pixels."),
+    click.option("--std", metavar="R,G,B", help="Of a model file: what they are divided by then."),
+    click.option("--scale", metavar="FACTOR", help="Of a model file: pixels are multiplied by it, such as 1/255."),
+    click.option(
+        "--crop",
+        metavar="SHARE|PIXELS|none",
+        help="Of a model file: share of the shorter side kept, such as 0.875, or its pixels before the crop.",
+    ),
 ]
+NUMBERS = ("mean", "std", "scale", "crop")  # together they are a `preprocess`
 VIEWS = [
     click.option(
         "--views",
@@ -109,5 +127,13 @@ def examples(*lines: str) -> str:
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given: the others keep the defaults of `pipeline`."""
-    return {name: value for name, value in options.items() if value is not None}
+    """The options that were given: the others keep the defaults of `pipeline`.
+
+    Raises UserError for --preprocess with one of `NUMBERS`.
+    """
+    found = {name: value for name, value in options.items() if value is not None}
+    numbers = {name: ",".join(found.pop(name).replace(",", " ").split()) for name in NUMBERS if name in found}
+    if numbers and "preprocess" in found:
+        raise UserError(f"--preprocess {found['preprocess']} and --{next(iter(numbers))}: give one of them")
+    words = " ".join(f"{name}={value}" for name, value in numbers.items())
+    return found | ({"preprocess": words} if words else {})

@@ -151,7 +151,7 @@ def find_backbone(name: str) -> Backbone:
     if name not in BACKBONES:
         raise UserError(
             f"unknown backbone {name!r}: take one of {', '.join(BACKBONES)}, "
-            "or the path of your own saved Keras model, ending in .keras"
+            "or the path of a model of your own, ending in .keras, .onnx, .xml or .tflite, or of its folder"
         )
     return BACKBONES[name]
 

@@ -20,6 +20,7 @@ from featurize.backbones.nano import build_nano, load_nano
 from featurize.backbones.weights import SEED, Weights, pretrained, short_reason
 from featurize.backbones.weights_file import load_weights_file, nothing_skipped
 from featurize.engines.keras_import import computing_in, import_keras
+from featurize.model_files.find_files import ONLY_KERAS, is_model_file
 from featurize.spec_options import POOLINGS
 
 # What Keras, h5py, zipfile and json raise for a file that is no model, or a damaged one.
@@ -109,6 +110,8 @@ def trained_backbone(
     if backbone.endswith(".keras"):
         network = _load_own(keras, backbone, weights)
         return network, {own.name: own for own in network.layers if not isinstance(own, keras.layers.InputLayer)}
+    if is_model_file(backbone):
+        raise UserError(f"backbone {backbone}: {ONLY_KERAS}")
     row = find_backbone(backbone)
     size = size or (row.size, row.size)
     row.check_size(size)

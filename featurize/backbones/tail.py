@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
-from cache.row_key import OWN_MODEL, FeatureSpec
+from cache.row_key import MODEL_FILE, OWN_MODEL, FeatureSpec
 from featurize.backbones.weights import BLANK, Weights
 from featurize.engines.engine import check_tensorflow
 from featurize.engines.keras_import import import_keras
@@ -37,7 +37,7 @@ class Tail:
     @classmethod
     def of(cls, spec: FeatureSpec, weights: Weights) -> "Tail":
         """The tail above the layer of `spec`, whose rows are maps, with the backbone's own `weights`."""
-        network = weights.path if spec.backbone == OWN_MODEL else spec.backbone
+        network = weights.path if spec.backbone in (OWN_MODEL, MODEL_FILE) else spec.backbone
         return cls(network, weights, spec.size, spec.layer)
 
     def build(self) -> Any:

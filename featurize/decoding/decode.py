@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, Unidentified
 from cache.errors import UserError
 from cache.row_key import ORIGINAL_VIEW, content_digest
 from cache.signatures import SIDE
+from featurize.decoding.crops import Crop
 from featurize.decoding.heif_header import is_heif
 from featurize.decoding.memory_gate import before_loading, before_opening
 from featurize.decoding.mended_files import mended
@@ -55,6 +56,7 @@ BEGINNINGS = {
 #            the input is shrunk to REDUCED_TO times the input or more by the JPEG decoder itself
 # nearest    what Keras' `load_img(target_size=...)` does unless told otherwise
 # bilinear   what Keras' `image_dataset_from_directory` does: two neighbours a side, no antialiasing
+# and what recipes of model files say, see featurize/decoding/crops.py: always of the whole picture
 RESIZES = ("antialias", "nearest", "bilinear")
 
 # Decoding a JPEG of 12 megapixels at a quarter of its size takes a quarter of the time, and does little to features
@@ -137,8 +139,8 @@ def decode_views(
     """Decode the bytes of an image file once: RGB pixels (views, height, width, 3), each stretched to `size`.
 
     `views`: see `featurize.pictures.views`; `resize` "bilinear" has the original only.
-    uint8 for "antialias" and "nearest", float32 in 0..255 for "bilinear"; the array may be read-only. Of several
-    frames or pages the first is taken. Safe to call from several threads at once; `reserve` is asked for the memory.
+    float32 in 0..255 for "bilinear", else uint8; the array may be read-only. Of several frames or pages the first is
+    taken. Safe to call from several threads at once; `reserve` is asked for the memory.
     Views other than the original are made from the whole picture. A JPEG that is reduced by its decoder for the
     original (see `REDUCED_TO`) is so decoded a second time where both are asked for, in a quarter of the time. One of
     more pixels than Pillow's limit against decompression bombs is reduced whatever is asked for.
@@ -159,7 +161,7 @@ def decode_inputs(data: bytes, inputs: Collection[NetworkInput], reserve: Reserv
     that the first has alone. Raises as `decode_views`; what fails for one input fails for all.
     """
     for wanted in inputs:
-        if wanted.resize not in RESIZES:
+        if wanted.resize not in RESIZES and not Crop.of(wanted.resize):
             raise UserError(f"unknown resize {wanted.resize!r}: choose one of {', '.join(RESIZES)}")
         others = [view for view in wanted.views if view != ORIGINAL_VIEW]
         for view in others:
@@ -271,7 +273,8 @@ def _decode_alike(
         reductions = [(wanted.decoder, _reduction(picture, wanted)) for wanted in inputs]
         alike = [wanted for wanted, same in zip(inputs, reductions, strict=True) if same == reductions[0]]
         _reduce(picture, reductions[0][1])
-        before_loading(picture, data, full, largest, reserve)
+        resized = [_resized(picture.size, wanted.size, wanted.resize) for wanted in inputs]
+        before_loading(picture, data, full, max(resized, key=max), reserve)
         rgb, note, changed = _upright(picture, data, decoder)
     changed = changed or in_planes
     if signature is None and changed and decoder != DECODER:  # that of a content is the same whatever the spec
@@ -290,6 +293,12 @@ def _pixels(rgb: Image.Image, wanted: NetworkInput, digest: bytes) -> np.ndarray
     if wanted.is_original:
         return np.asarray(fit(rgb, wanted.size, wanted.resize))[None]
     return np.stack(render(rgb, wanted.views, digest, wanted.size, wanted.resize))
+
+
+def _resized(picture: tuple[int, int], size: tuple[int, int], resize: str) -> tuple[int, int]:
+    """(height, width) that a picture of (width, height) pixels has before anything is cut off."""
+    crop = Crop.of(resize)
+    return crop.resized(picture, size) if crop and not crop.is_thin(picture, size) else size
 
 
 def _with_memory_for(inputs: Collection[NetworkInput], reserve: Reserve) -> Reserve:

@@ -3,13 +3,16 @@
 import glob
 import importlib.util
 import logging
+import os
 import threading
 from dataclasses import replace
 from typing import Any
 
 from cache.errors import UserError
 from cache.files.system_calls import after_fork
+from cache.row_key import MODEL_FILE
 from featurize.engines.engine import Engine, Graph, at_work, check_openvino, check_tensorflow
+from featurize.model_files.request import refuse_tensorflow
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
@@ -60,6 +63,8 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
     installed = importlib.util.find_spec("openvino") is not None
     precision = checked.spec.precision
     asked = ONLY_BY.get(precision, checked.engine)
+    if checked.spec.backbone == MODEL_FILE:
+        return _of_file(checked, installed)
     if checked.engine not in ("auto", asked):
         raise UserError(f"precision {precision} is computed by {asked} alone: leave --engine {checked.engine} out")
     if asked == "openvino" and not installed:
@@ -72,10 +77,9 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
         return _on_tensorflow(checked)
     check_openvino()
     from featurize.engines.converted import ConversionError, kept_graph
-    from featurize.engines.openvino_engine import OpenVinoGraph, has_bf16
+    from featurize.engines.openvino_engine import OpenVinoGraph
 
-    if precision == "bf16" and not has_bf16():
-        raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")
+    _check_bf16(precision)
     in_full = replace(checked, spec=replace(checked.spec, precision="float32"))
     try:
         graph = OpenVinoGraph(kept_graph(in_full, cache_dir, lambda: _network(in_full)), precision)
@@ -86,6 +90,28 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
         return _on_tensorflow(checked)
     log.debug("engine: openvino")
     return graph
+
+
+def _of_file(checked: Resolved, installed: bool) -> Graph:
+    """A model file, which is computed by OpenVINO alone."""
+    name, precision = os.path.basename(checked.weights.path), checked.spec.precision
+    refuse_tensorflow(name, checked.engine, precision)
+    if not installed:
+        raise UserError(f"backbone {name} is computed by OpenVINO, which is not installed: pip install openvino")
+    check_openvino()
+    from featurize.model_files.graph import FileGraph
+
+    _check_bf16(precision)
+    graph = FileGraph(checked.weights.path, checked.spec)
+    log.info("engine: openvino")
+    return graph
+
+
+def _check_bf16(precision: str) -> None:
+    from featurize.engines.openvino_engine import has_bf16
+
+    if precision == "bf16" and not has_bf16():
+        raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")
 
 
 def tensorflow_has_gpu() -> bool:

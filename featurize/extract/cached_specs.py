@@ -9,7 +9,7 @@ from typing import Any
 
 from cache.arguments import at_home
 from cache.errors import UserError
-from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
+from cache.row_key import MODEL_FILE, ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
 from cache.upkeep.spec_folders import stored_specs
 from featurize.backbones.backbone_table import BACKBONES, find_backbone
 from featurize.backbones.weights import BLANK, Weights, pretrained_place
@@ -20,6 +20,8 @@ from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.outcome import Outcome, Progress
 from featurize.extract.writable import open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
+from featurize.model_files.find_files import find_model, is_model_file
+from featurize.model_files.request import agrees
 from featurize.pictures.sources import Source
 from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, identity, parse_size
@@ -160,20 +162,26 @@ def _unfit(spec: FeatureSpec, weights: Weights, chosen: dict[str, Any]) -> str:
         former = ": `features` takes its rows over" if spec.decoder in DECODERS else ""
         return f"decoder {spec.decoder}, this version has {DECODER}{former}"
     own = _own_model(chosen)
-    if own and (spec.backbone != OWN_MODEL or weights != Weights("file", own)):
+    if own and (spec.backbone not in (OWN_MODEL, MODEL_FILE) or weights != Weights("file", own)):
         return f"backbone is not {own}"
     for name in FIELDS:
         value = chosen.get(name)
         if value is None or (own and name == "backbone"):
             continue
-        if (parse_size(value) if name == "size" else value) != getattr(spec, name):
+        if spec.backbone == MODEL_FILE and name in ("pooling", "preprocess", "resize"):
+            same = agrees(spec, name, value)
+        else:
+            same = (parse_size(value) if name == "size" else value) == getattr(spec, name)
+        if not same:
             return f"{name} is not {value}"
     return ""
 
 
 def _own_model(chosen: dict[str, Any]) -> str | None:
-    """The absolute path of the chosen `.keras` file."""
+    """The absolute path of the chosen `.keras` or model file."""
     backbone = os.fspath(chosen.get("backbone") or "")
+    if is_model_file(backbone):
+        return find_model(backbone).path
     return os.path.abspath(at_home(backbone)) if backbone.endswith(".keras") else None
 
 
@@ -189,7 +197,7 @@ def _weights_here(spec: FeatureSpec, requests: list[dict[str, Any]], cache_dir: 
 
 def _candidates(spec: FeatureSpec, chosen: dict[str, Any], cache_dir: str) -> Iterator[Weights]:
     """Where the weights of a spec may be on this machine."""
-    if spec.backbone == OWN_MODEL:
+    if spec.backbone in (OWN_MODEL, MODEL_FILE):
         if own := _own_model(chosen):
             yield Weights("file", own)
     elif row := BACKBONES.get(spec.backbone):

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from cache.row_key import ORIGINAL_VIEW
-from featurize.decoding.upright_rgb import Box, fit
+from featurize.decoding.crops import Box, Crop
+from featurize.decoding.upright_rgb import fit
 from featurize.pictures.affine import between, draw, warp
 from featurize.pictures.recipes import ranges_of, recipe_of
 
@@ -30,7 +31,8 @@ def render(
     """Those views of an RGB `picture`, whose file has the SHA-256 `digest`, at `size`: (height, width, 3) uint8 each.
 
     `resize`: antialias or nearest. With nearest, what Keras' parameters describe is done to the picture at the size
-    of the input, as Keras does it.
+    of the input, as Keras does it. Of a `Crop`, the picture and its mirror image are its centre, other views are made
+    of the whole picture.
     """
     finer = 1 if resize == "nearest" else FINER
     source: np.ndarray | None = None
@@ -50,7 +52,8 @@ def render(
         else:
             if source is None:  # once for all views: beyond so many pixels there is nothing to be seen
                 width, height = (min(old, finer * new) for old, new in zip(picture.size, size[::-1], strict=True))
-                source = np.asarray(fit(picture, size if finer == 1 else (height, width), resize))
+                way = "antialias" if Crop.of(resize) else resize
+                source = np.asarray(fit(picture, size if finer == 1 else (height, width), way))
             shown.append(_transformed(source, recipe, chances, size, finer))
     return [np.asarray(view) for view in shown]
 

@@ -1,0 +1,1 @@
+"""Any model file as a backbone: ONNX, OpenVINO IR, TFLite; which files, which preprocessing, which output."""
