@@ -1,4 +1,7 @@
-"""Every command and every snippet of the README and of docs/, run in order in a folder with real photographs."""
+"""Every command and every snippet of the README and of docs/, run in order in a folder with real photographs.
+
+Blocks that are marked `sh` and `python` run. What takes long, and what is shown with its output, is marked `console`.
+"""
 
 import os
 import re
@@ -73,7 +76,7 @@ def test_the_commands_run(place: Path, number: int) -> None:
         "HEADS": "logreg knn",  # not all, with TensorFlow
     }
     if "HEAD=finetune" in code:
-        environment |= {"HEAD_PARAMS": "epochs=1", "VIEWS": "2", "BACKBONE": "nano"}  # instead of minutes
+        environment |= {"HEAD_PARAMS": "epochs=1", "VIEWS": "2", "BACKBONE": "nano", "CUT": "head"}  # not minutes
     if language == "sh":
         earlier = "".join(code for _, _, code in BLOCKS[:number])
         lines = [line for line in code.splitlines() if not re.search(rf"^{re.escape(line)} *(#|$)", earlier, re.M)]
