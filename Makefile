@@ -70,7 +70,7 @@ example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, d
 report: venv ## Write OUTPUT, one HTML file: what MODEL learnt, how well it does, which pictures to look at
 	@$(RUN) report $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
-bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into the README
+bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into docs/benchmarks.md
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \
 	$${WEIGHTS:+--weights "$$WEIGHTS"} $(ARGS)
 
@@ -87,7 +87,7 @@ test-lowest: ## Run the tests with the oldest versions that setup.cfg allows, in
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[test]'
 	$(VENV)-lowest/bin/python -m pytest --ignore tests/reliability $(ARGS)
 
-torture: $(VENV)/.installed-test ## Run every count of RELIABILITY.md, every backbone (15 minutes); ARGS="--seed 1 --photos FOLDER"
+torture: $(VENV)/.installed-test ## Run every count of docs/reliability.md, every backbone (15 minutes); ARGS="--seed 1 --photos FOLDER"
 	$(VENV)/bin/python -m pytest tests/reliability tests/featurize/backbones/test_backbones.py --full --durations 20 $(ARGS)
 
 fuzz: $(VENV)/.installed-test ## Try broken files and command lines, SECONDS=600 each; ARGS="shard_reader --seed 2"

@@ -5,8 +5,8 @@
 
 Without data: the photographs of `classify.data.surfaces`, with `nano`; nothing is downloaded. Every measurement is a
 process of its own, one of `contenders/`; all of them in turns, for as many rounds as asked for. Whoever fails is left
-out with the reason and the rest goes on. The tables are printed; `--record` writes them into the README as well, the
-raw figures into results.json and the picture into speed.svg.
+out with the reason and the rest goes on. The tables are printed; `--record` writes them into docs/benchmarks.md as
+well, the raw figures into results.json and the picture into speed.svg.
 """
 
 import argparse
@@ -195,7 +195,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=int, default=0, help="so many of the photographs, for a trial")
     parser.add_argument("--peers", help=f"Python with thingsvision and embetter [{os.path.relpath(PEERS)} if there]")
-    parser.add_argument("--record", action="store_true", help="write results.json, speed.svg and the README section")
+    parser.add_argument("--record", action="store_true", help="write results.json, speed.svg, docs/benchmarks.md")
     return parser.parse_args()
 
 

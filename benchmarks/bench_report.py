@@ -2,7 +2,7 @@
 
     python benchmarks/bench_report.py
 
-writes the README section and speed.svg anew from results.json.
+writes the section of docs/benchmarks.md and speed.svg anew from results.json.
 """
 
 import json
@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-README = os.path.join(HERE, "..", "README.md")
+PAGE = os.path.join(HERE, "..", "docs", "benchmarks.md")
 RESULTS = os.path.join(HERE, "results.json")
 PICTURE = os.path.join(HERE, "speed.svg")
 # Readable on white and on black.
@@ -41,22 +41,22 @@ def main() -> None:
 
 
 def record(results: Results) -> None:
-    """Write results.json, speed.svg and the README section."""
-    with open(README, encoding="utf-8") as file:
-        readme = file.read()
+    """Write results.json, speed.svg and the section of the page."""
+    with open(PAGE, encoding="utf-8") as file:
+        page = file.read()
     for path, text in (
         (RESULTS, json.dumps(results, indent=1) + "\n"),
         (PICTURE, picture(results)),
-        (README, with_section(readme, results)),
+        (PAGE, with_section(page, results)),
     ):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
 
 
-def with_section(readme: str, results: Results) -> str:
-    """The README with what was measured between its two marks."""
+def with_section(page: str, results: Results) -> str:
+    """The page with what was measured between its two marks."""
     block = f"<!-- bench -->\n{tables(results)}\n<!-- end of bench -->"
-    return re.sub(r"<!-- bench -->.*<!-- end of bench -->", lambda _: block, readme, flags=re.DOTALL)
+    return re.sub(r"<!-- bench -->.*<!-- end of bench -->", lambda _: block, page, flags=re.DOTALL)
 
 
 def tables(results: Results) -> str:

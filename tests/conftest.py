@@ -54,11 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("reliability", "what tests/reliability proves, and with what")
-    group.addoption("--full", action="store_true", help="every count of RELIABILITY.md and every backbone, not a share")
+    group.addoption("--full", action="store_true", help="every count of reliability.md and every backbone, not a share")
     group.addoption("--seed", type=int, default=0, help="other random kills, flipped bits, splits")
     group.addoption("--photos", type=Path, help="folder of photographs to use instead of scikit-image's")
     group.addoption("--hostile", type=Path, help="folder of hostile files to try besides")
-    group.addoption("--record", action="store_true", help="write the figures into RELIABILITY.md")
+    group.addoption("--record", action="store_true", help="write the figures into docs/reliability.md")
 
 
 @pytest.fixture(scope="session")

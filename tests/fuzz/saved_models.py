@@ -1,8 +1,8 @@
 """Saved models of an enemy: `load` refuses with one line, or gives a head that predicts probabilities.
 
 The record's digest of the plain arrays is made right after most changes, never that of the pickle: whoever can change
-both the record and the pickle that it vouches for runs code, as the README says. A pickle that is not the record's
-must not even be opened, so some inputs hold one that leaves a trace.
+both the record and the pickle that it vouches for runs code, as docs/reference/files.md says. A pickle that is not the
+record's must not even be opened, so some inputs hold one that leaves a trace.
 """
 
 import hashlib

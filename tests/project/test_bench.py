@@ -115,11 +115,11 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert "| the tutorials' way | 2 | 1.00 | - | 12.0 | 100 |" in table
 
 
-def test_the_readme_shows_what_is_recorded() -> None:
+def test_the_page_shows_what_is_recorded() -> None:
     results = json.loads((REPOSITORY / "benchmarks" / "results.json").read_text())
-    readme = (REPOSITORY / "README.md").read_text()
-    assert bench_report.with_section(readme, results) == readme
-    assert results["command"] in readme
+    page = (REPOSITORY / "docs" / "benchmarks.md").read_text()
+    assert bench_report.with_section(page, results) == page
+    assert results["command"] in page
     drawn = (REPOSITORY / "benchmarks" / "speed.svg").read_text()
     assert bench_report.picture(results) == drawn
     assert ElementTree.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"

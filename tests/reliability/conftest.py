@@ -1,4 +1,4 @@
-"""What the tests of RELIABILITY.md share: how many, with which pictures, and where the figures go.
+"""What the tests of docs/reliability.md share: how many, with which pictures, and where the figures go.
 
 Each test runs a share of its counts; with `--full` (`make torture`) all of them.
 """
@@ -19,7 +19,7 @@ from featurize.pictures.find_images import find_images
 from reliability.harness.command import Command
 from reliability.harness.real_command import empty_cache
 
-REPORT = REPOSITORY / "RELIABILITY.md"
+REPORT = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
 FIGURES = pytest.StashKey[dict[int, list[str]]]()
 
@@ -95,7 +95,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not figures:
         return
     lines = [f"| {point} | {'; '.join(figures[point])} |" for point in sorted(figures)]
-    terminalreporter.section("RELIABILITY.md")
+    terminalreporter.section("docs/reliability.md")
     terminalreporter.write("\n".join(lines) + "\n")
     if config.getoption("--record"):
         before, rest = REPORT.read_text().split(BEGIN)

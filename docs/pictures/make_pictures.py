@@ -1,0 +1,88 @@
+"""The pictures of the documentation: what the demo draws, and the report as a browser shows it.
+
+    .venv/bin/python docs/pictures/make_pictures.py
+
+writes demo.webp and report.webp beside this file. Both show photographs that come with scikit-image alone. Needs what
+`make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some minutes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+HERE = Path(__file__).resolve().parent
+CLASSES = ("brick", "coins", "fur", "grass", "gravel", "tissue")
+# Crops that are put into a wrong folder, (from, number, to), and crops that are written once more as JPEG.
+MISPLACED = (("fur", 3, "grass"), ("coins", 7, "brick"), ("grass", 12, "gravel"), ("tissue", 21, "fur"))
+COPIED = (("brick", 20), ("gravel", 31), ("coins", 40))
+WINDOW = {"width": 820, "height": 900}  # of the browser; two of them side by side
+GAP = 24
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        run(work, "demo")
+        with Image.open(work / "surfaces-right-and-wrong.png") as drawn:
+            save(drawn.convert("RGB"), "demo.webp")
+        collect(work / "surfaces" / "train", work / "photos")
+        run(work, "train", "--data", "photos")
+        run(work, "report", "--data", "photos")
+        save(beside(windows(work / "report.html", ("header", "#suspects"))), "report.webp")
+
+
+def run(work: Path, *words: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=work, env=environment, check=True)
+
+
+def collect(surfaces: Path, photos: Path) -> None:
+    """Copy the crops of `CLASSES`, with mistakes in them such as people make."""
+    for name in CLASSES:
+        shutil.copytree(surfaces / name, photos / name)
+    for name, number, wrong in MISPLACED:
+        shutil.move(photos / name / f"{number:02}.png", photos / wrong / f"{name}-{number:02}.png")
+    for name, number in COPIED:
+        with Image.open(photos / name / f"{number:02}.png") as picture:
+            picture.convert("RGB").save(photos / name / f"{number:02}-again.jpg", quality=60)
+
+
+def windows(page: Path, elements: tuple[str, ...]) -> list[Image.Image]:
+    """What a browser shows of the page, scrolled to each element in turn."""
+    shown = []
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        tab = chromium.new_page(viewport=WINDOW, color_scheme="light")
+        tab.goto(page.as_uri())
+        for number, element in enumerate(elements):
+            for _ in range(3):  # sections get their height when they are first seen
+                tab.evaluate("element => document.querySelector(element).scrollIntoView()", element)
+                tab.wait_for_timeout(500)
+            tab.screenshot(path=f"{folder}/{number}.png")
+            with Image.open(f"{folder}/{number}.png") as picture:
+                shown.append(picture.convert("RGB"))
+        chromium.close()
+    return shown
+
+
+def beside(pictures: list[Image.Image]) -> Image.Image:
+    width, height = WINDOW["width"], WINDOW["height"]
+    sheet = Image.new("RGB", (len(pictures) * (width + GAP) + GAP, height + 2 * GAP), "#8b949e")
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (GAP + number * (width + GAP), GAP))
+    return sheet
+
+
+def save(picture: Image.Image, name: str) -> None:
+    picture.save(HERE / name, quality=80, method=6)
+    print(f"{name}: {picture.width} x {picture.height}, {(HERE / name).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
