@@ -13,7 +13,7 @@ from featurize.backbones.model_config import default_layer
 from featurize.backbones.weights import Weights, locate, pretrained_place
 from featurize.decoding.decode import DECODERS
 from featurize.model_files.find_files import find_model, is_model_file
-from featurize.model_files.request import agrees, announce_reopened, asked_pooling, check_spec, refuse_tensorflow
+from featurize.model_files.request import agrees, announce_reopened, asked_pooling, refuse_tensorflow
 from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, check_views, identity, parse_size
 
@@ -58,7 +58,6 @@ def reopen(
         found = locate(find_backbone(spec.backbone), spec.size or 0, weights)
     if spec.backbone == MODEL_FILE:
         refuse_tensorflow(found.path, engine, spec.precision)
-        check_spec(spec)
         announce_reopened(spec)
     resolved = Resolved(spec, found, engine, isolate, check_views(views, spec.resize))
     if weights is None and found.kind != "random" and not os.path.exists(found.path):

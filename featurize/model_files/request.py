@@ -1,10 +1,8 @@
 """From the options of a request for a model file to the fields of its spec. No engine is imported."""
 
-import functools
-import logging
 from typing import Any
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.row_key import MODEL_FILE, FeatureSpec
 from featurize.backbones.weights import Weights
 from featurize.model_files.find_files import ModelFile, find_model
@@ -12,8 +10,6 @@ from featurize.model_files.find_recipe import contradicts, find_recipe, prefix_t
 from featurize.model_files.outline import Outline, fixed_size, image_input, read_outline
 from featurize.model_files.recipe import Numbers, Recipe
 from featurize.spec_options import POOLINGS
-
-log = logging.getLogger("bottleneck")
 
 # cls: the first token. mean: of the tokens, those left out that come before the ones of patches.
 MODEL_POOLINGS = (*POOLINGS, "cls", "mean")
@@ -46,7 +42,7 @@ def fields_of_request(
         "resize": recipe.resize,
         "preprocess": recipe.numbers.text,
     }
-    _announce(f"{model.name}: {recipe}; output {fields['layer']}, pooling {_in_words(fields['pooling'])}")
+    log.info("%s: %s; output %s, pooling %s", model.name, recipe, fields["layer"], _in_words(fields["pooling"]))
     return fields, Weights("file", model.path)
 
 
@@ -58,17 +54,14 @@ def refuse_tensorflow(name: str, engine: str, precision: str) -> None:
 
 
 def announce_reopened(spec: FeatureSpec) -> None:
-    """Say in one line what a trained model does with pictures."""
-    height, width = spec.size or (0, 0)
-    _announce(
-        f"model file: size {height}x{width}, resize {spec.resize}, pixels {spec.preprocess} (as trained); "
-        f"output {spec.layer}, pooling {_in_words(spec.pooling)}"
-    )
+    """Say in one line what a trained model does with pictures.
 
-
-@functools.cache  # once in a run, however often a request is resolved
-def _announce(line: str) -> None:
-    log.info("%s", line)
+    Raises UserError where a record names a spec that no model file has.
+    """
+    if spec.size is None or not spec.layer or asked_pooling(spec.pooling) not in MODEL_POOLINGS:
+        raise UserError(f"the record describes no model file: {spec.to_json()!s:.200}")
+    recipe = Recipe(spec.size, spec.resize, Numbers.of(spec.preprocess), "as trained")
+    log.info("model file: %s; output %s, pooling %s", recipe, spec.layer, _in_words(spec.pooling))
 
 
 def _output(model: ModelFile, outline: Outline, layer: str | None) -> str:
@@ -110,10 +103,3 @@ def agrees(spec: FeatureSpec, option: str, given: str) -> bool:
     if option == "preprocess":
         return not contradicts(words_of_option(given), spec.size or (0, 0), spec.resize, Numbers.of(spec.preprocess))
     return given in (spec.resize, "antialias")
-
-
-def check_spec(spec: FeatureSpec) -> None:
-    """Raise UserError where a record names a spec that no model file has."""
-    if spec.size is None or not spec.layer or asked_pooling(spec.pooling) not in MODEL_POOLINGS:
-        raise UserError(f"the record describes no model file: {spec.to_json()!s:.200}")
-    Recipe(spec.size, spec.resize, Numbers.of(spec.preprocess), "the record")

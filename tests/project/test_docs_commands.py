@@ -43,6 +43,11 @@ def place(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in files.decode().split("\0")[:-1]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
+    crops = folder / "classify" / "data" / "surfaces.py"
+    many, few = 'COUNTS = {"train": 60, "test": 30}', 'COUNTS = {"train": 10, "test": 4}'  # of a class, in the demo
+    code = crops.read_text()
+    assert many in code
+    crops.write_text(code.replace(many, few))
     (folder / ".venv").symlink_to(sys.prefix)
     for path in sorted(surfaces.glob("*/*.[0-9].png")):  # enough for five folds
         (folder / "photos" / path.parent.name).mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,20 @@
 """The preprocessing of a model file: read from what its exporter writes, or refused with what is missing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.files.onnx_files import conv_net, saved, token_net
 
+from bottleneck_features.commands.command_options import given
 from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.model_files.find_files import find_model
 from featurize.model_files.find_recipe import find_recipe, prefix_tokens
 from featurize.model_files.recipe import Numbers, Recipe
-from featurize.reopen import check_options
+from featurize.reopen import check_options, reopen
 from featurize.resolve import resolve
 
 IMAGENET = Numbers(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -299,6 +301,26 @@ def test_how_many_tokens_are_of_no_patch(tmp_path: Path, config: dict[str, Any],
     assert prefix_tokens(find_model(str(tmp_path))) == 7
     write(tmp_path, "model.json", SIDECAR | {"prefix_tokens": -1})
     assert "says -1 tokens" in refusal(prefix_tokens, find_model(str(tmp_path)))
+
+
+def test_the_numbers_of_a_command_line_are_one_recipe() -> None:
+    found = given({"mean": "0.5, 0.4 0.3", "std": "1", "scale": "1/255", "crop": None, "size": None, "layer": "map"})
+    assert found == {"layer": "map", "preprocess": "mean=0.5,0.4,0.3 std=1 scale=1/255"}
+    assert "--preprocess none and --crop: give one" in refusal(given, {"preprocess": "none", "crop": "0.9"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": None}, {"size": (9999, 9)}, {"layer": ""}, {"pooling": "median"}, {"resize": "bicubic"},
+     {"preprocess": "vgg"}, {"preprocess": "scale=1"}],
+)  # fmt: skip
+def test_a_record_of_no_model_file_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = saved(conv_net(), tmp_path / "maps.onnx")
+    table = DigestTable(str(tmp_path / "cache"))
+    spec = resolve(table, backbone=path, preprocess="none").spec
+    record = {"spec": spec.to_json(), "weights": {"kind": "file", "path": path}}
+    assert reopen(record, table).spec == spec
+    refusal(reopen, record | {"spec": replace(spec, **change).to_json()}, table)
 
 
 def test_every_part_of_the_request_is_in_the_key(tmp_path: Path) -> None:
