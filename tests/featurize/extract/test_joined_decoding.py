@@ -386,7 +386,7 @@ def test_two_runs_with_the_parts_in_other_orders_do_not_wait_for_each_other(
         assert isinstance(extractor, ComputingExtractor)
         taken: list[str] = []
         for part in extractor.parts:
-            lock: Callable[..., Any] = part.store.lock
+            lock: Callable[..., Any] = part.stores[0].lock
 
             def noting(
                 name: str = ".commit", waiting: str = "", lock: Any = lock, taken: Any = taken, part: Any = part
@@ -395,7 +395,7 @@ def test_two_runs_with_the_parts_in_other_orders_do_not_wait_for_each_other(
                     taken.append(part.store.folder)
                 return lock(name, waiting)
 
-            monkeypatch.setattr(part.store, "lock", noting)
+            monkeypatch.setattr(part.stores[0], "lock", noting)
         extractor.run(pictures)
         order.append(taken)
         for folder in extractor.folders:
