@@ -26,7 +26,7 @@ import pipeline
 from featurize.decoding.decode import decode
 from featurize.machine.parallel import THREADS
 from featurize.pictures.find_images import find_images
-from featurize.pictures.sources import read
+from featurize.pictures.sources import digest_of, read
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contenders"))
 from bound import by_engine, openvino_ways, seconds
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--turns", type=int, default=9)
     given = parser.parse_args()
-    images = find_images(given.folder).images
+    images = list({digest_of(path): path for path in find_images(given.folder).images}.values())  # each content once
     paths = images[:: max(1, len(images) // given.pictures)][: given.pictures]
     names = given.backbone.split("+")
     with tempfile.TemporaryDirectory() as folder:

@@ -123,8 +123,8 @@ class _Worker:
             self._take(array)
         said = [_printable(text) for text in self._text(texts).split("\0", 2 * len(inputs) - 1)]
         said += [""] * (2 * len(inputs) - len(said))
-        parts = zip(inputs, arrays[::2], arrays[1::2], said[::2], said[1::2], strict=True)
-        return {wanted: Decoded(*decoded) for wanted, *decoded in parts}
+        decoded = map(Decoded, arrays[::2], arrays[1::2], said[::2], said[1::2])
+        return dict(zip(inputs, decoded, strict=True))
 
     def end(self) -> None:
         """End the process, whatever it does."""

@@ -177,7 +177,7 @@ class ComputingExtractor(Extractor):
         many = [part for part, count in zip(self.parts, counts, strict=True) if count > MANY]
         with ExitStack() as locks:
             for part in sorted(many, key=lambda part: part.spec.folder):
-                locks.enter_context(part.store.lock(".run", WAITING))
+                locks.enter_context(part.stores[0].lock(".run", WAITING))
             yield
 
     def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress | None) -> int:
@@ -203,7 +203,7 @@ class ComputingExtractor(Extractor):
                 progress(stage, before + done, len(missing))
 
         for mask, group in missing.groups():
-            left.append(compute([self.parts[number] for number in np.flatnonzero(mask)], group, shown))
+            left.append(compute([self.parts[number] for number in np.flatnonzero(mask).tolist()], group, shown))
             before += len(group)
         return np.sort(np.concatenate(left))
 
@@ -287,7 +287,7 @@ class ComputingExtractor(Extractor):
             return compute(outcome, missing, inputs, ready, keep, decoder, progress)
 
     def _ready(self, cost: Cost, parts: Sequence["NetworkExtractor"]) -> tuple[list[Network], Pace]:
-        networks = [(partial(part.opened(cost), cost=cost), part.spec.row_dtype) for part in parts]
+        networks: list[Network] = [(partial(part.opened(cost), cost=cost), part.spec.row_dtype) for part in parts]
         return networks, Pace.within(SHARD_ROWS, max(part.engine.batch for part in parts), len(self.stores))
 
     def _of_views(self, row: Row) -> list[np.ndarray]:

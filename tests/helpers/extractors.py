@@ -35,3 +35,16 @@ def at(stage: str, number: int, action: Callable[[], Any]) -> Callable[[str, int
 
 def interrupt() -> None:
     raise KeyboardInterrupt
+
+
+def infinite_model(folder: Path) -> str:
+    """A saved model whose features of a white picture are not finite."""
+    from featurize.engines.keras_import import import_keras
+
+    keras = import_keras()
+    images = keras.Input((64, 64, 3))
+    mean = keras.layers.AveragePooling2D(64)(images)
+    large = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(1.5e36))(mean)
+    path = folder / "infinite.keras"
+    keras.Model(images, large).save(path)
+    return str(path)

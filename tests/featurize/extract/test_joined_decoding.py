@@ -4,14 +4,15 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import BUNDLED
-from helpers.extractors import at, interrupt
+from helpers.extractors import at, infinite_model
 from PIL import Image
 
 import featurize.decoding.decode
@@ -20,6 +21,8 @@ import pipeline
 from cache.joined_rows import JoinedStore, unit_length
 from cache.row_key import content_digest
 from cache.signatures import signature_store
+from cache.store import FeatureStore
+from featurize.decoding.decode import DECODERS
 from featurize.extract.extractor import Extractor
 from featurize.extract.network_extractor import ComputingExtractor
 from featurize.joined_options import options_of_each
@@ -84,9 +87,8 @@ def opens(cache: Path, **options: Any) -> Extractor:
 
 def parts_of(options: dict[str, Any]) -> list[dict[str, Any]]:
     """The options of each part alone."""
-    count = options["backbone"].count("+") + 1
     names = options["backbone"].split("+")
-    return [one | {"backbone": name} for one, name in zip(options_of_each(options, count), names, strict=True)]
+    return [one | {"backbone": name} for one, name in zip(options_of_each(options, len(names)), names, strict=True)]
 
 
 def rows_of_parts(extractor: Extractor, keys: np.ndarray) -> list[np.ndarray]:
@@ -183,13 +185,8 @@ def test_only_what_a_part_lacks_is_computed(tmp_path: Path, paths: list[str], de
     assert len(decodes) == decodes.total() == 12 - 2
     assert [call for call in calls if call[0] == "features"] == [("features", done, 10) for done in range(1, 11)]
     assert same_as_alone(tmp_path, tmp_path, paths, BOTH)
-
-
-def test_a_warm_run_decodes_nothing(tmp_path: Path, paths: list[str], decodes: Counter[str]) -> None:
-    opens(tmp_path, **BOTH).run(paths)
     decodes.clear()
-    outcome, _ = opens(tmp_path, **BOTH).features(paths)
-    assert not decodes and outcome.forward_passes == 0
+    assert opens(tmp_path, **BOTH).features(paths)[0].forward_passes == 0 and not decodes
 
 
 def test_copies_of_one_picture_are_computed_once(tmp_path: Path, paths: list[str], decodes: Counter[str]) -> None:
@@ -225,15 +222,7 @@ def test_failures_are_those_of_every_part(tmp_path: Path, paths: list[str]) -> N
 @pytest.fixture(scope="module")
 def infinite(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A saved model whose features of a white picture are not finite."""
-    from featurize.engines.keras_import import import_keras
-
-    keras = import_keras()
-    images = keras.Input((64, 64, 3))
-    mean = keras.layers.AveragePooling2D(64)(images)
-    huge = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(1.5e36))(mean)
-    path = tmp_path_factory.mktemp("own") / "infinite.keras"
-    keras.Model(images, huge).save(path)
-    return str(path)
+    return infinite_model(tmp_path_factory.mktemp("own"))
 
 
 def test_what_one_network_cannot_compute_is_a_failure_and_the_other_row_is_kept(
@@ -258,10 +247,9 @@ def test_a_picture_that_changes_has_the_rows_of_what_was_decoded(tmp_path: Path,
     if cached:  # by one part: of the new content it has no row
         opens(tmp_path / "cache", **parts_of(BOTH)[0]).run(pictures)
     extractor = opens(tmp_path / "cache", **BOTH)
+    for path in pictures:
+        os.utime(path)  # hashed again
     change = at("reading", 4, lambda: shutil.copy(BUNDLED / "coffee.png", pictures[2]))
-    if cached:
-        os.utime(pictures[2])  # hashed again
-        change = at("reading", 1, lambda: shutil.copy(BUNDLED / "coffee.png", pictures[2]))
     outcome, rows = extractor.features(pictures, change)
     assert outcome.succeeded == [0, 1, 2, 3]
     assert outcome.digests[2] == content_digest((BUNDLED / "coffee.png").read_bytes())
@@ -363,11 +351,6 @@ def test_rows_of_the_former_decoder_are_taken_over_after_one_look(
 
 def former_specs(extractor: Extractor) -> None:
     """Make the rows of an extractor those of the former decoder."""
-    from dataclasses import replace
-
-    from cache.store import FeatureStore
-    from featurize.decoding.decode import DECODERS
-
     assert isinstance(extractor.store, JoinedStore)
     keys = np.concatenate([shard.digests for shard in extractor.store.parts[0].refresh()])
     for store in extractor.store.parts:
@@ -386,16 +369,14 @@ def test_two_runs_with_the_parts_in_other_orders_do_not_wait_for_each_other(
         assert isinstance(extractor, ComputingExtractor)
         taken: list[str] = []
         for part in extractor.parts:
-            lock: Callable[..., Any] = part.store.lock
 
             def noting(
-                name: str = ".commit", waiting: str = "", lock: Any = lock, taken: Any = taken, part: Any = part
+                name: str = ".commit", waiting: str = "", of: Any = part, lock: Any = part.stores[0].lock
             ) -> Any:
-                if name == ".run":
-                    taken.append(part.store.folder)
+                taken.extend([of.store.folder] * (name == ".run"))  # noqa: B023
                 return lock(name, waiting)
 
-            monkeypatch.setattr(part.store, "lock", noting)
+            monkeypatch.setattr(part.stores[0], "lock", noting)
         extractor.run(pictures)
         order.append(taken)
         for folder in extractor.folders:
@@ -417,10 +398,3 @@ def test_a_trained_model_predicts_from_one_decode(
     rows = [opens(tmp_path / "other", **part).features([picture])[1] for part in parts_of(BOTH)]
     joined = np.concatenate([unit_length(of_part) for of_part in rows], axis=1)
     np.testing.assert_array_equal(classifier.saved.predictor.predict_proba(joined), found)
-
-
-def test_ctrl_c_while_reading_costs_nothing(tmp_path: Path, paths: list[str]) -> None:
-    extractor = opens(tmp_path, **BOTH)
-    with pytest.raises(KeyboardInterrupt):
-        extractor.run(paths, at("reading", 3, interrupt))
-    assert stored(extractor) == [0, 0] and extractor.run(paths).computed == 12

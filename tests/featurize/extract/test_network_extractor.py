@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
-from helpers.extractors import alike, at, extractor_in, interrupt
+from helpers.extractors import alike, at, extractor_in, infinite_model, interrupt
 from PIL import Image
 
 import featurize.extract.pending_rows
@@ -53,15 +53,7 @@ def expected(warm_cache: Path, paths: list[str]) -> np.ndarray:
 @pytest.fixture(scope="session")
 def infinite(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A saved model whose features of a white picture are not finite."""
-    from featurize.engines.keras_import import import_keras
-
-    keras = import_keras()
-    images = keras.Input((64, 64, 3))
-    mean = keras.layers.AveragePooling2D(64)(images)
-    large = keras.layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(1.5e36))(mean)
-    path = tmp_path_factory.mktemp("own") / "infinite.keras"
-    keras.Model(images, large).save(path)
-    return str(path)
+    return infinite_model(tmp_path_factory.mktemp("own"))
 
 
 def shard_sizes(extractor: NetworkExtractor) -> list[int]:
