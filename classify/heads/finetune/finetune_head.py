@@ -29,6 +29,7 @@ from classify.heads.base import (
     Head,
     Labels,
     Seed,
+    choice,
     generator,
     parameter,
 )
@@ -39,6 +40,7 @@ from classify.heads.finetune.tail_trainer import Trainer, trainer
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import AT_ONCE, Tail, Tuned
+from featurize.machine.processor import has_bf16_matrices
 
 WARM_UP = 0.1  # share of the steps in which the rate rises from 0, before it falls as a cosine
 VALIDATION_VIEWS = 4  # of the pictures held out: fewer are noisier, all would take half as long as the training
@@ -86,6 +88,9 @@ class FineTuneHead(Head):
         everything, for all epochs.
     batch_norm : bool
         Whether batch normalisation learns from batches, with dropout; else both stay in inference mode.
+    precision : str
+        Of the products in convolutions while it trains: float32, bf16, or auto for bf16 where the processor has
+        matrices of it (AMX), which is announced. With `batch_norm` it trains in float32. Weights are float32.
     class_weight : "balanced", dict of class: weight, optional
         As that of `LogRegHead`; its scale counts for the start alone.
     random_state : int or numpy RandomState, optional
@@ -123,6 +128,7 @@ class FineTuneHead(Head):
     patience: int | None = parameter(None, or_none(whole(1)))
     validation_fraction: float = parameter(0.1, number(0, below=1))
     batch_norm: bool = parameter(False, FLAG)
+    precision: str = parameter("auto", choice("auto", "float32", "bf16"))
     class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
     random_state: Seed = parameter(None, RANDOM_STATE)
     verbose: int = parameter(1, whole(0))
@@ -144,7 +150,7 @@ class FineTuneHead(Head):
             )
         y = column_or_1d(y)
         labels = self._encoded(y)
-        with trainer(self.tail, len(self.classes_), self.batch_norm) as shared:
+        with trainer(self.tail, len(self.classes_), self.batch_norm, self._precision()) as shared:
             self._fit_with(shared, X, y, labels, copies_by_first(groups, len(labels)))
         return self
 
@@ -184,6 +190,16 @@ class FineTuneHead(Head):
         if self._predictor is None:
             self._predictor = self.arrays()
         return self._predictor.predict_proba(X)
+
+    def _precision(self) -> str:
+        """`precision`, auto resolved."""
+        if self.precision != "auto":
+            return self.precision
+        if self.batch_norm or not has_bf16_matrices():
+            return "float32"
+        if self.verbose:
+            log.info("trains with products in bfloat16, which this processor has; precision=float32 rules that out")
+        return "bf16"
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the network that predicts: it is made anew from the arrays."""
