@@ -40,8 +40,11 @@ from classify.heads.finetune.tail_trainer import Trainer, trainer
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import AT_ONCE, Tail, Tuned
+from featurize.machine.parallel import THREADS
 from featurize.machine.processor import has_bf16_matrices
 
+# A batch is computed in parts side by side: within one operation a core waits for another that has other work to do.
+PART, MOST_PARTS = 16, 2  # the fewest pictures of a part; more than two parts were not measured
 WARM_UP = 0.1  # share of the steps in which the rate rises from 0, before it falls as a cosine
 VALIDATION_VIEWS = 4  # of the pictures held out: fewer are noisier, all would take half as long as the training
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.backbones.tail.Tail: what lies above the cut")
@@ -150,7 +153,8 @@ class FineTuneHead(Head):
             )
         y = column_or_1d(y)
         labels = self._encoded(y)
-        with trainer(self.tail, len(self.classes_), self.batch_norm, self._precision()) as shared:
+        parts = min(THREADS, MOST_PARTS, self.batch_size // PART)
+        with trainer(self.tail, len(self.classes_), self.batch_norm, self._precision(), max(parts, 1)) as shared:
             self._fit_with(shared, X, y, labels, copies_by_first(groups, len(labels)))
         return self
 

@@ -30,10 +30,11 @@ class Trainer:
     probabilities(maps) gives (m, k).
     """
 
-    def __init__(self, place: Tail, classes: int, batch_norm: bool, precision: str):
+    def __init__(self, place: Tail, classes: int, batch_norm: bool, precision: str, parts: int):
         """batch_norm: whether batch normalisation learns from batches, in float32; else it stays in inference mode.
 
-        precision: float32 or bf16, see `quick_tail`.
+        precision: float32 or bf16, see `quick_tail`. parts: of a batch, which TensorFlow may compute side by side;
+        their gradients are added. Batch normalisation that learns sees the batch as a whole.
         """
         import_keras()
         import tensorflow as tf
@@ -42,27 +43,37 @@ class Trainer:
         self._pretrained = [variable.numpy() for variable in tail.variables]  # with the states of dropout
         tail.trainable = True
         quick = quick_tail(tail, precision)
-        learnt_on = tail if batch_norm else quick
+        learns, parts = (tail, 1) if batch_norm else (quick, parts)
         planes = [tf.Variable(tf.zeros((tail.output_shape[-1], classes))), tf.Variable(tf.zeros(classes))]
         learning = [*(variable.value for variable in tail.trainable_variables), *planes]
         optimizer = Adam(learning)
 
-        def decisions(network: Any, maps: Any, training: bool) -> Any:
-            return tf.math.l2_normalize(network(maps, training=training), axis=1) @ planes[0] + planes[1]
+        def decisions(features: Any) -> Any:
+            return tf.math.l2_normalize(features, axis=1) @ planes[0] + planes[1]
 
-        @tf.function(reduce_retracing=True)
+        def in_parts(maps: Any) -> Any:
+            ends = [tf.shape(maps)[0] * number // parts for number in range(parts + 1)]
+            each = [maps[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+            return tf.concat([learns(part, training=batch_norm) for part in each], axis=0)
+
+        some_maps = tf.TensorSpec((None, *tail.input_shape[1:]), tf.float32)
+        numbers = [
+            tf.TensorSpec(shape, dtype) for shape, dtype in (((None,), "int64"), ((None,), "float32"), ((), "float32"))
+        ]
+
+        @tf.function(input_signature=[some_maps, *numbers])
         def step(maps: Any, labels: Any, weights: Any, rate: Any) -> Any:
             with tf.GradientTape() as tape:
-                found = decisions(learnt_on, maps, batch_norm)
+                found = decisions(in_parts(maps))
                 each = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, found)
                 loss = tf.reduce_mean(each)
             optimizer.apply(tape.gradient(loss, learning), rate)
             right = tf.cast(tf.argmax(found, axis=1, output_type=labels.dtype) == labels, tf.float32)
             return tf.stack([tf.reduce_sum(each), tf.reduce_sum(right)])
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(input_signature=[some_maps])
         def probabilities(maps: Any) -> Any:
-            return tf.nn.softmax(decisions(quick, maps, False))
+            return tf.nn.softmax(decisions(quick(maps, training=False)))
 
         self.tail, self.planes, self.step, self.probabilities = tail, planes, step, probabilities
         self._optimizer, self._quick = optimizer, quick
@@ -94,16 +105,16 @@ class Trainer:
 
 
 @contextmanager
-def trainer(place: Tail, classes: int, batch_norm: bool, precision: str) -> Iterator[Trainer]:
+def trainer(place: Tail, classes: int, batch_norm: bool, precision: str, parts: int = 1) -> Iterator[Trainer]:
     """The trainer for a tail and so many classes, for one fit at a time: others wait. Raises as `Tail.build`."""
     check_tensorflow()  # before the lock, which a forked process may have inherited locked
     with _lock:
-        yield _made(place, classes, batch_norm, precision, _stamp(place.weights.path))
+        yield _made(place, classes, batch_norm, precision, parts, _stamp(place.weights.path))
 
 
 @lru_cache(maxsize=1)
-def _made(place: Tail, classes: int, batch_norm: bool, precision: str, _stamp: tuple[int, ...]) -> Trainer:
-    return Trainer(place, classes, batch_norm, precision)
+def _made(place: Tail, classes: int, batch_norm: bool, precision: str, parts: int, _stamp: tuple[int, ...]) -> Trainer:
+    return Trainer(place, classes, batch_norm, precision, parts)
 
 
 def _stamp(path: str) -> tuple[int, ...]:
