@@ -11,6 +11,8 @@ from featurize.resolve import Resolved
 STORED_BYTES = 2  # of a number: float16
 SHARES = 0.12, 0.25, 0.5  # of the multiplications, above the cuts that are looked for: each within a factor of ASIDE
 ASIDE = 1.4
+# Where fine-tuning cuts a backbone for who names no cut: see docs/fine-tuning-figures.md.
+MEASURED = {"efficientnet_lite2": "block6c_add"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from classify.data.split import Indices, enough_groups, holdout, paired
 from classify.heads.finetune.finetune_head import FineTuneHead
 from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
-from featurize.backbones.cuts import Cut, candidate_cuts
+from featurize.backbones.cuts import MEASURED, Cut, candidate_cuts
 from featurize.backbones.tail import Tail
 from featurize.extract.missing_signatures import signatures_of
 from featurize.extract.network_extractor import NetworkExtractor
@@ -20,7 +20,7 @@ from featurize.extract.outcome import Progress
 from featurize.extract.writable import open_table
 from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
-from featurize.spec_options import SpecOptions
+from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 
 AUTO = "auto"
 PICTURES = 240  # of a trial, at most
@@ -37,12 +37,14 @@ def spec_at_cut(
     seed: int,
     progress: Progress | None = None,
 ) -> SpecOptions:
-    """The options of the maps at `cut`, or at the layer of `spec`; by default, and for "auto", a cut is chosen.
+    """The options of the maps at `cut`, or at the layer of `spec`; else at the one that was measured for the backbone.
 
-    The trial sees no picture of the data's own test part. Without one it may see pictures that are scored afterwards.
+    Where there is none, and for "auto", a cut is chosen by a trial. The trial sees no picture of the data's own test
+    part. Without one it may see pictures that are scored afterwards.
     """
     spec = {**spec, "pooling": "none", "stored": spec.get("stored", "float16")}
-    cut = cut or spec.get("layer") or AUTO
+    measured = MEASURED.get(spec.get("backbone", DEFAULT_BACKBONE), AUTO)
+    cut = cut or spec.get("layer") or measured
     if cut == AUTO:
         resolved = resolve(open_table(cache_dir), **(spec | {"layer": None}))
         if "all" in found.parts:

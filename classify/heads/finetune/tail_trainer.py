@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -53,7 +54,7 @@ class Trainer:
 
         def in_parts(maps: Any) -> Any:
             ends = [tf.shape(maps)[0] * number // parts for number in range(parts + 1)]
-            each = [maps[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+            each = [maps[start:end] for start, end in pairwise(ends)]
             return tf.concat([learns(part, training=batch_norm) for part in each], axis=0)
 
         some_maps = tf.TensorSpec((None, *tail.input_shape[1:]), tf.float32)
