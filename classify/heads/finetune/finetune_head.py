@@ -125,8 +125,8 @@ class FineTuneHead(Head):
 
     tail: Tail | None = parameter(None, or_none(TAIL))
     C: float | None = parameter(None, or_none(number(0, open_end=True)))
-    learning_rate: float = parameter(1e-4, number(0, open_end=True))
-    epochs: int = parameter(24, whole(1))
+    learning_rate: float = parameter(3e-4, number(0, open_end=True))
+    epochs: int = parameter(8, whole(1))
     batch_size: int = parameter(32, whole(1))
     patience: int | None = parameter(None, or_none(whole(1)))
     validation_fraction: float = parameter(0.1, number(0, below=1))
