@@ -26,7 +26,6 @@ AUTO = "auto"
 PICTURES = 240  # of a trial, at most
 EPOCHS = 4
 DISK, MEMORY = 0.25, 0.33  # shares of what is free that the maps of all pictures may take
-AS_GOOD = 0.03  # a loss larger by no more than this share: then the cheaper cut is taken
 
 
 def spec_at_cut(
@@ -66,8 +65,9 @@ def choose_cut(
     """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
 
     Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, and
-    scored by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are
-    not computed again. Raises UserError where no cut fits.
+    scored by its log loss on the others. The latest is taken unless the loss of an earlier one is clearly lower. The
+    maps of the sample are cached, so that those of the cut that is taken are not computed again. Raises UserError where
+    no cut fits.
     """
     views = len(resolved.views)
     most = min(DISK * free_bytes(cache_dir), MEMORY * featurize.machine.memory.free_memory()) / (views * len(pictures))
@@ -80,9 +80,9 @@ def choose_cut(
     several = _several(np.asarray(labels), np.arange(len(labels)))
     sample = several[_sample(np.asarray(labels)[several], seed)]
     log.info("choosing a cut by a trial on %d pictures; --cut NAME spares it", len(sample))
-    chosen, best = cuts[0], np.inf
+    chosen, best = cuts[0], None
     for cut in cuts:
-        loss = _trial(
+        losses = _trial(
             cut, resolved, [pictures[i] for i in sample], np.asarray(labels)[sample], cache_dir, seed, progress
         )
         log.info(
@@ -90,12 +90,18 @@ def choose_cut(
             cut.layer,
             readable(cut.row_bytes * views * len(pictures)),
             100 * cut.share_above,
-            loss,
+            losses.mean(),
         )
-        if loss < best * (1 - AS_GOOD):
-            chosen, best = cut, loss
+        if best is None or _clearly_lower(losses, best):
+            chosen, best = cut, losses
     log.info("cut: %s", chosen.layer)
     return chosen.layer
+
+
+def _clearly_lower(losses: np.ndarray, others: np.ndarray) -> bool:
+    """Whether losses (n,) of some pictures are lower than other losses of the same, by more than a standard error."""
+    difference = others - losses
+    return bool(difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
 def _several(labels: np.ndarray, groups: Indices) -> Indices:
@@ -124,7 +130,8 @@ def _trial(
     cache_dir: str,
     seed: int,
     progress: Progress | None,
-) -> float:
+) -> np.ndarray:
+    """The log loss (m,) of each picture that was held out."""
     spec = replace(resolved.spec, layer=cut.layer, pooling="none")
     extractor = NetworkExtractor.open(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
     outcome, maps = extractor.features(pictures, progress)
@@ -148,4 +155,5 @@ def _trial(
     )
     found = head.fit(maps[train], labels[train], groups[train]).predict_proba(maps[test])
     true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]
-    return float(-np.log(np.maximum(true, 1e-12)).mean())
+    losses: np.ndarray = -np.log(np.maximum(true, 1e-12))
+    return losses

@@ -157,3 +157,23 @@ def test_measured_cuts_are_places_to_cut() -> None:
     for backbone, layer in featurize.backbones.cuts.MEASURED.items():
         tail = Tail(backbone, Weights("random", ""), (64, 64), layer).build()
         assert len(tail.input_shape) == 4
+
+
+def test_of_cuts_with_much_the_same_work_above_them_the_measured_one_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve(DigestTable(str(tmp_path)), **SMALL)
+    before = [cut.layer for cut in candidate_cuts(resolved, np.inf)]
+    assert "block_13_project_BN" not in before
+    monkeypatch.setitem(featurize.backbones.cuts.MEASURED, "mobilenet_v2_035", "block_13_project_BN")
+    after = [cut.layer for cut in candidate_cuts(resolved, np.inf)]
+    assert "block_13_project_BN" in after and len(set(before) & set(after)) == len(before) - 1
+
+
+def test_an_earlier_cut_is_taken_only_if_it_is_clearly_better() -> None:
+    losses = np.random.default_rng(0).uniform(0, 1, 80)
+    chance = np.random.default_rng(1).normal(0, 0.1, 80)
+    clearly_lower = classify.heads.finetune.cut_choice._clearly_lower
+    assert clearly_lower(losses - 0.02, losses + chance - chance.mean())
+    assert not clearly_lower(losses - 0.005, losses + chance - chance.mean())
+    assert not clearly_lower(losses, losses)
