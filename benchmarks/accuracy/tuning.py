@@ -64,17 +64,17 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{given.backbone}, {datetime.date.today()}: accuracy, log loss, both in {FOLDS} folds of training parts\n")
     print(f"| cut | line | averaged | {' | '.join(given.sets)} | mean | CPU s |\n{'|---' * (len(given.sets) + 5)}|")
-    sets = []
+    sets: list[Data] = []
     for name in given.sets:
         tail, data = _training_part(given, name)
         sets.append(data)
     for cut in given.cuts:
-        at_cut = [(_maps_above(tail, cut, maps), *rest) for maps, *rest in sets]
+        at_cut = [(_maps_above(tail, cut, maps), labels, groups) for maps, labels, groups in sets]
         for line in given.lines:
             name, options = list(LINES.items())[line]
             started = _processor_seconds()
             above = replace(tail, layer=cut)
-            found = np.array([_cross_validated(above, *data, **options) for data in at_cut])  # (sets, AVERAGED, 2)
+            found = np.array([_cross_validated(above, *data, options) for data in at_cut])  # (sets, AVERAGED, 2)
             took = _processor_seconds() - started
             for averaged, scores in zip(AVERAGED, found.swapaxes(0, 1), strict=True):
                 cells = [f"{accuracy:.4f}, {loss:.3f}" for accuracy, loss in [*scores, scores.mean(axis=0)]]
@@ -111,9 +111,11 @@ def _maps_above(tail: Tail, cut: str, maps: np.ndarray) -> np.ndarray:
 
 
 def _cross_validated(
-    tail: Tail, maps: np.ndarray, labels: np.ndarray, groups: np.ndarray, views: int = VIEWS, **params: Any
+    tail: Tail, maps: np.ndarray, labels: np.ndarray, groups: np.ndarray, options: dict[str, Any]
 ) -> np.ndarray:
     """Mean accuracy and log loss over the folds, for each number of averaged views: (AVERAGED, 2)."""
+    params = {"views": VIEWS} | options
+    views = params.pop("views")
     scores = np.zeros((len(AVERAGED), 2))
     for train, test in folds(labels, groups, FOLDS, 0):
         head = FineTuneHead(tail, random_state=0, verbose=0, **params)

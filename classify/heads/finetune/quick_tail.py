@@ -53,7 +53,7 @@ def _convolution_layer(keras: Any) -> Any:
     """The class of layers that stand for a convolution and, where there is one, the normalisation after it."""
     import tensorflow as tf
 
-    class Convolution(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    class Convolution(keras.layers.Layer):
         def __init__(self, convolution: Any, normalisation: Any, precision: str):
             super().__init__()
             self.convolution, self.normalisation, self.precision = convolution, normalisation, precision
@@ -124,7 +124,7 @@ def depthwise(maps: Any, kernel: Any, stride: int, padding: str) -> Any:
             explicit_paddings=[0, 0, top, bottom, *beside, 0, 0],
         )
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    @tf.custom_gradient
     def convolve(maps: Any, kernel: Any) -> Any:
         def gradients(gradient: Any) -> tuple[Any, Any]:
             of_maps = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
