@@ -92,7 +92,7 @@ HEADS: dict[str, HeadEntry] = {
     "finetune": HeadEntry(
         "classify.heads.finetune.finetune_head:FineTuneHead",
         "the backbone's upper layers, trained from cached maps",
-        {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [12, 24]},
+        {"learning_rate": [3e-5, 1e-4, 3e-4], "epochs": [8, 24]},
         copies=4,
         maps=True,
         views=(8, 8),

@@ -11,6 +11,8 @@ from featurize.resolve import Resolved
 STORED_BYTES = 2  # of a number: float16
 SHARES = 0.12, 0.25, 0.5  # of the multiplications, above the cuts that are looked for: each within a factor of ASIDE
 ASIDE = 1.4
+# Where fine-tuning cuts a backbone for who names no cut: see docs/fine-tuning-figures.md.
+MEASURED = {"efficientnet_lite2": "block6c_add"}
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Cut:
 def candidate_cuts(resolved: Resolved, most_bytes: float) -> list[Cut]:
     """Cuts with about `SHARES` of the network above them and no more than `most_bytes` a row, the latest first.
 
-    `resolved` names the backbone; its layer does not matter. Of cuts with much the same share the one with the smallest
-    map is taken. None where no layer is a place to cut.
+    `resolved` names the backbone; its layer does not matter. Of cuts with much the same share the one of `MEASURED` is
+    taken, else that with the smallest map. None where no layer is a place to cut.
     """
+    measured = MEASURED.get(resolved.network)
     network, layers = trained_backbone(resolved.network, resolved.weights, resolved.spec.size)
     small = [cut for cut in _maps(layers) if cut.row_bytes <= most_bytes]
     alone = _alone_between(network)
@@ -40,7 +43,7 @@ def candidate_cuts(resolved: Resolved, most_bytes: float) -> list[Cut]:
     for share in SHARES:
         near = [cut for cut in small if share / ASIDE < cut.share_above < share * ASIDE]
         near = [cut for cut in near if id(output_of(layers[cut.layer])) in alone]
-        found += sorted(near, key=lambda cut: (cut.row_bytes, -cut.share_above))[:1]
+        found += sorted(near, key=lambda cut: (cut.layer != measured, cut.row_bytes, -cut.share_above))[:1]
     return found
 
 

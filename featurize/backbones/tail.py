@@ -16,8 +16,10 @@ from cache.row_key import MODEL_FILE, OWN_MODEL, FeatureSpec
 from featurize.backbones.weights import BLANK, Weights
 from featurize.engines.engine import check_tensorflow
 from featurize.engines.keras_import import import_keras
+from featurize.machine.parallel import in_order
 
 AT_ONCE = 64  # maps that pass a tail together where nothing is learnt
+IN_A_THREAD = AT_ONCE // 2  # of two
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,16 @@ def pooled_features(tail: Any, maps: np.ndarray) -> np.ndarray:
     check_tensorflow()  # `tail` may have been built before a fork
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec((None, *maps.shape[1:]), tf.float32)])
     def features(some: Any) -> Any:
         return tail(some, training=False)
 
-    parts = (maps[start : start + AT_ONCE].astype(np.float32) for start in range(0, len(maps), AT_ONCE))
-    return np.concatenate([features(tf.constant(part)).numpy() for part in parts])
+    def of_part(start: int) -> np.ndarray:
+        part: np.ndarray = features(tf.constant(maps[start : start + IN_A_THREAD].astype(np.float32))).numpy()
+        return part
+
+    features.get_concrete_function()  # before the threads, each of which would trace it
+    return np.concatenate([*in_order(of_part, range(0, len(maps), IN_A_THREAD), ahead=1, threads=2)])
 
 
 def weights_vector(tail: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from classify.data.split import Indices, enough_groups, holdout, paired
 from classify.heads.finetune.finetune_head import FineTuneHead
 from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
-from featurize.backbones.cuts import Cut, candidate_cuts
+from featurize.backbones.cuts import MEASURED, Cut, candidate_cuts
 from featurize.backbones.tail import Tail
 from featurize.extract.missing_signatures import signatures_of
 from featurize.extract.network_extractor import NetworkExtractor
@@ -20,13 +20,12 @@ from featurize.extract.outcome import Progress
 from featurize.extract.writable import open_table
 from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
-from featurize.spec_options import SpecOptions
+from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 
 AUTO = "auto"
 PICTURES = 240  # of a trial, at most
 EPOCHS = 4
 DISK, MEMORY = 0.25, 0.33  # shares of what is free that the maps of all pictures may take
-AS_GOOD = 0.03  # a loss larger by no more than this share: then the cheaper cut is taken
 
 
 def spec_at_cut(
@@ -37,12 +36,14 @@ def spec_at_cut(
     seed: int,
     progress: Progress | None = None,
 ) -> SpecOptions:
-    """The options of the maps at `cut`, or at the layer of `spec`; by default, and for "auto", a cut is chosen.
+    """The options of the maps at `cut`, or at the layer of `spec`; else at the one that was measured for the backbone.
 
-    The trial sees no picture of the data's own test part. Without one it may see pictures that are scored afterwards.
+    Where there is none, and for "auto", a cut is chosen by a trial. The trial sees no picture of the data's own test
+    part. Without one it may see pictures that are scored afterwards.
     """
     spec = {**spec, "pooling": "none", "stored": spec.get("stored", "float16")}
-    cut = cut or spec.get("layer") or AUTO
+    measured = MEASURED.get(spec.get("backbone", DEFAULT_BACKBONE), AUTO)
+    cut = cut or spec.get("layer") or measured
     if cut == AUTO:
         resolved = resolve(open_table(cache_dir), **(spec | {"layer": None}))
         if "all" in found.parts:
@@ -64,8 +65,9 @@ def choose_cut(
     """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
 
     Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, and
-    scored by its log loss on the others. The maps of the sample are cached, so that those of the cut that is taken are
-    not computed again. Raises UserError where no cut fits.
+    scored by its log loss on the others. The latest is taken unless the loss of an earlier one is clearly lower. The
+    maps of the sample are cached, so that those of the cut that is taken are not computed again. Raises UserError where
+    no cut fits.
     """
     views = len(resolved.views)
     most = min(DISK * free_bytes(cache_dir), MEMORY * featurize.machine.memory.free_memory()) / (views * len(pictures))
@@ -78,9 +80,9 @@ def choose_cut(
     several = _several(np.asarray(labels), np.arange(len(labels)))
     sample = several[_sample(np.asarray(labels)[several], seed)]
     log.info("choosing a cut by a trial on %d pictures; --cut NAME spares it", len(sample))
-    chosen, best = cuts[0], np.inf
+    chosen, best = cuts[0], None
     for cut in cuts:
-        loss = _trial(
+        losses = _trial(
             cut, resolved, [pictures[i] for i in sample], np.asarray(labels)[sample], cache_dir, seed, progress
         )
         log.info(
@@ -88,12 +90,18 @@ def choose_cut(
             cut.layer,
             readable(cut.row_bytes * views * len(pictures)),
             100 * cut.share_above,
-            loss,
+            losses.mean(),
         )
-        if loss < best * (1 - AS_GOOD):
-            chosen, best = cut, loss
+        if best is None or _clearly_lower(losses, best):
+            chosen, best = cut, losses
     log.info("cut: %s", chosen.layer)
     return chosen.layer
+
+
+def _clearly_lower(losses: np.ndarray, others: np.ndarray) -> bool:
+    """Whether losses (n,) of some pictures are lower than other losses of the same, by more than a standard error."""
+    difference = others - losses
+    return bool(difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
 def _several(labels: np.ndarray, groups: Indices) -> Indices:
@@ -122,7 +130,8 @@ def _trial(
     cache_dir: str,
     seed: int,
     progress: Progress | None,
-) -> float:
+) -> np.ndarray:
+    """The log loss (m,) of each picture that was held out."""
     spec = replace(resolved.spec, layer=cut.layer, pooling="none")
     extractor = NetworkExtractor.open(replace(resolved, spec=spec, views=resolved.views[:1]), cache_dir)
     outcome, maps = extractor.features(pictures, progress)
@@ -146,4 +155,5 @@ def _trial(
     )
     found = head.fit(maps[train], labels[train], groups[train]).predict_proba(maps[test])
     true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]
-    return float(-np.log(np.maximum(true, 1e-12)).mean())
+    losses: np.ndarray = -np.log(np.maximum(true, 1e-12))
+    return losses

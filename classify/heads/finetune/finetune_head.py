@@ -29,6 +29,7 @@ from classify.heads.base import (
     Head,
     Labels,
     Seed,
+    choice,
     generator,
     parameter,
 )
@@ -39,7 +40,11 @@ from classify.heads.finetune.tail_trainer import Trainer, trainer
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import AT_ONCE, Tail, Tuned
+from featurize.machine.parallel import THREADS
+from featurize.machine.processor import has_bf16_matrices
 
+# A batch is computed in parts side by side: within one operation a core waits for another that has other work to do.
+PART, MOST_PARTS = 16, 2  # the fewest pictures of a part; more than two parts were not measured
 WARM_UP = 0.1  # share of the steps in which the rate rises from 0, before it falls as a cosine
 VALIDATION_VIEWS = 4  # of the pictures held out: fewer are noisier, all would take half as long as the training
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.backbones.tail.Tail: what lies above the cut")
@@ -86,6 +91,9 @@ class FineTuneHead(Head):
         everything, for all epochs.
     batch_norm : bool
         Whether batch normalisation learns from batches, with dropout; else both stay in inference mode.
+    precision : str
+        Of the products in convolutions while it trains: float32, bf16, or auto for bf16 where the processor has
+        matrices of it (AMX), which is announced. With `batch_norm` it trains in float32. Weights are float32.
     class_weight : "balanced", dict of class: weight, optional
         As that of `LogRegHead`; its scale counts for the start alone.
     random_state : int or numpy RandomState, optional
@@ -117,12 +125,13 @@ class FineTuneHead(Head):
 
     tail: Tail | None = parameter(None, or_none(TAIL))
     C: float | None = parameter(None, or_none(number(0, open_end=True)))
-    learning_rate: float = parameter(1e-4, number(0, open_end=True))
-    epochs: int = parameter(24, whole(1))
+    learning_rate: float = parameter(3e-4, number(0, open_end=True))
+    epochs: int = parameter(8, whole(1))
     batch_size: int = parameter(32, whole(1))
     patience: int | None = parameter(None, or_none(whole(1)))
     validation_fraction: float = parameter(0.1, number(0, below=1))
     batch_norm: bool = parameter(False, FLAG)
+    precision: str = parameter("auto", choice("auto", "float32", "bf16"))
     class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
     random_state: Seed = parameter(None, RANDOM_STATE)
     verbose: int = parameter(1, whole(0))
@@ -144,7 +153,8 @@ class FineTuneHead(Head):
             )
         y = column_or_1d(y)
         labels = self._encoded(y)
-        with trainer(self.tail, len(self.classes_), self.batch_norm) as shared:
+        parts = min(THREADS, MOST_PARTS, self.batch_size // PART)
+        with trainer(self.tail, len(self.classes_), self.batch_norm, self._precision(), max(parts, 1)) as shared:
             self._fit_with(shared, X, y, labels, copies_by_first(groups, len(labels)))
         return self
 
@@ -184,6 +194,16 @@ class FineTuneHead(Head):
         if self._predictor is None:
             self._predictor = self.arrays()
         return self._predictor.predict_proba(X)
+
+    def _precision(self) -> str:
+        """`precision`, auto resolved."""
+        if self.precision != "auto":
+            return self.precision
+        if self.batch_norm or not has_bf16_matrices():
+            return "float32"
+        if self.verbose:
+            log.info("trains with products in bfloat16, which this processor has; precision=float32 rules that out")
+        return "bf16"
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the network that predicts: it is made anew from the arrays."""

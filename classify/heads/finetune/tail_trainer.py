@@ -8,11 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from classify.heads.finetune.adam import Adam
+from classify.heads.finetune.quick_tail import quick_tail
 from classify.heads.numerics import Floats
 from featurize.backbones.tail import Tail, pooled_features, weights_vector
 from featurize.engines.engine import check_tensorflow
@@ -22,59 +25,71 @@ _lock = Lock()
 
 
 class Trainer:
-    """A tail with hyperplanes, an optimizer, and compiled functions of maps (m, h, w, c) float32.
+    """A tail with hyperplanes, their optimizer, and compiled functions of maps (m, h, w, c) float32.
 
     step(maps, labels (m,), weights (m,), rate) learns from a batch and gives (sum of losses, right answers).
     probabilities(maps) gives (m, k).
     """
 
-    def __init__(self, place: Tail, classes: int, batch_norm: bool):
-        """batch_norm: whether batch normalisation learns from batches; else it stays in inference mode."""
-        keras = import_keras()
+    def __init__(self, place: Tail, classes: int, batch_norm: bool, precision: str, parts: int):
+        """batch_norm: whether batch normalisation learns from batches, in float32; else it stays in inference mode.
+
+        precision: float32 or bf16, see `quick_tail`. parts: of a batch, which TensorFlow may compute side by side;
+        their gradients are added. Batch normalisation that learns sees the batch as a whole.
+        """
+        import_keras()
         import tensorflow as tf
 
         tail = place.build()
         self._pretrained = [variable.numpy() for variable in tail.variables]  # with the states of dropout
         tail.trainable = True
+        quick = quick_tail(tail, precision)
+        learns, parts = (tail, 1) if batch_norm else (quick, parts)
         planes = [tf.Variable(tf.zeros((tail.output_shape[-1], classes))), tf.Variable(tf.zeros(classes))]
-        learning = [*tail.trainable_variables, *planes]
-        optimizer = keras.optimizers.Adam()
-        optimizer.build(learning)
+        learning = [*(variable.value for variable in tail.trainable_variables), *planes]
+        optimizer = Adam(learning)
 
-        def decisions(maps: Any, training: bool) -> Any:
-            features = tail(maps, training=training)
+        def decisions(features: Any) -> Any:
             return tf.math.l2_normalize(features, axis=1) @ planes[0] + planes[1]
 
-        @tf.function(reduce_retracing=True)
+        def in_parts(maps: Any) -> Any:
+            ends = [tf.shape(maps)[0] * number // parts for number in range(parts + 1)]
+            each = [maps[start:end] for start, end in pairwise(ends)]
+            return tf.concat([learns(part, training=batch_norm) for part in each], axis=0)
+
+        some_maps = tf.TensorSpec((None, *tail.input_shape[1:]), tf.float32)
+        numbers = [
+            tf.TensorSpec(shape, dtype) for shape, dtype in (((None,), "int64"), ((None,), "float32"), ((), "float32"))
+        ]
+
+        @tf.function(input_signature=[some_maps, *numbers])
         def step(maps: Any, labels: Any, weights: Any, rate: Any) -> Any:
-            optimizer.learning_rate.assign(rate)
             with tf.GradientTape() as tape:
-                found = decisions(maps, batch_norm)
+                found = decisions(in_parts(maps))
                 each = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, found)
                 loss = tf.reduce_mean(each)
-            optimizer.apply_gradients(zip(tape.gradient(loss, learning), learning, strict=True))
+            optimizer.apply(tape.gradient(loss, learning), rate)
             right = tf.cast(tf.argmax(found, axis=1, output_type=labels.dtype) == labels, tf.float32)
             return tf.stack([tf.reduce_sum(each), tf.reduce_sum(right)])
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(input_signature=[some_maps])
         def probabilities(maps: Any) -> Any:
-            return tf.nn.softmax(decisions(maps, False))
+            return tf.nn.softmax(decisions(quick(maps, training=False)))
 
         self.tail, self.planes, self.step, self.probabilities = tail, planes, step, probabilities
-        self._optimizer = optimizer
+        self._optimizer, self._quick = optimizer, quick
 
     def start(self, kernel: Floats, bias: Floats) -> None:
         """Reset to the pretrained weights, these hyperplanes (d, k) and (k,), and an optimizer without state."""
         self._reset_tail()
         for variable, value in zip(self.planes, (kernel, bias), strict=True):
             variable.assign(np.asarray(value, np.float32))
-        for variable in self._optimizer.variables:
-            variable.assign(np.zeros(variable.shape))
+        self._optimizer.reset()
 
     def pretrained_features(self, maps: np.ndarray) -> np.ndarray:
         """Features (n, d) float32 of maps (n, h, w, c) before anything is learnt."""
         self._reset_tail()
-        return pooled_features(self.tail, maps)
+        return pooled_features(self._quick, maps)
 
     def _reset_tail(self) -> None:
         for variable, value in zip(self.tail.variables, self._pretrained, strict=True):
@@ -91,16 +106,16 @@ class Trainer:
 
 
 @contextmanager
-def trainer(place: Tail, classes: int, batch_norm: bool) -> Iterator[Trainer]:
+def trainer(place: Tail, classes: int, batch_norm: bool, precision: str, parts: int = 1) -> Iterator[Trainer]:
     """The trainer for a tail and so many classes, for one fit at a time: others wait. Raises as `Tail.build`."""
     check_tensorflow()  # before the lock, which a forked process may have inherited locked
     with _lock:
-        yield _made(place, classes, batch_norm, _stamp(place.weights.path))
+        yield _made(place, classes, batch_norm, precision, parts, _stamp(place.weights.path))
 
 
 @lru_cache(maxsize=1)
-def _made(place: Tail, classes: int, batch_norm: bool, _stamp: tuple[int, ...]) -> Trainer:
-    return Trainer(place, classes, batch_norm)
+def _made(place: Tail, classes: int, batch_norm: bool, precision: str, parts: int, _stamp: tuple[int, ...]) -> Trainer:
+    return Trainer(place, classes, batch_norm, precision, parts)
 
 
 def _stamp(path: str) -> tuple[int, ...]:

@@ -15,8 +15,11 @@ import featurize.backbones.cuts
 import pipeline
 from cache.digest_table import DigestTable
 from cache.errors import UserError
+from classify.heads.finetune.cut_choice import spec_at_cut
+from classify.labels.read_labels import read_labels
 from featurize.backbones.cuts import candidate_cuts
 from featurize.backbones.tail import Tail
+from featurize.backbones.weights import Weights
 from featurize.resolve import resolve
 
 SMALL = {"backbone": "mobilenet_v2_035", "weights": "random", "size": 64}
@@ -131,3 +134,46 @@ def test_no_room_for_any_maps_is_an_error_before_any_work(
     monkeypatch.setattr(classify.heads.finetune.cut_choice, "MEMORY", 0.0)
     with pytest.raises(UserError, match="no place to cut nano was found whose maps take less than 0 bytes a view"):
         pipeline.train(str(surfaces), "finetune", cache_dir=str(tmp_path), model=str(tmp_path / "m.joblib"), **SPEC)
+
+
+def test_a_cut_that_was_measured_is_taken_without_a_trial_unless_one_is_asked_for(
+    surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(featurize.backbones.cuts.MEASURED, "nano", "down16")
+    found = read_labels(str(surfaces))
+    assert spec_at_cut({"backbone": "nano"}, None, found, str(tmp_path), 0)["layer"] == "down16"
+    assert spec_at_cut({"backbone": "nano", "layer": "down8"}, None, found, str(tmp_path), 0)["layer"] == "down8"
+    assert spec_at_cut({"backbone": "nano"}, "down8", found, str(tmp_path), 0)["layer"] == "down8"
+    assert not caplog.text
+    monkeypatch.setattr(classify.heads.finetune.cut_choice, "choose_cut", lambda *_: "tried")
+    assert spec_at_cut({"backbone": "nano"}, "auto", found, str(tmp_path), 0)["layer"] == "tried"
+    assert (
+        spec_at_cut({"backbone": "mobilenet_v2_035", "weights": "random"}, None, found, str(tmp_path), 0)["layer"]
+        == "tried"
+    )
+
+
+def test_measured_cuts_are_places_to_cut() -> None:
+    for backbone, layer in featurize.backbones.cuts.MEASURED.items():
+        tail = Tail(backbone, Weights("random", ""), (64, 64), layer).build()
+        assert len(tail.input_shape) == 4
+
+
+def test_of_cuts_with_much_the_same_work_above_them_the_measured_one_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve(DigestTable(str(tmp_path)), **SMALL)
+    before = [cut.layer for cut in candidate_cuts(resolved, np.inf)]
+    assert "block_13_project_BN" not in before
+    monkeypatch.setitem(featurize.backbones.cuts.MEASURED, "mobilenet_v2_035", "block_13_project_BN")
+    after = [cut.layer for cut in candidate_cuts(resolved, np.inf)]
+    assert "block_13_project_BN" in after and len(set(before) & set(after)) == len(before) - 1
+
+
+def test_an_earlier_cut_is_taken_only_if_it_is_clearly_better() -> None:
+    losses = np.random.default_rng(0).uniform(0, 1, 80)
+    chance = np.random.default_rng(1).normal(0, 0.1, 80)
+    clearly_lower = classify.heads.finetune.cut_choice._clearly_lower
+    assert clearly_lower(losses - 0.02, losses + chance - chance.mean())
+    assert not clearly_lower(losses - 0.005, losses + chance - chance.mean())
+    assert not clearly_lower(losses, losses)

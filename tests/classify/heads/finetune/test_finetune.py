@@ -243,3 +243,73 @@ def test_progress_is_told_by_epoch(
     caplog.set_level(logging.INFO, "bottleneck")
     FineTuneHead(extractor.tail(), validation_fraction=0, **(QUICK | {"verbose": 1})).fit(maps, labels)
     assert [line.split()[1] for line in caplog.messages if line.startswith("epoch")] == ["1/2", "2/2"]
+
+
+def test_parts_of_a_batch_teach_what_the_whole_teaches(mobilenet: tuple[Tail, np.ndarray, np.ndarray]) -> None:
+    place, maps, labels = mobilenet
+    numbers = np.unique(labels, return_inverse=True)[1]
+    weights = np.linspace(0.5, 1.5, 31, dtype=np.float32)
+
+    def taught(parts: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Loss and right answers of an odd number of pictures, and the gradients that Adam saw."""
+        shared = Trainer(place, 3, False, "float32", parts)
+        shared.start(np.full((1280, 3), 0.01) * [1, 2, 3], np.zeros(3))
+        found = shared.step(maps[:31].astype(np.float32), numbers[:31], weights, np.float32(1e-4)).numpy()
+        return found, [mean.numpy() for mean in shared._optimizer._means]
+
+    (whole, expected), (two, gradients) = taught(1), taught(2)
+    np.testing.assert_allclose(two, whole, rtol=1e-5)
+    for one, other in zip(gradients, expected, strict=True):
+        assert np.linalg.norm(one - other) <= 1e-3 * np.linalg.norm(other)
+    assert sum(np.linalg.norm(each) > 0 for each in expected) > 5
+
+
+def test_a_batch_is_parted_where_there_are_two_cores_and_enough_pictures(
+    nano: tuple[Extractor, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import classify.heads.finetune.finetune_head as training
+
+    extractor, maps, labels = nano
+    asked: list[int] = []
+    first_form = Trainer.__init__
+
+    def watched(self: Trainer, *arguments: Any) -> None:
+        asked.append(arguments[-1])
+        first_form(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "__init__", watched)
+    tail_trainer._made.cache_clear()
+    for threads, batch_size in ((1, 32), (2, 32), (2, 31)):
+        monkeypatch.setattr(training, "THREADS", threads)
+        head = FineTuneHead(extractor.tail(), batch_size=batch_size, validation_fraction=0, C=10.0, **QUICK)
+        head.fit(maps[:, :1], labels)
+    assert asked == [1, 2, 1]
+
+
+def test_bfloat16_is_taken_where_the_processor_has_it_and_said(
+    nano: tuple[Extractor, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import classify.heads.finetune.finetune_head as training
+
+    extractor, maps, labels = nano
+    caplog.set_level(logging.INFO, "bottleneck")
+
+    def fitted(**options: Any) -> FineTuneHead:
+        chosen = QUICK | {"verbose": 1, "epochs": 1, "validation_fraction": 0, "C": 10.0} | options
+        return FineTuneHead(extractor.tail(), **chosen).fit(maps[:, :1], labels)
+
+    in_float32 = fitted(precision="float32")
+    monkeypatch.setattr(training, "has_bf16_matrices", lambda: False)
+    without = fitted()
+    assert "bfloat16" not in caplog.text
+    monkeypatch.setattr(training, "has_bf16_matrices", lambda: True)
+    by_itself = fitted()
+    assert caplog.text.count("products in bfloat16") == 1
+    in_bf16 = fitted(precision="bf16")
+    assert caplog.text.count("products in bfloat16") == 1
+    np.testing.assert_allclose(without.tail_, in_float32.tail_, atol=1e-6)
+    np.testing.assert_allclose(by_itself.tail_, in_bf16.tail_, atol=1e-6)
+    pretrained = weights_vector(extractor.tail().build())
+    apart, moved = (np.linalg.norm(some - in_float32.tail_) for some in (in_bf16.tail_, pretrained))
+    assert 0 < apart < moved / 2
+    assert by_itself.tail_.dtype == np.float32
