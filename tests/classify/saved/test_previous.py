@@ -113,6 +113,14 @@ def test_training_again_on_the_same_data_is_quiet_and_keeps_nothing(train: Train
     assert not os.path.exists(previous_of(model))
 
 
+def test_no_folders_of_parts_are_the_same_however_that_is_said(train: Train, model: str, photos: Path) -> None:
+    nothing: Any = ()  # as the command line says it
+    parts = dict.fromkeys(("train_folder", "validation_folder", "test_folder"), nothing)
+    assert [train(photos), train(photos, **parts), train(photos, **parts)] == [[], [], []]
+    edit(model, data=load(model).record["data"] | dict.fromkeys(parts, []))  # as version 0.1 wrote it
+    assert train(photos) == [] and not os.path.exists(previous_of(model))
+
+
 def test_other_pictures_under_the_same_names_are_other_data(
     train: Train, model: str, photos: Path, others: Path
 ) -> None:
