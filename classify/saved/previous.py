@@ -67,7 +67,7 @@ def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:
         check_writable(kept := previous_of(model))
         there = ", in place of the one kept there" if os.path.lexists(kept) else ""
         new = _described(source, _classes(dataset))
-        log.warning("%s is %s; it is replaced by a model of %s, and kept as %s%s", model, old, new, kept, there)
+        log.info("%s is %s; it is replaced by a model of %s, and kept as %s%s", model, old, new, kept, there)
 
 
 def replaced(model: str, source: Source, dataset: Dataset) -> str | None:

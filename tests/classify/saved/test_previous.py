@@ -29,12 +29,12 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def train(model: str, warm_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Train:
-    """Train on a folder, and return the warnings."""
+    """Train on a folder, and return what is said of the model that is there."""
     cache = shutil.copytree(warm_cache, tmp_path / "cache")
 
     def call(data: Path | None, head: str = "logreg", **options: Any) -> list[str]:
         caplog.clear()
-        with caplog.at_level(logging.WARNING, "bottleneck"):
+        with caplog.at_level(logging.INFO, "bottleneck"):
             folder = None if data is None else str(data)
             pipeline.train(folder, head, model=model, cache_dir=str(cache), **SPEC, **options)
         return [message for message in caplog.messages if "replaced" in message]
@@ -99,7 +99,8 @@ def test_the_announcement_comes_before_the_training(
     monkeypatch.setattr(classify.train, "train_head", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(two_classes)
-    assert "is replaced by a model of" in caplog.text
+    (announced,) = [one for one in caplog.records if "is replaced by a model of" in one.getMessage()]
+    assert announced.levelno == logging.INFO  # a command shows warnings when all is done
     assert Path(model).read_bytes() == before and not os.path.exists(previous_of(model))
 
 
