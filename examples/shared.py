@@ -68,15 +68,15 @@ def example(
     def command(**given: str | None) -> None:
         with progress_reporter() as progress:
             data = given["data"] or fetch(archive)
-            cache = {"cache_dir": given["cache_dir"]} if given["cache_dir"] else {}
-            chosen = given["backbone"] or (backbone if given["weights"] else obtainable(backbone, **cache))
-            features: dict[str, Any] = {"backbone": chosen, "progress": progress, **cache}
+            cache_dir = given["cache_dir"] or pipeline.DEFAULT_CACHE
+            chosen = given["backbone"] or (backbone if given["weights"] else obtainable(backbone, cache_dir))
+            features: dict[str, Any] = {"backbone": chosen, "progress": progress, "cache_dir": cache_dir}
             if asked_size := given["size"] or (size if chosen == backbone else None):
                 features["size"] = asked_size
             features |= {"weights": given["weights"]} if given["weights"] else {}
             output = given["output"] or os.path.join(RESULTS, name)
             drawn = named("--output", os.path.join(output, "curves.png"))
-            check_outputs(drawn, data=data, cache_dir=given["cache_dir"] or pipeline.DEFAULT_CACHE)
+            check_outputs(drawn, data=data, cache_dir=cache_dir)
             job(Asked(name, data, features, backbone, output))
 
     for option in reversed([*OPTIONS, *CACHE]):
@@ -84,10 +84,10 @@ def example(
     run(click.command(help=job.__doc__)(command), f"python -m examples.{name}", arguments)
 
 
-def obtainable(backbone: str, **cache: str) -> str:
+def obtainable(backbone: str, cache_dir: str) -> str:
     """`backbone`, its weights downloaded if need be; the default one where they cannot be had here."""
     try:
-        pipeline.open_extractor(backbone=backbone, **cache)
+        pipeline.open_extractor(cache_dir, backbone=backbone)
     except NoWeightsError as error:
         log.warning("%s", error)
         log.warning("%s stands in for %s, the tutorial's backbone", DEFAULT_BACKBONE, backbone)

@@ -186,10 +186,10 @@ def test_the_default_stands_in_for_a_backbone_that_cannot_be_had(
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(efficientnet, "BASE_WEIGHTS_PATH", "http://127.0.0.1:9/")  # where nobody answers
-    assert obtainable("efficientnet_b0", cache_dir=str(tmp_path / "cache")) == "efficientnet_lite2"
+    assert obtainable("efficientnet_b0", str(tmp_path / "cache")) == "efficientnet_lite2"
     assert "efficientnetb0_notop.h5" in caplog.text
     assert "efficientnet_lite2 stands in for efficientnet_b0" in caplog.text
-    assert obtainable("nano", cache_dir=str(tmp_path / "cache")) == "nano"
+    assert obtainable("nano", str(tmp_path / "cache")) == "nano"
 
 
 def test_an_example_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ COLUMNS = 3
 def quick_tail(tail: Any, precision: str) -> Any:
     """A keras.Model that shares the variables of `tail` and computes the same with `training=False`.
 
-    `tail`: a functional keras.Model on maps of fixed shape. `precision`: that of the products in convolutions, float32
-    or bf16; sums and everything else are in float32. Normalisation of batches is not possible.
+    `tail`: a functional keras.Model on maps of fixed shape. `precision`: float32, or bf16 for what convolutions
+    that are not depthwise take and give; everything else is in float32. Normalisation stays that of inference.
     """
     keras = import_keras()
     convolution = _convolution_layer(keras)
@@ -27,7 +27,8 @@ def quick_tail(tail: Any, precision: str) -> Any:
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if type(layer) is keras.layers.BatchNormalization and id(args[0]) in made:
             before, maps, _ = made[id(args[0])]
-            if before.activation is keras.activations.linear and layer.axis in (-1, 3):
+            linear = before.activation is keras.activations.linear and not kwargs.get("training")
+            if linear and layer.axis in (-1, 3):
                 return convolution(before, layer, precision)(maps)
         if not _is_plain(keras, layer) or None in args[0].shape[1:]:
             return layer(*args, **kwargs)

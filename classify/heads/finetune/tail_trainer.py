@@ -106,8 +106,8 @@ class Trainer:
 
 
 @contextmanager
-def trainer(place: Tail, classes: int, batch_norm: bool, precision: str, parts: int = 1) -> Iterator[Trainer]:
-    """The trainer for a tail and so many classes, for one fit at a time: others wait. Raises as `Tail.build`."""
+def trainer(place: Tail, classes: int, batch_norm: bool, precision: str, parts: int) -> Iterator[Trainer]:
+    """The trainer of these arguments of `Trainer`, for one fit at a time: others wait. Raises as `Tail.build`."""
     check_tensorflow()  # before the lock, which a forked process may have inherited locked
     with _lock:
         yield _made(place, classes, batch_norm, precision, parts, _stamp(place.weights.path))

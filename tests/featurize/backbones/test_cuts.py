@@ -76,13 +76,13 @@ def test_every_view_passes_the_lower_part_once_over_all_folds(surfaces: Path, tm
 
 
 def test_a_search_tunes_it(surfaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = {"learning_rate": [1e-6, 1e-4]}
+    grid = {"learning_rate": [1e-6, 3e-4]}
     monkeypatch.setattr("classify.hyperparameter_search.search_grid", lambda _: grid)
     report = pipeline.train(
         str(surfaces), "finetune", layer="down16", views=1, search=True, head_params=QUICK | {"validation_fraction": 0},
         cache_dir=str(tmp_path / "cache"), model=str(tmp_path / "m.joblib"), **SPEC,
     )  # fmt: skip
-    assert [row["params"] for row in report["search"]] == [{"learning_rate": rate} for rate in (1e-6, 1e-4)]
+    assert [row["params"] for row in report["search"]] == [{"learning_rate": rate} for rate in (1e-6, 3e-4)]
     assert report["forward_passes"] == 36
 
 

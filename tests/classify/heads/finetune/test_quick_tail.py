@@ -58,6 +58,7 @@ def own_network() -> Any:
     twice = layers.BatchNormalization()
     x = layers.Add()([twice(shared(x)), twice(shared(y))])
     x = layers.Concatenate()([x, layers.ReLU()(x)])
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(x), training=True)  # of batches, whatever the mode
     network = keras.Model(maps, layers.GlobalAveragePooling2D()(x))
     return with_random_statistics(network)
 
