@@ -1,5 +1,6 @@
 """What a person is told: the error for what the one at the keyboard can mend, the log, and lists in few words."""
 
+import difflib
 import logging
 from collections.abc import Iterable
 
@@ -17,3 +18,9 @@ def listed(words: Iterable[str], most: int) -> str:
     """The first `most` words with commas between them, and how many more there are."""
     words = [*words]
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """A question with up to three names that are much like a wrong one, and a space after it; "" where none is."""
+    close = difflib.get_close_matches(wrong, [*known], n=3)
+    return f"did you mean {' or '.join(close)}? " if close else ""

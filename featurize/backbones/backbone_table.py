@@ -6,10 +6,9 @@ project, see featurize/backbones/LITE.md. For the others numbers, layer and file
 is a new row.
 """
 
-import difflib
 from dataclasses import dataclass, field
 
-from cache.errors import UserError
+from cache.errors import UserError, did_you_mean
 
 NOTOP = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 NOTOP_V3 = "_224_1.0_float_no_top_v2.h5"
@@ -150,10 +149,8 @@ BACKBONES: dict[str, Backbone] = {row.name: row for row in _ROWS}
 def find_backbone(name: str) -> Backbone:
     """The row of that name; raises UserError with all names where there is none."""
     if name not in BACKBONES:
-        close = difflib.get_close_matches(name, BACKBONES, n=3)
-        guess = f"did you mean {' or '.join(close)}? " if close else ""
         raise UserError(
-            f"unknown backbone {name!r}: {guess}take one of {', '.join(BACKBONES)}, "
+            f"unknown backbone {name!r}: {did_you_mean(name, BACKBONES)}take one of {', '.join(BACKBONES)}, "
             "or the path of a model of your own, ending in .keras, .onnx, .xml or .tflite, or of its folder"
         )
     return BACKBONES[name]

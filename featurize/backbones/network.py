@@ -3,7 +3,6 @@
 pixels -> preprocess_input -> backbone up to the layer, in inference mode -> pooling -> features
 """
 
-import difflib
 import os
 import random
 import re
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cache.errors import UserError, log
+from cache.errors import UserError, did_you_mean, log
 from featurize.backbones.backbone_table import Backbone, find_backbone, preprocess_names
 from featurize.backbones.efficientnet_lite import build_lite, load_lite
 from featurize.backbones.nano import build_nano, load_nano
@@ -214,9 +213,7 @@ def _feature_map(
     if name is None:
         return _last_map(backbone, network, layers)
     if name not in layers:
-        close = difflib.get_close_matches(name, layers, n=3)
-        guess = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UserError(f"unknown layer {name!r} of {backbone}: {guess}Valid: {', '.join(layers)}")
+        raise UserError(f"unknown layer {name!r} of {backbone}: {did_you_mean(name, layers)}Valid: {', '.join(layers)}")
     if not own_model and pooling in ("avg", "max"):
         row = find_backbone(backbone)
         if row.module == "convnext" and name == row.last_layer:

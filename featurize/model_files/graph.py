@@ -3,7 +3,6 @@
 file -> checked -> the wanted tensor, and the only input that it is computed from -> preprocessing and pooling folded in
 """
 
-import difflib
 import math
 import os
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import UserError, log
+from cache.errors import UserError, did_you_mean, log
 from cache.row_key import FeatureSpec
 from featurize.engines.engine import Request
 from featurize.engines.openvino_engine import OpenVinoGraph
@@ -109,8 +108,7 @@ def _tensor(name: str, model: Any, wanted: str) -> Any:
     if wanted in tensors:
         return tensors[wanted]
     outputs = [port_of(output.get_node().input_value(0)).name for output in model.outputs]
-    close = difflib.get_close_matches(wanted, {*outputs, *inside}, n=3)
-    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    guess = did_you_mean(wanted, {*outputs, *inside})
     inside = [tensor for tensor in inside if tensor not in outputs]
     more = f", and {len(inside) - MOST_NAMES} before them" if len(inside) > MOST_NAMES else ""
     raise UserError(
