@@ -118,7 +118,7 @@ def test_no_folders_of_parts_are_the_same_however_that_is_said(train: Train, mod
     nothing: Any = ()  # as the command line says it
     parts = dict.fromkeys(("train_folder", "validation_folder", "test_folder"), nothing)
     assert [train(photos), train(photos, **parts), train(photos, **parts)] == [[], [], []]
-    edit(model, data=load(model).record["data"] | dict.fromkeys(parts, []))  # as version 0.1 wrote it
+    edit(model, data=load(model).record["data"] | {name: [] for name in parts})  # as version 0.1 wrote it
     assert train(photos) == [] and not os.path.exists(previous_of(model))
 
 
