@@ -35,6 +35,7 @@ def resolve_parts(table: DigestTable, options: SpecOptions) -> list[Resolved]:
         return [resolve(table, **options | {"backbone": backbones[0]})]
     joined = JOIN.join(backbones)
     weights = share_weights(options.get("weights"), backbones)
+    _check_preprocess(options.get("preprocess"), backbones)
     each = options_of_each(options | {"backbone": joined, "weights": None}, len(backbones))
     if any(one.get("pooling") == "none" for one in each):
         raise UserError(f"pooling none: the maps of {joined} cannot be joined, and finetune takes one backbone")
@@ -129,6 +130,18 @@ def backbones_of(options: SpecOptions) -> list[str]:
         log.info("weights without a backbone: taking %s, the default before version 0.2", FORMER_DEFAULT)
         return [FORMER_DEFAULT]
     return _pieces("backbone", os.fspath(options.get("backbone", DEFAULT_BACKBONE)), _is_backbone)
+
+
+def _check_preprocess(preprocess: str | None, backbones: list[str]) -> None:
+    """Raise UserError, with what to give instead, for one preprocessing of files and of a backbone that has its own."""
+    if preprocess is None or JOIN in preprocess:
+        return
+    own = [name for name in backbones if name in BACKBONES and BACKBONES[name].module != preprocess]
+    if own and not all(name in BACKBONES for name in backbones):
+        of_each = JOIN.join("" if name in BACKBONES else preprocess for name in backbones)
+        raise UserError(
+            f"preprocess {preprocess!r}: {own[0]} has its own; give one for each backbone, --preprocess {of_each!r}"
+        )
 
 
 def options_of_each(options: Any, count: int) -> list[dict[str, Any]]:

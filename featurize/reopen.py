@@ -95,7 +95,10 @@ def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:
     if weights.kind in ("imagenet", "packaged") and not os.path.exists(weights.path):
         weights = locate(find_backbone(spec.backbone), spec.size or 0, None)
     if (found := identity(weights, table)) != spec.weights:
-        raise UserError(f"the spec asks for weights {spec.weights}, but {weights.path or 'this machine'} has {found}")
+        raise UserError(
+            f"the spec asks for weights {spec.weights}, but {weights.path or 'this machine'} has {found}: "
+            "give the file that it was made with as --weights (weights=), or train again"
+        )
     return replace(resolved, weights=weights)
 
 

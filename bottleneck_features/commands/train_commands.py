@@ -102,7 +102,8 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
         )
     finish(report, json_file, max_failed)
     if report["accuracy"] is not None:
-        print(f"next: python -m pipeline predict --model {printable(model)} --images FOLDER")
+        shown = f'"{printable(model)}"' if " " in model else printable(model)
+        print(f"next: python -m pipeline predict --model {shown} --images FOLDER")
 
 
 @click.command(

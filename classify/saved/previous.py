@@ -54,7 +54,7 @@ def source_of(data: Any, options: Mapping[str, Any]) -> Source:
         **{name: None if table is None else column for name, column in columns.items()},
         "label_pattern": options.get("label_pattern"),
         "label_from": options.get("label_from"),
-        **{name: [names] if isinstance(names, str) else names and [*names] for name, names in parts.items()},
+        **{name: [names] if isinstance(names, str) else [*(names or ())] or None for name, names in parts.items()},
     }
 
 
@@ -67,7 +67,7 @@ def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:
         check_writable(kept := previous_of(model))
         there = ", in place of the one kept there" if os.path.lexists(kept) else ""
         new = _described(source, _classes(dataset))
-        log.warning("%s is %s; it is replaced by a model of %s, and kept as %s%s", model, old, new, kept, there)
+        log.info("%s is %s; it is replaced by a model of %s, and kept as %s%s", model, old, new, kept, there)
 
 
 def replaced(model: str, source: Source, dataset: Dataset) -> str | None:
@@ -126,7 +126,10 @@ def _read(model: str) -> tuple[dict[str, Any], bytes | None]:
 
 
 def _is_same(record: dict[str, Any], trained_on: np.ndarray | None, source: Source, dataset: Dataset) -> bool:
-    if record["classes"] != _classes(dataset) or record.get("data", source) != source:
+    before = record.get("data", source)
+    if isinstance(before, dict):  # version 0.1 wrote [] for no folders, too
+        before = {name: value or None for name, value in before.items()}
+    if record["classes"] != _classes(dataset) or before != source:
         return False
     if trained_on is None:  # nothing is unpickled for this; records of older models do not name their source
         return "data" in record

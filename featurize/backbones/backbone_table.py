@@ -6,6 +6,7 @@ project, see featurize/backbones/LITE.md. For the others numbers, layer and file
 is a new row.
 """
 
+import difflib
 from dataclasses import dataclass, field
 
 from cache.errors import UserError
@@ -149,8 +150,10 @@ BACKBONES: dict[str, Backbone] = {row.name: row for row in _ROWS}
 def find_backbone(name: str) -> Backbone:
     """The row of that name; raises UserError with all names where there is none."""
     if name not in BACKBONES:
+        close = difflib.get_close_matches(name, BACKBONES, n=3)
+        guess = f"did you mean {' or '.join(close)}? " if close else ""
         raise UserError(
-            f"unknown backbone {name!r}: take one of {', '.join(BACKBONES)}, "
+            f"unknown backbone {name!r}: {guess}take one of {', '.join(BACKBONES)}, "
             "or the path of a model of your own, ending in .keras, .onnx, .xml or .tflite, or of its folder"
         )
     return BACKBONES[name]

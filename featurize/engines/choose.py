@@ -48,7 +48,7 @@ def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
 
 
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
-    """The network of a checked spec on its engine, whose name is announced.
+    """The network of a checked spec on its engine, which is announced where it is TensorFlow.
 
     Raises UserError where OpenVINO is asked for and not installed, for networks that cannot be built, and in forked
     processes where an engine would hang, see `featurize.engines.engine`.
@@ -102,9 +102,7 @@ def _of_file(checked: Resolved, installed: bool) -> Graph:
     from featurize.model_files.graph import FileGraph
 
     _check_bf16(precision)
-    graph = FileGraph(checked.weights.path, checked.spec)
-    log.info("engine: openvino")
-    return graph
+    return FileGraph(checked.weights.path, checked.spec)
 
 
 def _check_bf16(precision: str) -> None:

@@ -103,7 +103,12 @@ def test_a_file_whose_name_has_a_plus_sign_is_one_file(
         ({"size": None}, "nano would be there twice"),
         ({"backbone": "nano+"}, "unknown backbone ''"),
         ({"backbone": "nano+resnet"}, "unknown backbone 'resnet'"),
+        ({"backbone": "nano+efficientnet_lite3"}, "'efficientnet_lite3': did you mean efficientnet_lite"),
         ({"weights": "some.h5+", "size": "+64"}, "nano ships with its own"),
+        (
+            {"backbone": "nano+a.onnx", "preprocess": "scale=1 mean=0 std=1 crop=none"},
+            "nano has its own; give one for each backbone, --preprocess '+scale=1 mean=0 std=1 crop=none'",
+        ),
     ],
 )
 def test_what_cannot_be_joined_is_refused_in_one_line(table: DigestTable, options: dict[str, Any], reason: str) -> None:

@@ -120,7 +120,7 @@ def test_replaced_weights_are_refused_naming_both_digests(table: DigestTable, we
             record["spec"]["weights"] in message
             and resolve(table, backbone="mobilenet_v2", weights=str(weights)).spec.weights in message
         )
-        assert str(weights) in message
+        assert str(weights) in message and "--weights (weights=), or train again" in message
 
 
 @pytest.mark.parametrize(("trained", "given"), [("file", "others"), ("file", "random"), ("random", "file")])

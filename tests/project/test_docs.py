@@ -51,6 +51,12 @@ def test_every_link_leads_somewhere(page: str) -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_code_ends(page: str) -> None:
+    marks = re.findall(r"^ *```.*$", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert [mark for mark in marks[1::2] if mark.strip() != "```"] == [] and len(marks) % 2 == 0
+
+
 def test_the_contents_lead_to_every_page() -> None:
     reached = {target("docs/README.md", link) for link in links("docs/README.md")}
     assert [page for page in DOCS if page != "docs/README.md" and (REPOSITORY / page).resolve() not in reached] == []

@@ -43,12 +43,14 @@ def test_features_reports_in_numbers_and_json(run, surfaces: Path, cache: Path, 
 
 
 def test_train_prints_scores_and_saves_them(run, surfaces: Path, cache: Path, tmp_path: Path) -> None:
-    words = ("--head", "ridge", "--cv", 3, "--search", "--json", tmp_path / "r.json", "--model", tmp_path / "m.joblib")
+    model = tmp_path / "my model.joblib"
+    words = ("--head", "ridge", "--cv", 3, "--search", "--json", tmp_path / "r.json", "--model", model)
     status, out, _ = run("train", "--data", surfaces, "--cache-dir", cache, *words, *OPTIONS)
     assert status == 0
     for shown in ("accuracy", "95% interval", "baseline", "log loss", "precision", "taken for class", "search: 5"):
         assert shown in out
     assert "cross-validation in 3 folds" in out
+    assert f'next: python -m pipeline predict --model "{model}" --images FOLDER' in out
     report = json.loads((tmp_path / "r.json").read_text())
     needed = {
         "accuracy",
@@ -71,7 +73,7 @@ def test_train_prints_scores_and_saves_them(run, surfaces: Path, cache: Path, tm
         values = [row["params"]["alpha"], row["score"], row["std"], row["accuracy"], *row["scores"]]
         assert [float(value) for value in shown if value != "*"] == pytest.approx(values, abs=1e-4)
         assert (shown[0] == "*") == row["chosen"]
-    with open(tmp_path / "m.search.csv", newline="") as file:
+    with open(tmp_path / "my model.search.csv", newline="") as file:
         assert len([*csv.reader(file)]) == 1 + 4 * 5
 
 

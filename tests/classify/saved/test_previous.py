@@ -29,12 +29,12 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def train(model: str, warm_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Train:
-    """Train on a folder, and return the warnings."""
+    """Train on a folder, and return what is said of the model that is there."""
     cache = shutil.copytree(warm_cache, tmp_path / "cache")
 
     def call(data: Path | None, head: str = "logreg", **options: Any) -> list[str]:
         caplog.clear()
-        with caplog.at_level(logging.WARNING, "bottleneck"):
+        with caplog.at_level(logging.INFO, "bottleneck"):
             folder = None if data is None else str(data)
             pipeline.train(folder, head, model=model, cache_dir=str(cache), **SPEC, **options)
         return [message for message in caplog.messages if "replaced" in message]
@@ -99,7 +99,8 @@ def test_the_announcement_comes_before_the_training(
     monkeypatch.setattr(classify.train, "train_head", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(two_classes)
-    assert "is replaced by a model of" in caplog.text
+    (announced,) = [one for one in caplog.records if "is replaced by a model of" in one.getMessage()]
+    assert announced.levelno == logging.INFO  # a command shows warnings when all is done
     assert Path(model).read_bytes() == before and not os.path.exists(previous_of(model))
 
 
@@ -111,6 +112,14 @@ def test_training_again_on_the_same_data_is_quiet_and_keeps_nothing(train: Train
     (link := photos.parent / "link").symlink_to(photos)
     assert train(link, "knn") == train(link, "knn") == []  # a pickle, and over one
     assert not os.path.exists(previous_of(model))
+
+
+def test_no_folders_of_parts_are_the_same_however_that_is_said(train: Train, model: str, photos: Path) -> None:
+    nothing: Any = ()  # as the command line says it
+    parts = dict.fromkeys(("train_folder", "validation_folder", "test_folder"), nothing)
+    assert [train(photos), train(photos, **parts), train(photos, **parts)] == [[], [], []]
+    edit(model, data=load(model).record["data"] | dict.fromkeys(parts, []))  # as version 0.1 wrote it
+    assert train(photos) == [] and not os.path.exists(previous_of(model))
 
 
 def test_other_pictures_under_the_same_names_are_other_data(
