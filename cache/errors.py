@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 
 log = logging.getLogger("bottleneck")
+AT_ONCE = {"at_once": True}  # `extra` of a warning that a person may want to stop for; others wait for the result
 
 
 class UserError(ValueError):

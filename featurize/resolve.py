@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cache.arguments import at_home
 from cache.digest_table import DigestTable
-from cache.errors import UserError
+from cache.errors import AT_ONCE, UserError
 from cache.row_key import MODEL_FILE, ORIGINAL_VIEW, OWN_MODEL, PRECISIONS, STORED, FeatureSpec, content_digest
 from featurize.backbones.backbone_table import find_backbone, preprocess_names
 from featurize.backbones.model_config import default_layer, native_size
@@ -138,7 +138,9 @@ def _given_before(backbone: str, table: DigestTable) -> str | None:
     if (last := next(given, None)) is None:
         return None
     if not os.path.isfile(last.path):
-        log.warning("weights %s, which were given for this cache, are gone: taking those of ImageNet", last.path)
+        log.warning(
+            "weights %s, which were given for this cache, are gone: taking those of ImageNet", last.path, extra=AT_ONCE
+        )
         return None
     if identity(Weights("file", last.path), table) != last.weights:
         raise UserError(

@@ -39,7 +39,8 @@ for _command in (
 class _Lines(logging.Handler):
     """One line a message, to the stderr of that moment: a progress bar replaces it while it is shown.
 
-    Warnings wait for the end, each once, where a person looks for the result. An error is the last line.
+    Warnings wait for the end, each once, where a person looks for the result; those of `cache.errors.AT_ONCE` do not.
+    An error is the last line.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         line = level + printable(" ".join(record.getMessage().splitlines()))
-        if record.levelno == logging.WARNING and self._waiting is not None:
+        waits = record.levelno == logging.WARNING and not getattr(record, "at_once", False)
+        if waits and self._waiting is not None:
             self._waiting[line] = None
             return
         if record.levelno > logging.WARNING:

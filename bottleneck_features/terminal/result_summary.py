@@ -55,16 +55,15 @@ def _show_scores(report: dict[str, Any]) -> None:
         print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
         show_leaked(report)
-    if report.get("left_out"):
-        first = printable(report["left_out_files"][0])
-        print(f"left out: {report['left_out']} pictures that were trained on, the first is {first}")
 
 
 def show_leaked(report: dict[str, Any]) -> None:
-    """Print how many scored pictures are near-duplicates of training pictures, and the accuracy without these."""
-    first = printable(report["leaked_files"][0])
-    print(f"leaked: {report['leaked']} scored pictures are near-duplicates of training pictures, the first is {first}")
+    """Print how many scored pictures are near-duplicates of training pictures, and the accuracy without these.
+
+    A warning names the first.
+    """
+    line = f"leaked: {report['leaked']} scored pictures are near-duplicates of training pictures"
     if without := report["without_leaked"]:
         low, high = without["accuracy_interval"]
-        interval = f"95% interval {low:.4f} to {high:.4f}, {without['n']} pictures"
-        print(f"without them: accuracy  {without['accuracy']:.4f}  ({interval})")
+        line += f"; without them accuracy {without['accuracy']:.4f} ({low:.4f} to {high:.4f}, {without['n']} pictures)"
+    print(line)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
-from cache.errors import UserError, listed, log
+from cache.errors import AT_ONCE, UserError, listed, log
 from classify.labels.label_names import announce_alike, label_of
 from classify.labels.label_options import AnyTable, LabelOptions
 from classify.labels.label_sources import Source, first_folder, from_folders, from_names, from_table
@@ -106,7 +106,7 @@ def find_labelled(data: str | None, **label_source: Unpack[LabelOptions]) -> Lab
 def announced(found: LabelledImages) -> LabelledImages:
     """`found`; says how many pictures each class has (in each part, under an own split), and what was passed over."""
     if found.doubt:
-        log.warning("the classes are not clear: %s", found.doubt)
+        log.warning("the classes are not clear: %s", found.doubt, extra=AT_ONCE)
     elif found.labels:
         for part in sorted(set(found.parts), key=["all", "train", "validation", "test"].index):
             counts = Counter(label for label, own in zip(found.labels, found.parts, strict=True) if own == part)

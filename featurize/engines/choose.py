@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from cache.errors import UserError
+from cache.errors import AT_ONCE, UserError
 from cache.files.system_calls import after_fork
 from cache.row_key import MODEL_FILE
 from featurize.engines.engine import Engine, Graph, at_work, check_openvino, check_tensorflow
@@ -59,7 +59,9 @@ def open_graph(checked: Resolved, cache_dir: str) -> Graph:
 
 def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
     if checked.weights.kind == "random":
-        log.warning("%s has random weights: features to try things with, not to classify with", checked.network)
+        log.warning(
+            "%s has random weights: features to try things with, not to classify with", checked.network, extra=AT_ONCE
+        )
     installed = importlib.util.find_spec("openvino") is not None
     precision = checked.spec.precision
     asked = ONLY_BY.get(precision, checked.engine)
@@ -86,7 +88,7 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
     except ConversionError as error:
         if asked == "openvino":
             raise UserError(f"OpenVINO cannot take {checked.network} ({error}): use --engine tensorflow") from error
-        log.warning("engine: tensorflow, because OpenVINO cannot take %s (%s)", checked.network, error)
+        log.warning("engine: tensorflow, because OpenVINO cannot take %s (%s)", checked.network, error, extra=AT_ONCE)
         return _on_tensorflow(checked)
     log.debug("engine: openvino")
     return graph
