@@ -1,4 +1,4 @@
-"""Which file a backbone's name means, and its digest: of the model with all files that its weights are in."""
+"""Which file a backbone's name means, its outline, and its digest: of the model with all files of its weights."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from cache.arguments import at_home
 from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.backbones.backbone_table import BACKBONES
-from featurize.model_files.outline import read_outline
+from featurize.model_files.outline import MOST_ELEMENTS, Outline, elements
 
 SUFFIXES = (".onnx", ".xml", ".tflite")
 # Of a folder, the first of these that is there: as Hugging Face's exporters, timm's and OpenVINO's name them.
@@ -76,3 +76,22 @@ def model_identity(path: str, table: DigestTable) -> str:
     digests += [table.of_file(os.path.join(folder, name)) for name in read_outline(path).external]
     whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
     return "sha256:" + whole.hex()
+
+
+def read_outline(path: str) -> Outline:
+    """The outline of a model file, by its suffix. Raises UserError, one line, for what is no such model, or hostile."""
+    from featurize.model_files.ir_outline import ir_outline  # three readers that most runs do without
+    from featurize.model_files.onnx_outline import onnx_outline
+    from featurize.model_files.tflite_outline import tflite_outline
+
+    readers = {".onnx": onnx_outline, ".xml": ir_outline, ".tflite": tflite_outline}
+    try:
+        outline = readers[os.path.splitext(path)[1].lower()](path)
+    except OSError as error:
+        raise UserError(f"backbone {path} cannot be read: {error.strerror or error}") from None
+    for port in (*outline.inputs, *outline.outputs):
+        if elements(port.shape) > MOST_ELEMENTS:
+            raise UserError(f"backbone {path} declares {port}, more than {MOST_ELEMENTS} numbers: it is refused")
+    if not outline.inputs or not outline.outputs:
+        raise UserError(f"backbone {path} has {'no input' if not outline.inputs else 'no output'}: it is no network")
+    return outline

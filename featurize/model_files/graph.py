@@ -15,8 +15,9 @@ from cache.row_key import FeatureSpec
 from featurize.engines.engine import Request
 from featurize.engines.openvino_engine import OpenVinoGraph
 from featurize.engines.silent_openvino import import_openvino
+from featurize.model_files.find_files import read_outline
 from featurize.model_files.folding import PIXELS, Images, fold_numbers, fold_pooling, port_of, sides_of
-from featurize.model_files.outline import MOST_ELEMENTS, is_image, layouts, read_outline
+from featurize.model_files.outline import MOST_ELEMENTS, is_image, layouts
 from featurize.model_files.recipe import Numbers
 
 FRONTENDS = {".onnx": "onnx", ".xml": "ir", ".tflite": "tflite"}  # asked by name: else every one tries the file

@@ -4,7 +4,6 @@ Read without OpenVINO, so that cached rows of a model are found without it.
 """
 
 import math
-import os
 from dataclasses import dataclass
 
 from cache.errors import UserError
@@ -34,25 +33,6 @@ class Outline:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     external: tuple[str, ...] = ()
-
-
-def read_outline(path: str) -> Outline:
-    """The outline of a model file, by its suffix. Raises UserError, one line, for what is no such model, or hostile."""
-    from featurize.model_files.ir_outline import ir_outline
-    from featurize.model_files.onnx_outline import onnx_outline
-    from featurize.model_files.tflite_outline import tflite_outline
-
-    readers = {".onnx": onnx_outline, ".xml": ir_outline, ".tflite": tflite_outline}
-    try:
-        outline = readers[os.path.splitext(path)[1].lower()](path)
-    except OSError as error:
-        raise UserError(f"backbone {path} cannot be read: {error.strerror or error}") from None
-    for port in (*outline.inputs, *outline.outputs):
-        if elements(port.shape) > MOST_ELEMENTS:
-            raise UserError(f"backbone {path} declares {port}, more than {MOST_ELEMENTS} numbers: it is refused")
-    if not outline.inputs or not outline.outputs:
-        raise UserError(f"backbone {path} has {'no input' if not outline.inputs else 'no output'}: it is no network")
-    return outline
 
 
 def elements(shape: Shape) -> int:

@@ -5,9 +5,9 @@ from typing import Any
 from cache.errors import UserError, log
 from cache.row_key import MODEL_FILE, FeatureSpec
 from featurize.backbones.weights import Weights
-from featurize.model_files.find_files import ModelFile, find_model
+from featurize.model_files.find_files import ModelFile, find_model, read_outline
 from featurize.model_files.find_recipe import contradicts, find_recipe, prefix_tokens, words_of_option
-from featurize.model_files.outline import Outline, fixed_size, image_input, read_outline
+from featurize.model_files.outline import Outline, fixed_size, image_input
 from featurize.model_files.recipe import Numbers, Recipe
 from featurize.spec_options import POOLINGS
 

@@ -20,8 +20,9 @@ from cache.digest_table import DigestTable
 from cache.errors import UserError
 from featurize.engines.choose import open_graph
 from featurize.engines.silent_openvino import import_openvino
+from featurize.model_files.find_files import read_outline
 from featurize.model_files.onnx_outline import NEWEST_OPSET
-from featurize.model_files.outline import Port, read_outline
+from featurize.model_files.outline import Port
 from featurize.resolve import resolve
 
 Refuse = Callable[..., str]
