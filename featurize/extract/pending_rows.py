@@ -2,18 +2,29 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
+from cache.row_key import FeatureSpec
 from cache.signatures import signature_store
-from cache.store import SHARD_BYTES
+from cache.store import SHARD_BYTES, FeatureStore
+from featurize.engines.engine import Engine
 from featurize.extract.forward import Pace, Row
 from featurize.extract.outcome import Missing, Outcome
 from featurize.machine.disk import require_room
 
-if TYPE_CHECKING:
-    from featurize.extract.network_extractor import NetworkExtractor
+
+class StoredNetwork(Protocol):
+    """A network with a store for the rows of each view."""
+
+    spec: FeatureSpec
+    stores: list[FeatureStore]
+    shard_rows: int
+
+    @property
+    def engine(self) -> Engine:
+        """The compiled network."""
 
 
 class PendingRows:
@@ -22,7 +33,7 @@ class PendingRows:
     They lie in the same arrays from commit to commit, so that memory does not grow.
     """
 
-    def __init__(self, parts: Sequence["NetworkExtractor"], cache_dir: str, outcome: Outcome, missing: Missing):
+    def __init__(self, parts: Sequence[StoredNetwork], cache_dir: str, outcome: Outcome, missing: Missing):
         self._parts = parts
         self._cache_dir = cache_dir
         self._outcome = outcome
@@ -46,7 +57,7 @@ class PendingRows:
         """Raise UserError where the disk has too little room for all missing rows."""
         needed = 0
         for number, part in enumerate(self._parts):
-            folder = part.store.folder if self._outcome.views == 1 else self._cache_dir
+            folder = part.stores[0].folder if self._outcome.views == 1 else self._cache_dir
             count, itemsize = int(self._lacking[:, number].sum()), part.spec.row_dtype.itemsize
             needed = require_room(folder, count, part.engine.row_shape, itemsize, needed)
 
