@@ -29,7 +29,7 @@ Forward = Callable[[np.ndarray], Any]
 
 def main() -> None:
     job = read_job()
-    size, ways = openvino_ways(job) if job.engine == "openvino" else _tensorflow(job)
+    size, ways = openvino_ways(job, len(job.paths)) if job.engine == "openvino" else _tensorflow(job)
     paths = job.paths
 
     def pixels_of(path: str) -> np.ndarray:
@@ -46,8 +46,8 @@ def main() -> None:
     answer(job, seconds=decoding + passing, decode_seconds=decoding, forward_seconds=passing)
 
 
-def openvino_ways(job: Job) -> tuple[tuple[int, int], list[Forward]]:
-    """The size (height, width) of the network's input, and its forward pass by requests of `REQUESTS` pictures each."""
+def openvino_ways(job: Job, pictures: int) -> tuple[tuple[int, int], list[Forward]]:
+    """The size (height, width) of the network's input, and its forward pass by requests of `REQUESTS`, at most `pictures`."""
     openvino = import_openvino()
     core = openvino.Core()
     graphs = glob.glob(os.path.join(job.cache_dir, "graphs", "*", "network.xml"))
@@ -73,7 +73,7 @@ def openvino_ways(job: Job) -> tuple[tuple[int, int], list[Forward]]:
 
         return forward
 
-    return size, [way(count) for count in REQUESTS]
+    return size, [way(count) for count in REQUESTS if count <= pictures]
 
 
 def _tensorflow(job: Job) -> tuple[tuple[int, int], list[Forward]]:

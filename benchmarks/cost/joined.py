@@ -73,7 +73,7 @@ def bounds(folder: str, names: list[str], precision: str, paths: list[str]) -> d
     for number, name in enumerate(names):
         cache = f"{folder}/{number}"
         engine = pipeline.open_extractor(cache, backbone=name, engine="openvino", precision=precision).engine
-        size, ways = openvino_ways(Job("", name, cache, precision=precision))
+        size, ways = openvino_ways(Job("", name, cache, precision=precision), len(paths))
         pixels = decoded(paths, size)
         fastest = min(ways, key=lambda way: min(seconds(way, pixels) for _ in range(2)))
         throughput[f"pass of {name}"] = partial(fastest, pixels)

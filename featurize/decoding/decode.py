@@ -297,7 +297,7 @@ def _pixels(rgb: Image.Image, wanted: NetworkInput, digest: bytes) -> np.ndarray
 
 def _resized(picture: tuple[int, int], size: tuple[int, int], resize: str) -> tuple[int, int]:
     """(height, width) that a picture of (width, height) pixels has before anything is cut off."""
-    crop = Crop.of(resize)
+    crop = None if resize in RESIZES else Crop.of(resize)
     return crop.resized(picture, size) if crop and not crop.is_thin(picture, size) else size
 
 

@@ -307,7 +307,7 @@ def fit(picture: Image.Image, size: tuple[int, int], resize: str, box: Box | Non
     resize: antialias, nearest, or the text of a `Crop`, which has a box of its own where none is given.
     """
     height, width = size
-    if crop := Crop.of(resize):
+    if resize not in ("antialias", "nearest") and (crop := Crop.of(resize)):
         # By Pillow itself, whose numbers these recipes were made with: to the last bit, but of thin pictures.
         way = Image.Resampling[crop.filter.upper()]
         if box or crop.is_thin(picture.size, size):
