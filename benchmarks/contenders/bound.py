@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def openvino_ways(job: Job, pictures: int) -> tuple[tuple[int, int], list[Forward]]:
-    """The size (height, width) of the network's input, and its forward pass by requests of `REQUESTS`, at most `pictures`."""
+    """The size (height, width) of the network's input, and its forward passes, at most `pictures` at once."""
     openvino = import_openvino()
     core = openvino.Core()
     graphs = glob.glob(os.path.join(job.cache_dir, "graphs", "*", "network.xml"))
