@@ -80,7 +80,7 @@ def test_cats_and_dogs(shared: Path, tmp_path: Path, ran: Callable[..., Ran]) ->
         shutil.copy(source / name, tmp_path / "data")
     status, out, err, folder = ran(cats_dogs, cats_dogs.cats_dogs, tmp_path / "data", "--size", "96")
     assert status == 0, err
-    assert re.search(r"^dog +[01]\.\d{4}", out, re.MULTILINE)  # the report by class
+    assert re.search(r"^2 dog +[01]\.\d{4}", out, re.MULTILINE)  # the report by class
     assert row_of(out, "logistic regression")[0] == "0.90"
     assert float(row_of(out, "logistic regression")[1]) > 0.7
     assert float(row_of(out, "fewer layers kept, the others tuned")[1]) > 0.7
