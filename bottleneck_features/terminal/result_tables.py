@@ -53,8 +53,8 @@ def show_comparison(report: dict[str, Any]) -> None:
         ]
         for number, line in enumerate(report["lines"])
     )
-    _print_table(header, rows, left=2)
-    if len(report["lines"]) > 1:
+    shown = _print_table(header, rows, left=2)
+    if len(report["lines"]) > 1 and "against the first" in shown:
         print(
             "against the first: difference in accuracy on the same pictures, with its 95% interval; where this holds 0,"
         )
@@ -71,10 +71,11 @@ def _difference(line: dict[str, Any]) -> str:
     return f"{line['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
-def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) -> None:
-    """Print rows of text, the first `left` columns flush left. Names from files are no markup.
+def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) -> list[str]:
+    """Print rows of text, the first `left` columns flush left, and return the header of what is shown.
 
-    On a narrow terminal the last columns are left out, which is said, rather than every cell folded.
+    Names from files are no markup. On a narrow terminal the last columns are left out, which is said, rather than every
+    cell folded.
     """
     from rich import box
     from rich.cells import cell_len
@@ -95,7 +96,8 @@ def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) ->
         table.add_row(*map(Text, row[:fitting]))
     console.print(table)
     if fitting < len(header):
-        print(f"in a wider terminal, and in what --json writes: {', '.join(header[fitting:])}")
+        print(f"in a wider terminal, and in what --json writes: {'; '.join(header[fitting:])}")
+    return header[:fitting]
 
 
 def short_names(features: list[str]) -> dict[str, str]:
