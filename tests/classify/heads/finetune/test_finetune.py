@@ -131,19 +131,25 @@ def test_labels_that_say_nothing_stop_early(nano: tuple[Extractor, np.ndarray, n
     assert head.fit(maps, random).n_iter_ < 30
 
 
+def trainers_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The arguments of each trainer that is made from now on; none is there yet."""
+    made: list[tuple[Any, ...]] = []
+    first_form = Trainer.__init__
+
+    def watched(self: Trainer, *arguments: Any) -> None:
+        made.append(arguments)
+        first_form(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "__init__", watched)
+    tail_trainer._made.cache_clear()
+    return made
+
+
 def test_fits_share_one_compiled_trainer_and_none_sees_what_another_learnt(
     nano: tuple[Extractor, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor, maps, labels = nano
-    made: list[Tail] = []
-    first_form = Trainer.__init__
-
-    def watched(self: Trainer, place: Tail, *rest: Any) -> None:
-        made.append(place)
-        first_form(self, place, *rest)
-
-    monkeypatch.setattr(Trainer, "__init__", watched)
-    tail_trainer._made.cache_clear()
+    made = trainers_made(monkeypatch)
 
     def fitted(learning_rate: float) -> np.ndarray:
         head = FineTuneHead(extractor.tail(), learning_rate=learning_rate, **(QUICK | {"epochs": 1}))
@@ -270,20 +276,12 @@ def test_a_batch_is_parted_where_there_are_two_cores_and_enough_pictures(
     import classify.heads.finetune.finetune_head as training
 
     extractor, maps, labels = nano
-    asked: list[int] = []
-    first_form = Trainer.__init__
-
-    def watched(self: Trainer, *arguments: Any) -> None:
-        asked.append(arguments[-1])
-        first_form(self, *arguments)
-
-    monkeypatch.setattr(Trainer, "__init__", watched)
-    tail_trainer._made.cache_clear()
+    made = trainers_made(monkeypatch)
     for threads, batch_size in ((1, 32), (2, 32), (2, 31)):
         monkeypatch.setattr(training, "THREADS", threads)
         head = FineTuneHead(extractor.tail(), batch_size=batch_size, validation_fraction=0, C=10.0, **QUICK)
         head.fit(maps[:, :1], labels)
-    assert asked == [1, 2, 1]
+    assert [parts for *_, parts in made] == [1, 2, 1]
 
 
 def test_bfloat16_is_taken_where_the_processor_has_it_and_said(
