@@ -28,7 +28,8 @@ class Dataset:
     signatures: (n, SIDE, SIDE, 3) uint8, by which near-duplicates are found; None where they are unknown.
     views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
     of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0. Rows may be
-    maps (h, w, c) instead of (d,); tail is then what lies above them in the network.
+    maps (h, w, c) instead of (d,); tail is then what lies above them in the network. groups: (n,) str, the groups that
+    people named, "" for none; None where nobody did.
     """
 
     features: Rows
@@ -40,6 +41,7 @@ class Dataset:
     views: int = 1
     predict_views: int = 1
     tail: Tail | None = None
+    groups: np.ndarray | None = None
 
     def of(self, chosen: Indices) -> "Dataset":
         """These pictures alone."""
@@ -51,6 +53,7 @@ class Dataset:
             digests=self.digests[chosen],
             paths=[self.paths[i] for i in chosen],
             signatures=None if self.signatures is None else self.signatures[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
 
     def fitted(self, chosen: np.ndarray | slice) -> Rows:
@@ -138,6 +141,7 @@ def dataset_of(
         views=views.train,
         predict_views=views.predict,
         tail=extractor.tail() if head and HEADS[head].maps else None,
+        groups=None if found.groups is None else np.array(found.groups, dtype=object)[kept].astype(str),
     )
     report = extractor.report(outcome, found.failures, started)
     return dataset, report | {"views": views.train, "recipe": views.recipe, "predict_views": views.predict}

@@ -29,6 +29,7 @@ class LabelledImages:
     left_out: list[str]  # pictures beside the parts of the data's own split
     passed_over: Counter[str]  # other files, by kind
     doubt: str | None = None  # why the folders that the labels are taken from may be the wrong ones, in one line
+    groups: list[str] | None = None  # of each picture the group that people named, "" for none; None: nobody did
 
     @property
     def classes(self) -> list[str]:
@@ -50,7 +51,8 @@ class LabelledImages:
         chosen = [*rows]
         paths, labels, parts = ([values[row] for row in chosen] for values in (self.paths, self.labels, self.parts))
         left_out = [*self.left_out, *sorted({*self.paths} - {*paths})]
-        return replace(self, paths=paths, labels=labels, parts=parts, left_out=left_out)
+        groups = None if self.groups is None else [self.groups[row] for row in chosen]
+        return replace(self, paths=paths, labels=labels, parts=parts, left_out=left_out, groups=groups)
 
     def named_as(self, classes: Sequence[str]) -> "LabelledImages":
         """The same with each label as the class of a model that looks the same, which may be spelled otherwise."""
