@@ -76,6 +76,15 @@ PREDICT_VIEWS = [
         help="Views whose probabilities are averaged. [as trained; in training as --views, up to 4, with finetune 8]",
     )
 ]
+GROUPS = [
+    click.option("--group-column", metavar="NAME", help="Column of the table whose groups, such as sites, never part."),
+    click.option("--group-pattern", metavar="REGEX", help="Group in the path: '(?P<group>site\\d+)'."),
+    click.option(
+        "--group-by",
+        metavar="folder|time:SECONDS",
+        help="Groups by folders beside the class, or pictures taken less than SECONDS apart; or column:, pattern:.",
+    ),
+]
 LABELS = [
     click.option("--labels", **FILE, help="CSV or Parquet table of labels."),
     click.option("--path-column", default="path", show_default=True, help="Its column of paths."),
@@ -88,6 +97,7 @@ LABELS = [
     click.option("--train", "train_folder", metavar="NAME", multiple=True, help="Folder to train on; repeatable."),
     click.option("--validation", "validation_folder", metavar="NAME", multiple=True, help="Folder to validate on."),
     click.option("--test", "test_folder", metavar="NAME", multiple=True, help="Folder to score on."),
+    *GROUPS,
 ]
 CACHE = [click.option("--cache-dir", **FOLDER, help=f"Where features are kept. [{DEFAULT_CACHE}]")]
 REHASH = [
@@ -129,9 +139,15 @@ def examples(*lines: str) -> str:
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given: the others keep the defaults of `pipeline`.
 
-    Raises UserError for --preprocess with one of `NUMBERS`.
+    Raises UserError for --preprocess with one of `NUMBERS`, and for two options that name groups.
     """
     found = {name: value for name, value in options.items() if value is not None}
+    sources = {name: found.pop(name) for name in ("group_column", "group_pattern", "group_by") if name in found}
+    if len(sources) > 1:
+        one, other = (f"--{name.replace('_', '-')}" for name in [*sources][:2])
+        raise UserError(f"{one} and {other} both name groups: give one of them")
+    for name, value in sources.items():
+        found["groups"] = value if name == "group_by" else f"{name.removeprefix('group_')}:{value}"
     numbers = {name: ",".join(found.pop(name).replace(",", " ").split()) for name in NUMBERS if name in found}
     if numbers and "preprocess" in found:
         raise UserError(f"--preprocess {found['preprocess']} and --{next(iter(numbers))}: give one of them")

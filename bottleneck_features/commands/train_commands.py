@@ -141,7 +141,8 @@ def compare(
         check_suffix(output)
     listed = []
     if output and chosen["labels"] and os.path.exists(output):  # a table may list pictures anywhere
-        listed = find_labelled(**{name: chosen[name] for name in ("data", *LabelOptions.__annotations__)}).all_images
+        named_only = {name: value for name, value in given(chosen).items() if name in LabelOptions.__annotations__}
+        listed = find_labelled(chosen["data"], **named_only).all_images  # type: ignore[typeddict-item]
     require_outputs(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
     if output:
         require_kind("--output", output, "leaderboard")

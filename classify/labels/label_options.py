@@ -1,8 +1,8 @@
 """What a caller may choose of where labels come from. Imports nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, TypedDict, Union
+from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 from featurize.spec_options import SpecOptions
 
@@ -23,6 +23,10 @@ class LabelOptions(TypedDict, total=False):
     where several hold the same folders) or "innermost".
     train_folder, validation_folder, test_folder: folders, relative to that of the pictures, that are the data's own
     split, where their names do not say so.
+    groups: which pictures no split parts, beside near-duplicates: "column:NAME" of the table, "pattern:REGEX" searched
+    in every path below the folder, with a group named `group`; "folder" (the one below that of the class, else above
+    it); "time:SECONDS" (pictures of one folder taken less than so many seconds apart); or a mapping from paths to
+    groups, see `classify.labels.named_groups`.
     """
 
     labels: AnyTable | None
@@ -34,6 +38,7 @@ class LabelOptions(TypedDict, total=False):
     train_folder: str | Sequence[str]
     validation_folder: str | Sequence[str]
     test_folder: str | Sequence[str]
+    groups: str | Mapping[Any, Any] | None
 
 
 class Options(SpecOptions, LabelOptions, total=False):

@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cache.errors import UserError, log
 from classify.labels.class_folders import LABEL_FROM, doubt
@@ -31,13 +31,30 @@ class Source:
     part_of: dict[str, str] | None = None  # path -> part of the own split; None without one
     beside: str = ""  # what pictures that are left out lie beside
     doubt: str | None = None  # why the labels may be wrong, in one line
+    parts: Parts = field(default_factory=lambda: Parts({"": "all"}))  # the folders of the data's own split
+    class_at: int | None = None  # which folder below these is the class: 0 the first, -1 the last; None: none is
+    table: Table | None = None
+    row_of: dict[str, int] = field(default_factory=dict)  # path of a labelled picture -> its row of the table
+
+    def folders(self, paths: Iterable[str]) -> dict[str, list[str]]:
+        """path -> the names of the folders that it lies in, below those of the data's own split."""
+        relatives = below(paths, self.root)
+        bases = {path: self.parts.base_of(relative) or "" for path, relative in relatives.items()}
+        names = {path: relative[len(bases[path]) :].split("/")[:-1] for path, relative in relatives.items()}
+        return {path: [name for name in each if name not in ("", "..")] for path, each in names.items()}
 
 
 def from_table(
-    data: str | None, labels: AnyTable, path_column: str, label_column: str, named: Named, max_missing: float
+    data: str | None,
+    labels: AnyTable,
+    path_column: str,
+    label_column: str,
+    named: Named,
+    max_missing: float,
+    group_column: str | None = None,
 ) -> Source:
     """Labels listed in a table; without `data` its own folder is the root, and only listed pictures count."""
-    table = read_table(labels, path_column, label_column)
+    table = read_table(labels, path_column, label_column, group_column)
     root = data if data is not None else table.folder
     found = find_images(data) if data is not None else None
     parts = _parts_of_rows(table, named)
@@ -47,9 +64,9 @@ def from_table(
     # A listed file that the folder shows to be broken is in both lists.
     broken = {failure.path: failure for failure in [*matched.failures, *found.failures]}
     failures = sorted(broken.values(), key=lambda failure: os.fsencode(failure.path))
-    source = Source(root, images, failures, found.passed_over, matched.labels)
+    source = Source(root, images, failures, found.passed_over, matched.labels, table=table, row_of=matched.row_of)
     if parts is None:
-        return _with_parts(source, find_parts(_below(matched.labels, root).values(), named, root))
+        return _with_parts(source, find_parts(below(matched.labels, root).values(), named, root))
     part_of = dict.fromkeys(images - matched.labels.keys(), "train") | matched.parts  # the first have no label
     return replace(source, part_of=part_of, beside=f"the parts that {table.name!r} names")
 
@@ -72,7 +89,7 @@ def from_names(data: str, label_pattern: str, named: Named) -> Source:
     }
     labels = _labels(spelled, "the names of files")
     source = Source(data, found.images, found.failures, found.passed_over, labels)
-    return _with_parts(source, find_parts(_below(labels, data).values(), named, data))
+    return _with_parts(source, find_parts(below(labels, data).values(), named, data))
 
 
 def from_folders(data: str, label_from: str | None, named: Named) -> Source:
@@ -83,19 +100,19 @@ def from_folders(data: str, label_from: str | None, named: Named) -> Source:
     if label_from not in (None, *LABEL_FROM):
         raise UserError(f"--label-from {label_from!r}: give {' or '.join(LABEL_FROM)}")
     found = find_images(data)
-    below = _below(found.images, data)
-    parts = find_parts(below.values(), named, data)
+    relatives = below(found.images, data)
+    parts = find_parts(relatives.values(), named, data)
     folders = {
         path: relative[len(f"{base}/" if base else "") :].split("/")[:-1]
-        for path, relative in below.items()
+        for path, relative in relatives.items()
         if (base := parts.base_of(relative)) is not None
     }
     number = -1 if label_from == "innermost" else 0
     labels = _labels({path: names[number] for path, names in folders.items() if names}, "the folders")
-    source = Source(data, found.images, found.failures, found.passed_over, labels)
+    source = Source(data, found.images, found.failures, found.passed_over, labels, class_at=number)
     if label_from is None:
         source.doubt = parts.doubt or doubt(folders.values())
-    classes = folders_below(below.values(), "") if not source.doubt and parts.bases == {"": "all"} else ()
+    classes = folders_below(relatives.values(), "") if not source.doubt and parts.bases == {"": "all"} else ()
     if named_as_parts := sorted(name for name in classes if part_and_rest(name)[0]):
         log.warning(
             "the folder %r is taken for a class; an own split needs train and val, validation or test",
@@ -106,11 +123,11 @@ def from_folders(data: str, label_from: str | None, named: Named) -> Source:
 
 def first_folder(path: str, root: str) -> str:
     """The first folder of `path` below `root`; "" for a file directly in it."""
-    folder, slash, _ = _below([path], root)[path].partition("/")
+    folder, slash, _ = below([path], root)[path].partition("/")
     return folder if slash else ""
 
 
-def _below(paths: Iterable[str], root: str) -> dict[str, str]:
+def below(paths: Iterable[str], root: str) -> dict[str, str]:
     """path -> path relative to `root`, with / between the names on every system."""
     prefix = os.path.join(root, "")
     # A table may list pictures elsewhere: "../elsewhere/a.jpg".
@@ -127,8 +144,9 @@ def _labels(spelled: dict[str, str], of: str) -> dict[str, str]:
 
 def _with_parts(source: Source, parts: Parts) -> Source:
     """`source` with the parts of its pictures, where folders are the data's own split."""
+    source.parts = parts
     if parts.own_split:
-        bases = {path: parts.base_of(relative) for path, relative in _below(source.images, source.root).items()}
+        bases = {path: parts.base_of(relative) for path, relative in below(source.images, source.root).items()}
         source.part_of = {path: parts.bases[base] for path, base in bases.items() if base is not None}
         source.beside = f"the folders {', '.join(map(repr, sorted(parts.bases)))}"
         for part in sorted(set(parts.bases.values()) - {"all"}):

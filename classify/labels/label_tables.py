@@ -22,6 +22,13 @@ from featurize.pictures.sources import on_disk
 if TYPE_CHECKING:
     import pandas as pd
 
+GROUPS = (
+    "site", "location", "station", "camera", "trap", "deployment", "plot", "transect", "patient", "subject",
+    "individual", "animal", "person", "sequence", "seq", "burst", "event", "video", "clip", "session", "group",
+)  # fmt: skip
+OF_NAMES = ("id", "ids", "name", "number", "no", "nr", "code", "key", "label")
+TIMES = ("datetime", "timestamp", "capturetime", "capturedate", "datetaken", "timetaken", "eventtime", "eventstart")
+
 MOST_ROWS = 2**24  # of a Parquet table: a few bytes can claim any number of them
 
 # Excel's "Unicode text" is UTF-16. UTF-32 first: its mark begins with that of UTF-16.
@@ -39,13 +46,19 @@ Choice = Callable[[list[str]], list[int]]  # the indices in a header of the colu
 
 @dataclass
 class Table:
-    """The rows of a table of n rows, as text: paths, labels ("" where there is none) and columns like "split"."""
+    """The rows of a table of n rows, as text: paths, labels ("" where there is none) and columns like "split".
+
+    groups: of the column that is asked for, "" where there is none; None where none is. others: columns whose names say
+    that they have groups, such as "site", or times.
+    """
 
     name: str  # as messages call it
     folder: str  # where it lies; the current folder for a DataFrame
     paths: list[str]
     labels: list[str]
     splits: dict[str, list[str]] = field(default_factory=dict)  # column -> its n values
+    groups: list[str] | None = None
+    others: dict[str, list[str]] = field(default_factory=dict)  # column -> its n values
 
 
 def table_name(table: AnyTable | None) -> str:
@@ -53,7 +66,9 @@ def table_name(table: AnyTable | None) -> str:
     return "the DataFrame" if _is_frame(table) else os.fspath(table)  # type: ignore[arg-type]
 
 
-def read_table(table: AnyTable, path_column: str = "path", label_column: str = "label") -> Table:
+def read_table(
+    table: AnyTable, path_column: str = "path", label_column: str = "label", group_column: str | None = None
+) -> Table:
     """Read the rows of a table; every value is text, whatever it looks like ("1", "NA").
 
     table: a pandas DataFrame, or a file. A suffix of Parquet means Parquet and needs pyarrow; anything else is CSV with
@@ -63,6 +78,7 @@ def read_table(table: AnyTable, path_column: str = "path", label_column: str = "
     Raises UserError for a table that cannot be read, or lacks one of the columns or a path.
     """
     name, folder, wanted = table_name(table), ".", (path_column, label_column)
+    wanted += (group_column,) if group_column is not None else ()
     if _is_frame(table):
         columns = _frame_columns(table, partial(_choose, name, wanted))
     else:
@@ -73,13 +89,17 @@ def read_table(table: AnyTable, path_column: str = "path", label_column: str = "
         choose = partial(_choose, name, wanted)
         is_parquet = Path(name).suffix.lower() in (".parquet", ".pq")
         columns = _parquet_columns(name, choose) if is_parquet else _csv_columns(name, choose, {*map(_folded, wanted)})
-    (_, paths), (_, labels), *splits = columns
+    (_, paths), (_, labels), *others = columns
+    (_, groups), *others = others if group_column is not None else [("", None), *others]
     if without_path := sum(not bare(path) for path in paths):
         raise UserError(f"{name!r} has rows with nothing in the column {path_column!r}: {without_path}")
     if strange := next((label for label in labels if "\0" in label), None):  # numpy drops NUL at the end of a text
         raise UserError(f"{name!r} has a label with a NUL character in it, {strange!r:.80}: take it out")
     labels = [label_of(bare(label)) for label in labels]
-    return Table(name, folder, paths, labels, {column: [bare(cell) for cell in cells] for column, cells in splits})
+    found = Table(name, folder, paths, labels, groups=groups and [label_of(bare(group)) for group in groups])
+    for column, cells in others:
+        (found.splits if _may_split(column) else found.others)[column] = [bare(cell) for cell in cells]
+    return found
 
 
 def bare(cell: str) -> str:
@@ -150,7 +170,7 @@ def _parquet_columns(table: str, choose: Choice) -> Columns:
             names = [header[index] for index in choose(header)]
             if file.metadata.num_rows > MOST_ROWS:
                 raise UserError(f"{table!r} claims to have {file.metadata.num_rows} rows, more than {MOST_ROWS}")
-            read = file.read(columns=names)
+            read = file.read(columns=[*dict.fromkeys(names)])
         columns = [(name, read.column(name).to_pylist()) for name in names]
     except UserError:
         raise
@@ -183,19 +203,41 @@ def _folded(name: str) -> str:
     return label_of(bare(name)).casefold()
 
 
-def _choose(table: str, wanted: tuple[str, str], header: list[str]) -> list[int]:
-    """The indices of the column of paths, of that of labels, and of those that may be a split."""
-    chosen = [_index(column, header, table) for column in wanted]
+def _choose(table: str, wanted: tuple[str, ...], header: list[str]) -> list[int]:
+    """The indices of the columns of paths, of labels and of groups, and of those that may be a split, groups, times."""
+    chosen = [
+        _index(column, header, table, "--group-column" if number > 1 else "--path-column and --label-column")
+        for number, column in enumerate(wanted)
+    ]
     unique = [index for index, name in enumerate(header) if index not in chosen and header.count(name) == 1]
-    return chosen + [index for index in unique if _may_split(header[index])]
+    useful = (_may_split, names_groups, names_times)
+    return chosen + [index for index in unique if any(may(header[index]) for may in useful)]
 
 
 def _may_split(name: str) -> bool:
-    words = re.findall(r"[^\W\d_]+", _folded(name))
-    return any(word in COLUMNS for word in words) and all(word in (*COLUMNS, *FILLERS) for word in words)
+    return _made_of(_words(name.casefold()), COLUMNS, FILLERS)
 
 
-def _index(column: str, header: list[str], table: str) -> int:
+def names_groups(column: str) -> bool:
+    """Whether the name of a column says that its values are groups, such as "site" or "deploymentID"."""
+    return _made_of(_words(column), GROUPS, OF_NAMES)
+
+
+def names_times(column: str) -> bool:
+    """Whether the name of a column says that its values are times, such as "date_time" or "timestamp"."""
+    return "".join(_words(column)).removesuffix("original") in TIMES
+
+
+def _made_of(words: list[str], needed: tuple[str, ...], fillers: tuple[str, ...]) -> bool:
+    return any(word in needed for word in words) and all(word in (*needed, *fillers) for word in words)
+
+
+def _words(name: str) -> list[str]:
+    """The words of a column's name, in lower case: "site_id" and "siteID" are "site" and "id"."""
+    return re.findall(r"[^\W\d_]+", _folded(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)))
+
+
+def _index(column: str, header: list[str], table: str, option: str) -> int:
     """The index of a column: of this very name, or of the only one that differs in case or white space alone."""
     found = [index for index, name in enumerate(header) if name == column]
     found = found or [index for index, name in enumerate(header) if _folded(name) == _folded(column)]
@@ -203,4 +245,4 @@ def _index(column: str, header: list[str], table: str) -> int:
         return found[0]
     shown = listed((f"{name!r:.80}" for name in header), 20) or "none"
     what = f"has the column {column!r:.80} twice" if found else f"has no column {column!r:.80}"
-    raise UserError(f"{table!r} {what}; its columns are {shown}: choose with --path-column and --label-column")
+    raise UserError(f"{table!r} {what}; its columns are {shown}: choose with {option}")

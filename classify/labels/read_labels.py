@@ -11,6 +11,7 @@ from classify.labels.label_names import announce_alike, label_of
 from classify.labels.label_options import AnyTable, LabelOptions
 from classify.labels.label_sources import Source, first_folder, from_folders, from_names, from_table
 from classify.labels.label_tables import table_name
+from classify.labels.named_groups import GroupOption, Groups, group_option, labelled_groups, mention_column
 from featurize.pictures.find_images import SUFFIXES, Failure, describe_passed_over
 from featurize.pictures.sources import on_disk
 
@@ -30,6 +31,7 @@ class LabelledImages:
     passed_over: Counter[str]  # other files, by kind
     doubt: str | None = None  # why the folders that the labels are taken from may be the wrong ones, in one line
     groups: list[str] | None = None  # of each picture the group that people named, "" for none; None: nobody did
+    groups_by: str | None = None  # how these were found, such as "column:site"
 
     @property
     def classes(self) -> list[str]:
@@ -85,7 +87,8 @@ def read_labels(data: str | None, *, for_training: bool = True, **label_source: 
     _announce(labelled, source)
     if for_training:
         _require_classes(labelled)
-    return labelled
+    option = group_option(label_source.get("groups"), has_table=label_source.get("labels") is not None)
+    return _with_groups(labelled, source, option)
 
 
 def announced_labels(data: str | None, for_training: bool, label_source: LabelOptions) -> LabelledImages:
@@ -141,6 +144,7 @@ def _source(
     train_folder: str | Sequence[str] = (),
     validation_folder: str | Sequence[str] = (),
     test_folder: str | Sequence[str] = (),
+    groups: Groups = None,
 ) -> Source:
     given = {"--labels": labels, "--label-pattern": label_pattern, "--label-from": label_from}
     sources = [option for option, value in given.items() if value is not None]
@@ -150,7 +154,10 @@ def _source(
     named = {part: [names] if isinstance(names, str) else [*names] for part, names in folders.items()}
     data = on_disk(data) if data is not None else None
     if labels is not None:
-        return from_table(data, labels, path_column, label_column, named, max_missing)
+        option = group_option(groups, has_table=True)
+        group_column = option.value if option and option.kind == "column" else None
+        return from_table(data, labels, path_column, label_column, named, max_missing, group_column)
+    group_option(groups, has_table=False)
     if data is None:
         raise UserError("no pictures given: name their folder with --data, or a table with --labels")
     if label_pattern is not None:
@@ -177,6 +184,13 @@ def _in_parts(source: Source) -> LabelledImages:
         passed_over=source.passed_over,
         doubt=source.doubt,
     )
+
+
+def _with_groups(labelled: LabelledImages, source: Source, option: GroupOption | None) -> LabelledImages:
+    if option is None:
+        mention_column(source, labelled.paths, labelled.labels)
+        return labelled
+    return replace(labelled, groups=labelled_groups(source, labelled.paths, option), groups_by=str(option))
 
 
 def _announce(labelled: LabelledImages, source: Source) -> None:

@@ -26,6 +26,7 @@ class TableLabels:
     parts: dict[str, str]  # path of a labelled picture -> its part, as far as the table names one
     unlabelled: list[str]  # pictures that are there, in rows with an empty label
     failures: list[Failure]  # listed, but not there
+    row_of: dict[str, int]  # path of a labelled picture -> the first row that names it
 
 
 def match_rows(
@@ -41,13 +42,16 @@ def match_rows(
     only if a row asks for it.
 
     Rows whose picture is not there are failures. Raises UserError where they are more than a share `max_missing` of
-    the rows, where a row fits several pictures, and where one picture has two labels or two parts.
+    the rows, where a row fits several pictures, and where one picture has two labels, parts or groups.
     """
     pictures = _Pictures(folder, table, listing)
     found = {value: pictures.find(value) for value in dict.fromkeys(table.paths)}
     missing = [value for value, path in found.items() if path is None]
     found |= pictures.find_moved(missing, relative=len(missing) == len(found))
-    columns: dict[str, Sequence[str | None]] = {"labels": table.labels, "parts": parts or [None] * len(table.paths)}
+    nothing = [None] * len(table.paths)
+    columns: dict[str, Sequence[str | None]] = {
+        "labels": table.labels, "parts": parts or nothing, "groups": table.groups or nothing
+    }  # fmt: skip
     paths = [found[value] for value in table.paths]
     usable = [(row, path) for row, path in enumerate(paths) if path is not None and path not in pictures.broken]
     row_of: dict[str, int] = {}
@@ -69,6 +73,7 @@ def match_rows(
         parts={path: part for path, row in row_of.items() if (part := columns["parts"][row])},
         unlabelled=[path for _, path in usable if path not in row_of],
         failures=[pictures.broken.get(path, Failure(path, absent)) for path in failed],
+        row_of=row_of,
     )
 
 

@@ -24,6 +24,7 @@ from featurize.backbones.backbone_table import BACKBONES  # noqa: E402
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 # Variables of the Makefile that are no option of a command.
 OTHERS = {
+    "GROUPS": "`--group-by` of every command that has `GROUP_BY`: `make train GROUPS=folder`.",
     "ARGS": "Any other options: `ARGS=\"--cv 5 --json report.json\"`.",
     "NAME": "The job of `make example`.",
     "PYTHON": "The Python that makes `.venv`. [python3]",

@@ -7,6 +7,7 @@ than the container says: that is counted here. Only imported when something is d
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from featurize.decoding.coded_frames import av1_frame, hevc_frames
@@ -48,8 +49,20 @@ def heif_header(data: bytes) -> HeifHeader:
 
     Raises ImageError for damaged boxes, for pictures coded otherwise, and for what would take minutes.
     """
-    try:
+    with _damage_named():
         return _Container(data).header()
+
+
+def exif_of(data: bytes) -> bytes:
+    """The EXIF of a file that `is_heif`, a TIFF; empty where it has none. Raises ImageError for damaged boxes."""
+    with _damage_named():
+        return _Container(data).exif()
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
     except ImageError:
         raise
     except (struct.error, IndexError, KeyError, StopIteration, ValueError) as error:
@@ -115,6 +128,14 @@ class _Container:
             parts,
             self.descriptions,
         )
+
+    def exif(self) -> bytes:
+        """The first item of EXIF, from where its TIFF begins: the first four bytes say how far that is (A.2.1)."""
+        for item, kind in self.types.items():
+            if kind == b"Exif":
+                content = b"".join(self._bytes_of(item))
+                return content[4 + int.from_bytes(content[:4]) :]
+        return b""
 
     def _leaves(self, item: int) -> list[int]:
         """The coded items that an item is made of, each as often as it is decoded."""

@@ -55,7 +55,7 @@ def read(path: str, reserve: Reserve = within_limit) -> bytes:
     Raises ImageError with one line of reason for what is missing, may not be read, is no regular file, is larger
     than `LARGEST_FILE`, or gives more bytes than its size says: it is being written, or no file of a disk at all.
     """
-    with _opened(path) as (file, size):
+    with opened(path) as (file, size):
         reserve(size)
         data = file.read(size) or b""  # in one call into their final place, but where a file system gives less
         while len(data) < size and (more := file.read(size - len(data))):
@@ -71,7 +71,7 @@ def digest_of(source: Source) -> bytes:
     """
     if isinstance(source, bytes):
         return hashlib.sha256(source).digest()
-    with _opened(source) as (file, size):
+    with opened(source) as (file, size):
         sha256, left = hashlib.sha256(), size
         while left and (chunk := file.read(min(CHUNK, left))):
             sha256.update(chunk)
@@ -119,7 +119,7 @@ def expand(images: Any) -> list[str | bytes]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[io.FileIO, int]]:
+def opened(path: str) -> Iterator[tuple[io.FileIO, int]]:
     """The file at `path`, unbuffered, and its size in bytes; whatever the system refuses becomes an ImageError."""
     try:
         with open(path, "rb", buffering=0, opener=_open_at_once) as file:
