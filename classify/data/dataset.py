@@ -14,6 +14,7 @@ from classify.data.duplicates import near_duplicates
 from classify.data.split import Indices, duplicate_groups
 from classify.data.view_counts import Views
 from classify.heads.head_table import HEADS
+from classify.labels.group_record import announce_leaked, groups_to_json
 from classify.labels.read_labels import LabelledImages
 from featurize.backbones.tail import Tail
 from featurize.extract.extractor import Extractor
@@ -129,8 +130,11 @@ def dataset_of(
     kept = outcome.succeeded
     paths = [found.paths[i] for i in kept]
     labels = np.array(found.labels, dtype=object)[kept].astype(str)
+    groups = groups_to_json(found)
     if announce:
         announce_lost_classes(found.labels, labels)
+        if groups and head:
+            announce_leaked(groups)
     dataset = Dataset(
         features=rows,
         labels=labels,
@@ -144,7 +148,8 @@ def dataset_of(
         groups=None if found.groups is None else np.array(found.groups, dtype=object)[kept].astype(str),
     )
     report = extractor.report(outcome, found.failures, started)
-    return dataset, report | {"views": views.train, "recipe": views.recipe, "predict_views": views.predict}
+    about = {"views": views.train, "recipe": views.recipe, "predict_views": views.predict, "groups": groups}
+    return dataset, report | about
 
 
 def announce_lost_classes(labels: Iterable[str], read: Iterable[str]) -> None:

@@ -1,15 +1,18 @@
 """Named groups in the record of a model and in reports; scored pictures of groups that a model was trained on."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache.errors import log
-from classify.labels.read_labels import LabelledImages
+
+if TYPE_CHECKING:
+    from classify.labels.read_labels import LabelledImages
 
 UNNAMED = "time"  # bursts: their names say nothing to others
 
 
-def groups_to_json(found: LabelledImages) -> dict[str, Any] | None:
+def groups_to_json(found: "LabelledImages") -> dict[str, Any] | None:
     """How the groups of labelled pictures were found, how many there are, and under an own split those on both sides.
 
     by: such as "column:site". count. names, but of bursts. alone: pictures in no group. leaked_groups: of the scored
@@ -18,10 +21,12 @@ def groups_to_json(found: LabelledImages) -> dict[str, Any] | None:
     """
     if found.groups is None:
         return None
-    own = {part: [name for name, of in zip(found.groups, found.parts, strict=True) if of == part] for part in found.parts}
-    scored = own.get("test") or own.get("validation") or [] if "train" in own else []
+    by_part: defaultdict[str, list[str]] = defaultdict(list)
+    for name, part in zip(found.groups, found.parts, strict=True):
+        by_part[part].append(name)
+    scored = by_part["test"] or by_part["validation"]
     about = _about(found.groups_by, found.groups) | {"alone": found.groups.count("")}
-    return about | _leaked(own.get("train", ()), scored)
+    return about | _leaked(by_part["train"], scored)
 
 
 def record_of(groups: dict[str, Any] | None, fitted: Sequence[str]) -> dict[str, Any] | None:
@@ -38,18 +43,17 @@ def leaked_of_record(record: dict[str, Any], scored: Sequence[str]) -> dict[str,
     if names is None:
         return {}
     leaked = _leaked(names, scored)
-    announce_leaked(leaked, len(scored))
+    announce_leaked(leaked)
     return leaked
 
 
-def announce_leaked(leaked: dict[str, Any], scored: int) -> None:
+def announce_leaked(leaked: dict[str, Any]) -> None:
     """Say how many of the scored pictures are in groups that are trained on as well."""
     if leaked["leaked_pictures"]:
         log.warning(
-            "scored pictures in groups that are trained on: %d of %d, in %d groups such as %r; in new groups a model is "
-            "rarely as good",
+            "scored pictures whose groups are trained on: %d (groups: %d, such as %r); "
+            "a model is rarely as good in new groups",
             leaked["leaked_pictures"],
-            scored,
             len(leaked["leaked_groups"]),
             leaked["leaked_groups"][0],
         )

@@ -38,13 +38,9 @@ class GroupOption(NamedTuple):
     @property
     def words(self) -> str:
         """How the groups were found, for a message."""
-        return {
-            "column": f"column {self.value!r}",
-            "pattern": "pattern",
-            "folder": "folder",
-            "time": f"capture times less than {self.value or 0:g} s apart",
-            "mapping": "mapping",
-        }[self.kind]
+        if self.kind == "time":
+            return f"capture times less than {self.value:g} s apart"
+        return f"column {self.value!r}" if self.kind == "column" else self.kind
 
 
 def group_option(groups: Groups, has_table: bool) -> GroupOption | None:

@@ -19,6 +19,7 @@ from cache.errors import UserError
 from cache.files.system_calls import AT_ONCE
 from cache.joined_rows import JoinedSpec, read_spec
 from classify.data.view_counts import Views, are_views
+from classify.labels.group_record import is_group_record
 from classify.saved.model_files import arrays_path, record_path, with_next
 from featurize.machine.disk import readable
 
@@ -155,6 +156,8 @@ def read_record(path: str) -> dict[str, Any] | None:
         wrong = "arrays"
     if not NEEDED["classes"](record.get("left_out_classes", [])):  # older models have none
         wrong = "left_out_classes"
+    if not is_group_record(record.get("groups")):
+        wrong = "groups"
     if wrong:
         raise UserError(f"the record {path} is damaged: {wrong!r} is missing or has no usable value")
     return record

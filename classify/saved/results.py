@@ -10,13 +10,15 @@ from typing import Any
 from cache.errors import log
 from cache.files.atomic import write_atomically
 from classify.data.dataset import Dataset
+from classify.data.split import leaks
+from classify.labels.group_record import record_of
 from classify.saved.model_files import EVALUATION, files_of
 from classify.saved.persist import locked, save
 from classify.saved.previous import keep_previous, replaced
 from classify.scoring.metrics import Scores
 from classify.train import Training
 
-NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
+NOT_RECORDED = ("failures", "confusion_matrix", "cv_search", "groups")  # in a model's record: long, or elsewhere
 
 
 def save_training(
@@ -27,10 +29,14 @@ def save_training(
     `origin` is what its record says besides of where it comes from: head, data (`source_of`), views and
     `Extractor.record`. A model of other data or classes that has this name is kept, see `classify.saved.previous`.
     """
+    groups = None
+    if dataset.groups is not None:
+        groups = record_of(report["groups"], dataset.groups[leaks(training.trained_on, dataset.digests)].tolist())
     record = origin | {
         "head_params": training.head_params,
         "training_counts": training.training_counts,
         "left_out_classes": report["left_out_classes"],
+        "groups": groups,
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
     with locked(model):
