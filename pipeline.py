@@ -21,7 +21,7 @@ from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
-from classify.predict import default_model, load, predict, predict_proba, top_k, warm_classifier
+from classify.predict import default_model, load, predict, predict_groups, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from featurize.featurizer import Featurizer
 
 __all__ = [
-    "Featurizer", "UserError", "compare", "evaluate", "export", "features", "load", "predict", "predict_proba",
-    "report", "top_k", "train",
+    "Featurizer", "UserError", "compare", "evaluate", "export", "features", "load", "predict", "predict_groups",
+    "predict_proba", "report", "top_k", "train",
 ]  # fmt: skip
 
 SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std")

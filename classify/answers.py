@@ -3,15 +3,19 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cache.errors import UserError
 from featurize.extract.outcome import Outcome
 
+if TYPE_CHECKING:
+    from classify.group_answers import GroupAnswers
+
 COLUMNS = ("path", "rank", "label", "probability", "margin")
 OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
+OF_GROUP = ("group", "group_label", "group_probability")
 
 # The order of the pictures -> its key; of equal keys the order given stays.
 ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
@@ -43,12 +47,19 @@ def check_table(k: int, wide: bool) -> None:
 
 
 def prediction_rows(
-    answers: Answers, classes: Sequence[str], k: int = 1, *, wide: bool = False, order: str | None = None
+    answers: Answers,
+    classes: Sequence[str],
+    k: int = 1,
+    *,
+    wide: bool = False,
+    order: str | None = None,
+    groups: "GroupAnswers | None" = None,
 ) -> list[dict[str, Any]]:
     """The rows of a table of predictions, each as column -> value.
 
-    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; if `wide`, one a class with its
-    probability, called as the class, or "class NAME" where that is one of the names above. margin: the probability of
+    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; with answers about groups, also
+    `OF_GROUP`; if `wide`, one a class with its probability, called as the class, or "class NAME" where that is one of
+    the names above. margin: the probability of
     the first label less that of the second. A picture without an answer has rank 1, label None and NaN; one that is
     rejected keeps what it would have been in columns of their own.
 
@@ -65,7 +76,7 @@ def prediction_rows(
         As `check_table`.
     """
     check_table(k, wide)
-    names = [name if name not in (*COLUMNS, *OF_REJECTION) else f"class {name}" for name in classes]
+    names = [name if name not in (*COLUMNS, *OF_REJECTION, *OF_GROUP) else f"class {name}" for name in classes]
     tables = []
     for position, probabilities in enumerate(answers.probabilities):
         path, rejected = answers.outcome.name(position), position in answers.unknown
@@ -91,6 +102,8 @@ def prediction_rows(
                 row["would_be_label"] = first if rejected else None
                 row["would_be_probability"] = certainty if rejected else float("nan")
                 row["distance"] = float(answers.distances[position])
+            if groups is not None:
+                row |= dict(zip(OF_GROUP, groups.answer_about(position, classes), strict=True))
             if wide:
                 row |= dict(zip(names, probabilities.tolist(), strict=True))
         tables.append((ORDERS[order](path, margin, rejected) if order else 0, rows))

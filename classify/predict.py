@@ -1,7 +1,7 @@
 """What a saved model says of new pictures: the part of `pipeline` that reads a model. Imports nothing heavy."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from classify.labels.label_options import AnyTable
     from classify.saved.classifier import Classifier
 
 
@@ -163,6 +164,62 @@ def top_k(images: Any, model: "str | Classifier", k: int = 3, **options: Unpack[
     """
     with _serving(model, options) as (classifier, rest):
         return classifier.top_k(images, k, **rest)
+
+
+@checked_arguments
+def predict_groups(
+    images: Any,
+    model: "str | Classifier",
+    groups: "str | Mapping[Any, Any]",
+    *,
+    labels: "AnyTable | None" = None,
+    path_column: str = "path",
+    **options: Unpack[PredictOptions],
+) -> "pd.DataFrame":
+    """Predict one label for each group of images, such as a burst: by the mean of their probabilities.
+
+    Parameters
+    ----------
+    images, model, **options
+        As in `predict`.
+    groups : str or mapping
+        "column:NAME" of a table, "pattern:REGEX" with a group named `group`, searched in paths below a folder that is
+        given, and in others as they are; "folder" (the one that an image lies in), "time:SECONDS" (images of one folder
+        taken less than so many seconds apart), or a mapping from paths to groups.
+    labels : path or DataFrame, optional
+        The table that has the column, and maybe times of images without EXIF.
+    path_column : str
+        Its column of paths.
+
+    Returns
+    -------
+    DataFrame
+        One row for each group, in the order of their first images: group, pictures, answered (those that count in the
+        mean: not the damaged and, with `reject`, not the outliers), label (None where no image has an answer),
+        probability, margin. An image in no group, which is announced, is one of its own with the name "".
+
+    Raises
+    ------
+    UserError
+        As `predict`; and for groups that cannot be used.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> table = pipeline.predict_groups("photos", "models/logreg.joblib", "folder")
+    >>> table["group"].tolist(), table["label"].tolist()
+    (['photos/brick', 'photos/grass', 'photos/gravel'], ['brick', 'grass', 'gravel'])
+    """
+    import pandas as pd
+
+    from classify.group_answers import group_answers, groups_of_pictures
+    from featurize.pictures.sources import expand
+
+    sources = expand(images)
+    names = groups_of_pictures(sources, images, groups, labels, path_column)
+    with _serving(model, options) as (classifier, rest):
+        found = group_answers(classifier.answers(sources, **rest), names)
+    return pd.DataFrame(found.rows(classifier.classes_))
 
 
 def default_model(head: str) -> str:

@@ -99,6 +99,10 @@ LABELS = [
     click.option("--test", "test_folder", metavar="NAME", multiple=True, help="Folder to score on."),
     *GROUPS,
 ]
+GROUP_TABLE = [
+    click.option("--labels", **FILE, help="CSV or Parquet table with the --group-column of the images."),
+    click.option("--path-column", default="path", show_default=True, help="Its column of paths."),
+]
 CACHE = [click.option("--cache-dir", **FOLDER, help=f"Where features are kept. [{DEFAULT_CACHE}]")]
 REHASH = [
     click.option("--rehash", is_flag=True, default=None, help="Read every file again, even if it looks unchanged.")

@@ -15,6 +15,8 @@ from bottleneck_features.commands.command_options import (
     CACHE,
     DATA,
     FILE,
+    GROUP_TABLE,
+    GROUPS,
     HEAD,
     JSON,
     LABELS,
@@ -57,7 +59,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
 
 @click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
-@options(HEAD, SPEC, PREDICT_VIEWS, CACHE, REHASH, MODEL, MAX_FAILED)
+@options(HEAD, SPEC, PREDICT_VIEWS, GROUPS, GROUP_TABLE, CACHE, REHASH, MODEL, MAX_FAILED)
 @click.option("--images", multiple=True, type=at_home, metavar="PATH", help="Image, folder or pattern; repeatable.")
 @click.argument("paths", type=at_home, nargs=-1)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
@@ -92,13 +94,15 @@ def predict(
 
     The margin is the probability of the first label less that of the second. With --reject there are columns more: the
     reason why a picture has no label, its would_be_label and would_be_probability, its distance from the training
-    pictures.
+    pictures. With groups, such as --group-by time:60, there are the group of each picture, and the label and
+    probability of that group: by the mean of its pictures that have an answer.
     Without images: of the test part of the photographs that come with scikit-image.
     """
     from cache.digest_table import rehashing
     from cache.files.atomic import write_atomically
     from classify.answers import COLUMNS, OF_REJECTION, check_table, prediction_rows
     from classify.data.default_data import surfaces_to_predict
+    from classify.group_answers import group_answers, groups_of_pictures
     from classify.saved.model_files import read_with_model
     from featurize.pictures.sources import expand
     from featurize.replaceable import require_kind
@@ -106,14 +110,19 @@ def predict(
     check_table(top_k, wide)
     classifier, rest = loaded(given(chosen))
     wanted = [*images, *paths] or [surfaces_to_predict()]
-    sources = expand(existing_paths(wanted))
+    found = existing_paths(wanted)
+    sources = expand(found)
+    names = None
+    if rest.get("groups") or rest.get("labels"):
+        names = groups_of_pictures(sources, found, rest.get("groups"), rest.get("labels"), rest["path_column"])
     if output:
         require_kind("--output", output, "table of predictions")
         used = read_with_model(classifier.saved.path, classifier.extractor.record())
         require_outputs(named("--output", output), chosen, [*used, *named("--images", *wanted)])
     with rehashing(rest.get("rehash", False)):
         answers = classifier.answers(sources, not no_cache, reject)
-    rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order)
+    groups = group_answers(answers, names) if names else None
+    rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order, groups=groups)
     columns = [name for name in (*COLUMNS, *(OF_REJECTION if reject is not None else ())) if name != "rank"]
     columns += [name for name in rows[0] if name not in (*COLUMNS, *OF_REJECTION)]
     table = io.StringIO(newline="")

@@ -70,7 +70,7 @@ def labelled_groups(source: Source, paths: Sequence[str], option: GroupOption) -
         cells = source.table.groups if source.table and source.table.groups else []
         names = [cells[source.row_of[path]] for path in paths]
     elif option.kind == "time":
-        times = _times(paths, source.table, source.row_of)
+        times = capture_times_of(paths, source.table, source.row_of)
         names = bursts(["/".join(folders[path]) for path in paths], times, option.value)
     elif option.kind == "folder":
         names = [_folder_beside_class(folders[path], source.class_at) for path in paths]
@@ -113,6 +113,21 @@ def bursts(folders: Sequence[str], times: Sequence[datetime | None], seconds: fl
     return names
 
 
+def capture_times_of(paths: Sequence[str], table: Table | None, row_of: Mapping[str, int]) -> list[datetime | None]:
+    """The capture times of pictures: of those without EXIF, by the column of times that a table may have."""
+    from featurize.pictures.capture_time import capture_times, time_of_text
+
+    times = capture_times(paths)
+    columns = {column: cells for column, cells in table.others.items() if names_times(column)} if table else {}
+    for column, cells in columns.items():
+        missing = [number for number, time in enumerate(times) if time is None and paths[number] in row_of]
+        written = {number: time_of_text(cells[row_of[paths[number]]]) for number in missing}
+        if count := sum(time is not None for time in written.values()):
+            log.info("capture times of %d pictures without EXIF are taken from the column %r", count, column)
+            times = [written.get(number, time) for number, time in enumerate(times)]
+    return times
+
+
 def announced_groups(names: list[str], paths: Sequence[Any], option: GroupOption) -> list[str]:
     """`names`; says how many groups there are, and how many pictures are in none. Raises UserError where all are."""
     counts = Counter(filter(None, names))
@@ -147,21 +162,6 @@ def _folder_beside_class(folders: list[str], class_at: int | None) -> str:
     if class_at is None:
         return label_of(folders[0]) if folders else ""
     return label_of(folders[1 if class_at == 0 else -2]) if len(folders) > 1 else ""
-
-
-def _times(paths: Sequence[str], table: Table | None, row_of: Mapping[str, int]) -> list[datetime | None]:
-    """The capture times of pictures: of those without EXIF, by the column of times that a table may have."""
-    from featurize.pictures.capture_time import capture_times, time_of_text
-
-    times = capture_times(paths)
-    columns = {column: cells for column, cells in table.others.items() if names_times(column)} if table else {}
-    for column, cells in columns.items():
-        missing = [number for number, time in enumerate(times) if time is None and paths[number] in row_of]
-        written = {number: time_of_text(cells[row_of[paths[number]]]) for number in missing}
-        if count := sum(time is not None for time in written.values()):
-            log.info("capture times of %d pictures without EXIF are taken from the column %r", count, column)
-            times = [written.get(number, time) for number, time in enumerate(times)]
-    return times
 
 
 def _pattern(text: str) -> re.Pattern[str]:

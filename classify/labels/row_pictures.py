@@ -50,7 +50,7 @@ def match_rows(
     found |= pictures.find_moved(missing, relative=len(missing) == len(found))
     nothing = [None] * len(table.paths)
     columns: dict[str, Sequence[str | None]] = {
-        "labels": table.labels, "parts": parts or nothing, "groups": table.groups or nothing
+        "parts": parts or nothing, "groups": table.groups or nothing, "labels": table.labels
     }  # fmt: skip
     paths = [found[value] for value in table.paths]
     usable = [(row, path) for row, path in enumerate(paths) if path is not None and path not in pictures.broken]
