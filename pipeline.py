@@ -153,8 +153,8 @@ def train(
     dict
         That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
         confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
-        without_leaked (scores without these), left_out_classes (those of a single picture), validation_accuracy,
-        cv_accuracy, cv_std, stage_seconds, model.
+        without_leaked (scores without these), groups (see `classify.labels.group_record.groups_to_json`),
+        left_out_classes (those of a single picture), validation_accuracy, cv_accuracy, cv_std, stage_seconds, model.
 
     Raises
     ------
@@ -261,6 +261,7 @@ def evaluate(
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
     from classify.evaluate import evaluate_head, scorable
+    from classify.labels.group_record import leaked_of_record
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
@@ -281,6 +282,8 @@ def evaluate(
         return report | dict.fromkeys(SCORES)
     classifier.check_width(dataset.features.shape[-1])
     scores, leaked, left_out, answers = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
+    if answers.names is not None:
+        report["groups"] |= leaked_of_record(classifier.saved.record, answers.names.tolist())
     about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
     report |= scores.to_json() | leaked.to_json() | about | {"model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)

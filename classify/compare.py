@@ -19,6 +19,7 @@ from classify.data.single_pictures import without_single
 from classify.data.split import duplicate_groups
 from classify.data.view_counts import Views
 from classify.heads.head_table import HEADS, make_head
+from classify.labels.group_record import groups_to_json
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
 from classify.scoring.out_of_fold import Folds, HeldOut, held_out
@@ -111,7 +112,7 @@ def compare_heads(
         "search": search,
         "scoring": plan.scoring,
         "order": order,
-        "groups": {"count": len(np.unique(groups.numbers))} if groups.named else None,
+        "groups": groups_to_json(pictures),
         "classes": classes.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
         "lines": _ranked(found_lines, groups, order),
