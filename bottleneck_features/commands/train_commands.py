@@ -142,7 +142,7 @@ def compare(
     listed = []
     if output and chosen["labels"] and os.path.exists(output):  # a table may list pictures anywhere
         named_only = {name: value for name, value in given(chosen).items() if name in LabelOptions.__annotations__}
-        listed = find_labelled(chosen["data"], **named_only).all_images  # type: ignore[typeddict-item]
+        listed = find_labelled(chosen["data"], **named_only).all_images
     require_outputs(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
     if output:
         require_kind("--output", output, "leaderboard")

@@ -71,7 +71,7 @@ def held_out_groups(
     classes, counts, group = _counted(labels, groups)
     if strict:
         _require_two(classes, (counts > 0).sum(axis=0))
-    return (_dealt(counts, np.array([1 - fraction, fraction]), seed) == 1)[group]
+    return (_dealt(counts, np.array([1 - fraction, fraction]), seed, first_is_trained=True) == 1)[group]
 
 
 def _splits(bins: Indices, k: int) -> list[Split]:
@@ -100,11 +100,11 @@ def _require_two(classes: NDArray[np.str_], groups: Indices) -> None:
         )
 
 
-def _dealt(counts: Floats, shares: Floats, seed: int) -> Indices:
+def _dealt(counts: Floats, shares: Floats, seed: int, first_is_trained: bool = False) -> Indices:
     """The bin (g,) of each group, from its pictures of each class (g, k) and the share (b,) of each bin.
 
-    Of two bins the first is trained on. -1: a group that is always trained on, for it has a class alone, or without it
-    a training part would lack one.
+    -1: a group that is always trained on, for it has a class alone, or without it a training part would lack one.
+    first_is_trained: nobody holds out the first bin.
     """
     bins = np.full(len(counts), -1)
     free = ~_has_a_class_alone(counts)
@@ -121,9 +121,23 @@ def _dealt(counts: Floats, shares: Floats, seed: int) -> Indices:
     width = len(shares)
     costs = [(int(_in_one_bin(dealt, of, width).sum()), _cost(_filled(parts, of, width), shares)) for of in found]
     bins[free] = best = found[min(range(tries), key=costs.__getitem__)]
-    missing = (dealt[:, _in_one_bin(dealt, best, width)] > 0).any(axis=1)
-    bins[np.flatnonzero(free)[missing & ((best > 0) | (width > 2))]] = -1
+    bins[np.flatnonzero(free)[_always_trained(dealt, best, width, first_is_trained)]] = -1
     return bins
+
+
+def _always_trained(counts: Floats, bins: Indices, width: int, first_is_trained: bool) -> NDArray[np.bool_]:
+    """Mask (g,) of the groups, as few and small as possible, that the classes which are in one bin alone take.
+
+    Such a class has two groups there or more, of which one is taken: so no bin is ever emptied.
+    """
+    taken = np.zeros(len(counts), bool)
+    alone = _in_one_bin(counts, bins, width)
+    if first_is_trained:
+        alone &= ~(counts[bins == 0] > 0).any(axis=0)
+    while (lacking := alone & ~(counts[taken] > 0).any(axis=0)).any():
+        helped = (counts[:, lacking] > 0).sum(axis=1)
+        taken[np.lexsort((counts.sum(axis=1), -helped))[0]] = True
+    return taken
 
 
 def _has_a_class_alone(counts: Floats) -> NDArray[np.bool_]:

@@ -77,8 +77,8 @@ def read_table(
 
     Raises UserError for a table that cannot be read, or lacks one of the columns or a path.
     """
-    name, folder, wanted = table_name(table), ".", (path_column, label_column)
-    wanted += (group_column,) if group_column is not None else ()
+    name, folder = table_name(table), "."
+    wanted = (path_column, label_column, *([] if group_column is None else [group_column]))
     if _is_frame(table):
         columns = _frame_columns(table, partial(_choose, name, wanted))
     else:
@@ -90,13 +90,13 @@ def read_table(
         is_parquet = Path(name).suffix.lower() in (".parquet", ".pq")
         columns = _parquet_columns(name, choose) if is_parquet else _csv_columns(name, choose, {*map(_folded, wanted)})
     (_, paths), (_, labels), *others = columns
-    (_, groups), *others = others if group_column is not None else [("", None), *others]
+    groups = None if group_column is None else [label_of(bare(group)) for group in others.pop(0)[1]]
     if without_path := sum(not bare(path) for path in paths):
         raise UserError(f"{name!r} has rows with nothing in the column {path_column!r}: {without_path}")
     if strange := next((label for label in labels if "\0" in label), None):  # numpy drops NUL at the end of a text
         raise UserError(f"{name!r} has a label with a NUL character in it, {strange!r:.80}: take it out")
     labels = [label_of(bare(label)) for label in labels]
-    found = Table(name, folder, paths, labels, groups=groups and [label_of(bare(group)) for group in groups])
+    found = Table(name, folder, paths, labels, groups=groups)
     for column, cells in others:
         (found.splits if _may_split(column) else found.others)[column] = [bare(cell) for cell in cells]
     return found

@@ -56,8 +56,9 @@ def time_of_text(text: str) -> datetime | None:
     if not (found := SPELLED.fullmatch(text.strip("\0 \t\r\n"))):
         return None
     *numbers, fraction, offset = found.groups()
+    year, month, day, hour, minute, second = (int(number or 0) for number in numbers)
     try:
-        time = datetime(*(int(number or 0) for number in numbers)) + _fraction(fraction or "")  # of cameras
+        time = datetime(year, month, day, hour, minute, second) + _fraction(fraction or "")
         if offset and offset != "Z":
             sign = -1 if offset[0] == "-" else 1
             time -= sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[-2:]))
