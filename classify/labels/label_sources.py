@@ -36,12 +36,11 @@ class Source:
     table: Table | None = None
     row_of: dict[str, int] = field(default_factory=dict)  # path of a labelled picture -> its row of the table
 
-    def folders(self, paths: Iterable[str]) -> dict[str, list[str]]:
-        """path -> the names of the folders that it lies in, below those of the data's own split."""
-        relatives = below(paths, self.root)
-        bases = {path: self.parts.base_of(relative) or "" for path, relative in relatives.items()}
-        names = {path: relative[len(bases[path]) :].split("/")[:-1] for path, relative in relatives.items()}
-        return {path: [name for name in each if name not in ("", "..")] for path, each in names.items()}
+    def folders(self, paths: Iterable[str]) -> list[list[str]]:
+        """The names of the folders that each of the paths lies in, below those of the data's own split."""
+        relatives = below(paths, self.root).values()
+        inside = (relative[len(self.parts.base_of(relative) or "") :].split("/")[:-1] for relative in relatives)
+        return [[name for name in names if name not in ("", "..")] for names in inside]
 
 
 def from_table(

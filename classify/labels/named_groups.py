@@ -65,15 +65,14 @@ def group_option(groups: Groups, has_table: bool) -> GroupOption | None:
 
 def labelled_groups(source: Source, paths: Sequence[str], option: GroupOption) -> list[str]:
     """The group of each of the labelled pictures `paths`, announced. Raises UserError where none is in a group."""
-    folders = source.folders(paths)
     if option.kind == "column":
         cells = source.table.groups if source.table and source.table.groups else []
         names = [cells[source.row_of[path]] for path in paths]
     elif option.kind == "time":
         times = capture_times_of(paths, source.table, source.row_of)
-        names = bursts(["/".join(folders[path]) for path in paths], times, option.value)
+        names = bursts(["/".join(names) for names in source.folders(paths)], times, option.value)
     elif option.kind == "folder":
-        names = [_folder_beside_class(folders[path], source.class_at) for path in paths]
+        names = [_folder_beside_class(names, source.class_at) for names in source.folders(paths)]
     else:
         names = names_of_paths([*below(paths, source.root).values()], paths, source.root, option)
     return announced_groups(names, paths, option)
