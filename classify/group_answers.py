@@ -101,7 +101,7 @@ def groups_of_pictures(
     """
     option = group_option(groups, has_table=labels is not None)
     if option is None:
-        raise UserError("no groups named: give groups, such as time:60")
+        raise UserError("no groups named: give --group-column, --group-pattern or --group-by; in Python groups=")
     numbers = [number for number, source in enumerate(sources) if isinstance(source, str)]
     paths = [str(sources[number]) for number in numbers]
     folders = [os.path.dirname(path) or "." for path in paths]

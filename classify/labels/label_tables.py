@@ -26,7 +26,7 @@ GROUPS = (
     "site", "location", "station", "camera", "trap", "deployment", "plot", "transect", "patient", "subject",
     "individual", "animal", "person", "sequence", "seq", "burst", "event", "video", "clip", "session", "group",
 )  # fmt: skip
-OF_NAMES = ("id", "ids", "name", "number", "no", "nr", "code", "key", "label")
+OF_NAMES = ("id", "ids", "name", "number", "no", "nr", "code", "key")
 TIMES = ("datetime", "timestamp", "capturetime", "capturedate", "datetaken", "timetaken", "eventtime", "eventstart")
 
 MOST_ROWS = 2**24  # of a Parquet table: a few bytes can claim any number of them

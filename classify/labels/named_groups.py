@@ -85,6 +85,8 @@ def names_of_paths(relatives: Sequence[str], paths: Sequence[str], root: str, op
         return [label_of(match["group"] or "") if match else "" for match in found]
     by_path: dict[str, str] = {}
     for given, group in option.value.items():
+        if not isinstance(given, str | os.PathLike):
+            raise UserError(f"groups: a mapping goes from paths to groups, and {given!r:.80} is no path")
         for path in (os.fsdecode(given), os.path.join(root, os.fsdecode(given))):
             # NaN is the only value that differs from itself.
             by_path[nfc(os.path.abspath(path))] = "" if group is None or group != group else label_of(str(group))  # noqa: PLR0124
@@ -129,10 +131,12 @@ def capture_times_of(paths: Sequence[str], table: Table | None, row_of: Mapping[
 
 def announced_groups(names: list[str], paths: Sequence[Any], option: GroupOption) -> list[str]:
     """`names`; says how many groups there are, and how many pictures are in none. Raises UserError where all are."""
+    if not names:
+        return names
     counts = Counter(filter(None, names))
     alone = [path for path, name in zip(paths, names, strict=True) if not name]
     if not counts:
-        raise UserError(f"no picture is in a group: {_why_none(option)}, such as {_shown(alone[:1])}")
+        raise UserError(f"no picture is in a group: {_why_none(option)}, such as {_shown(alone)}")
     ranked = sorted(counts.values())
     sizes = f"{ranked[0]} to {ranked[-1]}" if ranked[0] < ranked[-1] else str(ranked[0])
     log.info("groups: %d by %s, %s pictures each, such as %r", len(counts), option.words, sizes, min(counts))

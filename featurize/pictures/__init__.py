@@ -1,1 +1,1 @@
-"""Which pictures there are, and the views that are made of each."""
+"""Which pictures there are, when they were taken, and the views that are made of each."""

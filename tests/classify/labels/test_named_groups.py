@@ -97,7 +97,7 @@ class TestMention:
         (line,) = [message for message in caplog.messages if "--group-column" in message]
         assert line == f"the table has a column {name!r}: --group-column {quoted} keeps its pictures together"
 
-    @pytest.mark.parametrize("name", ["animal_count", "website", "onsite", "notes", "siting"])
+    @pytest.mark.parametrize("name", ["animal_count", "website", "onsite", "notes", "siting", "group_label"])
     def test_another_is_not(self, table, caplog, name):
         caplog.set_level("INFO")
         read_labels(**table | {"labels": pd.read_csv(table["labels"], dtype=str).rename(columns={"Site ID": name})})
@@ -253,6 +253,10 @@ class TestMapping:
     def test_one_without_these_paths_is_refused(self, tmp_path):
         with pytest.raises(UserError, match="the mapping has none of their paths"):
             read_labels(fill(tmp_path, "a/1.png", "b/1.png"), groups={"c/1.png": "x"})
+
+    def test_keys_that_are_no_paths_are_refused(self, tmp_path):
+        with pytest.raises(UserError, match="a mapping goes from paths to groups, and 1 is no path"):
+            read_labels(fill(tmp_path, "a/1.png", "b/1.png"), groups={1: "x"})
 
 
 @pytest.mark.parametrize("groups", ["", "sites", "column:", "pattern:", "folders", "folder:x", "time", 7, ["a"]])
