@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classify.scoring.metrics import Leaked, Scores, wilson_interval
+from classify.scoring.intervals import wilson_interval
+from classify.scoring.metrics import Leaked, Scores
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from cache.errors import UserError
 from featurize.outputs import Named, named
 
 MODEL_FILES = (".joblib", ".json", ".npz")
-TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "history", "search"))
-EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv")
+OF_SCORES = ("classes", "confusion", "confusion_normalized")
+TABLES = tuple(f".{name}.csv" for name in (*OF_SCORES, "history", "search"))
+EVALUATION = (".evaluation.json", *(f".evaluation.{name}.csv" for name in OF_SCORES))
 NEXT = ".next"  # suffix of files of a model that is being saved
 EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)
 

@@ -57,9 +57,13 @@ def write_training(model: str, training: Training) -> None:
 
 
 def write_tables(model: str, scores: Scores, infix: str = "") -> None:
-    """Write the per-class table and the confusion matrix as CSV (UTF-8): NAME.classes.csv and NAME.confusion.csv."""
+    """Write the per-class table and the confusion matrix as CSV (UTF-8), the latter as counts and as shares of a row.
+
+    NAME.classes.csv, NAME.confusion.csv and NAME.confusion_normalized.csv.
+    """
     _write_csv(model, f"{infix}classes", scores.class_rows())
     _write_csv(model, f"{infix}confusion", scores.confusion_rows())
+    _write_csv(model, f"{infix}confusion_normalized", scores.confusion_rows(normalized=True))
 
 
 def search_rows(scoring: str | None, searches: list[list[dict[str, Any]]]) -> list[list[Any]]:

@@ -20,7 +20,8 @@ from bottleneck_features.report.findings import (
     Rate,
     Suspect,
 )
-from classify.scoring.metrics import Leaked, Scores, score, wilson_interval
+from classify.scoring.intervals import wilson_interval
+from classify.scoring.metrics import Leaked, Scores, score
 
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
 

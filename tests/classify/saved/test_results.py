@@ -31,10 +31,12 @@ def rows_of(path: Path) -> list[list[str]]:
 def test_the_tables_hold_every_class_whatever_its_name(scores: Scores, tmp_path: Path) -> None:
     write_tables(str(tmp_path / "m.joblib"), scores)
     per_class, confusion = rows_of(tmp_path / "m.classes.csv"), rows_of(tmp_path / "m.confusion.csv")
-    assert per_class[0] == ["class", "precision", "recall", "f1", "support"]
+    assert per_class[0][:5] == ["class", "precision", "recall", "f1", "support"]
     assert [row[0] for row in per_class[1:]] == CLASSES == confusion[0][1:] == [row[0] for row in confusion[1:]]
     assert [[int(count) for count in row[1:]] for row in confusion[1:]] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
-    assert [float(value) for value in per_class[2][1:]] == pytest.approx([1, 0.5, 2 / 3, 2])
+    shares = rows_of(tmp_path / "m.confusion_normalized.csv")
+    assert shares[0] == confusion[0] and [float(share) for share in shares[2][1:]] == [0.5, 0.5, 0]
+    assert [float(value) for value in per_class[2][1:5]] == pytest.approx([1, 0.5, 2 / 3, 2])
 
 
 def test_every_score_of_a_search_is_in_its_table() -> None:
@@ -61,8 +63,10 @@ def test_an_evaluation_is_saved_beside_the_model_and_its_training_scores(scores:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "m.classes.csv",
         "m.confusion.csv",
+        "m.confusion_normalized.csv",
         "m.evaluation.classes.csv",
         "m.evaluation.confusion.csv",
+        "m.evaluation.confusion_normalized.csv",
         "m.evaluation.json",
     ]
     assert json.loads((tmp_path / "m.evaluation.json").read_text())["accuracy"] == 0.75
