@@ -8,9 +8,11 @@ from cache.errors import UserError
 from featurize.outputs import Named, named
 
 MODEL_FILES = (".joblib", ".json", ".npz")
-OF_SCORES = ("classes", "confusion", "confusion_normalized")
-TABLES = tuple(f".{name}.csv" for name in (*OF_SCORES, "history", "search"))
-EVALUATION = (".evaluation.json", *(f".evaluation.{name}.csv" for name in OF_SCORES))
+SCORES = ("classes", "confusion", "confusion_normalized")
+TABLES = tuple(
+    f".{name}.csv" for name in (*SCORES, *(f"cv.{name}" for name in SCORES), "predictions", "history", "search")
+)
+EVALUATION = (".evaluation.json", *(f".evaluation.{name}.csv" for name in (*SCORES, "predictions")))
 NEXT = ".next"  # suffix of files of a model that is being saved
 EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)
 

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from cache.errors import UserError, listed
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
-from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.intervals import FEW_GROUPS, Interval
 
 SHARES = ("precision", "recall", "f1")  # of each class
@@ -167,7 +166,7 @@ def score(
     names = [str(name) for name in np.asarray(classes).tolist()]
     counts = np.asarray(training_counts)
     given = np.asarray(probabilities, dtype=np.float64)
-    true_codes, predicted_codes = _codes(truth, names), _codes(predicted, names)
+    true_codes, predicted_codes = codes_of(truth, names), codes_of(predicted, names)
     n, k = len(true_codes), len(names)
     fitting = len(predicted_codes) == n and given.shape == (n, k) and counts.shape == (k,)
     if not fitting or (groups is not None and len(groups) != n):
@@ -191,18 +190,6 @@ def score(
         **_of_ranks(true_codes, given),
         **found,
     )
-
-
-def cv_report(answers: HeldOutAnswers, training_counts: ArrayLike) -> Scores:
-    """Scores of all held-out answers together, such as those of every fold; intervals over the groups that are named.
-
-    training_counts: (k,), pictures of each class, for the baseline. The answers of different folds come from different
-    fits: their scores are those of the training, not of one model. Raises as `score`.
-    """
-    names = np.array(answers.classes)
-    groups = answers.groups if answers.names is not None else None
-    truth, predicted = names[answers.truth], names[answers.predicted]
-    return score(truth, predicted, answers.probabilities, names, training_counts=training_counts, groups=groups)
 
 
 def _of_answers(truth: Indices, predicted: Indices, k: int, groups: Indices | None) -> dict[str, Any]:
@@ -245,8 +232,8 @@ def _of_ranks(truth: Indices, probabilities: Floats) -> dict[str, float | None]:
     }
 
 
-def _codes(labels: ArrayLike, names: list[str]) -> NDArray[np.intp]:
-    """Position of every label in `names`. Raises UserError for labels that are not there."""
+def codes_of(labels: ArrayLike, names: list[str]) -> NDArray[np.intp]:
+    """Position (n,) of every label in `names`. Raises UserError for labels that are not there."""
     number = {name: code for code, name in enumerate(names)}
     given = [str(label) for label in np.asarray(labels).tolist()]
     if unknown := sorted({*given} - {*names}):

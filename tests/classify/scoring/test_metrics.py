@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from cache.errors import UserError
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.intervals import wilson_interval
-from classify.scoring.metrics import Scores, cv_report, score
+from classify.scoring.metrics import Scores, score
+from classify.scoring.out_of_fold import scores_of
 
 
 def scored(truth, predicted, k: int, *, training_counts=None, seed: int = 0) -> Scores:
@@ -228,10 +229,10 @@ def test_all_held_out_answers_of_a_cross_validation_are_scored_together(digits):
     about = {"classes": list(classes), "rows": np.arange(500), "parts": parts, "truth": codes, "probabilities": given}
     named = HeldOutAnswers(**about, groups=groups, names=np.array([f"site {group}" for group in groups]))
     unnamed = HeldOutAnswers(**about, groups=groups)
-    scores = cv_report(named, counts)
+    scores = scores_of(named, counts)
     assert scores.accuracy == np.mean(truth == predicted)
     assert scores.drawn == "over 50 groups"
     assert (
-        cv_report(unnamed, counts).to_json()
+        scores_of(unnamed, counts).to_json()
         == score(truth, predicted, given, classes, training_counts=counts).to_json()
     )
