@@ -9,9 +9,8 @@ from featurize.outputs import Named, named
 
 MODEL_FILES = (".joblib", ".json", ".npz")
 SCORES = ("classes", "confusion", "confusion_normalized")
-TABLES = tuple(
-    f".{name}.csv" for name in (*SCORES, *(f"cv.{name}" for name in SCORES), "predictions", "history", "search")
-)
+OF_CV = tuple(f"cv.{name}" for name in SCORES)
+TABLES = tuple(f".{name}.csv" for name in (*SCORES, *OF_CV, "predictions", "history", "search"))
 EVALUATION = (".evaluation.json", *(f".evaluation.{name}.csv" for name in (*SCORES, "predictions")))
 NEXT = ".next"  # suffix of files of a model that is being saved
 EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)

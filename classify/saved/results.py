@@ -49,7 +49,8 @@ def save_training(
 def write_training(model: str, training: Training, paths: Sequence[str]) -> None:
     """Write what a training has found beside the model: its tables, and of heads that have them curves and a search.
 
-    NAME.history.csv has what was measured after each epoch, NAME.cv.* the scores of all folds together. Those that a model of this name had before are deleted.
+    NAME.history.csv has what was measured after each epoch, NAME.cv.* the scores of all folds together. Those that a
+    model of this name had before are deleted.
     """
     write_tables(model, training.scores)
     write_tables(model, training.cv, "cv.")
