@@ -98,7 +98,8 @@ def pair(ends: Floats) -> Interval:
 def _on_logit(value: Floats, error: Floats, freedom: Floats) -> Floats:
     """value +- t errors, on the logit: (2, m); NaN where the error is 0 or not defined."""
     reach = error * np.where(np.isinf(freedom), Z_95, stdtrit(np.where(np.isinf(freedom), 1, freedom), ndtr(Z_95)))
-    ends = expit(logit(value) + np.stack([-reach, reach]))
+    with np.errstate(invalid="ignore"):  # of values of 0 and 1
+        ends = expit(logit(value) + np.stack([-reach, reach]))
     return np.where(np.isfinite(reach) & (reach > 0), ends, np.nan)
 
 
