@@ -24,6 +24,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.two_classes import positive_report
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures
@@ -46,6 +47,7 @@ class Training:
     out_of_fold: HeldOutAnswers | None = None  # about the pictures that the estimator was fitted on
     cv: Scores | None = None  # of these together; intervals as if one model had answered
     cv_scores: list[float] = field(default_factory=list)
+    positive: dict[str, Any] = field(default_factory=dict)  # see `classify.scoring.two_classes.PositiveScores`
     scoring: str | None = None  # what a search went by
     search_table: list[dict[str, Any]] = field(default_factory=list)
     cv_search: list[list[dict[str, Any]]] = field(default_factory=list)  # the table of the search in each fold
@@ -60,6 +62,7 @@ class Training:
         return {
             **self.scores.to_json(),
             **self.leaked.to_json(),
+            **self.positive,
             "head_params": self.head_params,
             "validation_accuracy": None if self.validation is None else float(self.validation.right.mean()),
             "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
@@ -146,6 +149,7 @@ def train_head(
         trained_on=data.digests[train],
         leaked=leaked,
         outliers=outliers,
+        positive=positive_report(answers, plan.positive, plan.prevalence),
         scoring=plan.scoring if search else None,
         search_table=table,
         history=getattr(estimator, "history_", None),

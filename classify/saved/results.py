@@ -19,7 +19,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
 
-NOT_RECORDED = ("failures", "confusion_matrix", "cv", "cv_search")  # in a model's record: long, in tables beside it
+NOT_RECORDED = ("failures", "confusion_matrix", "cv", "cv_search", "curves")  # in a model's record: too long
 
 
 def save_training(

@@ -65,9 +65,9 @@ class PositiveScores:
 
 
 def check_positive(classes: Sequence[str], positive: str | None, prevalence: float | None) -> None:
-    """Raise UserError unless there are two classes, `positive` being one, and `prevalence` is a share between 0 and 1.
+    """Raise UserError unless there are two classes, `positive` being one; None where it is not asked for.
 
-    Both are None where they are not asked for; `prevalence` alone says nothing.
+    `prevalence` alone says nothing, which is an error as well.
     """
     names = sorted({str(name) for name in classes})
     if positive is None:
@@ -78,8 +78,11 @@ def check_positive(classes: Sequence[str], positive: str | None, prevalence: flo
         raise UserError(f"positive class {positive!r}: there are {len(names)} classes, and it is for two: leave it out")
     if positive not in names:
         raise UserError(f"positive class {positive!r} is none of the two: give one of {listed(map(repr, names), 2)}")
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise UserError(f"prevalence {prevalence}: give a share between 0 and 1, such as 0.01")
+
+
+def positive_report(answers: HeldOutAnswers, positive: str | None, prevalence: float | None = None) -> dict[str, Any]:
+    """`PositiveScores` as JSON types; nothing without a positive class."""
+    return {} if positive is None else positive_scores(answers, positive, prevalence).to_json()
 
 
 def positive_scores(answers: HeldOutAnswers, positive: str, prevalence: float | None = None) -> PositiveScores:
