@@ -151,10 +151,10 @@ def train(
     Returns
     -------
     dict
-        That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
-        confusion_matrix, per_class and more, see `classify.scoring.metrics.Scores`, leaked and leaked_files (scored near-duplicates of training pictures),
-        without_leaked (scores without these), left_out_classes (those of a single picture), validation_accuracy,
-        cv_accuracy, cv_std, stage_seconds, model.
+        That of `features`, and predict_views; scores, see `classify.scoring.metrics.Scores.to_json`; leaked and
+        leaked_files (scored near-duplicates of training pictures), without_leaked (scores without these),
+        left_out_classes (those of a single picture), validation_accuracy, cv_accuracy, cv_std, cv (scores of all folds
+        together), with `positive` positive and curves, stage_seconds, model.
 
     Raises
     ------

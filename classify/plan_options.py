@@ -8,8 +8,10 @@ from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
 
 
 class PositiveOptions(TypedDict, total=False):
-    """positive: the class of two that is looked for, see `classify.scoring.two_classes`. prevalence: its share among the
-    pictures that are to come, such as 0.01, which precision is then of.
+    """Scores of one class of two, see `classify.scoring.two_classes`.
+
+    positive: the class that is looked for; its `f1`, `precision`, `recall` and so on may be the `scoring` of a search.
+    prevalence: its share among the pictures to come, such as 0.01; precision is then that of such pictures.
     """
 
     positive: str | None

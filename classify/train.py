@@ -24,6 +24,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.scorers import Scoring
 from classify.scoring.two_classes import positive_report
 from featurize.extract.outcome import Progress, stage_progress
 
@@ -115,7 +116,7 @@ def train_head(
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
     plan = Plan(**options)
-    seed, cv, search = plan.seed, plan.cv, plan.search
+    seed, cv, search, scoring = plan.seed, plan.cv, plan.search, Scoring.of(plan.scoring, plan.positive)
     seconds: dict[str, float] = {}
     own_split, everything = data.has_own_split, np.arange(len(data.labels))
     pool = data.own_train_part() if own_split else everything
@@ -134,7 +135,7 @@ def train_head(
     splits = groups.of(pool).folds(data.labels[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         tell = stage_progress(progress, "search")
-        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, plan.scoring)
+        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, scoring)
         outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
@@ -160,7 +161,7 @@ def train_head(
     if cv:
         with _timed(seconds, "cross-validation"):
             of_pool = [(pool[fitted], pool[held]) for fitted, held in splits]
-            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, plan.scoring), progress)
+            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, scoring), progress)
             training.cv_answers, training.cv = found.answers, scores_of(found.answers, counts)
             training.cv_scores = [fold["accuracy"] for fold in found.folds]
             training.cv_search = [fold["search"] for fold in found.folds] if search else []

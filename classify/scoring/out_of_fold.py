@@ -20,6 +20,7 @@ from classify.saved.persist import save
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores, codes_of, score
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.scorers import Scoring
 from featurize.extract.outcome import Progress, stage_progress
 
 
@@ -34,7 +35,7 @@ class Folds:
     splits: list[Split]
     search: bool
     seed: int
-    scoring: str = DEFAULT_SCORING
+    scoring: str | Scoring = DEFAULT_SCORING
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def findings_of(folder: str, paths: list[str], labels: list[str], rows: np.ndarr
         trained_on={label: labels.count(label) for label in classes},
         counts=counts,
         scores=scores,
+        positive=None,
         leaked=Leaked(),
         baselines=[
             _rate("always the most frequent class", int(scores.support.max()), scores.n),
@@ -119,6 +120,7 @@ def renamed(findings: Findings, names: dict[str, str]) -> Findings:
         findings,
         classes=scores.classes,
         scores=scores,
+        positive=None,
         pictures=pictures,
         trained_on={names[label]: count for label, count in findings.trained_on.items()},
         counts={names[label]: parts for label, parts in findings.counts.items()},
