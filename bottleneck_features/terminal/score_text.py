@@ -81,7 +81,7 @@ def _many_classes(scores: Scores) -> list[str]:
 def _cells(rows: list[list[Any]]) -> list[str]:
     """The header and the figures of each class."""
     header = "".join(f"{column:>11}" for column in ("precision", "recall", "f1", "pictures"))
-    return [header, *(f"{p:>11.4f}{recall:>11.4f}{f1:>11.4f}{count:>11}" for _, p, recall, f1, count in rows)]
+    return [header, *(f"{p:>11.4f}{recall:>11.4f}{f1:>11.4f}{count:>11}" for _, p, recall, f1, count, *_ in rows)]
 
 
 def _mistakes(scores: Scores) -> str:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from cache.errors import UserError, listed
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.intervals import Z_95, by_pictures, hull, over_groups, wilson
+from classify.scoring.intervals import by_pictures, hull, over_groups, wilson
 
 POINTS = np.linspace(0.01, 1, 100)  # shares at which the curves are drawn
 NUMBERS = ("precision", "recall", "f1", "roc_auc", "average_precision")
@@ -97,9 +96,9 @@ def positive_scores(answers: HeldOutAnswers, positive: str, prevalence: float | 
     `prevalence` is given, precision, F1 and average precision are those of pictures with that prevalence.
 
     Intervals are as in `classify.scoring.class_scores`, those of the areas and of the curves a bootstrap. The precision
-    of a given prevalence has the adjusted logit interval of N. D. Mercaldo, K. F. Lau and X. H. Zhou, "Confidence
-    intervals for predictive values with an emphasis to case-control studies", Statistics in Medicine 26 (2007)
-    2170-2183, which also has an end where no negative was answered positively.
+    of a given prevalence has that of R. G. Newcombe, "MOVER-R confidence intervals for ratios and products of two
+    independently estimated quantities", Statistical Methods in Medical Research 25 (2016) 1774-1778, from Wilson's of
+    recall and false positive rate. It has an end also where no negative was answered positively.
 
     Raises UserError as `check_positive`, and where one of the two classes has no picture.
     """
@@ -200,9 +199,16 @@ def _ends(values: Floats, drawn: Floats, units: tuple[int, int], answers: Floats
 
 
 def _of_prevalence(recall: Floats, false: Floats, units: tuple[int, int], prevalence: float) -> Floats:
-    """The adjusted logit intervals (2, m) of precision, from recalls and false positive rates (m,)."""
-    trials = np.array(units) + Z_95**2
-    right, wrong = (recall * units[0] + Z_95**2 / 2) / trials[0], (false * units[1] + Z_95**2 / 2) / trials[1]
-    error = np.sqrt((1 - right) / right / trials[0] + (1 - wrong) / wrong / trials[1])
-    middle = np.log(right / wrong) + logit(prevalence)
-    return np.stack([expit(middle - Z_95 * error), expit(middle + Z_95 * error)])
+    """The intervals (2, m) of precision at a prevalence, from recalls and false positive rates (m,).
+
+    The interval of the ratio false positive rate / recall, of which precision is a function, from those of the two.
+    """
+    (right_low, right_high), (wrong_low, wrong_high) = wilson(recall, units[0]), wilson(false, units[1])
+    both = recall * false
+    with np.errstate(all="ignore"):
+        least = right_high * (2 * recall - right_high)
+        most = right_low * (2 * recall - right_low)
+        low = (both - np.sqrt(np.maximum(both**2 - wrong_low * (2 * false - wrong_low) * least, 0))) / least
+        high = (both + np.sqrt(np.maximum(both**2 - wrong_high * (2 * false - wrong_high) * most, 0))) / most
+        odds = prevalence / (1 - prevalence)
+        return np.stack([np.where(most > 0, odds / (odds + high), 0), odds / (odds + np.maximum(low, 0))])
