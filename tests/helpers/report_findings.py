@@ -120,7 +120,6 @@ def renamed(findings: Findings, names: dict[str, str]) -> Findings:
         findings,
         classes=scores.classes,
         scores=scores,
-        positive=None,
         pictures=pictures,
         trained_on={names[label]: count for label, count in findings.trained_on.items()},
         counts={names[label]: parts for label, parts in findings.counts.items()},
