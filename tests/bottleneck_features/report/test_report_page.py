@@ -389,7 +389,7 @@ def test_intervals_over_groups_are_said_to_be(findings, opened):
     grouped = replace(findings.scores, interval_method="bootstrap over groups", interval_groups=40)
     with opened(replace(findings, scores=grouped)) as page:
         text = page.locator("#accuracy").inner_text()
-    assert "over 40 groups" in text and "Wilson" not in text
+    assert "The intervals are 95%, over 40 groups." in text
 
 
 def test_the_report_is_written_whole_or_not_at_all(findings, tmp_path):
