@@ -60,7 +60,7 @@ def check_scoring(name: str, labels: Sequence[str], used: bool = True, positive:
         scores = [score_by(scoring, named, named[truth], found) for found in (right, np.roll(right, 1, axis=1))]
     except (ValueError, TypeError) as error:
         if positive is None and len(classes) == 2 and "pos_label" in str(error):
-            raise UserError(f"scoring {name!r} is of one class of two: name it with --positive") from None
+            raise UserError(f"{about}: it is of one of them, name it with --positive") from None
         raise UserError(f"{about}: {' '.join(str(error).split())}; {DEFAULT_SCORING} and accuracy always can") from None
     if not scores[0] > scores[1]:
         raise UserError(f"{about}: it does not tell right answers from wrong ones; {DEFAULT_SCORING} and accuracy do")
