@@ -20,8 +20,8 @@ import bottleneck_features.own_packages  # noqa: F401  # no file of the user hid
 from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
-from classify.labels.label_options import LabelOptions, Options
-from classify.plan_options import TrainOptions, split_plan
+from classify.labels.label_options import Options
+from classify.plan_options import ScoreOptions, TrainOptions, split_plan, split_positive
 from classify.predict import default_model, load, predict, predict_groups, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
@@ -146,15 +146,16 @@ def train(
         Share of the images that may fail: where more do, nothing is trained and `SCORES` are None.
     cache_dir, shard_rows, rehash, progress, **options
         As in `features`; and how the head is trained and scored, see `classify.plan_options.PlanOptions`: test_size,
-        seed, cv, search, scoring, refit. The head is fitted on `views` views of each picture.
+        seed, cv, search, scoring, refit, positive, prevalence. The head is fitted on `views` views of each picture.
 
     Returns
     -------
     dict
-        That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
-        confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
-        without_leaked (scores without these), groups (see `classify.labels.group_record.groups_to_json`),
-        left_out_classes (those of a single picture), validation_accuracy, cv_accuracy, cv_std, stage_seconds, model.
+        That of `features`, and predict_views; scores, see `classify.scoring.metrics.Scores.to_json`; leaked and
+        leaked_files (scored near-duplicates of training pictures), without_leaked (scores without these), groups (see
+        `classify.labels.group_record.groups_to_json`), left_out_classes (those of a single picture),
+        validation_accuracy, cv_accuracy, cv_std, cv (scores of all folds together), with `positive` positive and
+        curves, stage_seconds, model.
 
     Raises
     ------
@@ -180,6 +181,7 @@ def train(
     from classify.saved.previous import announce_replacing, source_of
     from classify.saved.results import save_training
     from classify.scoring.scorers import check_scoring
+    from classify.scoring.two_classes import check_positive
     from classify.train import check_split, train_head
 
     started = time.perf_counter()
@@ -192,7 +194,8 @@ def train(
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     labelled, folds = announced_labels(data, True, label_source), bool(plan.cv or plan.search)
     found = without_single(labelled, folds)
-    check_scoring(plan.scoring, found.labels, plan.search)
+    check_positive(found.labels, plan.positive, plan.prevalence)
+    check_scoring(plan.scoring, found.labels, plan.search, plan.positive)
     check_split(found, plan)  # for what it refuses: features may take hours
     with rehashing(rehash):
         if HEADS[head].maps:
@@ -222,7 +225,7 @@ def evaluate(
     weights: str | None = None,
     rehash: bool = False,
     progress: "Progress | None" = None,
-    **label_source: Unpack[LabelOptions],
+    **options: Unpack[ScoreOptions],
 ) -> Report:
     """Score a saved model on labelled images.
 
@@ -237,8 +240,8 @@ def evaluate(
         Path of a `.joblib` file, by default models/logreg.joblib, or what `load` returned.
     cache_dir, weights, max_failed, rehash, progress
         As in `load` and `train`.
-    **label_source
-        As in `classify.labels.label_options.LabelOptions`.
+    **options
+        As in `classify.labels.label_options.LabelOptions`, and `classify.plan_options.PositiveOptions`.
 
     Returns
     -------
@@ -265,10 +268,13 @@ def evaluate(
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
+    from classify.scoring.two_classes import check_positive, positive_report
     from featurize.outputs import check_outputs, inputs_of, named
 
     started = time.perf_counter()
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
+    asked, label_source = split_positive(options)
+    check_positive(classifier.classes_, **asked)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data = given_or_surfaces(data, label_source)
     found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
@@ -285,7 +291,8 @@ def evaluate(
     if answers.names is not None:
         report["groups"] |= leaked_of_record(classifier.saved.record, answers.names.tolist())
     about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
-    report |= scores.to_json() | leaked.to_json() | about | {"model": classifier.saved.path}
+    report |= scores.to_json() | leaked.to_json() | positive_report(answers, **asked) | about
+    report["model"] = classifier.saved.path
     write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)
     return report
 
@@ -360,7 +367,7 @@ def report(
     cache_dir: str | None = None,
     weights: str | None = None,
     progress: "Progress | None" = None,
-    **label_source: Unpack[LabelOptions],
+    **options: Unpack[ScoreOptions],
 ) -> "Findings":
     """Write one HTML file that shows a saved model and labelled images.
 
@@ -368,7 +375,7 @@ def report(
     ----------
     output : str
         The HTML file to write.
-    data, model, cache_dir, weights, progress, **label_source
+    data, model, cache_dir, weights, progress, **options
         As in `evaluate`.
 
     Returns
@@ -390,7 +397,7 @@ def report(
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, label_source)
+    return run_report(classifier, data, output, progress, *split_positive(options))
 
 
 def __getattr__(name: str) -> Any:

@@ -64,6 +64,7 @@ NUMBERS = {
     "predict_views": or_none(whole(1)),
     "shard_rows": or_none(whole(1)),
     "test_size": number(0, open_end=True, below=1),
+    "prevalence": or_none(number(0, open_end=True, below=1)),
     "max_failed": SHARE,
     "max_missing": SHARE,
 }

@@ -11,6 +11,7 @@ from classify.heads.head_table import fit_head, make_head
 from classify.hyperparameter_search import search_head
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.scorers import Scoring
 
 
 def fit_on(
@@ -22,7 +23,7 @@ def fit_on(
     seed: int,
     search: bool,
     tell: Callable[[int, int], None] = lambda *_: None,
-    scoring: str = DEFAULT_SCORING,
+    scoring: str | Scoring = DEFAULT_SCORING,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Fit `head` on the pictures `rows` (m,) of `data`, by a search among these alone if `search`.
 

@@ -17,7 +17,7 @@ from classify.data.split import Split
 from classify.heads.head_table import fit_head, make_head, search_grid
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
-from classify.scoring.scorers import score_by
+from classify.scoring.scorers import Scoring, score_by
 
 SEARCH_FOLDS = 5
 
@@ -34,7 +34,7 @@ def search_head(
     views: int | None = None,
     predict_views: int | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
-    scoring: str = DEFAULT_SCORING,
+    scoring: str | Scoring = DEFAULT_SCORING,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never split a group, and fit it with the best values.
 
@@ -78,7 +78,7 @@ def held_out_scores(
     candidates: int,
     labels: np.ndarray,
     splits: list[Split],
-    scoring: str = DEFAULT_SCORING,
+    scoring: str | Scoring = DEFAULT_SCORING,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Floats, Floats]:
     """Scores and accuracies of candidates on the pictures held out in each fold: (candidates, folds) each.
@@ -97,10 +97,10 @@ def held_out_scores(
         progress(done, scores.size)
     undefined = ~np.isfinite(scores).all(axis=0)
     if undefined.all():
-        raise UserError(f"scoring {scoring!r} is not defined in any fold of these pictures: give another one")
+        raise UserError(f"scoring {str(scoring)!r} is not defined in any fold of these pictures: give another one")
     if undefined.any():
         log.warning(
-            "scoring %r is not defined in %d of %d folds: the others decide", scoring, undefined.sum(), len(splits)
+            "scoring %r is not defined in %d of %d folds: the others decide", str(scoring), undefined.sum(), len(splits)
         )
         scores[:, undefined] = np.nan
     return scores, accuracies

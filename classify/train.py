@@ -24,6 +24,8 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.scorers import Scoring
+from classify.scoring.two_classes import positive_report
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures
@@ -44,7 +46,9 @@ class Training:
     validation: HeldOutAnswers | None = None  # about the own validation part, where there is a test part besides
     cv_answers: HeldOutAnswers | None = None  # of all folds
     out_of_fold: HeldOutAnswers | None = None  # about the pictures that the estimator was fitted on
+    cv: Scores | None = None  # of these together; intervals as if one model had answered
     cv_scores: list[float] = field(default_factory=list)
+    positive: dict[str, Any] = field(default_factory=dict)  # see `classify.scoring.two_classes.PositiveScores`
     scoring: str | None = None  # what a search went by
     search_table: list[dict[str, Any]] = field(default_factory=list)
     cv_search: list[list[dict[str, Any]]] = field(default_factory=list)  # the table of the search in each fold
@@ -52,15 +56,20 @@ class Training:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """Scores and circumstances as JSON types. cv_accuracy, cv_std: mean and standard deviation over the folds."""
+        """Scores and circumstances as JSON types.
+
+        cv_accuracy, cv_std: mean and standard deviation over the folds; cv: scores of all their answers together.
+        """
         return {
             **self.scores.to_json(),
             **self.leaked.to_json(),
+            **self.positive,
             "head_params": self.head_params,
             "validation_accuracy": None if self.validation is None else float(self.validation.right.mean()),
             "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
             "cv_std": float(np.std(self.cv_scores)) if self.cv_scores else None,
             "cv_scores": self.cv_scores,
+            "cv": self.cv and self.cv.to_json(),
             "scoring": self.scoring,
             "search": self.search_table,
             "cv_search": self.cv_search,
@@ -107,7 +116,7 @@ def train_head(
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
     plan = Plan(**options)
-    seed, cv, search = plan.seed, plan.cv, plan.search
+    seed, cv, search, scoring = plan.seed, plan.cv, plan.search, Scoring.of(plan.scoring, plan.positive)
     seconds: dict[str, float] = {}
     own_split, everything = data.has_own_split, np.arange(len(data.labels))
     pool = data.own_train_part() if own_split else everything
@@ -126,7 +135,7 @@ def train_head(
     splits = groups.of(pool).folds(data.labels[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         tell = stage_progress(progress, "search")
-        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, plan.scoring)
+        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, scoring)
         outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
@@ -141,6 +150,7 @@ def train_head(
         trained_on=data.digests[train],
         leaked=leaked,
         outliers=outliers,
+        positive=positive_report(answers, plan.positive, plan.prevalence),
         scoring=plan.scoring if search else None,
         search_table=table,
         history=getattr(estimator, "history_", None),
@@ -151,8 +161,8 @@ def train_head(
     if cv:
         with _timed(seconds, "cross-validation"):
             of_pool = [(pool[fitted], pool[held]) for fitted, held in splits]
-            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, plan.scoring), progress)
-            training.cv_answers = found.answers
+            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, scoring), progress)
+            training.cv_answers, training.cv = found.answers, scores_of(found.answers, counts)
             training.cv_scores = [fold["accuracy"] for fold in found.folds]
             training.cv_search = [fold["search"] for fold in found.folds] if search else []
     if plan.refit:

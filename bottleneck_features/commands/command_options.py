@@ -109,6 +109,15 @@ REHASH = [
 ]
 SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
 JSON = [click.option("--json", "json_file", **FILE, help="Write the report there as JSON.")]
+POSITIVE = [
+    click.option("--positive", metavar="CLASS", help="Score this class of two: its curves, precision, recall, F1."),
+    click.option(
+        "--prevalence",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="SHARE",
+        help="Share of it among the pictures to come, such as 0.01, that precision is to be of. [as scored]",
+    ),
+]
 MAX_FAILED = [
     click.option(
         "--max-failed", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of bad images allowed."

@@ -22,6 +22,7 @@ from bottleneck_features.commands.command_options import (
     LABELS,
     MAX_FAILED,
     MODEL,
+    POSITIVE,
     PREDICT_VIEWS,
     REHASH,
     SPEC,
@@ -41,7 +42,7 @@ from featurize.spec_options import SpecOptions
 
 
 @click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
-@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, JSON, MAX_FAILED)
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, POSITIVE, JSON, MAX_FAILED)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Score a saved model on images it was not trained on.
 
@@ -179,7 +180,7 @@ def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 @click.command(epilog=examples("report --data photos", "report --data photos --head svm --output svm.html"))
-@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL)
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL, POSITIVE)
 @click.option("--output", **FILE, default="report.html", show_default=True, help="The HTML file to write.")
 def report(output: str, **chosen: Any) -> None:
     """Show a saved model and its data in one HTML file.
@@ -188,13 +189,16 @@ def report(output: str, **chosen: Any) -> None:
 
     Without --data and --labels: of the photographs that come with scikit-image.
     """
+    from bottleneck_features.terminal.score_text import positive_lines, score_lines
+
     require_writable(output)
     classifier, rest = loaded(given(chosen))
     with progress_reporter() as progress:
         findings = pipeline.report(rest.pop("data", None), classifier, output, progress=progress, **rest)
-    low, high = findings.scores.accuracy_interval
     print(f"pictures {len(findings.pictures)}, failed {len(findings.failures)}; scored: {printable(findings.scored)}")
-    print(f"accuracy  {findings.scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f})")
+    print("\n".join(score_lines(findings.scores)))
+    if findings.positive:
+        print("\n".join(positive_lines(findings.positive.to_json()["positive"])))
     if findings.leaked.paths:
         show_leaked(findings.leaked.to_json())
     print(f"calibration: {findings.calibration_verdict}")

@@ -31,7 +31,10 @@ from classify.heads.head_table import HEADS, fit_head, make_head
 from classify.heads.numerics import Floats, unit_rows
 from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
-from classify.scoring.metrics import Leaked, Scores, score
+from classify.scoring.held_out_answers import HeldOutAnswers
+from classify.scoring.metrics import Leaked, Scores, codes_of
+from classify.scoring.out_of_fold import scores_of
+from classify.scoring.two_classes import positive_scores
 from featurize.backbones.tail import pooled_features
 from featurize.pictures.find_images import Failure
 
@@ -47,14 +50,16 @@ def collect(
     failures: list[Failure],
     *,
     data: str,
+    positive: dict[str, Any] | None = None,
     forward_passes: int = 0,
     seconds: dict[str, float] | None = None,
 ) -> Findings:
     """What there is to say of a model and these pictures, from their cached rows and their files.
 
-    dataset: from `classify.data.dataset.dataset_of`, in memory, views=1. data: its name for readers. forward_passes
-    and seconds: of the stages before. A picture that the model was fitted on is judged by heads that were not:
-    logistic regression and nearest neighbours, in folds that keep near-duplicates together.
+    dataset: from `classify.data.dataset.dataset_of`, in memory, views=1. data: its name for readers. positive: positive
+    and prevalence, see `classify.plan_options.PositiveOptions`. forward_passes and seconds: of the stages before. A
+    picture that the model was fitted on is judged by heads that were not: logistic regression and nearest neighbours,
+    in folds that keep near-duplicates together.
 
     Raises UserError where no picture can be used, and where none can be held out.
     """
@@ -78,13 +83,21 @@ def collect(
         held = held_out(saved, dataset, classifier.extractor.cache_dir, together)
         scored = held.scored
         probabilities = _scored_probabilities(saved, dataset, groups, held, classes)
-        sure = probabilities.max(axis=1)
-        right = np.array(classes)[probabilities.argmax(axis=1)] == labels[scored]
-        scores = _scores(labels[scored], probabilities, saved)
-        clean = ~held.leaking
+        answers = HeldOutAnswers(
+            classes=classes,
+            rows=scored,
+            parts=np.full(len(scored), "scored"),
+            truth=codes_of(labels[scored], classes),
+            probabilities=probabilities,
+            groups=groups[scored],
+            names=None if dataset.groups is None else dataset.groups[scored],
+        )
+        sure, right = answers.confidence, answers.right
+        scores, clean = scores_of(answers, saved.record["training_counts"]), ~held.leaking
         without = None
         if clean.any() and not clean.all():
-            without = _scores(labels[scored[clean]], probabilities[clean], saved)
+            without = scores_of(answers.of(clean), saved.record["training_counts"])
+        of_class = positive_scores(answers, **positive) if positive and positive["positive"] is not None else None
         curve, calibration_error = calibration(sure, right)
         by_chance = chance_error(sure, groups[scored])
     with timed("folds"):
@@ -134,6 +147,7 @@ def collect(
         trained_on=dict(zip(classes, saved.record["training_counts"], strict=True)),
         counts={name: {part: int(np.sum(held.parts[labels == name] == part)) for part in parts} for name in classes},
         scores=scores,
+        positive=of_class,
         leaked=Leaked([dataset.paths[i] for i in scored[held.leaking]], without),
         baselines=_baselines(scores, labels, scored, numbers, cosines),
         calibration=curve,
@@ -180,12 +194,6 @@ def _scored_probabilities(saved: Saved, data: Dataset, groups: Indices, held: He
     head, rows = saved.record["head"], np.asarray(data.originals(slice(None)))
     require_memory(head, params, rows, len(classes))
     return out_of_fold(held.splits, rows, data.labels, groups, classes, (head, params))[held.scored]
-
-
-def _scores(truth: np.ndarray, probabilities: Floats, saved: Saved) -> Scores:
-    classes = saved.record["classes"]
-    answers = np.array(classes)[probabilities.argmax(axis=1)]
-    return score(truth, answers, probabilities, classes, training_counts=saved.record["training_counts"])
 
 
 def _epochs(saved: Saved, rows: Floats, labels: np.ndarray, groups: Indices) -> tuple[dict[str, list[float]], str]:

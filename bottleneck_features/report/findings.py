@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classify.scoring.metrics import Leaked, Scores, wilson_interval
+from classify.scoring.intervals import wilson_interval
+from classify.scoring.metrics import Leaked, Scores
+from classify.scoring.two_classes import PositiveScores
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Findings:
     trained_on: dict[str, int]  # class -> pictures that the model was fitted on before it was scored
     counts: dict[str, dict[str, int]]  # class -> part ("train", "scored", "other") -> pictures
     scores: Scores  # of the scored pictures
+    positive: PositiveScores | None  # of the class of two that is looked for
     leaked: Leaked  # those of them that are near-duplicates of training pictures, and the scores of the others
     baselines: list[Rate]  # "always the most frequent class", "the nearest training picture"
     calibration: list[CalibrationBin]

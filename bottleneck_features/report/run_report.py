@@ -1,7 +1,7 @@
 """A saved model and a folder of labelled pictures -> one HTML file."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
@@ -18,6 +18,7 @@ from classify.labels.label_tables import table_name
 from classify.labels.read_labels import announced_labels
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
+from classify.scoring.two_classes import check_positive
 from featurize.outputs import check_outputs, inputs_of, named
 from featurize.pictures.find_images import Failure
 from featurize.replaceable import require_kind
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
 
 
 def run_report(
-    classifier: Classifier, data: str | None, output: str, progress: "Progress | None", label_source: LabelOptions
+    classifier: Classifier,
+    data: str | None,
+    output: str,
+    progress: "Progress | None",
+    positive: dict[str, Any],
+    label_source: LabelOptions,
 ) -> Findings:
     """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
+
+    positive: positive and prevalence, see `classify.plan_options.PositiveOptions`.
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
@@ -38,6 +46,7 @@ def run_report(
     started = time.perf_counter()
     extractor = classifier.extractor
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
+    check_positive(classifier.classes_, **positive)
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
     require_kind("--output", output, "report of a model")
     data = given_or_surfaces(data, label_source)
@@ -58,6 +67,7 @@ def run_report(
             [Failure(**failure) for failure in cost["failures"]],
             data=data if data is not None else table_name(label_source["labels"]),
             forward_passes=cost["forward_passes"],
+            positive=positive,
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )
     started = time.perf_counter()

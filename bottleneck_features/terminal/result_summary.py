@@ -36,7 +36,7 @@ def show_failures(failures: list[dict[str, str]]) -> None:
 
 
 def _show_scores(report: dict[str, Any]) -> None:
-    from bottleneck_features.terminal.score_text import format_report
+    from bottleneck_features.terminal.score_text import class_table, format_report, positive_lines
     from classify.scoring.metrics import Scores
 
     print()
@@ -47,12 +47,15 @@ def _show_scores(report: dict[str, Any]) -> None:
         print()
     print(format_report(Scores.from_json(report)))
     print()
+    if report.get("positive"):
+        print("\n".join(positive_lines(report["positive"])))
     if report.get("validation_accuracy") is not None:
         print(f"validation folder: accuracy {report['validation_accuracy']:.4f}")
     if report.get("cv_accuracy") is not None:
         folds = len(report["cv_scores"])
         accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
-        print(f"cross-validation in {folds} folds: accuracy {accuracy}")
+        print(f"cross-validation in {folds} folds: accuracy {accuracy}; all of their answers together:")
+        print(class_table(Scores.from_json(report["cv"])))
     if report["leaked"]:
         show_leaked(report)
 

@@ -14,21 +14,47 @@ NAME_WIDTH = 32
 
 
 def format_report(scores: Scores) -> str:
-    """Accuracy with its interval, baseline, log loss, a table of the classes with their confusion matrix.
+    """The scores of `score_lines`, and `class_table`."""
+    return "\n".join([*score_lines(scores), "", class_table(scores)])
+
+
+def score_lines(scores: Scores) -> list[str]:
+    """Accuracy with its interval, baseline, log loss; where the classes are uneven also the means over the classes."""
+    low, high = scores.accuracy_interval
+    interval = f"95% interval {low:.4f} to {high:.4f} {scores.drawn}"
+    lines = [f"accuracy  {scores.accuracy:.4f}  ({scores.n} pictures; {interval})"]
+    baseline = "always the most frequent training class"
+    if scores.uneven:
+        (low, high), (low_f1, high_f1) = scores.balanced_accuracy_interval, scores.macro_f1_interval
+        lines += [
+            f"balanced  {scores.balanced_accuracy:.4f}  (mean recall of the classes; {low:.4f} to {high:.4f})",
+            f"macro F1  {scores.macro_f1:.4f}  (mean F1 of the classes; {low_f1:.4f} to {high_f1:.4f})",
+        ]
+        if scores.baseline_balanced_accuracy is not None:
+            baseline += f"; balanced {scores.baseline_balanced_accuracy:.4f}"
+    lines.append(f"baseline  {scores.baseline_accuracy:.4f}  ({baseline})")
+    return [*lines, f"log loss  {scores.log_loss:.4f}  (how far the probabilities are off; 0 is best)"]
+
+
+def class_table(scores: Scores) -> str:
+    """A table of the classes with their confusion matrix.
 
     With many classes the table shows those with the lowest F1 alone, and the most frequent mistakes stand in for the
     matrix: the files beside the model have all of them.
     """
-    low, high = scores.accuracy_interval
-    return "\n".join(
-        [
-            f"accuracy  {scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f}, {scores.n} pictures)",
-            f"baseline  {scores.baseline_accuracy:.4f}  (always the most frequent training class)",
-            f"log loss  {scores.log_loss:.4f}  (how far the probabilities are off; 0 is best)",
-            "",
-            *(_few_classes(scores) if len(scores.classes) <= SHOWN_CLASSES else _many_classes(scores)),
-        ]
-    )
+    return "\n".join(_few_classes(scores) if len(scores.classes) <= SHOWN_CLASSES else _many_classes(scores))
+
+
+def positive_lines(scores: dict[str, Any]) -> list[str]:
+    """The scores of the positive class of two, see `classify.scoring.two_classes.PositiveScores.to_json`."""
+    given = f", given a prevalence of {scores['prevalence']:g}" if scores["prevalence_given"] else ""
+    header = f"positive class {_printable(scores['class'])}: {scores['positives']} of {scores['n']} pictures{given}"
+    names = {"roc_auc": "ROC AUC", "average_precision": "average precision", "f1": "F1"}
+    lines = []
+    for name in ("precision", "recall", "f1", "roc_auc", "average_precision"):
+        low, high = scores[f"{name}_interval"]
+        lines.append(f"  {names.get(name, name):18}{scores[name]:.4f}  ({low:.4f} to {high:.4f})")
+    return [header, *lines]
 
 
 def _few_classes(scores: Scores) -> list[str]:
@@ -55,7 +81,7 @@ def _many_classes(scores: Scores) -> list[str]:
 def _cells(rows: list[list[Any]]) -> list[str]:
     """The header and the figures of each class."""
     header = "".join(f"{column:>11}" for column in ("precision", "recall", "f1", "pictures"))
-    return [header, *(f"{p:>11.4f}{recall:>11.4f}{f1:>11.4f}{count:>11}" for _, p, recall, f1, count in rows)]
+    return [header, *(f"{p:>11.4f}{recall:>11.4f}{f1:>11.4f}{count:>11}" for _, p, recall, f1, count, *_ in rows)]
 
 
 def _mistakes(scores: Scores) -> str:

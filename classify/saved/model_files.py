@@ -8,8 +8,10 @@ from cache.errors import UserError
 from featurize.outputs import Named, named
 
 MODEL_FILES = (".joblib", ".json", ".npz")
-TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "predictions", "history", "search"))
-EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv", ".evaluation.predictions.csv")
+SCORES = ("classes", "confusion", "confusion_normalized")
+OF_CV = tuple(f"cv.{name}" for name in SCORES)
+TABLES = tuple(f".{name}.csv" for name in (*SCORES, *OF_CV, "predictions", "history", "search"))
+EVALUATION = (".evaluation.json", *(f".evaluation.{name}.csv" for name in (*SCORES, "predictions")))
 NEXT = ".next"  # suffix of files of a model that is being saved
 EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)
 

@@ -19,7 +19,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
 
-NOT_RECORDED = ("failures", "confusion_matrix", "cv_search", "groups")  # in a model's record: long, or elsewhere
+NOT_RECORDED = ("failures", "confusion_matrix", "cv", "cv_search", "curves", "groups")  # in a model's record: long
 
 
 def save_training(
@@ -53,10 +53,13 @@ def save_training(
 def write_training(model: str, training: Training, paths: Sequence[str]) -> None:
     """Write what a training has found beside the model: its tables, and of heads that have them curves and a search.
 
-    NAME.history.csv has what was measured after each epoch. Those that a model of this name had before are deleted.
+    NAME.history.csv has what was measured after each epoch, NAME.cv.* the scores of all folds together. Those that a
+    model of this name had before are deleted.
     """
+    write_tables(model, training.scores)
+    write_tables(model, training.cv, "cv.")
     several = [training.answers, training.validation, training.cv_answers]
-    write_tables(model, training.scores, [answers for answers in several if answers], paths)
+    _write_csv(model, "predictions", answer_rows([answers for answers in several if answers], paths))
     history = training.history or {}
     epochs = [[epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1)]
     searches = [training.search_table, *training.cv_search] if training.search_table else []
@@ -64,16 +67,14 @@ def write_training(model: str, training: Training, paths: Sequence[str]) -> None
     _write_csv(model, "search", search_rows(training.scoring, searches))
 
 
-def write_tables(
-    model: str, scores: Scores, several: Sequence[HeldOutAnswers], paths: Sequence[str], infix: str = ""
-) -> None:
-    """Write the per-class table, the confusion matrix and every held-out answer as CSV (UTF-8).
+def write_tables(model: str, scores: Scores | None, infix: str = "") -> None:
+    """Write the per-class table and the confusion matrix as CSV (UTF-8), the latter as counts and as shares of a row.
 
-    NAME.classes.csv, NAME.confusion.csv and NAME.predictions.csv. paths: (n,), of the dataset.
+    NAME.classes.csv, NAME.confusion.csv and NAME.confusion_normalized.csv; without scores they are deleted.
     """
-    _write_csv(model, f"{infix}classes", scores.class_rows())
-    _write_csv(model, f"{infix}predictions", answer_rows(several, paths))
-    _write_csv(model, f"{infix}confusion", scores.confusion_rows())
+    _write_csv(model, f"{infix}classes", scores.class_rows() if scores else [])
+    _write_csv(model, f"{infix}confusion", scores.confusion_rows() if scores else [])
+    _write_csv(model, f"{infix}confusion_normalized", scores.confusion_rows(normalized=True) if scores else [])
 
 
 def search_rows(scoring: str | None, searches: list[list[dict[str, Any]]]) -> list[list[Any]]:
@@ -113,7 +114,8 @@ def write_evaluation(
     Where that folder cannot be written (a model may be everybody's to read), the scores are still the caller's.
     """
     try:
-        write_tables(model, scores, [answers], paths, "evaluation.")
+        write_tables(model, scores, "evaluation.")
+        _write_csv(model, "evaluation.predictions", answer_rows([answers], paths))
         write_atomically(os.path.splitext(model)[0] + ".evaluation.json", json.dumps(report, indent=2).encode())
     except OSError as error:
         log.warning("the evaluation is not saved beside the model: %s: %s", error.filename, error.strerror)

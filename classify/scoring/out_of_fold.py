@@ -20,6 +20,7 @@ from classify.saved.persist import save
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores, codes_of, score
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.scorers import Scoring
 from featurize.extract.outcome import Progress, stage_progress
 
 
@@ -34,7 +35,7 @@ class Folds:
     splits: list[Split]
     search: bool
     seed: int
-    scoring: str = DEFAULT_SCORING
+    scoring: str | Scoring = DEFAULT_SCORING
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,14 @@ def held_out(
 
 
 def scores_of(answers: HeldOutAnswers, training_counts: Any) -> Scores:
-    """Scores of all `answers`. training_counts: (k,), which give the baseline, see `classify.scoring.metrics.score`."""
+    """Scores of all `answers`, with intervals over the named groups, where there are some.
+
+    training_counts: (k,), which give the baseline, see `classify.scoring.metrics.score`.
+    """
     classes = np.array(answers.classes)
+    groups = None if answers.names is None else answers.groups
     truth, predicted = classes[answers.truth], classes[answers.predicted]
-    return score(truth, predicted, answers.probabilities, classes, training_counts=training_counts)
+    return score(truth, predicted, answers.probabilities, classes, training_counts=training_counts, groups=groups)
 
 
 def _saved_bytes(

@@ -9,8 +9,8 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 from classify.data.split import Indices
+from classify.scoring.intervals import Z_95
 
-Z_95 = 1.959963984540054  # the 97.5th percentile of the normal distribution: two-sided 95%
 BESIDE = 1e-9  # the ends are searched beside the difference, whose own error is 0 where no picture tells the two apart
 
 

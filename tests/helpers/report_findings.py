@@ -20,7 +20,8 @@ from bottleneck_features.report.findings import (
     Rate,
     Suspect,
 )
-from classify.scoring.metrics import Leaked, Scores, score, wilson_interval
+from classify.scoring.intervals import wilson_interval
+from classify.scoring.metrics import Leaked, Scores, score
 
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
 
@@ -68,6 +69,7 @@ def findings_of(folder: str, paths: list[str], labels: list[str], rows: np.ndarr
         trained_on={label: labels.count(label) for label in classes},
         counts=counts,
         scores=scores,
+        positive=None,
         leaked=Leaked(),
         baselines=[
             _rate("always the most frequent class", int(scores.support.max()), scores.n),

@@ -29,6 +29,8 @@ MOST_SAMPLES = 6  # of one class; the page shows a row of them
 GROUPS, MEMBERS = 60, 6  # of near-duplicates: groups with pictures, pictures of a group
 LISTED = 1000  # lines of a list of names: failures, further near-duplicates
 MAP_POINTS = 5000  # beyond that a map is slow to draw on a phone
+OF_CLASS = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC AUC"}
+OF_CLASS |= {"average_precision": "average precision"}
 COLOURS = 8  # classes that colours can tell apart
 
 
@@ -86,6 +88,10 @@ def _drawn(findings: Findings) -> dict[str, Any]:
         "loss_by_epoch": plots.epochs_plot(findings.epochs, "loss"),
         "learning_curve": plots.learning_plot(findings.learning_curve) if findings.learning_curve else "",
     }
+    if found := findings.positive:
+        drawn["roc"] = plots.roc_plot(found.roc, found.values["roc_auc"][0])
+        mean = found.values["average_precision"][0]
+        drawn["precision_recall"] = plots.precision_recall_plot(found.precision_recall, found.prevalence, mean)
     return {name: Markup(svg) for name, svg in drawn.items()}
 
 
@@ -120,6 +126,9 @@ def _arranged(findings: Findings) -> dict[str, Any]:
         "pairs": worst_pairs(findings.scores),
         "code": {label: number for number, label in enumerate(findings.classes)},
         "unjudged": sum(picture.answer is None for picture in findings.pictures),
+        "of_class": {OF_CLASS[name]: value for name, value in findings.positive.values.items()}
+        if findings.positive
+        else {},
         "right": int(np.trace(findings.scores.confusion_matrix)),
     }
 

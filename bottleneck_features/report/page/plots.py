@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from bottleneck_features.drawing import Axes, Figure, FuncFormatter, MaxNLocator, rc_context
 from bottleneck_features.report.findings import CalibrationBin, LearningPoint
+from classify.scoring.two_classes import POINTS, Curve
 
 SIZE = (4.2, 2.9)  # inches of 72 CSS pixels: text is as large as it says on a phone, where a plot is a little narrower
 
@@ -103,6 +104,33 @@ def learning_plot(curve: Sequence[LearningPoint]) -> str:
     axes.yaxis.set_major_formatter(PERCENT)
     last = curve[-1]
     return _svg(figure, f"Accuracy by number of training pictures; {last.accuracy:.3f} with {last.pictures}")
+
+
+@rc_context(STYLE)
+def roc_plot(curve: Curve, area: float) -> str:
+    """True positive rate over false positive rate, with its band."""
+    figure, axes = _axes("false positive rate", "true positive rate")
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
+    _band(axes, curve)
+    return _svg(figure, f"ROC curve; the area below it is {area:.3f}")
+
+
+@rc_context(STYLE)
+def precision_recall_plot(curve: Curve, prevalence: float, mean: float) -> str:
+    """Precision over recall, with its band; a guess has the prevalence as precision."""
+    figure, axes = _axes("recall", "precision")
+    axes.plot([0, 1], [prevalence, prevalence], color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
+    _band(axes, curve)
+    return _svg(figure, f"Precision by recall; average precision {mean:.3f}")
+
+
+def _band(axes: Axes, curve: Curve) -> None:
+    axes.fill_between(POINTS, curve.low, curve.high, color=ACCENT, alpha=0.18, linewidth=0)
+    axes.plot(POINTS, curve.y, color=ACCENT)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.03, 1.03)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PERCENT)
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:

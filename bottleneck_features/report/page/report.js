@@ -67,7 +67,7 @@ if (overview) {
     if (!dataset.count) return;
     const [truth, answer] = [findings.classes[y.baseVal.value], findings.classes[x.baseVal.value]];
     const verdict = classList.contains("right") ? "rightly answered" : `answered ${answer}`;
-    document.getElementById("overview-text").textContent = `${truth}, ${verdict}: ${dataset.count}`;
+    document.getElementById("overview-text").textContent = `${truth}, ${verdict}: ${dataset.count} (${dataset.share})`;
   };
   overview.addEventListener("pointermove", say);
   overview.addEventListener("pointerdown", say);

@@ -21,7 +21,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 import pipeline
 from bottleneck_features.report.findings import DuplicateGroup, Findings, Picture, Suspect
 from bottleneck_features.report.page.page import render, write_report
+from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import score
+from classify.scoring.two_classes import positive_scores
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = {
@@ -333,7 +335,7 @@ def test_120_classes_stay_readable(findings, opened):
             page.locator("#overview").scroll_into_view_if_needed()
             page.locator("#overview rect.miss").nth(3).hover()
             said = page.locator("#overview-text").inner_text()
-            assert re.fullmatch(r"(.*), answered (?!\1)(.*): 1", said)
+            assert re.fullmatch(r"(.*), answered (?!\1)(.*): 1 \(25\.0%\)", said)
             page.locator("#map-controls select").select_option("5")
             assert page.locator(".map .chosen").count() == 4
             assert page.locator("#per-class tbody tr").count() == 120
@@ -342,6 +344,52 @@ def test_120_classes_stay_readable(findings, opened):
 def test_two_classes_have_a_table_of_four_cells(findings, opened):
     with opened(many_classes(findings, 2)) as page:
         assert page.locator("table.matrix tbody td").all_inner_texts() == ["3", "1", "1", "3"]
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_the_matrix_shows_shares_of_each_class_by_the_keyboard_alone(findings, opened, script):
+    with opened(many_classes(findings, 2), script=script) as page:
+        page.locator(".choice input").first.focus()
+        page.keyboard.press("ArrowDown")
+        assert page.locator("table.matrix tbody td").all_inner_texts() == ["75.0%", "25.0%", "25.0%", "75.0%"]
+
+
+def looking_for(findings: Findings, prevalence: float | None) -> Findings:
+    """The same pictures in two classes, of which the second is looked for."""
+    found = many_classes(findings, 2)
+    random = np.random.default_rng(0)
+    truth = np.arange(60) % 2
+    sure = np.clip(0.5 + (truth - 0.5) * 0.4 + random.normal(0, 0.2, 60), 0.01, 0.99)
+    answers = HeldOutAnswers(
+        classes=found.classes,
+        rows=np.arange(60),
+        parts=np.full(60, "scored"),
+        truth=truth,
+        probabilities=np.stack([1 - sure, sure], axis=1),
+        groups=np.arange(60),
+    )
+    return replace(found, positive=positive_scores(answers, found.classes[1], prevalence))
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE])
+def test_one_class_of_two_has_its_scores_and_curves(findings, opened, viewport):
+    found = looking_for(findings, 0.01)
+    with opened(found, viewport=viewport) as page:
+        section = page.locator("#accuracy")
+        assert section.locator("svg[aria-label^='ROC curve'], svg[aria-label^='Precision by recall']").count() == 2
+        text = section.inner_text()
+        assert found.classes[1] in text and "1.0% are of it" in text
+        for value, *_ in found.positive.values.values():
+            assert f"{100 * value:.1f}%" in text
+    with opened(looking_for(findings, None), viewport=viewport) as page:
+        assert "are of it" not in page.locator("#accuracy").inner_text()
+
+
+def test_intervals_over_groups_are_said_to_be(findings, opened):
+    grouped = replace(findings.scores, interval_method="bootstrap over groups", interval_groups=40)
+    with opened(replace(findings, scores=grouped)) as page:
+        text = page.locator("#accuracy").inner_text()
+    assert "The intervals are 95%, over 40 groups." in text
 
 
 def test_the_report_is_written_whole_or_not_at_all(findings, tmp_path):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from classify.saved.results import search_rows, write_evaluation, write_tables
+from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores, score
 
 CLASSES = ["cat", 'dog, "big"', "größe\nneu"]
+ANSWERS = HeldOutAnswers(CLASSES, np.array([0]), np.array(["test"]), np.array([0]), np.eye(3)[:1], np.array([0]))
 
 
 @pytest.fixture
@@ -31,10 +33,20 @@ def rows_of(path: Path) -> list[list[str]]:
 def test_the_tables_hold_every_class_whatever_its_name(scores: Scores, tmp_path: Path) -> None:
     write_tables(str(tmp_path / "m.joblib"), scores)
     per_class, confusion = rows_of(tmp_path / "m.classes.csv"), rows_of(tmp_path / "m.confusion.csv")
-    assert per_class[0] == ["class", "precision", "recall", "f1", "support"]
+    assert per_class[0][:5] == ["class", "precision", "recall", "f1", "support"]
     assert [row[0] for row in per_class[1:]] == CLASSES == confusion[0][1:] == [row[0] for row in confusion[1:]]
     assert [[int(count) for count in row[1:]] for row in confusion[1:]] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
-    assert [float(value) for value in per_class[2][1:]] == pytest.approx([1, 0.5, 2 / 3, 2])
+    shares = rows_of(tmp_path / "m.confusion_normalized.csv")
+    assert shares[0] == confusion[0] and [float(share) for share in shares[2][1:]] == [0.5, 0.5, 0]
+    assert [float(value) for value in per_class[2][1:5]] == pytest.approx([1, 0.5, 2 / 3, 2])
+
+
+def test_without_scores_the_tables_of_a_former_model_are_deleted(scores: Scores, tmp_path: Path) -> None:
+    model = str(tmp_path / "m.joblib")
+    write_tables(model, scores, "cv.")
+    assert len([*tmp_path.iterdir()]) == 3
+    write_tables(model, None, "cv.")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_every_score_of_a_search_is_in_its_table() -> None:
@@ -57,13 +69,17 @@ def test_every_score_of_a_search_is_in_its_table() -> None:
 def test_an_evaluation_is_saved_beside_the_model_and_its_training_scores(scores: Scores, tmp_path: Path) -> None:
     model = str(tmp_path / "m.joblib")
     write_tables(model, scores)
-    write_evaluation(model, scores, {"accuracy": scores.accuracy, "failures": ["caf\udce9.jpg"]})
+    report = {"accuracy": scores.accuracy, "failures": ["caf\udce9.jpg"]}
+    write_evaluation(model, scores, ANSWERS, ["caf\udce9.jpg"], report)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "m.classes.csv",
         "m.confusion.csv",
+        "m.confusion_normalized.csv",
         "m.evaluation.classes.csv",
         "m.evaluation.confusion.csv",
+        "m.evaluation.confusion_normalized.csv",
         "m.evaluation.json",
+        "m.evaluation.predictions.csv",
     ]
     assert json.loads((tmp_path / "m.evaluation.json").read_text())["accuracy"] == 0.75
 
@@ -73,5 +89,5 @@ def test_where_it_cannot_be_saved_that_is_said_and_nothing_is_lost(
 ) -> None:
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING, "bottleneck"):
-        write_evaluation(str(tmp_path / "file" / "m.joblib"), scores, {})
+        write_evaluation(str(tmp_path / "file" / "m.joblib"), scores, ANSWERS, ["a.jpg"], {})
     assert len(caplog.messages) == 1 and str(tmp_path / "file") in caplog.text

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn import metrics
 from sklearn.datasets import load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
 from cache.errors import UserError
-from classify.scoring.metrics import Scores, score, wilson_interval
+from classify.scoring.held_out_answers import HeldOutAnswers
+from classify.scoring.intervals import wilson_interval
+from classify.scoring.metrics import Scores, score
+from classify.scoring.out_of_fold import scores_of
 
 
 def scored(truth, predicted, k: int, *, training_counts=None, seed: int = 0) -> Scores:
@@ -95,15 +97,55 @@ def test_a_tie_in_training_counts_for_the_baseline():
     assert scored([0] * 2 + [1] * 8, [0] * 10, 3, training_counts=[5, 5, 4]).baseline_accuracy == 0.8
 
 
-@settings(max_examples=60)
-@given(st.integers(1, 2000), st.floats(0, 1))
-def test_the_interval_is_wilsons(n, share):
-    successes = round(n * share)
-    reference = binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson_interval(successes, n) == pytest.approx((reference.low, reference.high), abs=1e-9)
-    low, high = wilson_interval(successes, n)
-    assert 0 <= low <= successes / n <= high <= 1
-    assert low < high
+def test_baseline_of_balanced_accuracy_is_one_of_the_classes_that_have_pictures():
+    assert scored([0] * 2 + [1] * 8, [0] * 10, 3, training_counts=[9, 1, 1]).baseline_balanced_accuracy == 0.5
+    assert scored([0] * 2 + [1] * 8, [0] * 10, 3, training_counts=[1, 1, 9]).baseline_balanced_accuracy == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 40), st.integers(0, 10_000))
+@pytest.mark.filterwarnings("ignore:.*single label:UserWarning", "ignore:y_pred contains classes:UserWarning")
+def test_scores_over_the_classes_are_those_of_scikit_learn(k, n, seed):
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.integers(0, k, n), rng.integers(0, k, n)
+    scores = scored(truth, predicted, k, seed=seed)
+    given = np.random.default_rng(seed).dirichlet(np.ones(k), n)
+    assert scores.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
+    for average in ("macro", "weighted"):
+        f1 = metrics.f1_score(truth, predicted, average=average, zero_division=0)
+        assert getattr(scores, f"{average}_f1") == pytest.approx(f1)
+    assert scores.matthews == pytest.approx(metrics.matthews_corrcoef(truth, predicted))
+    if len(np.unique(truth)) < k:
+        assert scores.roc_auc is scores.average_precision is None
+        return
+    auc = metrics.roc_auc_score(truth, given[:, 1] if k == 2 else given, multi_class="ovr")
+    assert scores.roc_auc == pytest.approx(auc)
+    each = [metrics.average_precision_score(truth == code, given[:, code]) for code in range(k)]
+    assert scores.average_precision == pytest.approx(np.mean(each))
+
+
+def test_groups_widen_the_intervals_and_change_no_score(digits):
+    truth, predicted, given, classes, counts, _ = digits
+    plain = score(truth, predicted, given, classes, training_counts=counts)
+    errors_first = np.argsort(truth == predicted, kind="stable")
+    groups = np.empty(500, int)
+    groups[errors_first] = np.arange(500) // 25  # all errors are in a few groups
+    grouped = score(truth, predicted, given, classes, training_counts=counts, groups=groups)
+    assert (plain.interval_method, plain.interval_groups, plain.drawn) == ("pictures", None, "by pictures")
+    assert (grouped.interval_method, grouped.interval_groups) == ("bootstrap over groups", 20)
+    assert grouped.drawn == "over 20 groups"
+    few = score(truth, predicted, given, classes, training_counts=counts, groups=groups // 2)
+    assert (few.interval_method, few.interval_groups) == ("t over groups", 10)
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert getattr(plain, name) == getattr(grouped, name)
+        widths = [np.ptp(getattr(scores, f"{name}_interval")) for scores in (plain, grouped, few)]
+        assert widths[0] * 1.5 < widths[1] < widths[2]
+
+
+@pytest.mark.parametrize(("pictures", "uneven"), [([10, 14], False), ([10, 15], True), ([9, 0, 9], True), ([5], False)])
+def test_classes_are_uneven_where_the_largest_has_half_as_many_pictures_more(pictures, uneven):
+    truth = np.repeat(np.arange(len(pictures)), pictures)
+    assert scored(truth, truth, len(pictures)).uneven is uneven
 
 
 def test_an_unknown_label_is_named():
@@ -140,6 +182,20 @@ def test_json_holds_everything_and_survives_the_round_trip(digits):
     assert saved["per_class"][3]["class"] == "digit 3"
     assert saved["per_class"][3]["recall"] == scores.recall[3]
     assert saved["accuracy_interval"] == list(scores.accuracy_interval)
+    assert saved["per_class"][3]["recall_low"] == scores.recall_interval[3, 0]
+    assert Scores.from_json(saved).to_json() == saved
+
+
+def test_what_older_versions_wrote_is_read_with_what_follows_from_it(digits):
+    truth, predicted, given, classes, counts, _ = digits
+    scores = score(truth, predicted, given, classes, training_counts=counts).to_json()
+    known = ("n", "classes", "accuracy", "accuracy_interval", "baseline_accuracy", "log_loss", "confusion_matrix")
+    old = {name: scores[name] for name in known}
+    columns = ("class", "precision", "recall", "f1", "support")
+    old["per_class"] = [{name: row[name] for name in columns} for row in scores["per_class"]]
+    read = Scores.from_json(old).to_json()
+    by_probability = {"roc_auc": None, "average_precision": None}
+    assert read == scores | by_probability | {"baseline_balanced_accuracy": None}
 
 
 def test_csv_rows_carry_the_class_names_on_both_sides():
@@ -147,8 +203,36 @@ def test_csv_rows_carry_the_class_names_on_both_sides():
     file = io.StringIO()
     csv.writer(file).writerows(scores.confusion_rows())
     assert file.getvalue().splitlines() == ["truth / predicted,c000,c001", "c000,1,1", "c001,0,1"]
-    assert scores.class_rows() == [
-        ["class", "precision", "recall", "f1", "support"],
+    file = io.StringIO()
+    csv.writer(file).writerows(scores.confusion_rows(normalized=True))
+    assert file.getvalue().splitlines() == ["truth / predicted,c000,c001", "c000,0.5,0.5", "c001,0.0,1.0"]
+    header, *rows = scores.class_rows()
+    assert header[:5] == ["class", "precision", "recall", "f1", "support"]
+    assert header[5:] == ["precision_low", "precision_high", "recall_low", "recall_high", "f1_low", "f1_high"]
+    assert [row[:5] for row in rows] == [
         ["c000", 1.0, 0.5, pytest.approx(2 / 3), 2],
         ["c001", 0.5, 1.0, pytest.approx(2 / 3), 1],
     ]
+    assert rows[1][7:9] == pytest.approx(wilson_interval(1, 1))
+
+
+def test_rows_of_the_normalized_matrix_sum_to_one_but_of_classes_without_pictures():
+    rows = scored([0, 0, 0, 2], [0, 1, 2, 2], 3).confusion_rows(normalized=True)[1:]
+    assert [sum(row[1:]) for row in rows] == pytest.approx([1, 0, 1])
+
+
+def test_all_held_out_answers_of_a_cross_validation_are_scored_together(digits):
+    truth, predicted, given, classes, counts, _ = digits
+    parts = np.array([f"fold {number % 5 + 1}" for number in range(500)])
+    groups = np.arange(500) // 10
+    codes = np.searchsorted(classes, truth)
+    about = {"classes": list(classes), "rows": np.arange(500), "parts": parts, "truth": codes, "probabilities": given}
+    named = HeldOutAnswers(**about, groups=groups, names=np.array([f"site {group}" for group in groups]))
+    unnamed = HeldOutAnswers(**about, groups=groups)
+    scores = scores_of(named, counts)
+    assert scores.accuracy == np.mean(truth == predicted)
+    assert scores.drawn == "over 50 groups"
+    assert (
+        scores_of(unnamed, counts).to_json()
+        == score(truth, predicted, given, classes, training_counts=counts).to_json()
+    )
