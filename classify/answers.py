@@ -12,6 +12,7 @@ from featurize.extract.outcome import Outcome
 
 COLUMNS = ("path", "rank", "label", "probability", "margin")
 OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
+OF_DECISIONS = ("decision", "labels")  # see `classify.decisions.decide`
 
 # The order of the pictures -> its key; of equal keys the order given stays.
 ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
@@ -25,13 +26,21 @@ class Answers:
     """What became of each of n images: probabilities (n, k) float64, a row of NaN where it has no features.
 
     distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
-    one line, for the images that are rejected; why others have no answer is in `outcome`.
+    one line, for the images that are rejected; why others have no answer is in `outcome`. decisions: what was asked of
+    `OF_DECISIONS`, each with one text an image.
     """
 
     outcome: Outcome
     probabilities: np.ndarray
     distances: np.ndarray | None = None
     unknown: dict[int, str] = field(default_factory=dict)
+    decisions: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of its table, but those of the classes."""
+        reasons = ("reason",) if "decision" in self.decisions else ()
+        return [*COLUMNS, *(reasons if self.distances is None else OF_REJECTION), *self.decisions]
 
 
 def check_table(k: int, wide: bool) -> None:
@@ -47,8 +56,9 @@ def prediction_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a table of predictions, each as column -> value.
 
-    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; if `wide`, one a class with its
-    probability, called as the class, or "class NAME" where that is one of the names above. margin: the probability of
+    The columns are `Answers.columns`: `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; of
+    `OF_DECISIONS` what they were asked for, a decision with its reason where there is none. If `wide`, one a class with
+    its probability, called as the class, or "class NAME" where that is one of these names. margin: the probability of
     the first label less that of the second. A picture without an answer has rank 1, label None and NaN; one that is
     rejected keeps what it would have been in columns of their own.
 
@@ -65,7 +75,8 @@ def prediction_rows(
         As `check_table`.
     """
     check_table(k, wide)
-    names = [name if name not in (*COLUMNS, *OF_REJECTION) else f"class {name}" for name in classes]
+    taken = (*COLUMNS, *OF_REJECTION, *OF_DECISIONS)
+    names = [name if name not in taken else f"class {name}" for name in classes]
     tables = []
     for position, probabilities in enumerate(answers.probabilities):
         path, rejected = answers.outcome.name(position), position in answers.unknown
@@ -86,11 +97,13 @@ def prediction_rows(
                 for rank, i in enumerate(best[:k], start=1)
             ]
         for row in rows:
-            if answers.distances is not None:
+            if "reason" in answers.columns:
                 row["reason"] = answers.unknown.get(position) or answers.outcome.reasons.get(position, "")
+            if answers.distances is not None:
                 row["would_be_label"] = first if rejected else None
                 row["would_be_probability"] = certainty if rejected else float("nan")
                 row["distance"] = float(answers.distances[position])
+            row |= {name: texts[position] for name, texts in answers.decisions.items()}
             if wide:
                 row |= dict(zip(names, probabilities.tolist(), strict=True))
         tables.append((ORDERS[order](path, margin, rejected) if order else 0, rows))

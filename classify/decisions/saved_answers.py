@@ -66,12 +66,17 @@ class SavedAnswers:
         return dict(zip(ARRAYS, (np.stack([self.confidence, self.true_probability], axis=1), codes), strict=True))
 
     @classmethod
-    def from_arrays(cls, named: Mapping[str, NDArray[Any]], classes: int, names: Sequence[str]) -> Self:
-        """What `to_arrays` gave, of a model of so many `classes`. Raises ValueError for anything else, KeyError."""
+    def from_arrays(cls, named: Mapping[str, NDArray[Any]], classes: int, names: Sequence[str] | None) -> Self:
+        """What `to_arrays` gave, of a model of so many `classes`. names: of groups; None where they are lost.
+
+        Raises ValueError for anything else, KeyError.
+        """
         probabilities, codes = (named[name] for name in ARRAYS)
         shapes = probabilities.shape, codes.shape
         if (probabilities.dtype, codes.dtype) != (np.float64, np.int32) or shapes != ((len(codes), 2), (len(codes), 4)):
             raise ValueError(f"the held-out answers have the shapes {shapes!s:.50}, or other types")
+        if names is None:
+            names = [f"group {number}" for number in range(1, len(codes) + 1)]
         inside = (probabilities >= 0) & (probabilities <= 1)  # NaN is not
         least, most = [0, 0, 0, -1], [classes, classes, len(codes), len(names)]
         if not len(codes) or not inside.all() or (codes < least).any() or (codes >= most).any():

@@ -153,8 +153,9 @@ def read_record(path: str) -> dict[str, Any] | None:
     wrong = unusable(record, NEEDED) or ("views" if not are_views(record.get("views", Views().to_json())) else None)
     if not wrong and not _is_file(record.get("arrays", record["payload"])):  # some heads have none
         wrong = "arrays"
-    if not NEEDED["classes"](record.get("left_out_classes", [])):  # older models have none
-        wrong = "left_out_classes"
+    for name in ("left_out_classes", "group_names"):  # older models have none
+        if not NEEDED["classes"](record.get(name, [])):
+            wrong = name
     if wrong:
         raise UserError(f"the record {path} is damaged: {wrong!r} is missing or has no usable value")
     return record

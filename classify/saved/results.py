@@ -11,6 +11,7 @@ from typing import Any
 from cache.errors import log
 from cache.files.atomic import write_atomically
 from classify.data.dataset import Dataset
+from classify.decisions.saved_answers import SavedAnswers
 from classify.saved.model_files import EVALUATION, files_of
 from classify.saved.persist import locked, save
 from classify.saved.previous import keep_previous, replaced
@@ -19,7 +20,8 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
 
-NOT_RECORDED = ("failures", "confusion_matrix", "cv_search")  # in a model's record: long, the latter two in its tables
+# In a model's record: long, in its tables or arrays, or both.
+NOT_RECORDED = ("failures", "confusion_matrix", "cv_search", "decisions")
 
 
 def save_training(
@@ -40,7 +42,8 @@ def save_training(
         other = replaced(model, origin["data"], dataset) is not None  # once more: others may have saved meanwhile
         if other:
             keep_previous(model)
-        save(model, training.estimator, training.trained_on, record, training.outliers)
+        answers = SavedAnswers.of(training.out_of_fold) if training.out_of_fold else None
+        save(model, training.estimator, training.trained_on, record, training.outliers, answers)
         write_training(model, training, dataset.paths)
         for path in files_of(model, EVALUATION) if other else ():  # of another model by now
             Path(path).unlink(missing_ok=True)
