@@ -146,7 +146,7 @@ def train(
         Share of the images that may fail: where more do, nothing is trained and `SCORES` are None.
     cache_dir, shard_rows, rehash, progress, **options
         As in `features`; and how the head is trained and scored, see `classify.plan_options.PlanOptions`: test_size,
-        seed, cv, search, scoring, refit. The head is fitted on `views` views of each picture.
+        seed, cv, search, scoring, refit, accept, coverage. The head is fitted on `views` views of each picture.
 
     Returns
     -------
@@ -154,7 +154,8 @@ def train(
         That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
         confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
         without_leaked (scores without these), left_out_classes (those of a single picture), validation_accuracy,
-        cv_accuracy, cv_std, stage_seconds, model.
+        cv_accuracy, cv_std, stage_seconds, model, decisions (with `accept` or `coverage`, see
+        `classify.decisions.summary`).
 
     Raises
     ------
@@ -173,6 +174,7 @@ def train(
     from classify.data.default_data import split_options
     from classify.data.single_pictures import without_copies_alone, without_single
     from classify.data.view_counts import Views
+    from classify.decisions.summary import decisions_of_training
     from classify.heads.dense.tensorboard import with_curves
     from classify.heads.finetune.cut_choice import spec_at_cut
     from classify.heads.head_table import HEADS
@@ -208,6 +210,7 @@ def train(
     announce_replacing(model, origin["data"], dataset)
     training = train_head(dataset, head, head_params, progress=progress, **vars(plan))
     report |= training.report() | {"model": model}
+    report["decisions"] = decisions_of_training(training.out_of_fold, training.answers, plan.accept, plan.coverage)
     save_training(model, training, report, origin, dataset)
     return report
 
@@ -217,6 +220,8 @@ def evaluate(
     data: str | None = None,
     model: "str | Classifier | None" = None,
     *,
+    accept: float | None = None,
+    coverage: float | None = None,
     max_failed: float = 0.5,
     cache_dir: str | None = None,
     weights: str | None = None,
@@ -235,6 +240,8 @@ def evaluate(
         As in `train`.
     model : str or Classifier, optional
         Path of a `.joblib` file, by default models/logreg.joblib, or what `load` returned.
+    accept, coverage
+        Check decisions of the model on these pictures, see `classify.labels.label_options.TopOptions`.
     cache_dir, weights, max_failed, rehash, progress
         As in `load` and `train`.
     **label_source
@@ -260,6 +267,8 @@ def evaluate(
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
+    from classify.decisions.saved_answers import required
+    from classify.decisions.summary import decisions_of
     from classify.evaluate import evaluate_head, scorable
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
@@ -269,6 +278,8 @@ def evaluate(
     started = time.perf_counter()
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
+    if accept or coverage:
+        required(classifier.saved.answers)
     data = given_or_surfaces(data, label_source)
     found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
     started = time.perf_counter() - started
@@ -283,6 +294,7 @@ def evaluate(
     scores, leaked, left_out, answers = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
     about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
     report |= scores.to_json() | leaked.to_json() | about | {"model": classifier.saved.path}
+    report["decisions"] = decisions_of(classifier.saved.answers, answers, accept, coverage)
     write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)
     return report
 

@@ -78,7 +78,9 @@ def main() -> None:
         confidence = np.concatenate([answers.confidence for answers in pool])
         right = np.concatenate([answers.right for answers in pool])
         for count, target in ((300, 0.95), (500, 0.98), (2000, 0.98), (2000, 0.99)):
-            print(f"| {name} | {count} | {target} | {' | '.join(broken(confidence, right, count, target))} |", flush=True)
+            print(
+                f"| {name} | {count} | {target} | {' | '.join(broken(confidence, right, count, target))} |", flush=True
+            )
     random = np.random.default_rng(0)
     for count in (300, 2000):
         worst = broken(random.random(200_000), random.random(200_000) < TARGET, count, TARGET)
@@ -195,7 +197,13 @@ def at_new_sites(count: int, named: bool, draws: int = 100, target: float = 0.95
         below.append(taken.any() and (predicted == truth)[taken].mean() < target)
         sets = PredictionSets.of(kept, 3, COVERAGE)
         covered.append(sets.measured(probabilities, truth)["coverage"])
-    return [f"{target}", f"{np.mean(shares):.3f}", f"{np.mean(below):.2f}", f"{refused / draws:.2f}", f"{np.mean(covered):.3f}"]
+    return [
+        f"{target}",
+        f"{np.mean(shares):.3f}",
+        f"{np.mean(below):.2f}",
+        f"{refused / draws:.2f}",
+        f"{np.mean(covered):.3f}",
+    ]
 
 
 def pictures_of_sites(

@@ -36,6 +36,7 @@ def show_failures(failures: list[dict[str, str]]) -> None:
 
 
 def _show_scores(report: dict[str, Any]) -> None:
+    from bottleneck_features.terminal.decision_text import format_decisions
     from bottleneck_features.terminal.score_text import format_report
     from classify.scoring.metrics import Scores
 
@@ -55,6 +56,8 @@ def _show_scores(report: dict[str, Any]) -> None:
         print(f"cross-validation in {folds} folds: accuracy {accuracy}")
     if report["leaked"]:
         show_leaked(report)
+    if report.get("decisions"):
+        print(format_decisions(report["decisions"]))
 
 
 def show_leaked(report: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from cache.errors import UserError, log
 from classify.answers import Answers
 from classify.decisions.prediction_sets import PredictionSets
-from classify.decisions.saved_answers import SavedAnswers
+from classify.decisions.saved_answers import SavedAnswers, required
 from classify.decisions.thresholds import Acceptance
 from classify.heads.numerics import Floats
 
@@ -33,15 +33,12 @@ class Decisions:
         """
         if accept is None and coverage is None:
             return cls(classes, None, None)
-        if answers is None:
-            raise UserError(
-                "accept and coverage take the held-out answers of a training, and the model was saved without any: "
-                "train it again (features are cached; of dense and finetune with --accept or --coverage)"
-            )
-        acceptance = None if accept is None else Acceptance.of(answers, classes, accept)
+        held_out = required(answers)
+        acceptance = None if accept is None else Acceptance.of(held_out, classes, accept)
         if acceptance and (refused := acceptance.refused):
             raise UserError(refused)
-        return cls(classes, acceptance, None if coverage is None else PredictionSets.of(answers, len(classes), coverage))
+        sets = None if coverage is None else PredictionSets.of(held_out, len(classes), coverage)
+        return cls(classes, acceptance, sets)
 
     def columns(self, answers: Answers) -> dict[str, list[str]]:
         """For each image its "decision", one of `DECISIONS`, and its "labels", most probable first; as far as asked.

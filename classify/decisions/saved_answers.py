@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import UserError
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
 
@@ -85,3 +86,13 @@ class SavedAnswers:
         if (true_probability > confidence).any() or (true_probability < confidence)[predicted == truth].any():
             raise ValueError("the held-out answers contradict themselves")
         return cls(confidence, true_probability, predicted, truth, groups, sites, list(names))
+
+
+def required(answers: SavedAnswers | None) -> SavedAnswers:
+    """The held-out answers of a model. Raises UserError where it has none."""
+    if answers is None:
+        raise UserError(
+            "accept and coverage take the held-out answers of a training, and the model was saved without any: "
+            "train it again (features are cached; dense and finetune: with --accept or --coverage)"
+        )
+    return answers

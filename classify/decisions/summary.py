@@ -8,34 +8,44 @@ from cache.errors import UserError
 from classify.decisions.group_scores import group_scores
 from classify.decisions.lower_bounds import CONFIDENCE, counted
 from classify.decisions.prediction_sets import PredictionSets, measured_out_of_fold
-from classify.decisions.saved_answers import SavedAnswers
+from classify.decisions.saved_answers import SavedAnswers, required
 from classify.decisions.thresholds import Acceptance, Curve
 from classify.scoring.held_out_answers import HeldOutAnswers
 
 
-def summary(
-    answers: SavedAnswers,
-    scored: HeldOutAnswers,
-    accept: float | None,
-    coverage: float | None,
-    out_of_fold: HeldOutAnswers | None = None,
-) -> dict[str, Any]:
-    """As JSON types: answers, groups, curve, accept and coverage, each None where not asked; scores of named groups.
+def decisions_of_training(
+    out_of_fold: HeldOutAnswers | None, scored: HeldOutAnswers, accept: float | None, coverage: float | None
+) -> dict[str, Any] | None:
+    """As `decisions_of`, of the answers out of fold of a training; also what label sets give among these."""
+    answers = SavedAnswers.of(out_of_fold) if out_of_fold else None
+    found = decisions_of(answers, scored, accept, coverage)
+    if found and found["coverage"] and out_of_fold and coverage is not None:
+        found["coverage"]["out_of_fold"] = measured_out_of_fold(out_of_fold, coverage)
+    return found
 
-    answers: what the model keeps. scored: of pictures that it was not fitted on, which check what is promised.
-    out_of_fold: those that `answers` were made of, for the size of label sets.
+
+def decisions_of(
+    answers: SavedAnswers | None, scored: HeldOutAnswers, accept: float | None, coverage: float | None
+) -> dict[str, Any] | None:
+    """What to say of decisions, as JSON types; None where none were asked for.
+
+    answers: what the model keeps. scored: about pictures that it was not fitted on, which check what is promised.
+    Returns answers, groups and named_groups (how many), curve (see `Curve.rows`), group_scores (the worst first); and
+    accept and coverage, each None where not asked. Raises UserError where the model has no held-out answers.
     """
+    if accept is None and coverage is None:
+        return None
+    answers = required(answers)
     acceptance = None if accept is None else Acceptance.of(answers, scored.classes, accept)
+    scores = group_scores(answers, None if acceptance is None else acceptance.accepted)
     return {
         "answers": len(answers.truth),
         "groups": len(np.unique(answers.groups)),
         "named_groups": len(answers.names),
         "curve": Curve.of(answers).rows(),
         "accept": None if acceptance is None else _accept(acceptance, scored),
-        "coverage": None if coverage is None else _coverage(answers, scored, coverage, out_of_fold),
-        "group_scores": [
-            score.to_json() for score in group_scores(answers, acceptance and acceptance.accepted)
-        ],
+        "coverage": None if coverage is None else _coverage(answers, scored, coverage),
+        "group_scores": [score.to_json() for score in scores],
     }
 
 
@@ -76,9 +86,7 @@ def _checked(acceptance: Acceptance, scored: HeldOutAnswers) -> dict[str, Any]:
     return found | {"precision": float(right.mean()), "precision_interval": [float(low), float(high)]}
 
 
-def _coverage(
-    answers: SavedAnswers, scored: HeldOutAnswers, coverage: float, out_of_fold: HeldOutAnswers | None
-) -> dict[str, Any]:
+def _coverage(answers: SavedAnswers, scored: HeldOutAnswers, coverage: float) -> dict[str, Any]:
     try:
         sets = PredictionSets.of(answers, len(scored.classes), coverage)
     except UserError as error:
@@ -86,10 +94,9 @@ def _coverage(
     limits = [limit if np.isfinite(limit) else None for limit in sets.limits.tolist()]
     return {
         "target": coverage,
-        "sure": sets.sure,
         "refused": None,
+        "sure": sets.sure,
         "by_class": sets.by_class,
         "limits": dict(zip(scored.classes, limits, strict=True)),
         "scored": sets.measured(scored.probabilities, scored.truth),
-        "out_of_fold": None if out_of_fold is None else measured_out_of_fold(out_of_fold, coverage),
     }

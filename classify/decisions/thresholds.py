@@ -154,4 +154,3 @@ def steps(count: int) -> Indices:
     ratio = max(STEP, (count / FEWEST) ** (1 / (MOST_THRESHOLDS - 1)))
     down = count / ratio ** np.arange(math.floor(math.log(count / FEWEST) / math.log(ratio) + 1e-9) + 1)
     return np.unique(np.rint(down).astype(np.intp))
-

@@ -263,7 +263,9 @@ def _answers_in(named: Mapping[str, Any], head: Any, record: dict[str, Any] | No
     """The held-out answers among some arrays, if any. Raises ValueError for arrays that are none."""
     if not any(name in named for name in ANSWER_ARRAYS):
         return None
-    return SavedAnswers.from_arrays(named, len(head.classes_), None if record is None else record.get("group_names", []))
+    return SavedAnswers.from_arrays(
+        named, len(head.classes_), None if record is None else record.get("group_names", [])
+    )
 
 
 def _unpickle(
