@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy/decisions.py FOLDER
 
-FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. All pictures of a set are pooled and split at random
-50 times (`--splits`), four fifths to train on. Thresholds and limits come from answers out of 5 folds of these.
+FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`. All pictures of a set are pooled and split at
+random 50 times (`--splits`), four fifths to train on. Thresholds and limits come from answers out of 5 folds of these.
 
 First table: over the splits, the share of test pictures that is accepted, that share relative to the most that any
 threshold accepts whose bound holds by itself, the precision of all accepted ones, the splits that are significantly

@@ -13,6 +13,7 @@ import numpy as np
 
 from bottleneck_features.report.findings import Findings, Gain, LearningPoint, Picture, Rate
 from bottleneck_features.report.parts.calibration_curve import calibration, chance_error, verdict
+from bottleneck_features.report.parts.delegation import delegation
 from bottleneck_features.report.parts.learning_curve import advice, learning_curve
 from bottleneck_features.report.parts.near_duplicates import near_duplicate_groups
 from bottleneck_features.report.parts.nearest_pictures import nearest
@@ -152,6 +153,7 @@ def collect(
         unknowns=unknowns,
         forward_passes=forward_passes,
         seconds=seconds,
+        delegation=delegation(saved.answers, classes),
     )
 
 

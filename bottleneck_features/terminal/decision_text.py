@@ -38,14 +38,15 @@ def _accept_lines(accept: dict[str, Any]) -> list[str]:
 def _coverage_lines(coverage: dict[str, Any]) -> list[str]:
     if coverage["refused"]:
         return [coverage["refused"]]
-    scored = coverage["scored"]
+    scored, asked = coverage["scored"], f"{100 * coverage['target']:g}% (sure of {100 * coverage['sure']:g}%)"
     return [
-        f"label sets at {100 * coverage['target']:g}% (sure of {100 * coverage['sure']:g}%): {_percent(scored['coverage'])} "
-        f"of {scored['n']} scored pictures have the label in theirs, {scored['mean_size']:.2f} labels on average"
+        f"label sets at {asked}: {_percent(scored['coverage'])} of {scored['n']} scored pictures have the label in "
+        f"theirs, {scored['mean_size']:.2f} labels on average"
     ]
 
 
 def _percent(share: float) -> str:
     """Whole percents, but never 0% or 100% of what is neither."""
-    rounded = round(100 * share)
-    return f"{100 * share:.1f}%" if rounded in (0, 100) and share not in (0, 1) else f"{rounded}%"
+    if share in (0, 1) or 0.005 < share < 0.995:
+        return f"{round(100 * share)}%"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f}%"

@@ -7,9 +7,9 @@ Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 49 
 where 1 - alpha is asked. Both let the heads of the folds answer; here the saved head does, which has seen all of them.
 
 Each group weighs the same, however many pictures it has, and a new group may be worse than all: Lee, Barber and
-Willett, "Distribution-free inference with hierarchical data", 2023, after Dunn, Wasserman and Ramdas, "Distribution-free
-prediction sets for two-layer hierarchical models", JASA 118 (2023). Pictures in no group are groups of one, for which
-this is the usual limit: the score numbered ceil((n + 1) (1 - alpha)).
+Willett, "Distribution-free inference with hierarchical data", 2023, after Dunn, Wasserman and Ramdas,
+"Distribution-free prediction sets for two-layer hierarchical models", JASA 118 (2023). Pictures in no group are groups
+of one, for which this is the usual limit: the score numbered ceil((n + 1) (1 - alpha)).
 """
 
 import math

@@ -121,7 +121,9 @@ class Acceptance:
     @property
     def refused(self) -> str | None:
         """Why nothing may be accepted, in one line; None where something may."""
-        return self.refused_of(0) if np.isinf(self.thresholds).all() else None
+        if np.isfinite(self.thresholds).any():
+            return None
+        return self.refused_of(int(np.argmax([curve.bounds.max() for curve in self.curves])))
 
     def refused_of(self, number: int) -> str | None:
         """Why no answer of a class, or of any, may be accepted; None where some may. number: of the curve."""
