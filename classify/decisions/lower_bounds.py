@@ -91,4 +91,4 @@ def _for_few_groups(numbers: Indices, groups: Floats) -> Floats:
 
     degrees = np.maximum(groups - 1, 1)
     ratio = stdtrit(np.maximum(numbers - 1, 1), CONFIDENCE) / stdtrit(degrees, CONFIDENCE)
-    return np.where(groups > 1, np.minimum(ratio, 1) ** 2, 0.0)
+    return np.where(groups == numbers, 1.0, np.where(groups > 1, np.minimum(ratio, 1) ** 2, 0.0))

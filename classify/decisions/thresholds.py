@@ -25,7 +25,7 @@ from classify.heads.numerics import Floats
 STEP = 1.04  # each threshold accepts so many times as much as the stricter one before it
 FEWEST = 10  # answers of the strictest
 MOST_THRESHOLDS = 200
-OWN_THRESHOLD = 300  # answers of each class, from which on each class has a threshold of its own
+OWN_THRESHOLD = 300  # answers of each class, or what tells as much, from which on each has a threshold of its own
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,7 @@ class Acceptance:
     def of(cls, answers: SavedAnswers, classes: list[str], target: float) -> "Acceptance":
         """From a model's held-out answers. Raises UserError for a target that is no share."""
         target = plain_options({"accept": target})["accept"]
-        counts = np.bincount(answers.predicted, minlength=len(classes))
-        if (counts >= OWN_THRESHOLD).all():
-            curves = [Curve.of(answers.chosen(answers.predicted == code)) for code in range(len(classes))]
-        else:
-            curves = [Curve.of(answers)]
-        return cls(target, classes, curves, answers)
+        return cls(target, classes, _curves_of_classes(answers, len(classes)) or [Curve.of(answers)], answers)
 
     @property
     def by_class(self) -> bool:
@@ -156,3 +151,11 @@ def steps(count: int) -> Indices:
     ratio = max(STEP, (count / FEWEST) ** (1 / (MOST_THRESHOLDS - 1)))
     down = count / ratio ** np.arange(math.floor(math.log(count / FEWEST) / math.log(ratio) + 1e-9) + 1)
     return np.unique(np.rint(down).astype(np.intp))
+
+
+def _curves_of_classes(answers: SavedAnswers, classes: int) -> list[Curve]:
+    """The curve of each class, where each has enough answers; else none."""
+    if np.bincount(answers.predicted, minlength=classes).min() < OWN_THRESHOLD:
+        return []
+    curves = [Curve.of(answers.chosen(answers.predicted == code)) for code in range(classes)]
+    return curves if min(curve.counted.independent[-1] for curve in curves) >= OWN_THRESHOLD - 1 else []

@@ -8,6 +8,7 @@ from cache.errors import UserError, log
 from cache.stored_rows import Rows
 from classify.answers import Answers, prediction_rows
 from classify.data.beyond_memory import features_for
+from classify.data.view_counts import Views
 from classify.decisions.decide import Decisions
 from classify.saved.persist import Saved
 from classify.scoring.outliers import OutlierDetector
@@ -101,6 +102,9 @@ class Classifier:
         `classify.decisions.prediction_sets`. Raises UserError where the model's held-out answers do not support it.
         """
         decisions = Decisions.of(self.saved.answers, self.classes_, accept, coverage)
+        views, trained = len(self.extractor.stores), Views.of_record(self.saved.record).predict
+        if views != trained and (accept is not None or coverage is not None):
+            log.warning("decisions rest on answers by %d views of a picture; these are by %d", trained, views)
         limit = None if reject is None else self._outliers.limit(reject)
         outcome = Outcome(sources, len(self.extractor.stores))
         distances = None if limit is None else np.full(len(sources), np.nan)
