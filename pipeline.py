@@ -308,6 +308,8 @@ def compare(
     search: bool = False,
     scoring: str | None = None,
     seed: int = 0,
+    predictions: Sequence[str] = (),
+    answers: str | None = None,
     cache_dir: str = DEFAULT_CACHE,
     progress: "Progress | None" = None,
     **options: Unpack[Options],
@@ -318,6 +320,10 @@ def compare(
     ----------
     heads, folds, search, scoring, seed
         As in `classify.compare.compare_heads`; by default all heads.
+    predictions : list of str
+        Tables of held-out answers, NAME.predictions.csv: these are compared, and nothing is trained.
+    answers : str, optional
+        Folder for such tables, one of each line.
     data, cache_dir, progress
         As in `train`.
     **options
@@ -327,7 +333,8 @@ def compare(
     Returns
     -------
     dict
-        lines (a head on a spec each, the best first), not_compared and more, see `classify.compare.compare_heads`.
+        lines (a head on a spec each, the best first), not_compared and more, see `classify.compare.compare_heads`; of
+        `predictions`: see `classify.compare_answers.compare_answers`.
 
     Raises
     ------
@@ -341,11 +348,15 @@ def compare(
     (['centroid', 'logreg'], 0)
     """
     from classify.compare import compare_heads
+    from classify.compare_answers import compare_answers
     from classify.data.default_data import split_options
     from classify.labels.read_labels import announced_labels
 
+    if predictions:
+        return compare_answers(predictions, scoring)
     data, spec, label_source = split_options(data, options)
     chosen: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed, "progress": progress}
+    chosen["answers"] = answers
     return compare_heads(announced_labels(data, True, label_source), spec, cache_dir, heads, **chosen)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError, log
+from classify.compare_answers import write_answers
 from classify.data.dataset import announce_lost_classes, dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
 from classify.data.grouping import Grouping, together
@@ -48,6 +49,7 @@ def compare_heads(
     seed: int = 0,
     progress: Progress | None = None,
     scoring: str | None = None,
+    answers: str | None = None,
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
@@ -56,6 +58,8 @@ def compare_heads(
     the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
     the lines by accuracy. Lines that are equal then are in the order of their log loss.
+
+    answers: folder for the held-out answers of each line, HEAD-FEATURES.predictions.csv.
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
     (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
@@ -100,6 +104,8 @@ def compare_heads(
     not_compared = _without_rows(requested, {head for head, _ in pairs}) + failed
     if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
+    if answers:
+        write_answers(answers, [(_file_name(about), one.answers) for about, one in found_lines], paths.tolist())
     failures = [*found.failures, *specs[0].outcome.failures]
     classes, counts = np.unique(labels, return_counts=True)
     return {
@@ -120,6 +126,11 @@ def compare_heads(
         "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
         "seconds": time.perf_counter() - started,
     }
+
+
+def _file_name(about: dict[str, Any]) -> str:
+    """What the answers of a line are called: its head and its features."""
+    return f"{about['head']}-{about['features'].replace(' + ', '+')}"
 
 
 def _to_compare(found: LabelledImages) -> LabelledImages:
