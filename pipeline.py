@@ -20,7 +20,7 @@ import bottleneck_features.own_packages  # noqa: F401  # no file of the user hid
 from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
-from classify.labels.label_options import LabelOptions, Options
+from classify.labels.label_options import EvaluateOptions, LabelOptions, Options
 from classify.plan_options import TrainOptions, split_plan
 from classify.predict import default_model, load, predict, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
@@ -154,8 +154,7 @@ def train(
         That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
         confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
         without_leaked (scores without these), left_out_classes (those of a single picture), validation_accuracy,
-        cv_accuracy, cv_std, stage_seconds, model, decisions (with `accept` or `coverage`, see
-        `classify.decisions.summary`).
+        cv_accuracy, cv_std, stage_seconds, model, decisions (see `classify.decisions.summary`).
 
     Raises
     ------
@@ -174,7 +173,6 @@ def train(
     from classify.data.default_data import split_options
     from classify.data.single_pictures import without_copies_alone, without_single
     from classify.data.view_counts import Views
-    from classify.decisions.summary import decisions_of_training
     from classify.heads.dense.tensorboard import with_curves
     from classify.heads.finetune.cut_choice import spec_at_cut
     from classify.heads.head_table import HEADS
@@ -210,7 +208,6 @@ def train(
     announce_replacing(model, origin["data"], dataset)
     training = train_head(dataset, head, head_params, progress=progress, **vars(plan))
     report |= training.report() | {"model": model}
-    report["decisions"] = decisions_of_training(training.out_of_fold, training.answers, plan.accept, plan.coverage)
     save_training(model, training, report, origin, dataset)
     return report
 
@@ -220,14 +217,12 @@ def evaluate(
     data: str | None = None,
     model: "str | Classifier | None" = None,
     *,
-    accept: float | None = None,
-    coverage: float | None = None,
     max_failed: float = 0.5,
     cache_dir: str | None = None,
     weights: str | None = None,
     rehash: bool = False,
     progress: "Progress | None" = None,
-    **label_source: Unpack[LabelOptions],
+    **options: Unpack[EvaluateOptions],
 ) -> Report:
     """Score a saved model on labelled images.
 
@@ -240,12 +235,10 @@ def evaluate(
         As in `train`.
     model : str or Classifier, optional
         Path of a `.joblib` file, by default models/logreg.joblib, or what `load` returned.
-    accept, coverage
-        Check decisions of the model on these pictures, see `classify.labels.label_options.TopOptions`.
     cache_dir, weights, max_failed, rehash, progress
         As in `load` and `train`.
-    **label_source
-        As in `classify.labels.label_options.LabelOptions`.
+    **options
+        As in `classify.labels.label_options.EvaluateOptions`: where labels come from, accept, coverage.
 
     Returns
     -------
@@ -267,8 +260,7 @@ def evaluate(
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
-    from classify.decisions.saved_answers import required
-    from classify.decisions.summary import decisions_of
+    from classify.decisions.summary import decisions_of, split_targets
     from classify.evaluate import evaluate_head, scorable
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
@@ -277,9 +269,8 @@ def evaluate(
 
     started = time.perf_counter()
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
+    targets, label_source = split_targets(classifier.saved.answers, options)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
-    if accept or coverage:
-        required(classifier.saved.answers)
     data = given_or_surfaces(data, label_source)
     found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
     started = time.perf_counter() - started
@@ -294,7 +285,7 @@ def evaluate(
     scores, leaked, left_out, answers = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
     about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
     report |= scores.to_json() | leaked.to_json() | about | {"model": classifier.saved.path}
-    report["decisions"] = decisions_of(classifier.saved.answers, answers, accept, coverage)
+    report["decisions"] = decisions_of(classifier.saved.answers, answers, **targets)
     write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)
     return report
 

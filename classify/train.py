@@ -15,6 +15,7 @@ from classify.data.dataset import Dataset
 from classify.data.duplicates import announce_duplicates
 from classify.data.grouping import Grouping, together, united
 from classify.data.split import Indices
+from classify.decisions.summary import decisions_of_training
 from classify.fit import fit_on, outlier_detector
 from classify.heads.head_table import HEADS
 from classify.hyperparameter_search import SEARCH_FOLDS
@@ -49,6 +50,7 @@ class Training:
     search_table: list[dict[str, Any]] = field(default_factory=list)
     cv_search: list[list[dict[str, Any]]] = field(default_factory=list)  # the table of the search in each fold
     history: dict[str, list[float]] | None = None  # of heads that learn by epochs: values after each
+    decisions: dict[str, Any] | None = None  # with `accept` or `coverage`, see `classify.decisions.summary`
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
@@ -65,6 +67,7 @@ class Training:
             "search": self.search_table,
             "cv_search": self.cv_search,
             "history": self.history,
+            "decisions": self.decisions,
             "stage_seconds": self.seconds,
         }
 
@@ -167,6 +170,7 @@ def train_head(
         with _timed(seconds, "out-of-fold"):
             fitted_on = everything if plan.refit else train
             training.out_of_fold = _out_of_fold(data, head, training.head_params, fitted_on, groups, seed, asked)
+    training.decisions = decisions_of_training(training.out_of_fold, training.answers, plan.accept, plan.coverage)
     return training
 
 

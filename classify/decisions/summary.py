@@ -1,5 +1,6 @@
 """What a training or an evaluation says of decisions: thresholds, what they gave on the scored pictures, each group."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,18 @@ from classify.decisions.prediction_sets import PredictionSets, measured_out_of_f
 from classify.decisions.saved_answers import SavedAnswers, required
 from classify.decisions.thresholds import Acceptance, Curve
 from classify.scoring.held_out_answers import HeldOutAnswers
+
+TARGETS = ("accept", "coverage")
+
+
+def split_targets(
+    answers: SavedAnswers | None, options: Mapping[str, Any]
+) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """(accept and coverage, the other options). Raises UserError where one is asked of a model without answers."""
+    targets = {name: options.get(name) for name in TARGETS}
+    if any(target is not None for target in targets.values()):
+        required(answers)
+    return targets, {name: value for name, value in options.items() if name not in TARGETS}
 
 
 def decisions_of_training(

@@ -40,6 +40,13 @@ class Options(SpecOptions, LabelOptions, total=False):
     """What decides the features, and where labels come from."""
 
 
+class EvaluateOptions(LabelOptions, total=False):
+    """Where labels come from, and decisions that the scored pictures check: as in `TopOptions`."""
+
+    accept: float | None
+    coverage: float | None
+
+
 class PredictOptions(TypedDict, total=False):
     """How pictures are predicted: keyword arguments of `pipeline.predict`.
 

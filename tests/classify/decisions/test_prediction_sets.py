@@ -23,7 +23,9 @@ def drawn(random: np.random.Generator, count: int, groups: np.ndarray | None = N
     probabilities = random.dirichlet(np.full(3, 0.4), count)
     truth = (random.random((count, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 2)
     each = np.arange(count)
-    return HeldOutAnswers(CLASSES, each, np.full(count, "test"), truth, probabilities, each if groups is None else groups)
+    return HeldOutAnswers(
+        CLASSES, each, np.full(count, "test"), truth, probabilities, each if groups is None else groups
+    )
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
