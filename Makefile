@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
-export HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY
+export HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
 # Under another name, because GROUPS is a shell variable of bash's own.
 GROUP_BY = $(GROUPS)
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
@@ -18,6 +18,7 @@ ON_DATA = $${DATA:+--data "$$DATA"} $(LABELLED) $(SPEC)
 READING = $${REHASH:+--rehash}
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
+DECIDING = $${ACCEPT:+--accept "$$ACCEPT"} $${COVERAGE:+--coverage "$$COVERAGE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
 .PHONY: help venv demo features train compare evaluate predict report example bench bench-peers test test-lowest torture fuzz \
@@ -29,7 +30,7 @@ help: ## Print this list
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
-	@echo "GROUPS, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
+	@echo "GROUPS ACCEPT COVERAGE, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
 
@@ -53,18 +54,18 @@ features: venv ## Compute and cache the features of the images in DATA
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
 	@$(RUN) train $(ON_DATA) $(READING) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
 	$${CUT:+--cut "$$CUT"} $${TENSORBOARD:+--tensorboard "$$TENSORBOARD"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} \
-	$${SCORING:+--scoring "$$SCORING"} $(ARGS)
+	$${SCORING:+--scoring "$$SCORING"} $(DECIDING) $(ARGS)
 
 compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of DATA; draw it as OUTPUT
 	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} \
 	$${SCORING:+--scoring "$$SCORING"} $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
-	@$(RUN) evaluate $(ON_DATA) $(READING) $(WITH_MODEL) $(PREDICTING) $(ARGS)
+	@$(RUN) evaluate $(ON_DATA) $(READING) $(WITH_MODEL) $(PREDICTING) $(DECIDING) $(ARGS)
 
 predict: venv ## Print path,label,probability,margin of IMAGES as CSV, or write it to OUTPUT
 	@$(RUN) predict $(SPEC) $(READING) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} \
-	$(GROUPED) $${REJECT:+--reject "$$REJECT"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
+	$(GROUPED) $(DECIDING) $${REJECT:+--reject "$$REJECT"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, dog_breeds or flowers
 	@$(VENV)/bin/python -m "examples.$${NAME:?give one of alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers}" \

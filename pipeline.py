@@ -21,7 +21,7 @@ from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import Options
-from classify.plan_options import ScoreOptions, TrainOptions, split_plan, split_positive
+from classify.plan_options import EvaluateOptions, TrainOptions, split_plan
 from classify.predict import default_model, load, predict, predict_groups, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
@@ -146,16 +146,17 @@ def train(
         Share of the images that may fail: where more do, nothing is trained and `SCORES` are None.
     cache_dir, shard_rows, rehash, progress, **options
         As in `features`; and how the head is trained and scored, see `classify.plan_options.PlanOptions`: test_size,
-        seed, cv, search, scoring, refit, positive, prevalence. The head is fitted on `views` views of each picture.
+        seed, cv, search, scoring, refit, positive, prevalence, accept, coverage. The head is fitted on `views` views of
+        each picture.
 
     Returns
     -------
     dict
         That of `features`, and predict_views; scores, see `classify.scoring.metrics.Scores.to_json`; leaked and
         leaked_files (scored near-duplicates of training pictures), without_leaked (scores without these), groups (see
-        `classify.labels.group_record.groups_to_json`), left_out_classes (those of a single picture),
-        validation_accuracy, cv_accuracy, cv_std, cv (scores of all folds together), with `positive` positive and
-        curves, stage_seconds, model.
+        `classify.labels.group_record`), left_out_classes (those of a single picture), validation_accuracy, cv_accuracy,
+        cv_std, cv (scores of all folds together), positive, curves, decisions (see `classify.decisions.summary`),
+        stage_seconds, model.
 
     Raises
     ------
@@ -180,9 +181,7 @@ def train(
     from classify.labels.read_labels import announced_labels
     from classify.saved.previous import announce_replacing, source_of
     from classify.saved.results import save_training
-    from classify.scoring.scorers import check_scoring
-    from classify.scoring.two_classes import check_positive
-    from classify.train import check_split, train_head
+    from classify.train import check_plan, train_head
 
     started = time.perf_counter()
     head_params = with_curves(head, head_params, tensorboard)
@@ -194,9 +193,7 @@ def train(
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     labelled, folds = announced_labels(data, True, label_source), bool(plan.cv or plan.search)
     found = without_single(labelled, folds)
-    check_positive(found.labels, plan.positive, plan.prevalence)
-    check_scoring(plan.scoring, found.labels, plan.search, plan.positive)
-    check_split(found, plan)  # for what it refuses: features may take hours
+    check_plan(found, plan)  # for what it refuses: features may take hours
     with rehashing(rehash):
         if HEADS[head].maps:
             spec = spec_at_cut(spec, cut, found, cache_dir, plan.seed, progress)
@@ -225,7 +222,7 @@ def evaluate(
     weights: str | None = None,
     rehash: bool = False,
     progress: "Progress | None" = None,
-    **options: Unpack[ScoreOptions],
+    **options: Unpack[EvaluateOptions],
 ) -> Report:
     """Score a saved model on labelled images.
 
@@ -241,7 +238,7 @@ def evaluate(
     cache_dir, weights, max_failed, rehash, progress
         As in `load` and `train`.
     **options
-        As in `classify.labels.label_options.LabelOptions`, and `classify.plan_options.PositiveOptions`.
+        Where labels come from, positive, prevalence, accept, coverage: see `classify.plan_options.EvaluateOptions`.
 
     Returns
     -------
@@ -263,18 +260,17 @@ def evaluate(
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
-    from classify.evaluate import evaluate_head, scorable
+    from classify.evaluate import check_asked, evaluate_head, scorable
     from classify.labels.group_record import leaked_of_record
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
-    from classify.scoring.two_classes import check_positive, positive_report
     from featurize.outputs import check_outputs, inputs_of, named
 
     started = time.perf_counter()
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    asked, label_source = split_positive(options)
-    check_positive(classifier.classes_, **asked)
+    plan, label_source = split_plan(options)
+    check_asked(classifier.saved, plan)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data = given_or_surfaces(data, label_source)
     found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
@@ -287,12 +283,10 @@ def evaluate(
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     classifier.check_width(dataset.features.shape[-1])
-    scores, leaked, left_out, answers = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
+    scores, answers, about = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir, plan)
     if answers.names is not None:
         report["groups"] |= leaked_of_record(classifier.saved.record, answers.names.tolist())
-    about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
-    report |= scores.to_json() | leaked.to_json() | positive_report(answers, **asked) | about
-    report["model"] = classifier.saved.path
+    report |= about | {"model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)
     return report
 
@@ -367,7 +361,7 @@ def report(
     cache_dir: str | None = None,
     weights: str | None = None,
     progress: "Progress | None" = None,
-    **options: Unpack[ScoreOptions],
+    **options: Unpack[EvaluateOptions],
 ) -> "Findings":
     """Write one HTML file that shows a saved model and labelled images.
 
@@ -397,7 +391,7 @@ def report(
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, *split_positive(options))
+    return run_report(classifier, data, output, progress, *split_plan(options))
 
 
 def __getattr__(name: str) -> Any:

@@ -55,6 +55,7 @@ def _is(value: Any, kind: type) -> bool:
 MOST_SEED = 2**32 - 1  # that numpy takes
 SEED = whole(0, MOST_SEED)
 SHARE = number(0, most=1)
+INSIDE = number(0, open_end=True, below=1)
 NUMBERS = {
     "seed": SEED,
     "cv": whole(0),
@@ -63,10 +64,12 @@ NUMBERS = {
     "views": or_none(whole(1)),
     "predict_views": or_none(whole(1)),
     "shard_rows": or_none(whole(1)),
-    "test_size": number(0, open_end=True, below=1),
-    "prevalence": or_none(number(0, open_end=True, below=1)),
+    "test_size": INSIDE,
+    "prevalence": or_none(INSIDE),
     "max_failed": SHARE,
     "max_missing": SHARE,
+    "accept": or_none(INSIDE),
+    "coverage": or_none(INSIDE),
 }
 PATHS = {"data", "model", "output", "cache_dir", "weights", "backbone", "labels", "tensorboard"}
 AS_GIVEN = {"images"}  # pixels of numpy among them: `featurize.pictures.sources.expand` takes these

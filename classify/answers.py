@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "rank", "label", "probability", "margin")
 OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
 OF_GROUP = ("group", "group_label", "group_probability")
+OF_DECISIONS = ("decision", "labels")  # see `classify.decisions.decide`
 
 # The order of the pictures -> its key; of equal keys the order given stays.
 ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
@@ -29,13 +30,21 @@ class Answers:
     """What became of each of n images: probabilities (n, k) float64, a row of NaN where it has no features.
 
     distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
-    one line, for the images that are rejected; why others have no answer is in `outcome`.
+    one line, for the images that are rejected; why others have no answer is in `outcome`. decisions: what was asked of
+    `OF_DECISIONS`, each with one text an image.
     """
 
     outcome: Outcome
     probabilities: np.ndarray
     distances: np.ndarray | None = None
     unknown: dict[int, str] = field(default_factory=dict)
+    decisions: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of its table, but those of the classes."""
+        reasons = ("reason",) if "decision" in self.decisions else ()
+        return [*COLUMNS, *(reasons if self.distances is None else OF_REJECTION), *self.decisions]
 
 
 def check_table(k: int, wide: bool) -> None:
@@ -57,9 +66,10 @@ def prediction_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a table of predictions, each as column -> value.
 
-    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; with answers about groups, also
-    `OF_GROUP`; if `wide`, one a class with its probability, called as the class, or "class NAME" where that is one of
-    the names above. margin: the probability of
+    The columns are `Answers.columns`: `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; of
+    `OF_DECISIONS` what they were asked for, a decision with its reason where there is none. With answers about groups,
+    also `OF_GROUP`. If `wide`, one a class with its probability, called as the class, or "class NAME" where that is one
+    of these names. margin: the probability of
     the first label less that of the second. A picture without an answer has rank 1, label None and NaN; one that is
     rejected keeps what it would have been in columns of their own.
 
@@ -76,7 +86,8 @@ def prediction_rows(
         As `check_table`.
     """
     check_table(k, wide)
-    names = [name if name not in (*COLUMNS, *OF_REJECTION, *OF_GROUP) else f"class {name}" for name in classes]
+    taken = (*COLUMNS, *OF_REJECTION, *OF_DECISIONS, *OF_GROUP)
+    names = [name if name not in taken else f"class {name}" for name in classes]
     tables = []
     for position, probabilities in enumerate(answers.probabilities):
         path, rejected = answers.outcome.name(position), position in answers.unknown
@@ -97,11 +108,13 @@ def prediction_rows(
                 for rank, i in enumerate(best[:k], start=1)
             ]
         for row in rows:
-            if answers.distances is not None:
+            if "reason" in answers.columns:
                 row["reason"] = answers.unknown.get(position) or answers.outcome.reasons.get(position, "")
+            if answers.distances is not None:
                 row["would_be_label"] = first if rejected else None
                 row["would_be_probability"] = certainty if rejected else float("nan")
                 row["distance"] = float(answers.distances[position])
+            row |= {name: texts[position] for name, texts in answers.decisions.items()}
             if groups is not None:
                 row |= dict(zip(OF_GROUP, groups.answer_about(position, classes), strict=True))
             if wide:

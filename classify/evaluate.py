@@ -1,6 +1,7 @@
 """Score a saved head on labelled images: which of them are scored, and which of these it knows from its training."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +11,15 @@ from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates
 from classify.data.grouping import united
 from classify.data.split import Indices, leaks
+from classify.decisions.saved_answers import required
+from classify.decisions.summary import decisions_of
 from classify.labels.read_labels import LabelledImages
+from classify.plan_options import Plan
 from classify.saved.persist import Saved
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.metrics import Leaked, Scores
+from classify.scoring.metrics import Scores
 from classify.scoring.out_of_fold import answers_about
+from classify.scoring.two_classes import check_positive, positive_report
 from classify.train import score_part
 from featurize.extract.missing_signatures import stored_signatures
 from featurize.extract.outcome import Outcome
@@ -68,9 +73,17 @@ def scorable(saved: Saved, found: LabelledImages, table: DigestTable, every: boo
     return found
 
 
-def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, Leaked, list[str], HeldOutAnswers]:
-    """Scores of the pictures that `scored_of` chooses, without the leaking ones too, the paths of those left out, and
-    the answers about the scored ones.
+def check_asked(saved: Saved, plan: Plan) -> None:
+    """Raise UserError where the model cannot say what `plan` asks besides scores."""
+    check_positive(saved.record["classes"], plan.positive, plan.prevalence)
+    if plan.accept is not None or plan.coverage is not None:
+        required(saved.answers)
+
+
+def evaluate_head(
+    saved: Saved, data: Dataset, cache_dir: str, plan: Plan
+) -> tuple[Scores, HeldOutAnswers, dict[str, Any]]:
+    """Scores of the pictures that `scored_of` chooses, the answers about them, and what to report of both.
 
     The majority-class baseline is that of the scored pictures' training classes as the record counts them. Raises as
     `scored_of`.
@@ -82,7 +95,9 @@ def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, 
     part = data.own_test_part() if data.has_own_split else "test"
     answers = answers_about(saved.predictor, data, chosen.rows, groups, part)
     scores, leaked = score_part(answers, saved.record["training_counts"], chosen.leaking, data.paths)
-    return scores, leaked, left_out, answers
+    about = scores.to_json() | leaked.to_json() | positive_report(answers, plan.positive, plan.prevalence)
+    about |= {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
+    return scores, answers, about | {"decisions": decisions_of(saved.answers, answers, plan.accept, plan.coverage)}
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:

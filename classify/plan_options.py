@@ -18,18 +18,27 @@ class PositiveOptions(TypedDict, total=False):
     prevalence: float | None
 
 
-class ScoreOptions(LabelOptions, PositiveOptions, total=False):
-    """Where labels come from, and how a model is scored with them."""
+class DecisionOptions(TypedDict, total=False):
+    """Which answers may be accepted, see `classify.decisions`.
+
+    accept: the share of accepted answers that are to be right, such as 0.98. coverage: the share of label sets that are
+    to hold the label, such as 0.9.
+    """
+
+    accept: float | None
+    coverage: float | None
 
 
-class PlanOptions(PositiveOptions, total=False):
+class EvaluateOptions(LabelOptions, PositiveOptions, DecisionOptions, total=False):
+    """Where labels come from, and what is asked of a model besides its scores."""
+
+
+class PlanOptions(PositiveOptions, DecisionOptions, total=False):
     """How a head is trained and scored: keyword arguments of `pipeline.train`, with the defaults of `Plan`.
 
     test_size: the share that is held out where the data bring no split. seed: of splits and heads. cv: folds of a
     cross-validation besides. search: tune the head, by `scoring`, a scorer of scikit-learn. refit: fit the head that is
-    saved once more, on all pictures, after it was scored. accept: the share of accepted answers that are to be right,
-    such as 0.98. coverage: the share of label sets that are to hold the label, such as 0.9. positive, prevalence: see
-    `PositiveOptions`.
+    saved once more, on all pictures, after it was scored.
     """
 
     test_size: float
@@ -38,8 +47,6 @@ class PlanOptions(PositiveOptions, total=False):
     search: bool
     scoring: str
     refit: bool
-    accept: float | None
-    coverage: float | None
 
 
 class TrainOptions(Options, PlanOptions, total=False):
@@ -62,14 +69,8 @@ class Plan:
     prevalence: float | None = None
 
 
-def split_positive(options: ScoreOptions) -> tuple[dict[str, Any], LabelOptions]:
-    """(positive and prevalence, None where they are not given; where labels come from)."""
-    rest: Any = {name: value for name, value in options.items() if name not in PositiveOptions.__annotations__}
-    return {name: options.get(name) for name in PositiveOptions.__annotations__}, rest
-
-
 def split_plan(options: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
-    """(the plan among `options`, the others)."""
+    """(the plan among `options`, of which an evaluation has a part; the others)."""
     names = PlanOptions.__annotations__
     plan = Plan(**{name: value for name, value in options.items() if name in names})
     return plan, {name: value for name, value in options.items() if name not in names}

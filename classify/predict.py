@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.arguments import at_home, checked_arguments, plain_options
-from classify.labels.label_options import PredictOptions
+from classify.labels.label_options import PredictOptions, TopOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,20 +135,23 @@ def predict_proba(images: Any, model: "str | Classifier", **options: Unpack[Pred
 
 
 @checked_arguments
-def top_k(images: Any, model: "str | Classifier", k: int = 3, **options: Unpack[PredictOptions]) -> "pd.DataFrame":
+def top_k(images: Any, model: "str | Classifier", k: int = 3, **options: Unpack[TopOptions]) -> "pd.DataFrame":
     """Predict the most probable labels of each image.
 
     Parameters
     ----------
-    images, model, **options
+    images, model
         As in `predict`.
     k : int
         How many labels of each image.
+    **options
+        As in `predict`, and accept, coverage: see `classify.labels.label_options.TopOptions`.
 
     Returns
     -------
     DataFrame
-        Columns path, rank, label, probability; with `reject` also reason: why there is no label.
+        Columns path, rank, label, probability, margin; with `reject` also reason: why there is no label. With `accept`
+        also decision: accept, review or unknown; with `coverage` also labels: the set, most probable first.
 
     Raises
     ------

@@ -15,6 +15,7 @@ from classify.data.dataset import Dataset
 from classify.data.duplicates import announce_duplicates
 from classify.data.grouping import Grouping, together, united
 from classify.data.split import Indices
+from classify.decisions.summary import decisions_of_training
 from classify.fit import fit_on, outlier_detector
 from classify.heads.head_table import HEADS
 from classify.hyperparameter_search import SEARCH_FOLDS
@@ -24,8 +25,8 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
-from classify.scoring.scorers import Scoring
-from classify.scoring.two_classes import positive_report
+from classify.scoring.scorers import Scoring, check_scoring
+from classify.scoring.two_classes import check_positive, positive_report
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures
@@ -53,6 +54,7 @@ class Training:
     search_table: list[dict[str, Any]] = field(default_factory=list)
     cv_search: list[list[dict[str, Any]]] = field(default_factory=list)  # the table of the search in each fold
     history: dict[str, list[float]] | None = None  # of heads that learn by epochs: values after each
+    decisions: dict[str, Any] | None = None  # with `accept` or `coverage`, see `classify.decisions.summary`
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
@@ -74,15 +76,18 @@ class Training:
             "search": self.search_table,
             "cv_search": self.cv_search,
             "history": self.history,
+            "decisions": self.decisions,
             "stage_seconds": self.seconds,
         }
 
 
-def check_split(found: LabelledImages, plan: Plan) -> None:
-    """Raise UserError, before features are computed, where the pictures cannot be split as requested.
+def check_plan(found: LabelledImages, plan: Plan) -> None:
+    """Raise UserError, before features are computed, where the pictures cannot be split and scored as requested.
 
     Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
     """
+    check_positive(found.labels, plan.positive, plan.prevalence)
+    check_scoring(plan.scoring, found.labels, plan.search, plan.positive)
     chosen = [row for row, part in enumerate(found.parts) if part in ("all", "train")]
     labels = np.array([found.labels[row] for row in chosen])
     names = None if found.groups is None else np.array([found.groups[row] for row in chosen])
@@ -177,6 +182,7 @@ def train_head(
         with _timed(seconds, "out-of-fold"):
             fitted_on = everything if plan.refit else train
             training.out_of_fold = _out_of_fold(data, head, training.head_params, fitted_on, groups, seed, asked)
+    training.decisions = decisions_of_training(training.out_of_fold, training.answers, plan.accept, plan.coverage)
     return training
 
 

@@ -107,6 +107,20 @@ CACHE = [click.option("--cache-dir", **FOLDER, help=f"Where features are kept. [
 REHASH = [
     click.option("--rehash", is_flag=True, default=None, help="Read every file again, even if it looks unchanged.")
 ]
+DECISIONS = [
+    click.option(
+        "--accept",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="SHARE",
+        help="Accept answers of which this share is right, such as 0.98; the others go to a person.",
+    ),
+    click.option(
+        "--coverage",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="SHARE",
+        help="Sets of labels of which this share holds the true one, such as 0.9.",
+    ),
+]
 SHARDS = [click.option("--shard-rows", type=click.IntRange(1), help="Rows of one shard at most. [2048]")]
 JSON = [click.option("--json", "json_file", **FILE, help="Write the report there as JSON.")]
 POSITIVE = [

@@ -14,6 +14,7 @@ from bottleneck_features.commands.command_files import existing_paths, require_o
 from bottleneck_features.commands.command_options import (
     CACHE,
     DATA,
+    DECISIONS,
     FILE,
     GROUP_TABLE,
     GROUPS,
@@ -42,7 +43,7 @@ from featurize.spec_options import SpecOptions
 
 
 @click.command(epilog=examples("evaluate --data new_photos", "evaluate --data photos --model models/svm.joblib"))
-@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, POSITIVE, JSON, MAX_FAILED)
+@options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, REHASH, MODEL, POSITIVE, DECISIONS, JSON, MAX_FAILED)
 def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Score a saved model on images it was not trained on.
 
@@ -60,7 +61,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
 
 
 @click.command(epilog=examples("predict --images new_photos > labels.csv", "predict --top-k 3 a.jpg b.jpg"))
-@options(HEAD, SPEC, PREDICT_VIEWS, GROUPS, GROUP_TABLE, CACHE, REHASH, MODEL, MAX_FAILED)
+@options(HEAD, SPEC, PREDICT_VIEWS, GROUPS, GROUP_TABLE, CACHE, REHASH, MODEL, DECISIONS, MAX_FAILED)
 @click.option("--images", multiple=True, type=at_home, metavar="PATH", help="Image, folder or pattern; repeatable.")
 @click.argument("paths", type=at_home, nargs=-1)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Labels for each image.")
@@ -85,6 +86,8 @@ def predict(
     top_k: int,
     no_cache: bool,
     reject: float | None,
+    accept: float | None,
+    coverage: float | None,
     wide: bool,
     order: str | None,
     output: str | None,
@@ -95,13 +98,14 @@ def predict(
 
     The margin is the probability of the first label less that of the second. With --reject there are columns more: the
     reason why a picture has no label, its would_be_label and would_be_probability, its distance from the training
-    pictures. With groups, such as --group-by time:60, there are the group of each picture, and the label and
-    probability of that group: by the mean of its pictures that have an answer.
+    pictures. With --accept there is the column decision (accept, review, or unknown where it is rejected), with
+    --coverage the column labels. With groups, such as --group-by time:60, there are the group of each picture, and the
+    label and probability of that group: by the mean of its pictures that have an answer.
     Without images: of the test part of the photographs that come with scikit-image.
     """
     from cache.digest_table import rehashing
     from cache.files.atomic import write_atomically
-    from classify.answers import COLUMNS, OF_REJECTION, check_table, prediction_rows
+    from classify.answers import check_table, prediction_rows
     from classify.data.default_data import surfaces_to_predict
     from classify.group_answers import group_answers, groups_of_pictures
     from classify.saved.model_files import read_with_model
@@ -121,11 +125,11 @@ def predict(
         used = read_with_model(classifier.saved.path, classifier.extractor.record())
         require_outputs(named("--output", output), chosen, [*used, *named("--images", *wanted)])
     with rehashing(rest.get("rehash", False)):
-        answers = classifier.answers(sources, not no_cache, reject)
+        answers = classifier.answers(sources, not no_cache, reject, accept, coverage)
     groups = group_answers(answers, names) if names else None
     rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order, groups=groups)
-    columns = [name for name in (*COLUMNS, *(OF_REJECTION if reject is not None else ())) if name != "rank"]
-    columns += [name for name in rows[0] if name not in (*COLUMNS, *OF_REJECTION)]
+    columns = [name for name in answers.columns if name != "rank"]
+    columns += [name for name in rows[0] if name not in answers.columns]
     table = io.StringIO(newline="")
     writer = csv.writer(_Lines(table))
     writer.writerow(columns)

@@ -10,6 +10,7 @@ from bottleneck_features.commands.command_files import require_outputs
 from bottleneck_features.commands.command_options import (
     CACHE,
     DATA,
+    DECISIONS,
     FILE,
     FOLDER,
     HEAD,
@@ -77,9 +78,8 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
         "train --data photos --views 8 --recipe 'rotation_range=40 horizontal_flip=True'",
     )
 )
-@options(
-    DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, POSITIVE, JSON, MAX_FAILED
-)
+@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, POSITIVE, DECISIONS)
+@options(JSON, MAX_FAILED)
 @click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")

@@ -13,6 +13,7 @@ import numpy as np
 
 from bottleneck_features.report.findings import Findings, Gain, LearningPoint, Picture, Rate
 from bottleneck_features.report.parts.calibration_curve import calibration, chance_error, verdict
+from bottleneck_features.report.parts.delegation import delegation
 from bottleneck_features.report.parts.learning_curve import advice, learning_curve
 from bottleneck_features.report.parts.near_duplicates import near_duplicate_groups
 from bottleneck_features.report.parts.nearest_pictures import nearest
@@ -29,6 +30,7 @@ from classify.data.grouping import united
 from classify.data.split import Indices, Split
 from classify.heads.head_table import HEADS, fit_head, make_head
 from classify.heads.numerics import Floats, unit_rows
+from classify.plan_options import Plan
 from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
 from classify.scoring.held_out_answers import HeldOutAnswers
@@ -50,14 +52,14 @@ def collect(
     failures: list[Failure],
     *,
     data: str,
-    positive: dict[str, Any] | None = None,
+    plan: Plan | None = None,
     forward_passes: int = 0,
     seconds: dict[str, float] | None = None,
 ) -> Findings:
     """What there is to say of a model and these pictures, from their cached rows and their files.
 
-    dataset: from `classify.data.dataset.dataset_of`, in memory, views=1. data: its name for readers. positive: positive
-    and prevalence, see `classify.plan_options.PositiveOptions`. forward_passes and seconds: of the stages before. A
+    dataset: from `classify.data.dataset.dataset_of`, in memory, views=1. data: its name for readers. plan: has positive
+    and prevalence. forward_passes and seconds: of the stages before. A
     picture that the model was fitted on is judged by heads that were not: logistic regression and nearest neighbours,
     in folds that keep near-duplicates together.
 
@@ -97,7 +99,7 @@ def collect(
         without = None
         if clean.any() and not clean.all():
             without = scores_of(answers.of(clean), saved.record["training_counts"])
-        of_class = positive_scores(answers, **positive) if positive and positive["positive"] is not None else None
+        of_class = plan and plan.positive and positive_scores(answers, plan.positive, plan.prevalence)
         curve, calibration_error = calibration(sure, right)
         by_chance = chance_error(sure, groups[scored])
     with timed("folds"):
@@ -168,6 +170,7 @@ def collect(
         unknowns=unknowns,
         forward_passes=forward_passes,
         seconds=seconds,
+        delegation=delegation(saved.answers, classes),
     )
 
 

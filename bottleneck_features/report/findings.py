@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from classify.decisions.group_scores import GroupScore
 from classify.scoring.intervals import wilson_interval
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.two_classes import PositiveScores
@@ -103,6 +104,29 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """The share of new pictures that can be accepted at a target precision, with its 95% interval."""
+
+    target: float
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """What the model's held-out answers support. curve: see `classify.decisions.thresholds.Curve.rows`."""
+
+    answers: int
+    curve: list[dict[str, float]]
+    targets: list[Accepted]  # those that are supported
+    refused: list[tuple[float, int]]  # the others, each with the number of answers that it takes at the least
+    by_class: bool  # whether each class has a threshold of its own
+    groups: list[GroupScore]  # that people named, the worst first
+    groups_at: float | None  # the target that their accepted answers are of
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that the report shows."""
 
@@ -140,3 +164,4 @@ class Findings:
     unknowns: list[Rate]  # of `reject=0.95`: kept of the scored pictures, rejected of each class left out
     forward_passes: int
     seconds: dict[str, float]  # by stage
+    delegation: Delegation | None = None  # of models that have held-out answers

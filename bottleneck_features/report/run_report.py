@@ -1,7 +1,7 @@
 """A saved model and a folder of labelled pictures -> one HTML file."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
@@ -16,6 +16,7 @@ from classify.evaluate import scorable
 from classify.labels.label_options import LabelOptions
 from classify.labels.label_tables import table_name
 from classify.labels.read_labels import announced_labels
+from classify.plan_options import Plan
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
 from classify.scoring.two_classes import check_positive
@@ -32,12 +33,12 @@ def run_report(
     data: str | None,
     output: str,
     progress: "Progress | None",
-    positive: dict[str, Any],
+    plan: Plan,
     label_source: LabelOptions,
 ) -> Findings:
     """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
 
-    positive: positive and prevalence, see `classify.plan_options.PositiveOptions`.
+    plan: positive and prevalence, see `classify.plan_options.PositiveOptions`.
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
@@ -46,7 +47,7 @@ def run_report(
     started = time.perf_counter()
     extractor = classifier.extractor
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
-    check_positive(classifier.classes_, **positive)
+    check_positive(classifier.classes_, plan.positive, plan.prevalence)
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
     require_kind("--output", output, "report of a model")
     data = given_or_surfaces(data, label_source)
@@ -67,7 +68,7 @@ def run_report(
             [Failure(**failure) for failure in cost["failures"]],
             data=data if data is not None else table_name(label_source["labels"]),
             forward_passes=cost["forward_passes"],
-            positive=positive,
+            plan=plan,
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )
     started = time.perf_counter()

@@ -36,6 +36,7 @@ def show_failures(failures: list[dict[str, str]]) -> None:
 
 
 def _show_scores(report: dict[str, Any]) -> None:
+    from bottleneck_features.terminal.decision_text import format_decisions
     from bottleneck_features.terminal.score_text import class_table, format_report, positive_lines
     from classify.scoring.metrics import Scores
 
@@ -58,6 +59,8 @@ def _show_scores(report: dict[str, Any]) -> None:
         print(class_table(Scores.from_json(report["cv"])))
     if report["leaked"]:
         show_leaked(report)
+    if report.get("decisions"):
+        print(format_decisions(report["decisions"]))
 
 
 def show_leaked(report: dict[str, Any]) -> None:

@@ -60,4 +60,15 @@ class PredictOptions(TypedDict, total=False):
     reject: float | None
 
 
+class TopOptions(PredictOptions, total=False):
+    """How pictures are predicted and decided on: keyword arguments of `pipeline.top_k`.
+
+    accept: such as 0.98, the share of accepted answers that are to be right. coverage: such as 0.9, the share of label
+    sets that are to hold the true label. See `classify.saved.classifier.Classifier.answers`.
+    """
+
+    accept: float | None
+    coverage: float | None
+
+
 DEFAULT_SCORING = "neg_log_loss"  # what a search goes by: accuracy is the same for many candidates on easy pictures

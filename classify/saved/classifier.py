@@ -6,8 +6,10 @@ import numpy as np
 
 from cache.errors import UserError, log
 from cache.stored_rows import Rows
-from classify.answers import COLUMNS, OF_REJECTION, Answers, prediction_rows
+from classify.answers import Answers, prediction_rows
 from classify.data.beyond_memory import features_for
+from classify.data.view_counts import Views
+from classify.decisions.decide import Decisions
 from classify.saved.persist import Saved
 from classify.scoring.outliers import OutlierDetector
 from featurize.extract.extractor import Extractor
@@ -52,19 +54,28 @@ class Classifier:
         return answers.probabilities
 
     def top_k(
-        self, images: Any, k: int = 3, *, use_cache: bool | None = None, reject: float | None = None
+        self,
+        images: Any,
+        k: int = 3,
+        *,
+        use_cache: bool | None = None,
+        reject: float | None = None,
+        accept: float | None = None,
+        coverage: float | None = None,
     ) -> "pd.DataFrame":
         """The k most probable labels of each image, as columns path, rank (from 1), label, probability, margin.
 
         An image that came without a path is called "image 1", counted from 1; one that is damaged or rejected has one
         row, label None. With `reject` there are the columns reason (in one line; else empty), would_be_label,
-        would_be_probability and distance as well, see `classify.answers`.
+        would_be_probability and distance as well, with `accept` reason and decision, with `coverage` labels: see
+        `classify.answers` and `answers`.
         """
         import pandas as pd
 
-        rows = prediction_rows(self.answers(expand(images), use_cache, reject), self.classes_, k)
-        columns = [*COLUMNS, *(OF_REJECTION if reject is not None else ())]
-        texts = ("path", "label", "reason", "would_be_label")  # as objects: pandas' own strings must be UTF-8
+        answers = self.answers(expand(images), use_cache, reject, accept, coverage)
+        rows, columns = prediction_rows(answers, self.classes_, k), answers.columns
+        # As objects: pandas' own strings must be UTF-8.
+        texts = ("path", "label", "reason", "would_be_label", "decision", "labels")
         kinds = dict.fromkeys(texts, "object") | {"rank": "int64"}
         return pd.DataFrame(
             {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, "float64")) for name in columns}
@@ -75,8 +86,25 @@ class Classifier:
         answers = self.answers(sources, use_cache)
         return answers.outcome, answers.probabilities
 
-    def answers(self, sources: list[Source], use_cache: bool | None = None, reject: float | None = None) -> Answers:
-        """What became of each source; failures are announced, and how many were rejected."""
+    def answers(
+        self,
+        sources: list[Source],
+        use_cache: bool | None = None,
+        reject: float | None = None,
+        accept: float | None = None,
+        coverage: float | None = None,
+    ) -> Answers:
+        """What became of each source; failures are announced, and how many were rejected.
+
+        With `accept`, such as 0.98, there is a decision for each: "accept" where answers as sure as this one are right
+        in that share at least, see `classify.decisions.thresholds`; else "review", or "unknown" where it is rejected.
+        With `coverage`, such as 0.9, a set of labels that holds the true one in that share, see
+        `classify.decisions.prediction_sets`. Raises UserError where the model's held-out answers do not support it.
+        """
+        decisions = Decisions.of(self.saved.answers, self.classes_, accept, coverage)
+        views, trained = len(self.extractor.stores), Views.of_record(self.saved.record).predict
+        if views != trained and (accept is not None or coverage is not None):
+            log.warning("decisions rest on answers by %d views of a picture; these are by %d", trained, views)
         limit = None if reject is None else self._outliers.limit(reject)
         outcome = Outcome(sources, len(self.extractor.stores))
         distances = None if limit is None else np.full(len(sources), np.nan)
@@ -107,6 +135,7 @@ class Classifier:
                 outcome.name(first),
                 answers.unknown[first],
             )
+        answers.decisions.update(decisions.columns(answers))
         return answers
 
     def check_width(self, features: int) -> None:

@@ -19,7 +19,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from cache.files.atomic import make_folder, require_writable, sync_file, write_a
 from cache.files.lock import holding
 from cache.joined_rows import Spec, read_spec
 from cache.row_key import DIGEST_BYTES
+from classify.decisions.saved_answers import ARRAYS as ANSWER_ARRAYS
+from classify.decisions.saved_answers import SavedAnswers
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
 from classify.saved.model_files import NEXT, arrays_path, record_path, stamp_of, with_next
@@ -65,7 +67,8 @@ class Saved:
 
     predictor: has `classes_`, `predict` and `predict_proba`; an `ArrayHead` or a `TunedHead`, or the estimator where it
     has no arrays. outliers: what finds pictures unlike those trained on; None of maps, and of
-    models that were saved without it.
+    models that were saved without it. answers: held-out answers, for thresholds and label sets; None of models that
+    were saved without them.
     """
 
     path: str
@@ -74,6 +77,7 @@ class Saved:
     trained_on: np.ndarray
     _unpickle: Callable[[], dict[str, Any]] = field(repr=False)
     outliers: OutlierDetector | None = None
+    answers: SavedAnswers | None = None
 
     @cached_property
     def estimator(self) -> Any:
@@ -93,9 +97,14 @@ def check_writable(model: str) -> None:
 
 
 def save(
-    model: str, estimator: Any, trained_on: np.ndarray, record: dict[str, Any], outliers: OutlierDetector | None = None
+    model: str,
+    estimator: Any,
+    trained_on: np.ndarray,
+    record: dict[str, Any],
+    outliers: OutlierDetector | None = None,
+    answers: SavedAnswers | None = None,
 ) -> None:
-    """Write the model file, its arrays and its record, as `put` does."""
+    """Write the model file, its arrays and its record, as `put` does. The record has the names of the groups."""
     from importlib.metadata import version
 
     import joblib
@@ -105,12 +114,13 @@ def save(
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **record,
+        **({"group_names": answers.names} if answers and answers.names else {}),
         "classes": [str(name) for name in estimator.classes_],
         "versions": {library: version(library) for library in LIBRARIES},
     }
     about = json.loads(json.dumps({name: record[name] for name in ABOUT}))  # as it will be read
     payload = io.BytesIO()
-    held = outliers.to_arrays() if outliers else {}
+    held = (outliers.to_arrays() if outliers else {}) | (answers.to_arrays() if answers else {})
     joblib.dump({"estimator": estimator, "trained_on": trained_on, "about": about, **held}, payload)
     data = payload.getbuffer()
     record["payload"] = _identity(data)
@@ -193,7 +203,7 @@ def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: boo
     model, record = files.model, files.record
     payload_of: Callable[[], dict[str, Any]]
     if arrays is not None:
-        predictor, trained_on, about, outliers = _from_arrays(model, arrays)
+        predictor, trained_on, about, outliers, answers = _from_arrays(model, arrays, record)
         record = agreed(model, record, about, (*ABOUT, "payload"), allowed)
         if record["payload"]["sha256"] != files.sha256:  # where there was no record to say so
             raise UserError(f"model {model} is not the file that its arrays belong to; it was not loaded")
@@ -205,42 +215,57 @@ def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: boo
         record = agreed(model, record, payload["about"], ABOUT, allowed)
         predictor, trained_on = payload["estimator"], payload["trained_on"]
         outliers = OutlierDetector(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
+        answers = _answers_in(payload, predictor, record)
         payload_of = partial(dict, payload)  # not once more, and the bytes need not be kept
     _check_classes(model, predictor, record)
     if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
         raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
-    return Saved(model, predictor, record, trained_on, payload_of, outliers)
+    return Saved(model, predictor, record, trained_on, payload_of, outliers, answers)
 
 
 def _plain_arrays(
-    estimator: Any, trained_on: np.ndarray, about: dict[str, Any], detector: dict[str, np.ndarray]
+    estimator: Any, trained_on: np.ndarray, about: dict[str, Any], others: dict[str, np.ndarray]
 ) -> memoryview | None:
-    """The estimator's array form as an npz file, with the arrays `detector`; None where it has no such form."""
+    """The estimator's array form as an npz file, with the arrays `others`; None where it has no such form."""
     from classify.heads.base import Head
 
     head = estimator.arrays() if isinstance(estimator, Head) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    return write_arrays({"about": text, "trained_on": trained_on, **detector, **head.to_arrays()})
+    return write_arrays({"about": text, "trained_on": trained_on, **others, **head.to_arrays()})
 
 
-def _from_arrays(model: str, data: bytes) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, OutlierDetector | None]:
-    """The head, the digests of its training pictures, what the arrays say of themselves, the detector of outliers."""
+def _from_arrays(
+    model: str, data: bytes, record: dict[str, Any] | None
+) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, OutlierDetector | None, SavedAnswers | None]:
+    """The head, the digests of its training pictures, what the arrays say of themselves, outliers, held-out answers."""
     try:
         named = read_arrays(data)
         about, trained_on = parse(named.pop("about").tobytes()), named.pop("trained_on")
         if trained_on.dtype != np.uint8 or trained_on.shape[1:] != (DIGEST_BYTES,):
             raise ValueError(f"trained_on has type {trained_on.dtype} and shape {trained_on.shape}")
+        held_out = {name: named.pop(name) for name in ANSWER_ARRAYS if name in named}
         if "tail" in named:
-            return TunedHead.from_arrays(named), trained_on, about, None
-        kept = {name: named.pop(name) for name in ARRAYS if name in named}
+            tuned = TunedHead.from_arrays(named)
+            return tuned, trained_on, about, None, _answers_in(held_out, tuned, record)
+        known = {name: named.pop(name) for name in ARRAYS if name in named}
         head = ArrayHead.from_arrays(named)
-        return head, trained_on, about, OutlierDetector.from_arrays(kept, head.n_features_in_) if kept else None
+        outliers = OutlierDetector.from_arrays(known, head.n_features_in_) if known else None
+        return head, trained_on, about, outliers, _answers_in(held_out, head, record)
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(
             f"model {model}: {arrays_path(model)} holds no head: {reason_of(error)}: train it again"
         ) from error
+
+
+def _answers_in(named: Mapping[str, Any], head: Any, record: dict[str, Any] | None) -> SavedAnswers | None:
+    """The held-out answers among some arrays, if any. Raises ValueError for arrays that are none."""
+    if not any(name in named for name in ANSWER_ARRAYS):
+        return None
+    return SavedAnswers.from_arrays(
+        named, len(head.classes_), None if record is None else record.get("group_names", [])
+    )
 
 
 def _unpickle(

@@ -154,8 +154,9 @@ def read_record(path: str) -> dict[str, Any] | None:
     wrong = unusable(record, NEEDED) or ("views" if not are_views(record.get("views", Views().to_json())) else None)
     if not wrong and not _is_file(record.get("arrays", record["payload"])):  # some heads have none
         wrong = "arrays"
-    if not NEEDED["classes"](record.get("left_out_classes", [])):  # older models have none
-        wrong = "left_out_classes"
+    for name in ("left_out_classes", "group_names"):  # older models have none
+        if not NEEDED["classes"](record.get(name, [])):
+            wrong = name
     if not is_group_record(record.get("groups")):
         wrong = "groups"
     if wrong:

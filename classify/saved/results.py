@@ -10,6 +10,7 @@ from cache.errors import log
 from cache.files.atomic import write_atomically
 from classify.data.dataset import Dataset
 from classify.data.split import leaks
+from classify.decisions.saved_answers import SavedAnswers
 from classify.labels.group_record import record_of
 from classify.saved.model_files import EVALUATION, files_of
 from classify.saved.persist import locked, save
@@ -19,7 +20,8 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
 
-NOT_RECORDED = ("failures", "confusion_matrix", "cv", "cv_search", "curves", "groups")  # in a model's record: long
+# In a model's record: long, in its tables or arrays, or both.
+NOT_RECORDED = ("failures", "confusion_matrix", "cv", "cv_search", "curves", "groups", "decisions")
 
 
 def save_training(
@@ -44,7 +46,8 @@ def save_training(
         other = replaced(model, origin["data"], dataset) is not None  # once more: others may have saved meanwhile
         if other:
             keep_previous(model)
-        save(model, training.estimator, training.trained_on, record, training.outliers)
+        answers = SavedAnswers.of(training.out_of_fold) if training.out_of_fold else None
+        save(model, training.estimator, training.trained_on, record, training.outliers, answers)
         write_training(model, training, dataset.paths)
         for path in files_of(model, EVALUATION) if other else ():  # of another model by now
             Path(path).unlink(missing_ok=True)

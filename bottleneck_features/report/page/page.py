@@ -86,6 +86,7 @@ def _drawn(findings: Findings) -> dict[str, Any]:
         else "",
         "accuracy_by_epoch": plots.epochs_plot(findings.epochs, "accuracy"),
         "loss_by_epoch": plots.epochs_plot(findings.epochs, "loss"),
+        "acceptance": plots.acceptance_plot(findings.delegation.curve) if findings.delegation else "",
         "learning_curve": plots.learning_plot(findings.learning_curve) if findings.learning_curve else "",
     }
     if found := findings.positive:

@@ -71,6 +71,25 @@ def calibration_plot(bins: Sequence[CalibrationBin], verdict: str) -> str:
 
 
 @rc_context(STYLE)
+def acceptance_plot(curve: Sequence[Mapping[str, float]]) -> str:
+    """Precision of the accepted answers over their share, above its 95% lower bound; see `Delegation.curve`."""
+    figure, axes = _axes("share accepted", "right of the accepted")
+    shares = [row["share"] for row in curve]
+    precision = [row["precision"] for row in curve]
+    least = max(0, min(*precision, curve[-1]["lower_bound"]) - 0.05)
+    bounds = [max(least, row["lower_bound"]) for row in curve]  # of few answers it is far below
+    axes.fill_between(shares, bounds, precision, color=ACCENT, alpha=0.18, linewidth=0)
+    axes.plot(shares, precision, color=ACCENT, label="measured")
+    axes.plot(shares, bounds, color=SECOND, label="at least (95%)")
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(least, 1.01)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PERCENT)
+    axes.legend(loc="best")
+    return _svg(figure, f"Precision by share accepted; of all answers {precision[-1]:.3f} right")
+
+
+@rc_context(STYLE)
 def epochs_plot(history: Mapping[str, Sequence[float]], quantity: str) -> str:
     """`quantity` ("accuracy" or "loss") by epoch, of the training pictures and of those held out; "" where missing."""
     curves = {"training": history.get(quantity, ()), "held out": history.get(f"val_{quantity}", ())}
