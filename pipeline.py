@@ -351,6 +351,7 @@ def report(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
+    heatmaps: bool = True,
     progress: "Progress | None" = None,
     **label_source: Unpack[LabelOptions],
 ) -> "Findings":
@@ -360,6 +361,8 @@ def report(
     ----------
     output : str
         The HTML file to write.
+    heatmaps : bool
+        Whether mistakes and uncertain pictures show where their answer comes from: these pass the network again.
     data, model, cache_dir, weights, progress, **label_source
         As in `evaluate`.
 
@@ -376,13 +379,13 @@ def report(
     Examples
     --------
     >>> findings = pipeline.report("photos", "models/logreg.joblib", "report.html")
-    >>> len(findings.pictures), findings.forward_passes
-    (36, 0)
+    >>> len(findings.pictures), len(findings.heatmaps)
+    (36, 7)
     """
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, label_source)
+    return run_report(classifier, data, output, progress, label_source, heatmaps)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from featurize.extract.outcome import Outcome
 
 COLUMNS = ("path", "rank", "label", "probability", "margin")
 OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
+HEATMAP = "heatmap"
 
 # The order of the pictures -> its key; of equal keys the order given stays.
 ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
@@ -25,13 +26,23 @@ class Answers:
     """What became of each of n images: probabilities (n, k) float64, a row of NaN where it has no features.
 
     distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
-    one line, for the images that are rejected; why others have no answer is in `outcome`.
+    one line, for the images that are rejected; why others have no answer is in `outcome`. heatmaps: position -> file
+    of its heat map, where such were asked for.
     """
 
     outcome: Outcome
     probabilities: np.ndarray
     distances: np.ndarray | None = None
     unknown: dict[int, str] = field(default_factory=dict)
+    heatmaps: dict[int, str] | None = None
+
+    @property
+    def codes(self) -> list[int | None]:
+        """The number of the class that each image was given; None for those without an answer."""
+        return [
+            None if np.isnan(row).any() or position in self.unknown else int(row.argmax())
+            for position, row in enumerate(self.probabilities)
+        ]
 
 
 def check_table(k: int, wide: bool) -> None:
@@ -47,8 +58,9 @@ def prediction_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a table of predictions, each as column -> value.
 
-    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; if `wide`, one a class with its
-    probability, called as the class, or "class NAME" where that is one of the names above. margin: the probability of
+    The columns are `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; where there are heat
+    maps, `HEATMAP` with the file; if `wide`, one a class with its probability, called as the class, or "class NAME"
+    where that is one of the names above. margin: the probability of
     the first label less that of the second. A picture without an answer has rank 1, label None and NaN; one that is
     rejected keeps what it would have been in columns of their own.
 
@@ -65,7 +77,7 @@ def prediction_rows(
         As `check_table`.
     """
     check_table(k, wide)
-    names = [name if name not in (*COLUMNS, *OF_REJECTION) else f"class {name}" for name in classes]
+    names = [name if name not in (*COLUMNS, *OF_REJECTION, HEATMAP) else f"class {name}" for name in classes]
     tables = []
     for position, probabilities in enumerate(answers.probabilities):
         path, rejected = answers.outcome.name(position), position in answers.unknown
@@ -91,6 +103,8 @@ def prediction_rows(
                 row["would_be_label"] = first if rejected else None
                 row["would_be_probability"] = certainty if rejected else float("nan")
                 row["distance"] = float(answers.distances[position])
+            if answers.heatmaps is not None:
+                row[HEATMAP] = answers.heatmaps.get(position)
             if wide:
                 row |= dict(zip(names, probabilities.tolist(), strict=True))
         tables.append((ORDERS[order](path, margin, rejected) if order else 0, rows))

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from bottleneck_features.commands.command_options import (
     CACHE,
     DATA,
     FILE,
+    FOLDER,
     HEAD,
     JSON,
     LABELS,
@@ -76,6 +78,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     help="Rejected pictures and small margins first, or by path; by default as they are given.",
 )
 @click.option("--output", **FILE, help="Write the table to this file, not to stdout.")
+@click.option("--heatmap", **FOLDER, help="Write there, of each picture, which parts its label comes from.")
 def predict(
     images: tuple[str, ...],
     paths: tuple[str, ...],
@@ -85,6 +88,7 @@ def predict(
     wide: bool,
     order: str | None,
     output: str | None,
+    heatmap: str | None,
     max_failed: float,
     **chosen: Any,
 ) -> None:
@@ -92,13 +96,15 @@ def predict(
 
     The margin is the probability of the first label less that of the second. With --reject there are columns more: the
     reason why a picture has no label, its would_be_label and would_be_probability, its distance from the training
-    pictures.
+    pictures. With --heatmap there is a column more: the file with the picture and its map.
     Without images: of the test part of the photographs that come with scikit-image.
     """
     from cache.digest_table import rehashing
     from cache.files.atomic import write_atomically
     from classify.answers import COLUMNS, OF_REJECTION, check_table, prediction_rows
     from classify.data.default_data import surfaces_to_predict
+    from classify.heatmaps.heatmap_files import check_folder, write_heatmaps
+    from classify.heatmaps.make_heatmaps import heatmaps_of
     from classify.saved.model_files import read_with_model
     from featurize.pictures.sources import expand
     from featurize.replaceable import require_kind
@@ -111,8 +117,13 @@ def predict(
         require_kind("--output", output, "table of predictions")
         used = read_with_model(classifier.saved.path, classifier.extractor.record())
         require_outputs(named("--output", output), chosen, [*used, *named("--images", *wanted)])
+    if heatmap:
+        check_folder(heatmap, sources, wanted, classifier.extractor.cache_dir)
     with rehashing(rest.get("rehash", False)):
         answers = classifier.answers(sources, not no_cache, reject)
+        if heatmap:
+            maps = heatmaps_of(classifier, sources, answers.codes, not no_cache).maps
+            answers = replace(answers, heatmaps=write_heatmaps(heatmap, sources, maps))
     rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order)
     columns = [name for name in (*COLUMNS, *(OF_REJECTION if reject is not None else ())) if name != "rank"]
     columns += [name for name in rows[0] if name not in (*COLUMNS, *OF_REJECTION)]
@@ -172,7 +183,8 @@ def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 @click.command(epilog=examples("report --data photos", "report --data photos --head svm --output svm.html"))
 @options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL)
 @click.option("--output", **FILE, default="report.html", show_default=True, help="The HTML file to write.")
-def report(output: str, **chosen: Any) -> None:
+@click.option("--no-heatmaps", is_flag=True, help="Leave out which parts of a picture its answer comes from.")
+def report(output: str, no_heatmaps: bool, **chosen: Any) -> None:
     """Show a saved model and its data in one HTML file.
 
     It shows the data, how well the model does, and which pictures to look at.
@@ -182,7 +194,8 @@ def report(output: str, **chosen: Any) -> None:
     require_writable(output)
     classifier, rest = loaded(given(chosen))
     with progress_reporter() as progress:
-        findings = pipeline.report(rest.pop("data", None), classifier, output, progress=progress, **rest)
+        how: Any = {"heatmaps": not no_heatmaps, "progress": progress}
+        findings = pipeline.report(rest.pop("data", None), classifier, output, **how, **rest)
     low, high = findings.scores.accuracy_interval
     print(f"pictures {len(findings.pictures)}, failed {len(findings.failures)}; scored: {printable(findings.scored)}")
     print(f"accuracy  {findings.scores.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f})")

@@ -1,9 +1,10 @@
 """What a report says of a model and its pictures, as plain numbers and names: `collect` finds it, `page` draws it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from classify.heatmaps.heat_map import HeatMap
 from classify.scoring.metrics import Leaked, Scores, wilson_interval
 
 
@@ -137,3 +138,5 @@ class Findings:
     unknowns: list[Rate]  # of `reject=0.95`: kept of the scored pictures, rejected of each class left out
     forward_passes: int
     seconds: dict[str, float]  # by stage
+    heatmaps: dict[int, HeatMap] = field(default_factory=dict)  # by picture, of mistakes and uncertain pictures
+    no_heatmaps: str = "They were not asked for."  # one sentence, where there are none

@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from bottleneck_features.report.collect_findings import collect
 from bottleneck_features.report.findings import Findings
+from bottleneck_features.report.parts.heat_maps import with_heatmaps
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.data.dataset import dataset_of
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
 
 
 def run_report(
-    classifier: Classifier, data: str | None, output: str, progress: "Progress | None", label_source: LabelOptions
+    classifier: Classifier,
+    data: str | None,
+    output: str,
+    progress: "Progress | None",
+    label_source: LabelOptions,
+    heatmaps: bool = True,
 ) -> Findings:
     """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
+
+    heatmaps: whether those of the shown pictures are computed.
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
@@ -60,6 +68,8 @@ def run_report(
             forward_passes=cost["forward_passes"],
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )
+    if heatmaps:
+        findings = with_heatmaps(findings, classifier, progress)
     started = time.perf_counter()
     write_report(findings, output)
     findings.seconds["page"] = time.perf_counter() - started
