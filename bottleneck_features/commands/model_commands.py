@@ -112,7 +112,7 @@ def predict(
     check_table(top_k, wide)
     classifier, rest = loaded(given(chosen))
     wanted = [*images, *paths] or [surfaces_to_predict()]
-    sources = expand(existing_paths(wanted))
+    sources: Any = expand(existing_paths(wanted))  # paths alone
     if output:
         require_kind("--output", output, "table of predictions")
         used = read_with_model(classifier.saved.path, classifier.extractor.record())

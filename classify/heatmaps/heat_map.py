@@ -22,9 +22,8 @@ class HeatMap:
     """How much each part of a picture speaks for `label`: values (h, w) float32, from the upper left of the picture.
 
     The grid covers what the network saw of the upright picture: size, (height, width) in pixels, and resize are those
-    of its spec. Where the map is `exact` the mean of the values is the
-    head's decision for the label, less the mean of those for the others; else a value is by how much the label's
-    probability falls where that part is hidden.
+    of its spec. Where the map is `exact` the mean of the values is the head's decision for the label, less the mean of
+    those for the others; else a value is by how much the label's probability falls where that part is hidden.
     """
 
     label: str

@@ -54,11 +54,16 @@ def heatmaps_of(
     and cannot be had.
     """
     found = HeatMaps([None] * len(sources))
-    make = _by_occlusion(classifier)
+
+    def instead(reason: NoClassMapError) -> Make:
+        found.by_occlusion = str(reason)
+        log.info("heat maps by hiding parts of each picture, because %s", reason)
+        return _by_occlusion(classifier)
+
     try:
         make = _exactly(classifier)
     except NoClassMapError as reason:
-        found.by_occlusion = _announced(reason)
+        make = instead(reason)
     wanted = [(position, code) for position, code in enumerate(answers) if code is not None]
     everything = [sources[position] for position, _ in wanted]
     complete: set[Extractor] = set()  # whose rows of everything are in the cache
@@ -81,16 +86,11 @@ def heatmaps_of(
         try:
             made = make(features, codes)
         except NoClassMapError as reason:  # that shows in the first maps
-            found.by_occlusion, make = _announced(reason), _by_occlusion(classifier)
+            make = instead(reason)
             made = make(features, codes)
         for number, heat in made.items():
             found.maps[positions[number]] = heat
     return found
-
-
-def _announced(reason: NoClassMapError) -> str:
-    log.info("heat maps by hiding parts of each picture, because %s", reason)
-    return str(reason)
 
 
 def _exactly(classifier: "Classifier") -> Make:

@@ -307,7 +307,8 @@ def _with_memory_for(inputs: Collection[NetworkInput], reserve: Reserve) -> Rese
     rendered = 0
     for wanted in inputs:
         if wanted.views != (ORIGINAL_VIEW,):  # all views; of one, as it is made, source, strips and result
-            rendered += (3 * len(wanted.views) + 14 * FINER**2) * wanted.size[0] * wanted.size[1]
+            number = 4 if wanted.resize == "bilinear" else 1  # bytes
+            rendered += (3 * len(wanted.views) * number + 14 * FINER**2) * wanted.size[0] * wanted.size[1]
     return (lambda count: reserve(count + rendered)) if rendered else reserve
 
 
