@@ -31,12 +31,14 @@ from bottleneck_features.commands.command_options import (
 from bottleneck_features.commands.command_result import finish, write_json
 from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.result_summary import show_failures
-from bottleneck_features.terminal.result_tables import show_comparison
+from bottleneck_features.terminal.result_tables import show_answers_compared, show_comparison
 from bottleneck_features.terminal.safe_text import printable
+from cache.arguments import at_home
 from classify.labels.label_options import LabelOptions
 from featurize.outputs import named
 from featurize.replaceable import require_kind
 
+ANSWERS = os.path.join("models", "compare")
 ONLY = [
     click.option("--backbone", metavar="NAME", help="Compare on the features of this backbone alone."),
     click.option("--layer", metavar="NAME", help="Compare on this layer's alone."),
@@ -111,11 +113,12 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
         "compare --data photos",
         "compare --data photos --heads logreg svm dense --output heads.svg",
         "compare --data photos --backbone mobilenet_v2 --search --json scores.json",
+        "compare --predictions models/logreg.predictions.csv models/svm.predictions.csv",
     )
 )
 @options(DATA, ONLY, LABELS, CACHE, SEED, JSON)
 @click.option("--heads", metavar="NAME ...", multiple=True, help="Heads to compare. [all]")
-@click.argument("more_heads", metavar="", nargs=-1)
+@click.argument("more_words", metavar="", nargs=-1)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation.")
 @click.option("--search", is_flag=True, help="Tune each head inside each fold.")
 @click.option(
@@ -124,8 +127,27 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
     help="Scorer of scikit-learn that --search goes by, and the order of the lines. [neg_log_loss; accuracy]",
 )
 @click.option("--output", **FILE, help="Draw the leaderboard there, as .svg or .png.")
+@click.option(
+    "--answers",
+    **FOLDER,
+    default=ANSWERS,
+    show_default=True,
+    help="Folder for the held-out answers, HEAD-FEATURES.predictions.csv.",
+)
+@click.option(
+    "--predictions",
+    type=at_home,
+    metavar="FILE ...",
+    multiple=True,
+    help="Compare tables of held-out answers, NAME.predictions.csv; nothing is trained.",
+)
 def compare(
-    heads: tuple[str, ...], more_heads: tuple[str, ...], output: str | None, json_file: str | None, **chosen: Any
+    heads: tuple[str, ...],
+    predictions: tuple[str, ...],
+    more_words: tuple[str, ...],
+    output: str | None,
+    json_file: str | None,
+    **chosen: Any,
 ) -> None:
     """Cross-validate heads on the cached features.
 
@@ -137,6 +159,13 @@ def compare(
     from bottleneck_features.commands.leaderboard_plot import check_suffix, draw_leaderboard
     from classify.labels.read_labels import find_labelled
 
+    if predictions:
+        tables = [*predictions, *map(at_home, more_words)]
+        require_outputs(named("--json", json_file), {}, named("--predictions", *tables))
+        report = pipeline.compare(predictions=tables, scoring=chosen["scoring"])
+        write_json(json_file, report)
+        show_answers_compared(report)
+        return
     if output:
         check_suffix(output)
     listed = []
@@ -145,7 +174,7 @@ def compare(
     require_outputs(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
     if output:
         require_kind("--output", output, "leaderboard")
-    names = [name for word in (*heads, *more_heads) for name in word.replace(",", " ").split()]
+    names = [name for word in (*heads, *more_words) for name in word.replace(",", " ").split()]
     with progress_reporter() as progress:
         report = pipeline.compare(heads=names or None, progress=progress, **given(chosen))
     write_json(json_file, report)
@@ -153,6 +182,7 @@ def compare(
         draw_leaderboard(report, output)
     show_failures(report["failures"])
     show_comparison(report)
+    print(f"held-out answers  {printable(chosen['answers'])}{os.sep}")
 
 
 @click.command(

@@ -1,9 +1,12 @@
 """How much more often one classifier is right than another about the same pictures, and how sure that is."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.stats import binomtest
 
 from classify.data.split import Indices
 
@@ -13,10 +16,23 @@ BESIDE = 1e-9  # the ends are searched beside the difference, whose own error is
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two accuracies, and its 95% interval."""
+    """A difference of two scores, and its 95% interval."""
 
     value: float
     interval: tuple[float, float]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the pictures tell the two apart, in words."""
+        low, high = self.interval
+        if low <= 0 <= high:
+            return "no different"
+        return "worse" if self.value < 0 else "better"
+
+    def to_json(self) -> dict[str, Any]:
+        """difference, difference_interval, difference_in_words; None for what is not defined."""
+        known = [number if math.isfinite(number) else None for number in (self.value, *self.interval)]
+        return {"difference": known[0], "difference_interval": known[1:], "difference_in_words": self.verdict}
 
 
 def paired_difference(right: np.ndarray, other: np.ndarray, groups: Indices) -> Difference:
@@ -35,6 +51,17 @@ def paired_difference(right: np.ndarray, other: np.ndarray, groups: Indices) -> 
     share = 1 / _design_effect(differences, groups)
     better, worse = share * np.sum(differences > 0), share * np.sum(differences < 0)
     return Difference(float(differences.mean()), _tango(float(better), float(worse), share * n))
+
+
+def mcnemar(right: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """McNemar's exact test of two classifiers: better and worse, pictures that one alone has right, and p_value.
+
+    right, other: (n,) bool. "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12 (1947) 153-157; exact: every picture counts as one, whatever its group.
+    """
+    better, worse = int(np.sum(right & ~other)), int(np.sum(~right & other))
+    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return {"better": better, "worse": worse, "p_value": p_value}
 
 
 def _design_effect(differences: np.ndarray, groups: Indices) -> float:
