@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m pipeline
 
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
-export HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
+export HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
 # Under another name, because GROUPS is a shell variable of bash's own.
 GROUP_BY = $(GROUPS)
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
@@ -29,7 +29,7 @@ help: ## Print this list
 	@echo
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
-	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
+	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
 	@echo "GROUPS ACCEPT COVERAGE, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
@@ -65,7 +65,8 @@ evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 
 predict: venv ## Print path,label,probability,margin of IMAGES as CSV, or write it to OUTPUT
 	@$(RUN) predict $(SPEC) $(READING) $(WITH_MODEL) $(PREDICTING) $${IMAGES:+--images "$$IMAGES"} \
-	$(GROUPED) $(DECIDING) $${REJECT:+--reject "$$REJECT"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
+	$(GROUPED) $(DECIDING) $${REJECT:+--reject "$$REJECT"} $${HEATMAP:+--heatmap "$$HEATMAP"} \
+	$${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, dog_breeds or flowers
 	@$(VENV)/bin/python -m "examples.$${NAME:?give one of alpaca, arctic_wildlife, cats_dogs, dog_breeds, flowers}" \

@@ -360,6 +360,7 @@ def report(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
+    heatmaps: bool = True,
     progress: "Progress | None" = None,
     **options: Unpack[EvaluateOptions],
 ) -> "Findings":
@@ -369,6 +370,8 @@ def report(
     ----------
     output : str
         The HTML file to write.
+    heatmaps : bool
+        Whether mistakes and uncertain pictures show where their answer comes from: these pass the network again.
     data, model, cache_dir, weights, progress, **options
         As in `evaluate`.
 
@@ -385,13 +388,13 @@ def report(
     Examples
     --------
     >>> findings = pipeline.report("photos", "models/logreg.joblib", "report.html")
-    >>> len(findings.pictures), findings.forward_passes
-    (36, 0)
+    >>> len(findings.pictures), len(findings.heatmaps)
+    (36, 7)
     """
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, *split_plan(options))
+    return run_report(classifier, data, output, progress, *split_plan(options), heatmaps)
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ COLUMNS = ("path", "rank", "label", "probability", "margin")
 OF_REJECTION = ("reason", "would_be_label", "would_be_probability", "distance")
 OF_GROUP = ("group", "group_label", "group_probability")
 OF_DECISIONS = ("decision", "labels")  # see `classify.decisions.decide`
+HEATMAP = "heatmap"
 
 # The order of the pictures -> its key; of equal keys the order given stays.
 ORDERS: dict[str, Callable[[str, float, bool], Any]] = {
@@ -31,7 +32,7 @@ class Answers:
 
     distances: (n,) float64 from the training pictures, where these decide; NaN without features. unknown: position ->
     one line, for the images that are rejected; why others have no answer is in `outcome`. decisions: what was asked of
-    `OF_DECISIONS`, each with one text an image.
+    `OF_DECISIONS`, each with one text an image. heatmaps: position -> file of its heat map, where such were asked for.
     """
 
     outcome: Outcome
@@ -39,12 +40,21 @@ class Answers:
     distances: np.ndarray | None = None
     unknown: dict[int, str] = field(default_factory=dict)
     decisions: dict[str, list[str]] = field(default_factory=dict)
+    heatmaps: dict[int, str] | None = None
 
     @property
     def columns(self) -> list[str]:
-        """The columns of its table, but those of the classes."""
+        """The columns of its table, but those of groups, heat maps and classes."""
         reasons = ("reason",) if "decision" in self.decisions else ()
         return [*COLUMNS, *(reasons if self.distances is None else OF_REJECTION), *self.decisions]
+
+    @property
+    def codes(self) -> list[int | None]:
+        """The number of the class that each image was given; None for those without an answer."""
+        return [
+            None if np.isnan(row).any() or position in self.unknown else int(row.argmax())
+            for position, row in enumerate(self.probabilities)
+        ]
 
 
 def check_table(k: int, wide: bool) -> None:
@@ -68,8 +78,8 @@ def prediction_rows(
 
     The columns are `Answers.columns`: `COLUMNS`; if the answers were asked to reject, also `OF_REJECTION`; of
     `OF_DECISIONS` what they were asked for, a decision with its reason where there is none. With answers about groups,
-    also `OF_GROUP`. If `wide`, one a class with its probability, called as the class, or "class NAME" where that is one
-    of these names. margin: the probability of
+    also `OF_GROUP`; where there are heat maps, `HEATMAP` with the file. If `wide`, one a class with its probability,
+    called as the class, or "class NAME" where that is one of these names. margin: the probability of
     the first label less that of the second. A picture without an answer has rank 1, label None and NaN; one that is
     rejected keeps what it would have been in columns of their own.
 
@@ -86,7 +96,7 @@ def prediction_rows(
         As `check_table`.
     """
     check_table(k, wide)
-    taken = (*COLUMNS, *OF_REJECTION, *OF_DECISIONS, *OF_GROUP)
+    taken = (*COLUMNS, *OF_REJECTION, *OF_DECISIONS, *OF_GROUP, HEATMAP)
     names = [name if name not in taken else f"class {name}" for name in classes]
     tables = []
     for position, probabilities in enumerate(answers.probabilities):
@@ -117,6 +127,8 @@ def prediction_rows(
             row |= {name: texts[position] for name, texts in answers.decisions.items()}
             if groups is not None:
                 row |= dict(zip(OF_GROUP, groups.answer_about(position, classes), strict=True))
+            if answers.heatmaps is not None:
+                row[HEATMAP] = answers.heatmaps.get(position)
             if wide:
                 row |= dict(zip(names, probabilities.tolist(), strict=True))
         tables.append((ORDERS[order](path, margin, rejected) if order else 0, rows))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cache.errors import UserError
 
 HEADER = 4096  # bytes, in which a file says what it is
+HEATMAP_MARK = b"heat map by bottleneck-features"  # a comment in the JPEG file
 OF_REPORTS = {"failures", "held_out_cosine", "predictions"}  # each JSON report has one: of runs, distil, demo
 
 
@@ -49,6 +50,7 @@ KINDS: dict[str, Callable[[str], bool]] = {
     "JSON report": _is_report,
     "export of features": _is_export,
     "table of predictions": lambda path: _has_in_header(path, b"path,label,probability"),
+    "heat map": lambda path: _has_in_header(path, HEATMAP_MARK),
     "leaderboard": lambda path: _has_in_header(path, b"atplotlib"),  # who drew it
     "report of a model": lambda path: _has_in_header(path, b"<title>What the classifier learnt of "),
 }

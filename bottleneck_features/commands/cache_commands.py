@@ -37,13 +37,19 @@ def cache() -> None:
 def ls(cache_dir: str | None, as_json: bool) -> None:
     """List the specs with their rows, shards and bytes."""
     from cache.upkeep.inventory import listing
+    from featurize.pictures.hidden_parts import HIDDEN
 
     found = listing(cache_dir or pipeline.DEFAULT_CACHE)
     if as_json:
         print(json.dumps(found, indent=2))
         return
+    hidden = [spec for spec in found["specs"] if spec["spec"]["view"] in HIDDEN]
     for spec in found["specs"]:
-        print(f"{spec['rows']:>9} rows {spec['shards']:>5} shards {spec['bytes']:>13} bytes  {spec['folder']}")
+        if spec not in hidden:
+            print(f"{spec['rows']:>9} rows {spec['shards']:>5} shards {spec['bytes']:>13} bytes  {spec['folder']}")
+    if hidden:
+        rows, shards, size = (sum(spec[name] for spec in hidden) for name in ("rows", "shards", "bytes"))
+        print(f"{rows:>9} rows {shards:>5} shards {size:>13} bytes  {len(hidden)} folders of heat maps by hiding parts")
     print(f"{found['rows']:>9} rows {found['shards']:>5} shards {found['bytes']:>13} bytes  in all")
     if (signatures := found["signatures"])["rows"]:
         print("{rows:>9} signatures, {bytes} bytes, by which near-duplicates are told".format(**signatures))

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from bottleneck_features.commands.command_options import (
     DATA,
     DECISIONS,
     FILE,
+    FOLDER,
     GROUP_TABLE,
     GROUPS,
     HEAD,
@@ -80,6 +82,7 @@ def evaluate(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     help="Rejected pictures and small margins first, or by path; by default as they are given.",
 )
 @click.option("--output", **FILE, help="Write the table to this file, not to stdout.")
+@click.option("--heatmap", **FOLDER, help="Write there, of each picture, which parts its label comes from.")
 def predict(
     images: tuple[str, ...],
     paths: tuple[str, ...],
@@ -91,6 +94,7 @@ def predict(
     wide: bool,
     order: str | None,
     output: str | None,
+    heatmap: str | None,
     max_failed: float,
     **chosen: Any,
 ) -> None:
@@ -100,7 +104,8 @@ def predict(
     reason why a picture has no label, its would_be_label and would_be_probability, its distance from the training
     pictures. With --accept there is the column decision (accept, review, or unknown where it is rejected), with
     --coverage the column labels. With groups, such as --group-by time:60, there are the group of each picture, and the
-    label and probability of that group: by the mean of its pictures that have an answer.
+    label and probability of that group: by the mean of its pictures that have an answer. With --heatmap there is the
+    file with the picture and its map.
     Without images: of the test part of the photographs that come with scikit-image.
     """
     from cache.digest_table import rehashing
@@ -108,6 +113,8 @@ def predict(
     from classify.answers import check_table, prediction_rows
     from classify.data.default_data import surfaces_to_predict
     from classify.group_answers import group_answers, groups_of_pictures
+    from classify.heatmaps.heatmap_files import check_folder, write_heatmaps
+    from classify.heatmaps.make_heatmaps import heatmaps_of
     from classify.saved.model_files import read_with_model
     from featurize.pictures.sources import expand
     from featurize.replaceable import require_kind
@@ -116,7 +123,7 @@ def predict(
     classifier, rest = loaded(given(chosen))
     wanted = [*images, *paths] or [surfaces_to_predict()]
     found = existing_paths(wanted)
-    sources = expand(found)
+    sources: Any = expand(found)  # paths alone
     names = None
     if rest.get("groups") or rest.get("labels"):
         names = groups_of_pictures(sources, found, rest.get("groups"), rest.get("labels"), rest["path_column"])
@@ -124,8 +131,13 @@ def predict(
         require_kind("--output", output, "table of predictions")
         used = read_with_model(classifier.saved.path, classifier.extractor.record())
         require_outputs(named("--output", output), chosen, [*used, *named("--images", *wanted)])
+    if heatmap:
+        check_folder(heatmap, sources, wanted, classifier.extractor.cache_dir)
     with rehashing(rest.get("rehash", False)):
         answers = classifier.answers(sources, not no_cache, reject, accept, coverage)
+        if heatmap:
+            maps = heatmaps_of(classifier, sources, answers.codes, not no_cache).maps
+            answers = replace(answers, heatmaps=write_heatmaps(heatmap, sources, maps))
     groups = group_answers(answers, names) if names else None
     rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order, groups=groups)
     columns = [name for name in answers.columns if name != "rank"]
@@ -186,7 +198,8 @@ def loaded(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 @click.command(epilog=examples("report --data photos", "report --data photos --head svm --output svm.html"))
 @options(DATA, HEAD, SPEC, PREDICT_VIEWS, LABELS, CACHE, MODEL, POSITIVE)
 @click.option("--output", **FILE, default="report.html", show_default=True, help="The HTML file to write.")
-def report(output: str, **chosen: Any) -> None:
+@click.option("--no-heatmaps", is_flag=True, help="Leave out which parts of a picture its answer comes from.")
+def report(output: str, no_heatmaps: bool, **chosen: Any) -> None:
     """Show a saved model and its data in one HTML file.
 
     It shows the data, how well the model does, and which pictures to look at.
@@ -198,7 +211,8 @@ def report(output: str, **chosen: Any) -> None:
     require_writable(output)
     classifier, rest = loaded(given(chosen))
     with progress_reporter() as progress:
-        findings = pipeline.report(rest.pop("data", None), classifier, output, progress=progress, **rest)
+        how: Any = {"heatmaps": not no_heatmaps, "progress": progress}
+        findings = pipeline.report(rest.pop("data", None), classifier, output, **how, **rest)
     print(f"pictures {len(findings.pictures)}, failed {len(findings.failures)}; scored: {printable(findings.scored)}")
     print("\n".join(score_lines(findings.scores)))
     if findings.positive:

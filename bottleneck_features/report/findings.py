@@ -1,10 +1,11 @@
 """What a report says of a model and its pictures, as plain numbers and names: `collect` finds it, `page` draws it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from classify.decisions.group_scores import GroupScore
+from classify.heatmaps.heat_map import HeatMap
 from classify.scoring.intervals import wilson_interval
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.two_classes import PositiveScores
@@ -165,3 +166,5 @@ class Findings:
     forward_passes: int
     seconds: dict[str, float]  # by stage
     delegation: Delegation | None = None  # of models that have held-out answers
+    heatmaps: dict[int, HeatMap] = field(default_factory=dict)  # by picture, of mistakes and uncertain pictures
+    no_heatmaps: str = "They were not asked for."  # one sentence, where there are none

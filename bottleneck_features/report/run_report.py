@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from bottleneck_features.report.collect_findings import collect
 from bottleneck_features.report.findings import Findings
+from bottleneck_features.report.parts.heat_maps import with_heatmaps
 from cache.errors import UserError
 from cache.stored_rows import StoredRows
 from classify.data.dataset import dataset_of
@@ -35,10 +36,12 @@ def run_report(
     progress: "Progress | None",
     plan: Plan,
     label_source: LabelOptions,
+    heatmaps: bool = True,
 ) -> Findings:
     """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
 
-    plan: positive and prevalence, see `classify.plan_options.PositiveOptions`.
+    plan: positive and prevalence, see `classify.plan_options.PositiveOptions`. heatmaps: whether those of the shown
+    pictures are computed.
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
@@ -71,6 +74,8 @@ def run_report(
             plan=plan,
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )
+    if heatmaps:
+        findings = with_heatmaps(findings, classifier, progress)
     started = time.perf_counter()
     write_report(findings, output)
     findings.seconds["page"] = time.perf_counter() - started

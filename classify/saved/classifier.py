@@ -13,11 +13,14 @@ from classify.decisions.decide import Decisions
 from classify.saved.persist import Saved
 from classify.scoring.outliers import OutlierDetector
 from featurize.extract.extractor import Extractor
+from featurize.extract.network_extractor import ComputingExtractor
 from featurize.extract.outcome import Outcome
 from featurize.pictures.sources import Source, expand
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from classify.heatmaps.heat_map import HeatMap
 
 PICTURES = 4096  # predicted at a time: what is not kept in the cache waits in memory
 
@@ -34,7 +37,7 @@ class Classifier:
     share, and for models without what this takes. `saved.estimator` is the head as a scikit-learn estimator.
     """
 
-    def __init__(self, saved: Saved, extractor: Extractor):
+    def __init__(self, saved: Saved, extractor: ComputingExtractor):
         self.saved = saved
         self.extractor = extractor
         self.classes_: list[str] = saved.record["classes"]
@@ -80,6 +83,19 @@ class Classifier:
         return pd.DataFrame(
             {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, "float64")) for name in columns}
         )
+
+    def heatmaps(
+        self, images: Any, *, use_cache: bool | None = None, reject: float | None = None
+    ) -> "list[HeatMap | None]":
+        """Where in each image its label comes from; None where it has no label. See `classify.heatmaps.heat_map`.
+
+        A map of a linear head on features of pooling avg or flatten takes one forward pass, another one 36. Raises
+        UserError where the network cannot be had.
+        """
+        from classify.heatmaps.make_heatmaps import heatmaps_of
+
+        sources = expand(images)
+        return heatmaps_of(self, sources, self.answers(sources, use_cache, reject).codes, use_cache).maps
 
     def probabilities(self, sources: list[Source], use_cache: bool | None = None) -> tuple[Outcome, np.ndarray]:
         """What happened to each source, and its probabilities as in `predict_proba`; failures are announced."""
@@ -145,6 +161,15 @@ class Classifier:
             raise UserError(
                 f"model {self.saved.path} takes rows of {fitted} features, those of its spec have {features}"
             )
+
+    @property
+    def of_pixels(self) -> ComputingExtractor:
+        """What computes from pixels the rows that `decided` takes."""
+        return self.extractor
+
+    def decided(self, rows: np.ndarray) -> np.ndarray:
+        """The probabilities (n, k) of rows (n, d) of `of_pixels`."""
+        return np.asarray(self.saved.predictor.predict_proba(rows))
 
     @property
     def _outliers(self) -> OutlierDetector:

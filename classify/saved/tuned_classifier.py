@@ -34,6 +34,15 @@ class TunedClassifier(Classifier):
         self.whole = NetworkExtractor.open(cut.tuned_by(self.head.tuned), cache_dir)
         super().__init__(replace(saved, predictor=self.head), NetworkExtractor.open(cut, cache_dir))
 
+    @property
+    def of_pixels(self) -> NetworkExtractor:
+        """The whole network: rows are decisions (k,)."""
+        return self.whole
+
+    def decided(self, rows: np.ndarray) -> np.ndarray:
+        """The probabilities (n, k) of decisions (n, k)."""
+        return self.head.of_decisions(rows)
+
     def _predicted(self, sources: list[Source], use_cache: bool | None) -> tuple[Outcome, np.ndarray, Rows]:
         if use_cache is False:
             outcome, decisions = self.whole.without_cache(sources)

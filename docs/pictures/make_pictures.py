@@ -1,9 +1,9 @@
-"""The pictures of the documentation: what the demo draws, and the report as a browser shows it.
+"""The pictures of the documentation: what the demo draws, the report as a browser shows it, heat maps.
 
     .venv/bin/python docs/pictures/make_pictures.py
 
-writes demo.webp and report.webp beside this file. Both show photographs that come with scikit-image alone. Needs what
-`make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some minutes.
+writes demo.webp, report.webp and heatmaps.webp beside this file. All show photographs that come with scikit-image
+alone. Needs what `make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some minutes.
 """
 
 import os
@@ -21,6 +21,7 @@ CLASSES = ("brick", "coins", "fur", "grass", "gravel", "tissue")
 # Crops that are put into a wrong folder, (from, number, to), and crops that are written once more as JPEG.
 MISPLACED = (("fur", 3, "grass"), ("coins", 7, "brick"), ("grass", 12, "gravel"), ("tissue", 21, "fur"))
 COPIED = (("brick", 20), ("gravel", 31), ("coins", 40))
+QUARTER, MOSAICS = 192, 5  # side of a crop in a mosaic of four, in pixels; mosaics
 WINDOW = {"width": 820, "height": 900}  # of the browser; two of them side by side
 GAP = 24
 
@@ -35,6 +36,26 @@ def main() -> None:
         run(work, "train", "--data", "photos")
         run(work, "report", "--data", "photos")
         save(beside(windows(work / "report.html", ("header", "#suspects"))), "report.webp")
+        looked_at(work)
+
+
+def looked_at(work: Path) -> None:
+    """Heat maps of mosaics of four surfaces: the brightest is the quarter that has the label."""
+    (work / "mosaics").mkdir()
+    for number in range(MOSAICS):
+        mosaic = Image.new("RGB", (2 * QUARTER, 2 * QUARTER))
+        for quarter in range(4):
+            name = CLASSES[(number + quarter) % len(CLASSES)]
+            with Image.open(sorted((work / "surfaces" / "test" / name).iterdir())[number]) as crop:
+                place = quarter % 2 * QUARTER, quarter // 2 * QUARTER
+                mosaic.paste(crop.convert("RGB").resize((QUARTER, QUARTER)), place)
+        mosaic.save(work / "mosaics" / f"{number}.png")
+    run(work, "predict", "--images", "mosaics", "--heatmap", "maps")
+    sheet = Image.new("RGB", (MOSAICS * (2 * QUARTER + GAP) - GAP, 2 * QUARTER), "#ffffff")
+    for number, path in enumerate(sorted((work / "maps").iterdir())):
+        with Image.open(path) as drawn:
+            sheet.paste(drawn, (number * (2 * QUARTER + GAP), 0))
+    save(sheet, "heatmaps.webp")
 
 
 def run(work: Path, *words: str) -> None:

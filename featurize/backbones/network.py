@@ -79,8 +79,8 @@ def build_tail(
 ) -> Any:
     """What a backbone does above `layer`: a frozen keras.Model from that layer's map to the last feature map.
 
-    `backbone`, `size` and `layer` as in `build_network`. With a `pooling` (avg, max, flatten) the features (n, d) are
-    what it gives.
+    `backbone`, `size` and `layer` as in `build_network`. With a `pooling` (avg, max, flatten, none) the features are
+    what it gives, (n, d) but for none.
 
     Raises UserError for an unknown layer, and where the layers above it look past it, at earlier ones.
     """

@@ -26,8 +26,8 @@ IN_A_THREAD = AT_ONCE // 2  # of two
 class Tail:
     """What decides the tail of a backbone: `network` and `weights` as for `featurize.backbones.network.build_tail`.
 
-    size: (height, width) of the pixels in pixels, None for an own model's. layer: the cut. pooling: avg, max or
-    flatten, of the last feature map.
+    size: (height, width) of the pixels in pixels, None for an own model's. layer: the cut. pooling: avg, max,
+    flatten or none, of the last feature map.
     """
 
     network: str
@@ -77,7 +77,7 @@ class Tuned:
         return f"sha256:{digest.hexdigest()}"
 
     def build_tail(self, place: Tail) -> Any:
-        """The tail at that place with these weights: a frozen keras.Model, maps (n, h, w, c) -> features (n, d).
+        """The tail at that place with these weights: a frozen keras.Model, maps (n, h, w, c) -> features (n, ..., d).
 
         The backbone's own weights need not be there. Raises UserError where they do not fit, and as `Tail.build`.
         """
@@ -87,7 +87,7 @@ class Tuned:
             set_weights_vector(tail, self.tail)
         except ValueError as error:
             raise UserError(f"a model that does not fit {place.network} above {place.layer} ({error})") from error
-        if tail.output_shape[1:] != self.kernel.shape[:1]:
+        if tail.output_shape[-1:] != self.kernel.shape[:1]:
             raise UserError(
                 f"a model for {len(self.kernel)} features, {place.network} has {tail.output_shape[-1]}: train it again"
             )

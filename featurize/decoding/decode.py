@@ -31,6 +31,7 @@ from featurize.decoding.upright_rgb import (
     upright,
 )
 from featurize.pictures.find_images import ImageError
+from featurize.pictures.hidden_parts import is_augmented, with_hidden
 from featurize.pictures.recipes import recipe_of
 from featurize.pictures.sources import Reserve, within_limit
 from featurize.pictures.views import FINER, render
@@ -101,8 +102,8 @@ class NetworkInput(NamedTuple):
 
     @property
     def is_original(self) -> bool:
-        """Whether it is the picture itself and no other view."""
-        return self.views == (ORIGINAL_VIEW,)
+        """Whether it is the picture itself and no augmented view; parts of it may be hidden."""
+        return not any(map(is_augmented, self.views))
 
     @property
     def pieces(self) -> tuple["NetworkInput", ...]:
@@ -163,7 +164,7 @@ def decode_inputs(data: bytes, inputs: Collection[NetworkInput], reserve: Reserv
     for wanted in inputs:
         if wanted.resize not in RESIZES and not Crop.of(wanted.resize):
             raise UserError(f"unknown resize {wanted.resize!r}: choose one of {', '.join(RESIZES)}")
-        others = [view for view in wanted.views if view != ORIGINAL_VIEW]
+        others = [view for view in wanted.views if is_augmented(view)]
         for view in others:
             recipe_of(view)
         if others and wanted.resize == "bilinear":
@@ -289,9 +290,9 @@ def _decode_alike(
 def _pixels(rgb: Image.Image, wanted: NetworkInput, digest: bytes) -> np.ndarray:
     """(views, height, width, 3) of an upright picture whose file has the SHA-256 `digest`."""
     if wanted.resize == "bilinear":
-        return _bilinear(np.asarray(rgb), *wanted.size)[None]
+        return with_hidden(_bilinear(np.asarray(rgb), *wanted.size), wanted.views)
     if wanted.is_original:
-        return np.asarray(fit(rgb, wanted.size, wanted.resize))[None]
+        return with_hidden(np.asarray(fit(rgb, wanted.size, wanted.resize)), wanted.views)
     return np.stack(render(rgb, wanted.views, digest, wanted.size, wanted.resize))
 
 
@@ -305,8 +306,9 @@ def _with_memory_for(inputs: Collection[NetworkInput], reserve: Reserve) -> Rese
     """`reserve`, asked for the memory of the augmented views as well."""
     rendered = 0
     for wanted in inputs:
-        if not wanted.is_original:  # all views; of one, as it is made, source, strips and result
-            rendered += (3 * len(wanted.views) + 14 * FINER**2) * wanted.size[0] * wanted.size[1]
+        if wanted.views != (ORIGINAL_VIEW,):  # all views; of one, as it is made, source, strips and result
+            number = 4 if wanted.resize == "bilinear" else 1  # bytes
+            rendered += (3 * len(wanted.views) * number + 14 * FINER**2) * wanted.size[0] * wanted.size[1]
     return (lambda count: reserve(count + rendered)) if rendered else reserve
 
 

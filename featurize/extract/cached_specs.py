@@ -22,6 +22,7 @@ from featurize.extract.writable import open_table
 from featurize.joined_options import backbones_of, options_of_each, share_weights
 from featurize.model_files.find_files import find_model, is_model_file
 from featurize.model_files.request import agrees
+from featurize.pictures.hidden_parts import HIDDEN
 from featurize.pictures.sources import Source
 from featurize.remembered_weights import remembered
 from featurize.resolve import Resolved, identity, parse_size
@@ -75,6 +76,8 @@ def cached_specs(
     found: list[Cached] = []
     left_out: list[LeftOut] = []
     for store in stored_specs(cache_dir):
+        if store.spec.view in HIDDEN:  # rows of heat maps alone
+            continue
         weights = _weights_here(store.spec, requests, cache_dir)
         try:
             reasons = [_unfit(store.spec, weights, one) for one in requests]

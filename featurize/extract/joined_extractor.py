@@ -11,12 +11,11 @@ import numpy as np
 
 from cache.joined_rows import JoinedSpec, JoinedStore, unit_length
 from cache.store import SHARD_ROWS
-from featurize.extract.extractor import Extractor
 from featurize.extract.network_extractor import ComputingExtractor, NetworkExtractor
 from featurize.resolve import Resolved
 
 
-def open_parts(parts: Sequence[Resolved], cache_dir: str, shard_rows: int = SHARD_ROWS) -> Extractor:
+def open_parts(parts: Sequence[Resolved], cache_dir: str, shard_rows: int = SHARD_ROWS) -> ComputingExtractor:
     """The extractor of one spec, or of several joined."""
     extractors = [NetworkExtractor.open(part, cache_dir, shard_rows) for part in parts]
     return extractors[0] if len(extractors) == 1 else JoinedExtractor(extractors)

@@ -296,7 +296,7 @@ class ComputingExtractor(Extractor):
         return every if len(self.stores) > 1 else [features[0] for features in every]
 
     def _decoder(self) -> AbstractContextManager[Decoder]:
-        if not self.parts[0]._resolved.isolate:
+        if not self.parts[0].resolved.isolate:
             return nullcontext(decode_inputs)
         from featurize.decoding.isolation import isolated_decoder
 
@@ -328,7 +328,7 @@ class NetworkExtractor(ComputingExtractor):
         self.cache_dir = cache_dir
         self.when_missing = when_missing
         self.shard_rows = shard_rows
-        self._resolved = resolved
+        self.resolved = resolved
         self._engine: Engine | None = None
 
     @classmethod
@@ -358,13 +358,13 @@ class NetworkExtractor(ComputingExtractor):
         return {
             "spec": self.spec.to_json(),
             "fingerprint": self.spec.fingerprint,
-            "weights": asdict(self._resolved.weights),
+            "weights": asdict(self.resolved.weights),
             "cache_dir": os.path.abspath(self.cache_dir),
         }
 
     def tail(self) -> Tail:
         """As `Extractor.tail`, where the rows are maps."""
-        return Tail.of(self.spec, self._resolved.weights)
+        return Tail.of(self.spec, self.resolved.weights)
 
     @property
     def engine(self) -> Engine:
@@ -374,7 +374,7 @@ class NetworkExtractor(ComputingExtractor):
         """
         engine = self._engine
         if engine is None or engine.is_inherited:
-            checked = check_weights(self._resolved, self.table)
+            checked = check_weights(self.resolved, self.table)
             plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
             one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
             self._engine = engine = shared_engine(one_view, self.cache_dir)
@@ -391,4 +391,4 @@ class NetworkExtractor(ComputingExtractor):
     def input(self, cost: Cost) -> NetworkInput:
         """What the network takes of a picture, in all views. A spec without a size takes the engine to know."""
         size = self.spec.size or self.opened(cost).size
-        return NetworkInput(size, self.spec.resize, self._resolved.views, self.spec.decoder)
+        return NetworkInput(size, self.spec.resize, self.resolved.views, self.spec.decoder)

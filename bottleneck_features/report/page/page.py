@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from bottleneck_features.report.findings import Findings
 from bottleneck_features.report.page import plots
-from bottleneck_features.report.page.thumbnails import album_of
+from bottleneck_features.report.page.thumbnails import album_of, overlay_of
 from bottleneck_features.report.page.wording import below, count, percent, printable
 from bottleneck_features.report.parts.confusions import TABLE_CLASSES, cells, occurring, worst_pairs
 from bottleneck_features.report.parts.suspects import CUT_OFF
@@ -109,8 +109,12 @@ def _arranged(findings: Findings) -> dict[str, Any]:
     cards, small = [*judged, *grouped], [*near, *sampled, *points]
     if len(findings.classes) <= FEW:
         cards += sampled
+    album = album_of([p.path for p in findings.pictures], cards, small)
+    maps = {number: heat for number, heat in findings.heatmaps.items() if number in album.uris}
     return {
-        "album": album_of([p.path for p in findings.pictures], cards, small),
+        "album": album,
+        "overlays": {number: overlay_of(heat, album.uris[number]) for number, heat in maps.items()},
+        "exact": all(heat.exact for heat in maps.values()),
         "few": FEW,
         "samples": samples,
         "groups": groups,

@@ -5,6 +5,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL import Image
+
+from classify.heatmaps.heat_map import HeatMap, layer
 from featurize.decoding.decode import decode_within
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
@@ -51,12 +54,23 @@ def album_of(paths: Sequence[str], cards: Sequence[int], small: Sequence[int], b
     return album
 
 
+def overlay_of(heat: HeatMap, thumbnail: str) -> str:
+    """The data URI of a map that lies over a thumbnail, given by its data URI, of a quarter of its sides."""
+    with Image.open(io.BytesIO(base64.b64decode(thumbnail.partition(",")[2]))) as picture:
+        size = max(1, round(picture.width / 4)), max(1, round(picture.height / 4))
+    return _uri(layer(heat, size), 60)
+
+
 def _made(path: str, side: int, quality: int) -> tuple[str, str]:
     """(data URI, reason): one of them is empty."""
     try:
         picture = decode_within(read(path), side)
     except ImageError as error:
         return "", str(error) or type(error).__name__
+    return _uri(picture, quality), ""
+
+
+def _uri(picture: Image.Image, quality: int) -> str:
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=quality, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(file.getbuffer()).decode()}", ""
+    return f"data:image/webp;base64,{base64.b64encode(file.getbuffer()).decode()}"

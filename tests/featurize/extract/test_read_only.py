@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_read_does_not_fail_its_readable_copy(folder: Path
             classifier.extractor.run(copies)
         assert list(classifier.extractor.run(copies[:1]).reasons) == [0]
     with not_root():
-        outcome, rows = NetworkExtractor(classifier.extractor._resolved, str(folder / "out")).complete(copies)
+        outcome, rows = NetworkExtractor(classifier.extractor.resolved, str(folder / "out")).complete(copies)
     assert list(outcome.reasons) == [0] and len(rows) == 1
 
 
