@@ -59,6 +59,14 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
     return fit_temperature(decisions[decided], labels[decided], weights[decided], len(originals))
 
 
+def held_out_temperature(decisions: Floats, labels: Labels, weights: Floats) -> float:
+    """The temperature of a head, from its decisions about n pictures that it was not fitted on.
+
+    decisions: (n * K, outputs), of the views of a picture side by side; labels, weights: (n,).
+    """
+    return fit_temperature(by_class(as_pictures(decisions, len(labels)).mean(axis=1)), labels, weights)
+
+
 def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:
     """`groups`, but each picture alone in classes of which fewer than two groups are left.
 

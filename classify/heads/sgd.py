@@ -14,12 +14,13 @@ from classify.heads.base import (
     NORMALIZE,
     RANDOM_STATE,
     ClassWeight,
-    FeatureHead,
+    Examples,
     Labels,
     Seed,
     generator,
     parameter,
 )
+from classify.heads.deciding_head import DecidingHead
 from classify.heads.numerics import Floats, by_row, probabilities
 from classify.heads.streaming import chunks, mapped, moments
 
@@ -31,7 +32,7 @@ POWER = 7
 
 
 @dataclass(eq=False, repr=False)
-class SGDHead(FeatureHead):
+class SGDHead(DecidingHead):
     """Logistic regression, the model of `LogRegHead`, by mini-batches: softmax, L2 regularisation, averaged weights.
 
     Rows are centred: that changes nothing of the model (the intercept is not regularised), and training takes fewer
@@ -79,13 +80,15 @@ class SGDHead(FeatureHead):
     normalize: str = parameter("l2", NORMALIZE)
     random_state: Seed = parameter(None, RANDOM_STATE)
 
-    def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:  # noqa: ARG002
+        # Holds nothing out.
         random = generator(self.random_state)
-        weights = self._row_weights(self.class_weight, labels)
+        pictures, labels = training.pictures, training.labels
+        weights = self._row_weights(self.class_weight, labels, training.weights)
         # The optimum of weights and C is that of the same weights with mean 1 and of C times their mean.
         C = self.C * weights.mean()
         weights = (weights / weights.mean()).astype(np.float32)
-        mean, variance = moments(pictures)
+        mean, variance = moments(pictures, training.weights)
         size = float(np.sqrt(variance.sum())) or 1.0
         shift, shrink = mean.astype(np.float32), np.float32(size)
         pictures = mapped(pictures, lambda block: (block - shift) / shrink)

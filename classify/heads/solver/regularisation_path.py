@@ -16,8 +16,9 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from classify.data.split import Indices, Split
-from classify.heads.base import ClassWeight, FeatureHead, Labels, Seed
-from classify.heads.calibrated import fit_temperature, out_of_fold_temperature
+from classify.heads.base import ClassWeight, Examples, Labels, Seed
+from classify.heads.calibrated import fit_temperature, held_out_temperature, out_of_fold_temperature
+from classify.heads.deciding_head import DecidingHead
 from classify.heads.numerics import Floats, as_pictures, as_rows, by_class, by_row, probabilities
 from classify.heads.solver.descent import LEAST_IN_FLOAT32, Descent, Fit
 from classify.heads.solver.losses import Loss
@@ -27,7 +28,7 @@ from classify.heads.solver.whitening import Coordinates, coordinates
 HeldOutProbabilities = tuple[int, int, Floats]
 
 
-class PathHead(FeatureHead):
+class PathHead(DecidingHead):
     """A head of hyperplanes that fits many values of one parameter in little more time than one.
 
     walked: the name of that parameter; None where the other parameters rule it out. calibrated: whether decisions
@@ -58,16 +59,17 @@ class PathHead(FeatureHead):
         rows: (n, r), all or some of those of `points`; labels and weights (n,) are theirs.
         """
 
-    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
         """Set `coef_`, `intercept_`, `n_iter_` and, where the head is calibrated, `temperature_`.
 
         The fits for the temperature are made on parts of the same points, and start from the planes of all. Warns with
         ConvergenceWarning where the solver stopped early.
         """
         value = [getattr(self, str(self.walked))]
-        points = self._coordinates(as_rows(pictures))
+        labels = training.labels
+        points = self._coordinates(as_rows(training.pictures))
         pictures = as_pictures(points.rows, len(labels))
-        weights = self._row_weights(self.class_weight, labels)
+        weights = self._row_weights(self.class_weight, labels, training.weights)
         (fit,) = self._walk(points, *by_row(pictures, labels, weights), value)
         if not fit.converged:
             warnings.warn(f"stopped after max_iter={fit.n_iter} steps", ConvergenceWarning, stacklevel=2)
@@ -79,7 +81,11 @@ class PathHead(FeatureHead):
             (inner,) = self._walk(points, *part, value, fit.planes)
             return as_rows(pictures[held_out]) @ inner.planes
 
-        if self.calibrated:
+        if self.calibrated and validation:
+            decided = self._decisions(as_rows(validation.pictures).astype(np.float64))
+            of_validation = self._validation_weights(self.class_weight, training, validation)
+            self.temperature_ = held_out_temperature(decided, validation.labels, of_validation)
+        elif self.calibrated:
             y = self.classes_[labels]
             self.temperature_ = out_of_fold_temperature(decide, y, groups, weights, self.random_state)
 
@@ -107,7 +113,7 @@ class PathHead(FeatureHead):
         head, points = clone(self), None
         for fold, (train, held_out) in enumerate(splits):
             if points is None or self.normalize == "standard":
-                head._learn_scale(pictures[train][:, :views])
+                head._learn_scale(pictures[train][:, :views], np.ones(len(train)))
                 points = head._coordinates(as_rows(head._normalized(pictures)))
             of_pictures = as_pictures(points.rows, len(labels))
             head.classes_ = classes[trained := np.unique(labels[train])]

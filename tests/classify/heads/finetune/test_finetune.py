@@ -13,8 +13,9 @@ from sklearn.model_selection import cross_val_score
 
 import pipeline
 from cache.errors import UserError
+from classify.heads.base import Examples
 from classify.heads.finetune import tail_trainer
-from classify.heads.finetune.finetune_head import FineTuneHead, Pictures, train_tail
+from classify.heads.finetune.finetune_head import FineTuneHead, train_tail
 from classify.heads.finetune.tail_trainer import Trainer
 from classify.heads.linear import LogRegHead
 from featurize.backbones.tail import Tail, set_weights_vector, weights_vector
@@ -109,7 +110,7 @@ def test_pictures_held_out_stop_the_training_and_are_then_trained_on_as_well(
     runs: list[tuple[int, int, int]] = []
 
     def watched(
-        trainer: Trainer, head: FineTuneHead, epochs: int, training: Pictures, held_out: Pictures, *rest: Any
+        trainer: Trainer, head: FineTuneHead, epochs: int, training: Examples, held_out: Examples, *rest: Any
     ) -> Any:
         runs.append((len(training.labels), len(held_out.labels), epochs))
         return train_tail(trainer, head, epochs, training, held_out, *rest)
