@@ -20,7 +20,8 @@ import bottleneck_features.own_packages  # noqa: F401  # no file of the user hid
 from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
-from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
+from classify.labels.label_options import LabelOptions, Options
+from classify.plan_options import TrainOptions, split_plan
 from classify.predict import default_model, load, predict, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
@@ -111,12 +112,6 @@ def train(
     *,
     model: str | None = None,
     head_params: dict[str, Any] | None = None,
-    test_size: float = 0.2,
-    seed: int = 0,
-    cv: int = 0,
-    search: bool = False,
-    scoring: str = DEFAULT_SCORING,
-    refit: bool = False,
     predict_views: int | None = None,
     cut: str | None = None,
     tensorboard: str | None = None,
@@ -125,7 +120,7 @@ def train(
     shard_rows: int | None = None,
     rehash: bool = False,
     progress: "Progress | None" = None,
-    **options: Unpack[Options],
+    **options: Unpack[TrainOptions],
 ) -> Report:
     """Train a head on the features of labelled images (computing those that are missing), score it, save it.
 
@@ -141,8 +136,6 @@ def train(
         kept as NAME.previous.joblib.
     head_params : dict, optional
         Parameters of the head, such as {"C": 1.0}.
-    test_size, seed, cv, search, scoring, refit
-        As in `classify.train.train_head`.
     predict_views : int, optional
         Views of a picture whose probabilities are averaged, by default `views` up to 4 (`finetune`: 8).
     cut : str, optional
@@ -152,7 +145,8 @@ def train(
     max_failed : float
         Share of the images that may fail: where more do, nothing is trained and `SCORES` are None.
     cache_dir, shard_rows, rehash, progress, **options
-        As in `features`. The head is fitted on `views` views of each picture.
+        As in `features`; and how the head is trained and scored, see `classify.plan_options.PlanOptions`: test_size,
+        seed, cv, search, scoring, refit. The head is fitted on `views` views of each picture.
 
     Returns
     -------
@@ -191,17 +185,18 @@ def train(
     started = time.perf_counter()
     head_params = with_curves(head, head_params, tensorboard)
     model = model or default_model(head)
-    check_request(head, head_params, seed, cut, model, tensorboard, cache_dir, options)  # as the next lines do
-    data, spec, label_source = split_options(data, options)
+    plan, others = split_plan(options)
+    check_request(head, head_params, plan.seed, cut, model, tensorboard, cache_dir, others)  # as the next lines do
+    data, spec, label_source = split_options(data, others)
     views = Views.of_training(head, spec.get("recipe"), spec.get("views"), predict_views)
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
-    labelled, folds = announced_labels(data, True, label_source), bool(cv or search)
+    labelled, folds = announced_labels(data, True, label_source), bool(plan.cv or plan.search)
     found = without_single(labelled, folds)
-    check_scoring(scoring, found.labels, search)
-    check_split(found.labels, found.parts, test_size, cv, seed)  # for what it refuses: features may take hours
+    check_scoring(plan.scoring, found.labels, plan.search)
+    check_split(found, plan)  # for what it refuses: features may take hours
     with rehashing(rehash):
         if HEADS[head].maps:
-            spec = spec_at_cut(spec, cut, found, cache_dir, seed, progress)
+            spec = spec_at_cut(spec, cut, found, cache_dir, plan.seed, progress)
         extractor = open_extractor(cache_dir, shard_rows, **spec)
         started = time.perf_counter() - started
         dataset, report = dataset_of(extractor, found, views, head, started, progress, head_params)
@@ -211,8 +206,7 @@ def train(
     report["left_out_classes"] = sorted({*labelled.labels} - {*dataset.labels.tolist()})
     origin = {"head": head, "data": source_of(data, label_source), "views": views.to_json(), **extractor.record()}
     announce_replacing(model, origin["data"], dataset)
-    plan: Any = {"test_size": test_size, "seed": seed, "cv": cv, "search": search, "scoring": scoring, "refit": refit}
-    training = train_head(dataset, head, head_params, **plan, progress=progress)
+    training = train_head(dataset, head, head_params, progress=progress, **vars(plan))
     report |= training.report() | {"model": model}
     save_training(model, training, report, origin, dataset)
     return report
@@ -286,10 +280,10 @@ def evaluate(
     if report["failed"] > max_failed * report["images"]:
         return report | dict.fromkeys(SCORES)
     classifier.check_width(dataset.features.shape[-1])
-    scores, leaked, left_out = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
+    scores, leaked, left_out, answers = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir)
     about = {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
     report |= scores.to_json() | leaked.to_json() | about | {"model": classifier.saved.path}
-    write_evaluation(classifier.saved.path, scores, report)
+    write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)
     return report
 
 

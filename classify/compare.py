@@ -14,20 +14,21 @@ import numpy as np
 from cache.errors import UserError, log
 from classify.data.dataset import announce_lost_classes, dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
+from classify.data.grouping import Grouping, together
 from classify.data.single_pictures import without_single
-from classify.data.split import duplicate_groups, enough_groups, folds
+from classify.data.split import duplicate_groups
 from classify.data.view_counts import Views
 from classify.heads.head_table import HEADS, make_head
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
 from classify.scoring.out_of_fold import Folds, HeldOut, held_out
-from classify.scoring.paired_difference import paired_difference
-from classify.scoring.scorers import check_scoring, score_by
-from classify.train import groups_needed, stage_progress
+from classify.scoring.score_difference import Scorable, score_differences
+from classify.scoring.scorers import check_scoring
+from classify.train import groups_needed
 from featurize.backbones.weights import BLANK
 from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
 from featurize.extract.missing_signatures import signatures_of
-from featurize.extract.outcome import Progress
+from featurize.extract.outcome import Progress, stage_progress
 from featurize.spec_options import SpecOptions
 
 # What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
@@ -58,8 +59,9 @@ def compare_heads(
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
     (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
-    features, spec, views, score by `order`, difference and difference_interval: accuracy minus that of the first line
-    on the same pictures, with its 95% interval, see `classify.scoring.paired_difference`); not_compared (head,
+    features, spec, views, score by `order`, difference and difference_interval: the score minus that of the first
+    line on the same pictures, with its 95% interval, and that in words, see `classify.scoring.score_difference`);
+    not_compared (head,
     features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
     forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all rows, where the
     pictures cannot be cut into the folds, and where no head gives a line.
@@ -84,9 +86,10 @@ def compare_heads(
     exact = duplicate_groups(digests)
     duplicates = near_duplicates(digests, signatures_of(cache_dir, paths.tolist(), digests, progress))
     announce_duplicates(duplicates, exact, paths.tolist())
-    groups = enough_groups(labels, duplicates, exact, groups_needed(1 / max(count, 2), count, search))
+    names = None if pictures.groups is None else np.array(pictures.groups, dtype=object)[succeeded].astype(str)
+    groups = together(labels, duplicates, exact, names, groups_needed(1 / max(count, 2), count, search))
     # The same folds for all specs, which part no near-duplicates.
-    plan = Folds(groups, folds(labels, groups, count, seed), search, seed, scoring or DEFAULT_SCORING)
+    plan = Folds(groups, groups.folds(labels, count, seed), search, seed, scoring or DEFAULT_SCORING)
     pairs = [
         (head, cached)
         for cached in specs
@@ -108,9 +111,10 @@ def compare_heads(
         "search": search,
         "scoring": plan.scoring,
         "order": order,
+        "groups": {"count": len(np.unique(groups.numbers))} if groups.named else None,
         "classes": classes.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
-        "lines": _ranked(found_lines, labels, groups, order),
+        "lines": _ranked(found_lines, groups, order),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
         "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
@@ -124,8 +128,7 @@ def _to_compare(found: LabelledImages) -> LabelledImages:
         return found
     chosen = [i for i, part in enumerate(found.parts) if part == "train"]
     log.info("comparing in folds of the train folder: `train` and `evaluate` score what you choose on the others")
-    paths, labels = [found.paths[i] for i in chosen], [found.labels[i] for i in chosen]
-    return replace(found, paths=paths, labels=labels, parts=["all"] * len(chosen))
+    return replace(found.of(chosen), parts=["all"] * len(chosen), left_out=found.left_out)
 
 
 def _announce(left_out: list[LeftOut]) -> None:
@@ -161,7 +164,7 @@ def _lines(
 
         fold_done(0)
         try:
-            lines.append(_line(head, cached, pictures, plan, fold_done, stage_progress(progress, "search")))
+            lines.append(_line(head, cached, pictures, plan, fold_done, progress))
         except FAILURES as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s on %s: %s", head, cached.features, reason)
@@ -169,23 +172,23 @@ def _lines(
     return lines, failed
 
 
-def _ranked(lines: list[Line], labels: np.ndarray, groups: np.ndarray, order: str) -> list[dict[str, Any]]:
+def _ranked(lines: list[Line], groups: Grouping, order: str) -> list[dict[str, Any]]:
     """The lines by their scores, the best first, each with its difference to that one on the same pictures.
 
     A line whose score is not defined is the last, its score None.
     """
-    classes = np.unique(labels)
-    scores = [score_by(order, classes, labels, found.probabilities) for _, found in lines]
+    scorable = [Scorable.of(found.answers) for _, found in lines]
+    scores = [one.score(order) for one in scorable]
     sortable = np.where(np.isfinite(scores), scores, -np.inf)
     ranks = sorted(range(len(lines)), key=lambda number: (-sortable[number], lines[number][1].scores.log_loss))
-    best = lines[ranks[0]][1].right
+    of_answers = groups.numbers[lines[0][1].answers.rows]
+    ranked_answers = [scorable[number] for number in ranks]
+    differences = score_differences(order, ranked_answers, ranked_answers[0], of_answers, groups.named)
     ranked = []
-    for number in ranks:
+    for number, difference in zip(ranks, differences, strict=True):
         about, found = lines[number]
-        difference = paired_difference(found.right, best, groups)
-        beside = {"difference": difference.value, "difference_interval": [*difference.interval]}
         score = scores[number] if np.isfinite(scores[number]) else None
-        ranked.append(about | found.to_json() | {"score": score} | beside)
+        ranked.append(about | found.to_json() | {"score": score} | difference.to_json())
     return ranked
 
 
@@ -195,7 +198,7 @@ def _line(
     pictures: LabelledImages,
     plan: Folds,
     fold_done: Callable[[int], None],
-    search_progress: Callable[[int, int], None],
+    progress: Progress | None,
 ) -> Line:
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
@@ -208,7 +211,7 @@ def _line(
     if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
     record = extractor.record() | {"views": views.to_json()}
-    found = held_out(data, head, plan, record, fold_done, search_progress)
+    found = held_out(data, head, plan, record, fold_done, progress)
     spec = extractor.spec
     about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
     return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found

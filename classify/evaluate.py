@@ -8,10 +8,13 @@ from cache.digest_table import DigestTable
 from cache.errors import UserError, listed, log
 from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates
+from classify.data.grouping import united
 from classify.data.split import Indices, leaks
 from classify.labels.read_labels import LabelledImages
 from classify.saved.persist import Saved
+from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
+from classify.scoring.out_of_fold import answers_about
 from classify.train import score_part
 from featurize.extract.missing_signatures import stored_signatures
 from featurize.extract.outcome import Outcome
@@ -65,8 +68,9 @@ def scorable(saved: Saved, found: LabelledImages, table: DigestTable, every: boo
     return found
 
 
-def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, Leaked, list[str]]:
-    """Scores of the pictures that `scored_of` chooses, without the leaking ones too, and the paths of those left out.
+def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, Leaked, list[str], HeldOutAnswers]:
+    """Scores of the pictures that `scored_of` chooses, without the leaking ones too, the paths of those left out, and
+    the answers about the scored ones.
 
     The majority-class baseline is that of the scored pictures' training classes as the record counts them. Raises as
     `scored_of`.
@@ -74,8 +78,11 @@ def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, 
     chosen = scored_of(saved, data, cache_dir)
     if left_out := [data.paths[i] for i in chosen.left_out]:
         log.warning("%d pictures were trained on and are left out, the first is %s", len(left_out), left_out[0])
-    scores, leaked = score_part(saved.predictor, data, saved.record["training_counts"], chosen.rows, chosen.leaking)
-    return scores, leaked, left_out
+    groups = united(data.duplicates()[0], data.groups)
+    part = data.own_test_part() if data.has_own_split else "test"
+    answers = answers_about(saved.predictor, data, chosen.rows, groups, part)
+    scores, leaked = score_part(answers, saved.record["training_counts"], chosen.leaking, data.paths)
+    return scores, leaked, left_out, answers
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:

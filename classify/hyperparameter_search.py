@@ -12,7 +12,8 @@ import numpy as np
 
 from cache.errors import UserError, log
 from cache.stored_rows import Rows
-from classify.data.split import GroupedFolds, Split
+from classify.data.grouping import Grouping
+from classify.data.split import Split
 from classify.heads.head_table import fit_head, make_head, search_grid
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
@@ -29,7 +30,7 @@ def search_head(
     seed: int,
     features: Rows,
     labels: np.ndarray,
-    groups: np.ndarray,
+    groups: Grouping,
     views: int | None = None,
     predict_views: int | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
@@ -37,7 +38,7 @@ def search_head(
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never split a group, and fit it with the best values.
 
-    features: (n, d) or (n, V, d); labels, groups: (n,). views: how many of the V views are fitted on; predict_views:
+    features: (n, d) or (n, V, d); labels: (n,). views: how many of the V views are fitted on; predict_views:
     how many decide about held-out pictures; by default all. `progress` is called with (fits done, fits in all).
     scoring: a scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts.
 
@@ -51,9 +52,10 @@ def search_head(
     grid = {name: values for name, values in search_grid(head).items() if name not in params}
     if not grid:
         raise UserError(f"nothing to search: every parameter that --search tunes for {head} is given in --head-params")
-    splits = [*GroupedFolds(SEARCH_FOLDS, seed).split(None, labels, groups)]
+    splits = groups.search_folds(labels, SEARCH_FOLDS, seed)
     candidates = [*ParameterGrid(grid)]
-    held_out = _held_out_probabilities(estimator, candidates, features, labels, groups, splits, views, predict_views)
+    of_heads = groups.numbers
+    held_out = _held_out_probabilities(estimator, candidates, features, labels, of_heads, splits, views, predict_views)
     scores, accuracies = held_out_scores(held_out, len(candidates), labels, splits, scoring, progress)
     chosen = nearest_of_best(candidates, scores, grid, estimator.get_params())
     table = [
@@ -67,7 +69,7 @@ def search_head(
         }
         for number, (candidate, of, accuracy) in enumerate(zip(candidates, scores, accuracies, strict=True))
     ]
-    fitted = fit_head(estimator.set_params(**candidates[chosen]), features[:, :views], labels, groups)
+    fitted = fit_head(estimator.set_params(**candidates[chosen]), features[:, :views], labels, of_heads)
     return fitted, candidates[chosen], table
 
 

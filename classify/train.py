@@ -2,24 +2,31 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from cache.errors import log
+from cache.errors import UserError, log
+from cache.stored_rows import StoredRows
 from classify.data.dataset import Dataset
 from classify.data.duplicates import announce_duplicates
-from classify.data.split import enough_groups, folds, holdout
-from classify.heads.head_table import fit_head, make_head
-from classify.hyperparameter_search import SEARCH_FOLDS, search_head
-from classify.labels.label_options import DEFAULT_SCORING
-from classify.scoring.metrics import Leaked, Scores, score
+from classify.data.grouping import Grouping, together, united
+from classify.data.split import Indices
+from classify.fit import fit_on, outlier_detector
+from classify.heads.head_table import HEADS
+from classify.hyperparameter_search import SEARCH_FOLDS
+from classify.labels.read_labels import LabelledImages
+from classify.plan_options import Plan, PlanOptions
+from classify.scoring.held_out_answers import HeldOutAnswers
+from classify.scoring.metrics import Leaked, Scores
+from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
-from featurize.extract.outcome import Progress
+from featurize.extract.outcome import Progress, stage_progress
+
+OUT_OF_FOLD = 5  # folds of the training pictures
 
 
 @dataclass
@@ -31,9 +38,12 @@ class Training:
     head_params: dict[str, Any]
     training_counts: list[int]  # pictures of each class that it was scored after
     trained_on: np.ndarray  # digests (n, 32) of the pictures that the estimator was fitted on
+    answers: HeldOutAnswers  # about the scored pictures
     leaked: Leaked  # scored pictures that are in the training part too, or near-duplicates of some there
     outliers: OutlierDetector | None = None  # None of maps
-    validation_accuracy: float | None = None
+    validation: HeldOutAnswers | None = None  # about the own validation part, where there is a test part besides
+    cv_answers: HeldOutAnswers | None = None  # of all folds
+    out_of_fold: HeldOutAnswers | None = None  # about the pictures that the estimator was fitted on
     cv_scores: list[float] = field(default_factory=list)
     scoring: str | None = None  # what a search went by
     search_table: list[dict[str, Any]] = field(default_factory=list)
@@ -47,7 +57,7 @@ class Training:
             **self.scores.to_json(),
             **self.leaked.to_json(),
             "head_params": self.head_params,
-            "validation_accuracy": self.validation_accuracy,
+            "validation_accuracy": None if self.validation is None else float(self.validation.right.mean()),
             "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
             "cv_std": float(np.std(self.cv_scores)) if self.cv_scores else None,
             "cv_scores": self.cv_scores,
@@ -59,17 +69,19 @@ class Training:
         }
 
 
-def check_split(labels: Sequence[str], parts: Sequence[str], test_size: float, cv: int, seed: int) -> None:
+def check_split(found: LabelledImages, plan: Plan) -> None:
     """Raise UserError, before features are computed, where the pictures cannot be split as requested.
 
     Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
     """
-    chosen = np.array([label for label, part in zip(labels, parts, strict=True) if part in ("all", "train")])
-    each = np.arange(len(chosen))
-    if "all" in parts:
-        holdout(chosen, each, test_size, seed)
-    if cv:
-        folds(chosen, each, cv, seed)
+    chosen = [row for row, part in enumerate(found.parts) if part in ("all", "train")]
+    labels = np.array([found.labels[row] for row in chosen])
+    names = None if found.groups is None else np.array([found.groups[row] for row in chosen])
+    groups = united(np.arange(len(chosen)), names)
+    if "all" in found.parts:
+        groups.holdout(labels, plan.test_size, plan.seed)
+    if plan.cv:
+        groups.folds(labels, plan.cv, plan.seed)
 
 
 def train_head(
@@ -77,80 +89,105 @@ def train_head(
     head: str,
     params: dict[str, Any],
     *,
-    test_size: float = 0.2,
-    seed: int = 0,
-    cv: int = 0,
-    search: bool = False,
-    refit: bool = False,
     progress: Progress | None = None,
-    scoring: str = DEFAULT_SCORING,
+    **options: Unpack[PlanOptions],
 ) -> Training:
     """Fit `head` on the training part of `data` and score it on the rest.
 
-    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures, near-duplicates kept
-    together (see `classify.data.duplicates`), but in classes that would then be too small to be split. What the head
-    itself holds out is held out with its near-duplicates, too.
+    The training part is the data's own `train`, else a stratified 1 - `test_size` of the pictures. Named groups are
+    kept together, and near-duplicates (see `classify.data.duplicates`), these but in classes that would then be too
+    small to be split. What the head itself holds out is held out with its group, too.
 
-    `cv` > 0 cross-validates as well, over all pictures or, under an own split, over `train` alone. `search` tunes
-    the head by cross-validation inside whatever it is fitted on, so that no candidate sees a picture that is scored.
-    `refit` fits the returned estimator once more, on all pictures, after it was scored. `progress` is called with
-    the fits of each search.
+    options: see `classify.plan_options.Plan`. `cv` > 0 cross-validates as well, over all pictures or, under an own
+    split, over `train` alone. `search` tunes the head by cross-validation inside whatever it is fitted on, so that no
+    candidate sees a picture that is scored. `refit` fits the returned estimator once more, on all pictures, after it
+    was scored. `progress` is called with the fits of each search. Heads that are quick always give out-of-fold answers,
+    others where `accept` or `coverage` takes them.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
+    plan = Plan(**options)
+    seed, cv, search = plan.seed, plan.cv, plan.search
     seconds: dict[str, float] = {}
     own_split, everything = data.has_own_split, np.arange(len(data.labels))
     pool = data.own_train_part() if own_split else everything
     with _timed(seconds, "near-duplicates"):
         duplicates, exact = data.duplicates()
         # What is fitted on an own training part, and its folds, must not depend on what is scored.
-        of_pool = data.duplicates(pool) if own_split else (duplicates, exact)
+        copies = data.duplicates(pool) if own_split else (duplicates, exact)
     announce_duplicates(duplicates, exact, data.paths)
-    groups = duplicates.copy()
-    needed = groups_needed(test_size, cv, search) if cv or search or not own_split else 0
-    groups[pool] = enough_groups(data.labels[pool], *of_pool, needed)
+    needed = groups_needed(plan.test_size, cv, search) if cv or search or not own_split else 0
+    numbers = united(duplicates, data.groups).numbers.copy()
+    numbers[pool] = together(data.labels[pool], *copies, data.named(pool), needed).numbers
+    groups = Grouping(numbers, named=data.groups is not None)
     test_part = data.own_test_part() if own_split else "all"
-    train, test = (pool, data.part(test_part)) if own_split else holdout(data.labels, groups, test_size, seed)
+    train, test = (pool, data.part(test_part)) if own_split else groups.holdout(data.labels, plan.test_size, seed)
     leaking = np.isin(duplicates[test], duplicates[train])
-    cv_folds = folds(data.labels[pool], groups[pool], cv, seed) if cv else []  # refused before anything is fitted
-    searched = head, params, seed, search
+    splits = groups.of(pool).folds(data.labels[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
-        estimator, best, table = fit_on(data, train, groups, *searched, stage_progress(progress, "search"), scoring)
+        tell = stage_progress(progress, "search")
+        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, plan.scoring)
         outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
-        scores, leaked = score_part(estimator, data, counts, test, leaking)
+        answers = answers_about(estimator, data, test, groups, "validation" if test_part == "validation" else "test")
+        scores, leaked = score_part(answers, counts, leaking, data.paths)
     training = Training(
         estimator=estimator,
         scores=scores,
+        answers=answers,
         head_params=params | best,
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=leaked,
         outliers=outliers,
-        scoring=scoring if search else None,
+        scoring=plan.scoring if search else None,
         search_table=table,
         history=getattr(estimator, "history_", None),
         seconds=seconds,
     )
     if test_part == "test" and len(validation := data.part("validation")):
-        training.validation_accuracy = score_head(estimator, data, counts, validation).accuracy
+        training.validation = answers_about(estimator, data, validation, groups, "validation")
     if cv:
         with _timed(seconds, "cross-validation"):
-            for number, (inner_train, inner_test) in enumerate(cv_folds, start=1):
-                tell = stage_progress(progress, f"search in fold {number} of {cv}")
-                fitted, _, inner = fit_on(data, pool[inner_train], groups, *searched, tell, scoring)
-                training.cv_search += [inner] if search else []
-                held_out = pool[inner_test]
-                right = fitted.predict(data.scored(held_out)) == data.labels[held_out]
-                training.cv_scores.append(float(right.mean()))
-    if refit:
+            of_pool = [(pool[fitted], pool[held]) for fitted, held in splits]
+            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, plan.scoring), progress)
+            training.cv_answers = found.answers
+            training.cv_scores = [fold["accuracy"] for fold in found.folds]
+            training.cv_search = [fold["search"] for fold in found.folds] if search else []
+    if plan.refit:
         with _timed(seconds, "refit"):
-            copies = duplicates if own_split else groups  # under an own split `groups` number each part for itself
-            training.estimator, _, _ = fit_on(data, everything, copies, head, training.head_params, seed, search=False)
-            training.outliers = outlier_detector(data, everything, duplicates)
+            if own_split:  # there `groups` numbers each part for itself
+                groups = united(duplicates, data.groups)
+            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
+            training.outliers = outlier_detector(data, everything, groups)
         training.trained_on = data.digests
+    asked = plan.accept is not None or plan.coverage is not None
+    if asked or (HEADS[head].quick and not isinstance(data.features, StoredRows)):
+        with _timed(seconds, "out-of-fold"):
+            fitted_on = everything if plan.refit else train
+            training.out_of_fold = _out_of_fold(data, head, training.head_params, fitted_on, groups, seed, asked)
     return training
+
+
+def _out_of_fold(
+    data: Dataset, head: str, params: dict[str, Any], rows: Indices, groups: Grouping, seed: int, asked: bool
+) -> HeldOutAnswers | None:
+    """Answers about the pictures `rows` (m,) that a head is fitted on, each by a fit without its fold.
+
+    None, which is announced, where there are too few; if `asked` for that is a UserError.
+    """
+    splits = groups.of(rows).inner_folds(data.labels[rows], OUT_OF_FOLD, seed)
+    try:
+        if not splits:
+            raise UserError("too few different pictures to hold some out of the training pictures: add pictures")
+        plan = Folds(groups, [(rows[fitted], rows[held]) for fitted, held in splits], search=False, seed=seed)
+        return cross_validate(data, head, params, plan).answers
+    except UserError as error:
+        if asked:
+            raise
+        log.info("the model is saved without out-of-fold answers, by which it could decide what to accept: %s", error)
+        return None
 
 
 def groups_needed(test_size: float, cv: int, search: bool) -> int:
@@ -162,65 +199,21 @@ def groups_needed(test_size: float, cv: int, search: bool) -> int:
 
 
 def score_part(
-    estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray, leaking: np.ndarray
+    answers: HeldOutAnswers, training_counts: list[int], leaking: np.ndarray, paths: Sequence[str]
 ) -> tuple[Scores, Leaked]:
-    """Scores of a fitted head on all pictures `rows` (m,), and beside them what it gives without the leaking ones.
+    """Scores of all answers, and beside them what they give without those about the leaking pictures.
 
-    leaking: (m,) bool, whether one is trained on as it is or has a near-duplicate that is; announced.
+    training_counts: (k,) pictures of each class, for the baseline. leaking: (m,) bool, whether one is trained on as it
+    is or has a near-duplicate that is; announced. paths: (n,), of the dataset.
     """
-    scores = score_head(estimator, data, training_counts, rows)
+    scores = scores_of(answers, training_counts)
     if not leaking.any():
         return scores, Leaked()
-    paths = [data.paths[i] for i in rows[leaking]]
+    names = [paths[row] for row in answers.rows[leaking]]
     log.warning(
-        "scored pictures that are near-duplicates of training pictures: %d, the first is %s", len(paths), paths[0]
+        "scored pictures that are near-duplicates of training pictures: %d, the first is %s", len(names), names[0]
     )
-    without = None if leaking.all() else score_head(estimator, data, training_counts, rows[~leaking])
-    return scores, Leaked(paths, without)
-
-
-def score_head(estimator: Any, data: Dataset, training_counts: list[int], rows: np.ndarray) -> Scores:
-    """Scores of a fitted head on `rows`; the number of training pictures of each class gives the baseline."""
-    probabilities = estimator.predict_proba(data.scored(rows))
-    classes = estimator.classes_
-    predicted = classes[probabilities.argmax(axis=1)]
-    return score(data.labels[rows], predicted, probabilities, classes, training_counts=training_counts)
-
-
-def stage_progress(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
-    """`progress` for one stage: a function (done, total)."""
-    return partial(progress, stage) if progress else lambda *_: None
-
-
-def fit_on(
-    data: Dataset,
-    rows: np.ndarray,
-    groups: np.ndarray,
-    head: str,
-    params: dict[str, Any],
-    seed: int,
-    search: bool,
-    tell: Callable[[int, int], None] = lambda *_: None,
-    scoring: str = DEFAULT_SCORING,
-) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
-    """Fit `head` on the pictures `rows` (m,) of `data`, by a search among these alone if `search`.
-
-    groups: (n,), of all pictures; neither the search nor the head itself parts copies. Returns (fitted estimator,
-    parameters that the search chose, one row for each candidate of the search, as `search_head` has it). `tell` is
-    called with the fits of the search, (done, total).
-    """
-    if data.tail:
-        params = params | {"tail": data.tail}
-    labels = data.labels[rows]
-    if search:
-        views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
-        return search_head(head, params, seed, data.features[rows], labels, groups[rows], *views, tell, scoring)
-    return fit_head(make_head(head, params, seed), data.fitted(rows), labels, groups[rows]), {}, []
-
-
-def outlier_detector(data: Dataset, rows: np.ndarray, groups: np.ndarray) -> OutlierDetector | None:
-    """What finds pictures unlike those of `rows`; None of maps."""
-    return None if data.tail else OutlierDetector.of(data.originals(rows), groups[rows])
+    return scores, Leaked(names, None if leaking.all() else scores_of(answers.of(~leaking), training_counts))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.svm import LinearSVC
 
+from classify.data.grouping import Grouping
 from classify.data.split import GroupedFolds
 from classify.heads.head_table import HEADS, fit_head, make_head, search_grid
 from classify.heads.numerics import unit_rows
@@ -110,7 +111,7 @@ def compare_searches(
     grid = search_grid("logreg")
 
     def ours() -> tuple[Any, dict[str, Any], float]:
-        estimator, best, table = search_head("logreg", {}, 0, rows, classes, groups, scoring="accuracy")
+        estimator, best, table = search_head("logreg", {}, 0, rows, classes, Grouping(groups), scoring="accuracy")
         return estimator, best, max(row["accuracy"] for row in table)
 
     def plain() -> tuple[Any, dict[str, Any], float]:

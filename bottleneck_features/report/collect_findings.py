@@ -26,7 +26,7 @@ from cache.row_key import FeatureSpec
 from classify.data.beyond_memory import require_memory
 from classify.data.dataset import Dataset
 from classify.data.split import Indices, Split
-from classify.heads.head_table import fit_head, make_head
+from classify.heads.head_table import HEADS, fit_head, make_head
 from classify.heads.numerics import Floats, unit_rows
 from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
@@ -37,7 +37,6 @@ from featurize.pictures.find_images import Failure
 SHOWN = 24  # mistakes, and uncertain pictures
 TOP = 3
 NEIGHBOURS = 3
-QUICK_HEADS = ("logreg", "ridge", "svm", "sgd", "knn", "centroid")  # those that may be fitted again and again
 FOLD_HEADS: list[tuple[str, dict[str, Any]]] = [("logreg", {}), ("knn", {})]  # in folds, they judge the labels
 
 
@@ -208,7 +207,7 @@ def _learning_curve(
     if len(set(labels[splits[0][0]])) < 2:
         return [], None
     head, params = saved.record["head"], saved.record.get("head_params", {})
-    if head not in QUICK_HEADS:
+    if not HEADS[head].quick:
         head, params = "logreg", {}
     try:
         require_memory(head, params, rows, len(set(labels)))

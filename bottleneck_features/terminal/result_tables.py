@@ -55,10 +55,9 @@ def show_comparison(report: dict[str, Any]) -> None:
     )
     shown = _print_table(header, rows, left=2)
     if len(report["lines"]) > 1 and "against the first" in shown:
-        print(
-            "against the first: difference in accuracy on the same pictures, with its 95% interval; where this holds 0,"
-        )
-        print("these pictures do not tell which of the two is better")
+        by = "over groups" if report["groups"] else "by pictures"
+        print(f"against the first: difference in {report['order']} on the same pictures, with its 95% interval {by};")
+        print("no different: it holds 0, so these pictures do not tell which of the two is better")
     print(f"baseline  {report['baseline_accuracy']:.4f}  (always the most frequent class)")
     for line in report["not_compared"]:
         of = f" on {printable(line['features'])}" if line["features"] else ""
@@ -68,7 +67,9 @@ def show_comparison(report: dict[str, Any]) -> None:
 
 def _difference(line: dict[str, Any]) -> str:
     low, high = line["difference_interval"]
-    return f"{line['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+    if low is None or high is None:
+        return ""
+    return f"{line['difference']:+.4f} ({low:+.4f} to {high:+.4f}) {line['difference_in_words']}"
 
 
 def _print_table(header: list[str], rows: Iterator[list[str]], left: int = 0) -> list[str]:

@@ -82,6 +82,10 @@ class Dataset:
         signatures = None if self.signatures is None else self.signatures[chosen]
         return near_duplicates(digests, signatures), duplicate_groups(digests)
 
+    def named(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray | None:
+        """The groups that people named, of m chosen pictures: (m,); None where nobody did."""
+        return None if self.groups is None else self.groups[chosen]
+
     @property
     def has_views(self) -> bool:
         """Whether the features have an axis of views."""

@@ -6,12 +6,12 @@ Largest groups first, each to the bin that it fits best, as scikit-learn's `Stra
 neither unequal bins nor care of rare classes.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cache.errors import UserError, listed
+from cache.errors import UserError, listed, log
 from classify.data.split import Indices, Split
 from classify.heads.numerics import Floats
 
@@ -28,40 +28,65 @@ def holdout_of_groups(labels: ArrayLike, groups: ArrayLike, test_size: float, se
     """
     if not 0 < test_size < 1:
         raise UserError(f"the test size must be a share between 0 and 1, not {test_size}")
-    inside = _bin_of_rows(labels, groups, (1 - test_size, test_size), seed) == 1
+    inside = held_out_groups(labels, groups, test_size, seed, strict=True)
     return np.flatnonzero(~inside), np.flatnonzero(inside)
 
 
 def folds_of_groups(labels: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[Split]:
     """Cut the rows into k folds of whole groups, each with about the same share of every class.
 
-    labels, groups: (n,). Returns k pairs of ascending row indices (train, test); every row is in one test part, and
-    every class in every training part. A class in fewer groups than folds is in as many test parts as it has groups.
-    Raises UserError for k < 2, for fewer groups than folds, and for a class in fewer than 2 groups.
+    labels, groups: (n,). Returns k pairs of ascending row indices (train, test), every class in every training part. A
+    class in fewer groups than folds is in as many test parts as it has groups. Raises UserError for k < 2, for fewer
+    groups than folds, and for a class in fewer than 2 groups.
     """
     if k < 2:
         raise UserError(f"cross-validation needs at least 2 folds, not {k}")
     if (count := len(np.unique(groups))) < k:
         raise UserError(f"there are {count} groups: that is too few for {k} folds")
-    bins = _bin_of_rows(labels, groups, [1 / k] * k, seed)
+    classes, counts, group = _counted(labels, groups)
+    _require_two(classes, (counts > 0).sum(axis=0))
+    bins = _dealt(counts, np.full(k, 1 / k), seed)
+    if (bins < 0).any():
+        log.warning("groups that no fold holds out, for others would lack a class: %d", (bins < 0).sum())
+    return _splits(bins[group], k)
+
+
+def inner_folds_of_groups(labels: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[Split]:
+    """As `folds_of_groups`, of what there is: a group that has a class alone is in every training part.
+
+    At most k folds; none where fewer than 2 groups can be held out.
+    """
+    _, counts, group = _counted(labels, groups)
+    k = min(k, int((~_has_a_class_alone(counts)).sum()))
+    return _splits(_dealt(counts, np.full(k, 1 / k), seed)[group], k) if k > 1 else []
+
+
+def held_out_groups(
+    labels: ArrayLike, groups: ArrayLike, fraction: float, seed: int, strict: bool = False
+) -> NDArray[np.bool_]:
+    """Mask (n,) of whole groups with about this share of the pictures of every class, which the others have too.
+
+    strict: raise UserError for a class in fewer than 2 groups; else its group is not held out.
+    """
+    classes, counts, group = _counted(labels, groups)
+    if strict:
+        _require_two(classes, (counts > 0).sum(axis=0))
+    return (_dealt(counts, np.array([1 - fraction, fraction]), seed) == 1)[group]
+
+
+def _splits(bins: Indices, k: int) -> list[Split]:
     return [(np.flatnonzero(bins != number), np.flatnonzero(bins == number)) for number in range(k)]
 
 
-def _bin_of_rows(labels: ArrayLike, groups: ArrayLike, shares: Sequence[float], seed: int) -> Indices:
+def _counted(labels: ArrayLike, groups: ArrayLike) -> tuple[NDArray[Any], Floats, Indices]:
+    """The classes (k,), the pictures (g, k) of each group and class, and the group (n,) of each picture."""
     classes, codes = np.unique(np.asarray(labels), return_inverse=True)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
-    if codes.shape != group.shape or not len(codes):
+    if not len(codes):
         raise UserError("there is no labelled picture for a split by groups")
     counts = np.zeros((group.max() + 1, len(classes)))
     np.add.at(counts, (group, codes), 1)
-    _require_two(classes, (counts > 0).sum(axis=0))
-    bins = _dealt(counts, np.asarray(shares), seed)
-    trained = np.array([np.any((counts > 0) & (bins == 0)[:, None], axis=0)]) if len(shares) == 2 else None
-    alone = _in_one_bin(counts, bins, len(shares)) if trained is None else ~trained[0]
-    if alone.any():
-        names = listed((repr(str(name)) for name in classes[alone]), SHOWN)
-        raise UserError(f"no split by groups leaves pictures of every class to train on: {names} are in too few groups")
-    return bins[group]
+    return classes, counts, group
 
 
 def _require_two(classes: NDArray[np.str_], groups: Indices) -> None:
@@ -76,18 +101,35 @@ def _require_two(classes: NDArray[np.str_], groups: Indices) -> None:
 
 
 def _dealt(counts: Floats, shares: Floats, seed: int) -> Indices:
-    """The bin (g,) of each group, from its pictures of each class (g, k) and the share (b,) of each bin."""
-    random = np.random.default_rng(seed)
+    """The bin (g,) of each group, from its pictures of each class (g, k) and the share (b,) of each bin.
+
+    Of two bins the first is trained on. -1: a group that is always trained on, for it has a class alone, or without it
+    a training part would lack one.
+    """
+    bins = np.full(len(counts), -1)
+    free = ~_has_a_class_alone(counts)
+    if not free.any():
+        return bins
+    kept = (counts[~free] > 0).any(axis=0)  # classes that are always trained on
+    dealt = counts[free][:, ~kept]
     # The last column is all pictures. Each column adds up to 1.
-    parts = np.column_stack([counts, counts.sum(axis=1)])
-    parts = parts / parts.sum(axis=0)
+    parts = np.column_stack([counts[free], counts[free].sum(axis=1)])
+    parts = parts / np.maximum(parts.sum(axis=0), 1)
+    random = np.random.default_rng(seed)
     tries = int(np.clip(GROUPS_TRIED // len(counts), 1, TRIES))
-    found = [_spread(_greedy(parts, shares, random), counts, parts, shares) for _ in range(tries)]
-    costs = [
-        (_in_one_bin(counts, bins, len(shares)).sum(), _cost(_filled(parts, bins, len(shares)), shares))
-        for bins in found
-    ]
-    return found[min(range(tries), key=costs.__getitem__)]
+    found = [_spread(_greedy(parts, shares, random), dealt, parts, shares) for _ in range(tries)]
+    width = len(shares)
+    costs = [(int(_in_one_bin(dealt, of, width).sum()), _cost(_filled(parts, of, width), shares)) for of in found]
+    bins[free] = best = found[min(range(tries), key=costs.__getitem__)]
+    missing = (dealt[:, _in_one_bin(dealt, best, width)] > 0).any(axis=1)
+    bins[np.flatnonzero(free)[missing & ((best > 0) | (width > 2))]] = -1
+    return bins
+
+
+def _has_a_class_alone(counts: Floats) -> NDArray[np.bool_]:
+    """Mask (g,) of the groups that hold all pictures of some class."""
+    single = (counts > 0).sum(axis=0) == 1
+    return np.any(counts[:, single] > 0, axis=1)
 
 
 def _greedy(parts: Floats, shares: Floats, random: np.random.Generator) -> Indices:

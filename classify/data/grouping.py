@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from classify.data.group_split import folds_of_groups, holdout_of_groups
-from classify.data.split import Indices, Split, folds, holdout
+from cache.errors import UserError
+from classify.data.group_split import folds_of_groups, holdout_of_groups, inner_folds_of_groups
+from classify.data.split import GroupedFolds, Indices, Split, enough_groups, folds, holdout, least_groups, paired
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,30 @@ class Grouping:
         """k pairs of row indices (train, test), see `classify.data.split.folds` and `group_split`."""
         return (folds_of_groups if self.named else folds)(labels, self.numbers, k, seed)
 
+    def search_folds(self, labels: ArrayLike, k: int, seed: int) -> list[Split]:
+        """The folds of a search among training pictures: of these some class may have a single named group left."""
+        if not self.named:
+            return [*GroupedFolds(k, seed).split(None, labels, self.numbers)]
+        if found := self.inner_folds(labels, k, seed):
+            return found
+        raise UserError("a search needs 2 groups that can be held out of the training pictures: add groups")
+
+    def inner_folds(self, labels: ArrayLike, most: int, seed: int) -> list[Split]:
+        """At most so many folds, of what can be held out: what has a class alone is in every training part.
+
+        Fewer folds where the smallest class has fewer groups. None where fewer than 2 groups can be held out.
+        """
+        if self.named:
+            return inner_folds_of_groups(labels, self.numbers, most, seed)
+        rows = np.flatnonzero(paired(labels, self.numbers))
+        chosen, numbers = np.asarray(labels)[rows], self.numbers[rows]
+        if not len(rows):
+            return []
+        k = min(most, least_groups(chosen, numbers))
+        found = GroupedFolds(k, seed).split(None, chosen, numbers)
+        everything = np.arange(len(self.numbers))
+        return [(np.setdiff1d(everything, rows[test]), rows[test]) for _, test in found]
+
 
 def united(duplicates: Indices, names: np.ndarray | None) -> Grouping:
     """Near-duplicates and named groups together: connected components of both.
@@ -57,3 +82,14 @@ def united(duplicates: Indices, names: np.ndarray | None) -> Grouping:
     smallest = np.full(size, np.iinfo(np.intp).max)
     np.minimum.at(smallest, component, duplicates)
     return Grouping(smallest[component].reshape(n), named=True)
+
+
+def together(labels: ArrayLike, duplicates: Indices, exact: Indices, names: np.ndarray | None, needed: int) -> Grouping:
+    """What no split parts: named groups united with near-duplicates, or without names near-duplicates alone.
+
+    labels, duplicates, exact, names: (n,). needed: how many different pictures of each class the splits take, see
+    `classify.data.split.enough_groups`. People name groups on purpose: those are never parted for want of others.
+    """
+    return (
+        united(duplicates, names) if names is not None else Grouping(enough_groups(labels, duplicates, exact, needed))
+    )

@@ -74,6 +74,11 @@ def paired(labels: ArrayLike, groups: ArrayLike) -> NDArray[np.bool_]:
     return np.isin(labels, large)
 
 
+def least_groups(labels: ArrayLike, groups: ArrayLike) -> int:
+    """The number of different pictures of the smallest class. labels, groups: (n,)."""
+    return int(_Groups(labels, groups).class_sizes().min())
+
+
 def holdout(labels: ArrayLike, groups: ArrayLike, test_size: float, seed: int) -> Split:
     """Draw a stratified test part of whole groups.
 
@@ -107,28 +112,6 @@ def folds(labels: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[Split
     drawn = _Groups(labels, groups)
     drawn.announce_contradictions()
     return drawn.folds(k, seed)
-
-
-def held_out_rows(
-    labels: Indices, groups: Indices, fraction: float, random: np.random.RandomState
-) -> NDArray[np.bool_]:
-    """Mask (n,) of the validation pictures: a share of each class, rounded, that leaves at least one to train on.
-
-    groups: (n,) as of `copies_by_first`. Whole ones are held out, and never more pictures than the share: one that is
-    too large is passed over. Copies with different labels are trained on.
-    """
-    originals = np.setdiff1d(groups, groups[labels != labels[groups]])
-    sizes = np.bincount(groups, minlength=len(groups))
-    held_out: list[int] = []
-    for label in range(labels.max() + 1):
-        members = random.permutation(originals[labels[originals] == label])
-        trained_on = int(sizes[members].sum())
-        left = round(fraction * trained_on)
-        for member, size in zip(members.tolist(), sizes[members].tolist(), strict=True):
-            if size <= left and size < trained_on:
-                held_out.append(member)
-                left, trained_on = left - size, trained_on - size
-    return np.isin(groups, held_out)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedKFold
 
 from cache.errors import UserError, log
-from classify.data.split import Indices
-from classify.heads.base import Labels, Seed
+from classify.data.group_split import inner_folds_of_groups
+from classify.data.inner_split import hold_several
+from classify.data.split import Indices, Split
+from classify.heads.base import Labels, Seed, generator
 from classify.heads.numerics import Floats, as_pictures, by_class
 
 # Fits the head on the pictures of the first index, and decides about those of the second: (m * K, outputs), the
@@ -37,9 +39,18 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
     y, groups, weights: (n,), groups as of `copies_by_first`. A picture's decisions are the means of those about its
     views. Uses 5 stratified folds of whole groups, fewer where the smallest class has fewer of them; see `two_of_each`
     for classes with a single one. A picture alone in its class is in every training part, and is not decided about.
+    Groups of several classes are dealt by `inner_folds_of_groups`; a group that has a class alone is not decided about.
     Raises UserError where every class has a single picture.
     """
     labels = np.unique(y, return_inverse=True)[1]
+    decisions = np.empty((len(labels), labels.max() + 1))
+    if hold_several(labels, groups):
+        splits = inner_folds_of_groups(labels, groups, INNER_FOLDS, generator(seed).randint(2**31 - 1))
+        decided = _decide_in(splits, decide, decisions)
+        if decided.any():
+            return fit_temperature(decisions[decided], labels[decided], weights[decided])
+        log.warning("too few groups to fit probabilities on: they are fitted as if there were none, may be too sure")
+        groups = np.arange(len(labels))
     groups = two_of_each(y, groups)
     originals = np.unique(groups)
     counts = np.bincount(labels[originals], minlength=labels.max() + 1)
@@ -50,12 +61,8 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
             "add pictures, or use the head logreg"
         )
     splitter = StratifiedKFold(min(INNER_FOLDS, counts[counts > 1].min()), shuffle=True, random_state=seed)
-    decisions = np.empty((len(labels), labels.max() + 1))
-    for _, drawn in splitter.split(originals, labels[originals]):
-        inside = np.isin(groups, originals[drawn])
-        train, held_out = np.flatnonzero(~inside), np.flatnonzero(inside)
-        decisions[held_out] = by_class(as_pictures(decide(train, held_out), len(held_out)).mean(axis=1))
-    decided = np.isin(groups, originals)
+    drawn = [np.isin(groups, originals[chosen]) for _, chosen in splitter.split(originals, labels[originals])]
+    decided = _decide_in([(np.flatnonzero(~inside), np.flatnonzero(inside)) for inside in drawn], decide, decisions)
     return fit_temperature(decisions[decided], labels[decided], weights[decided], len(originals))
 
 
@@ -65,6 +72,15 @@ def held_out_temperature(decisions: Floats, labels: Labels, weights: Floats) -> 
     decisions: (n * K, outputs), of the views of a picture side by side; labels, weights: (n,).
     """
     return fit_temperature(by_class(as_pictures(decisions, len(labels)).mean(axis=1)), labels, weights)
+
+
+def _decide_in(splits: list[Split], decide: Decide, decisions: Floats) -> NDArray[np.bool_]:
+    """Put the decisions about held-out pictures into `decisions` (n, k); the mask (n,) of those decided about."""
+    decided = np.zeros(len(decisions), bool)
+    for train, held_out in splits:
+        decisions[held_out] = by_class(as_pictures(decide(train, held_out), len(held_out)).mean(axis=1))
+        decided[held_out] = True
+    return decided
 
 
 def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:

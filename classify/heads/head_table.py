@@ -32,7 +32,7 @@ class HeadEntry:
     `benchmarks/cost/memory.py`, one more for a search, rounded up (`training_bytes` has what it takes besides).
     streams: whether it takes `StoredRows`, in bounded memory. maps: whether it takes maps (n, h, w, c), of
     `pooling="none"`, instead of rows (n, d). views: the default number of views of a picture that are fitted on, and of
-    those that are averaged in its predictions.
+    those that are averaged in its predictions. quick: whether it is fitted so soon that it may be fitted again.
     """
 
     estimator: str
@@ -42,6 +42,7 @@ class HeadEntry:
     streams: bool = False
     maps: bool = False
     views: tuple[int, int] = (1, 1)
+    quick: bool = True
 
 
 HEADS: dict[str, HeadEntry] = {
@@ -70,6 +71,7 @@ HEADS: dict[str, HeadEntry] = {
         {"hidden": [None, 128], "dropout": [0.2, 0.5], "learning_rate": [1e-4, 3e-4, 1e-3]},
         copies=7,
         streams=True,
+        quick=False,
     ),
     "ridge": HeadEntry(
         "classify.heads.linear:RidgeHead",
@@ -96,6 +98,7 @@ HEADS: dict[str, HeadEntry] = {
         copies=4,
         maps=True,
         views=(8, 8),
+        quick=False,
     ),
 }
 

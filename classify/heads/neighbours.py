@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache.arguments import number, or_none, whole
 from cache.errors import UserError, log
+from classify.data.inner_split import hold_several
 from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
@@ -145,19 +147,31 @@ class CentroidHead(DecidingHead):
                 "every class has a single picture, so no temperature can be fitted: "
                 "add pictures, or give one, such as temperature=0.1"
             )
-        groups = two_of_each(self.classes_[labels], groups)[paired]
-        rows, labels, weights = rows[paired], labels[paired], weights[paired]
+        several = hold_several(labels, groups)
+        if several:  # neither can a class that one group has alone
+            paired &= _in_two_groups(labels, groups)[labels]
+            paired = paired if paired.any() else np.bincount(labels)[labels] > 1
+        else:
+            groups = two_of_each(self.classes_[labels], groups)
+        rows, labels, groups, weights = rows[paired], labels[paired], groups[paired], weights[paired]
         cosines = rows @ self.centroids_.T
         shares = weights[:, None] * rows
         own = sums[labels] - shares
         for copies in _several(groups, labels):
             own[copies] = sums[labels[copies[0]]] - shares[copies].sum(axis=0)
         cosines[np.arange(len(own)), labels] = (rows * unit_rows(own)).sum(axis=1)
-        self.temperature_ = fit_temperature(cosines, labels, weights, len(np.unique(groups)))
+        different = len(labels) if several else len(np.unique(groups))
+        self.temperature_ = fit_temperature(cosines, labels, weights, different)
 
     def arrays(self) -> ArrayHead:
         layer = self.centroids_.T, np.zeros(len(self.centroids_))
         return self._array_head([layer], self.temperature_, cosine=True)
+
+
+def _in_two_groups(labels: Labels, groups: Indices) -> NDArray[np.bool_]:
+    """Mask (k,) of the classes that have pictures in two groups or more. labels, groups: (n,)."""
+    pairs = np.unique(np.column_stack([labels, groups]), axis=0)
+    return np.bincount(pairs[:, 0]) > 1
 
 
 def _several(groups: Indices, labels: Labels) -> list[Indices]:

@@ -8,8 +8,8 @@ from cache.errors import UserError
 from featurize.outputs import Named, named
 
 MODEL_FILES = (".joblib", ".json", ".npz")
-TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "history", "search"))
-EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv")
+TABLES = tuple(f".{name}.csv" for name in ("classes", "confusion", "predictions", "history", "search"))
+EVALUATION = (".evaluation.json", ".evaluation.classes.csv", ".evaluation.confusion.csv", ".evaluation.predictions.csv")
 NEXT = ".next"  # suffix of files of a model that is being saved
 EVERY = (*MODEL_FILES, *TABLES, *EVALUATION)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from classify.data.dataset import Dataset
 from classify.saved.model_files import EVALUATION, files_of
 from classify.saved.persist import locked, save
 from classify.saved.previous import keep_previous, replaced
+from classify.scoring.answer_tables import answer_rows
+from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
 
@@ -38,17 +41,18 @@ def save_training(
         if other:
             keep_previous(model)
         save(model, training.estimator, training.trained_on, record, training.outliers)
-        write_training(model, training)
+        write_training(model, training, dataset.paths)
         for path in files_of(model, EVALUATION) if other else ():  # of another model by now
             Path(path).unlink(missing_ok=True)
 
 
-def write_training(model: str, training: Training) -> None:
+def write_training(model: str, training: Training, paths: Sequence[str]) -> None:
     """Write what a training has found beside the model: its tables, and of heads that have them curves and a search.
 
     NAME.history.csv has what was measured after each epoch. Those that a model of this name had before are deleted.
     """
-    write_tables(model, training.scores)
+    several = [training.answers, training.validation, training.cv_answers]
+    write_tables(model, training.scores, [answers for answers in several if answers], paths)
     history = training.history or {}
     epochs = [[epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1)]
     searches = [training.search_table, *training.cv_search] if training.search_table else []
@@ -56,9 +60,15 @@ def write_training(model: str, training: Training) -> None:
     _write_csv(model, "search", search_rows(training.scoring, searches))
 
 
-def write_tables(model: str, scores: Scores, infix: str = "") -> None:
-    """Write the per-class table and the confusion matrix as CSV (UTF-8): NAME.classes.csv and NAME.confusion.csv."""
+def write_tables(
+    model: str, scores: Scores, several: Sequence[HeldOutAnswers], paths: Sequence[str], infix: str = ""
+) -> None:
+    """Write the per-class table, the confusion matrix and every held-out answer as CSV (UTF-8).
+
+    NAME.classes.csv, NAME.confusion.csv and NAME.predictions.csv. paths: (n,), of the dataset.
+    """
     _write_csv(model, f"{infix}classes", scores.class_rows())
+    _write_csv(model, f"{infix}predictions", answer_rows(several, paths))
     _write_csv(model, f"{infix}confusion", scores.confusion_rows())
 
 
@@ -93,13 +103,15 @@ def _write_csv(model: str, kind: str, rows: list[list[Any]]) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def write_evaluation(model: str, scores: Scores, report: dict[str, Any]) -> None:
+def write_evaluation(
+    model: str, scores: Scores, answers: HeldOutAnswers, paths: Sequence[str], report: dict[str, Any]
+) -> None:
     """Write the tables and the whole report of an evaluation beside the model: NAME.evaluation.json and so on.
 
     Where that folder cannot be written (a model may be everybody's to read), the scores are still the caller's.
     """
     try:
-        write_tables(model, scores, "evaluation.")
+        write_tables(model, scores, [answers], paths, "evaluation.")
         write_atomically(os.path.splitext(model)[0] + ".evaluation.json", json.dumps(report, indent=2).encode())
     except OSError as error:
         log.warning("the evaluation is not saved beside the model: %s: %s", error.filename, error.strerror)

@@ -1,6 +1,7 @@
 """What heads say of pictures that they were not fitted on: the one source of scores, thresholds and tables."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +28,22 @@ class HeldOutAnswers:
     probabilities: Floats
     groups: Indices
     names: NDArray[np.str_] | None = None
+
+    @classmethod
+    def joined(cls, several: Sequence["HeldOutAnswers"]) -> "HeldOutAnswers":
+        """Those of several folds or parts of one dataset, one after the other."""
+        first = several[0]
+        columns = {
+            name: np.concatenate([getattr(one, name) for one in several])
+            for name in ("rows", "parts", "truth", "probabilities", "groups")
+        }
+        names = None if first.names is None else np.concatenate([one.names for one in several])
+        return cls(classes=first.classes, names=names, **columns)
+
+    def of(self, chosen: NDArray[np.bool_] | Indices) -> "HeldOutAnswers":
+        """Some of them: a mask (m,) or indices."""
+        columns = {name: getattr(self, name)[chosen] for name in ("rows", "parts", "truth", "probabilities", "groups")}
+        return replace(self, names=None if self.names is None else self.names[chosen], **columns)
 
     @cached_property
     def predicted(self) -> Indices:

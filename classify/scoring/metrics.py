@@ -115,7 +115,7 @@ def score(
     names = [str(name) for name in np.asarray(classes).tolist()]
     counts = np.asarray(training_counts)
     given = np.asarray(probabilities, dtype=np.float64)
-    true_codes, predicted_codes = _codes(truth, names), _codes(predicted, names)
+    true_codes, predicted_codes = codes_of(truth, names), codes_of(predicted, names)
     n, k = len(true_codes), len(names)
     if len(predicted_codes) != n or given.shape != (n, k) or counts.shape != (k,):
         raise ValueError(
@@ -160,8 +160,8 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _codes(labels: ArrayLike, names: list[str]) -> NDArray[np.intp]:
-    """Position of every label in `names`. Raises UserError for labels that are not there."""
+def codes_of(labels: ArrayLike, names: list[str]) -> NDArray[np.intp]:
+    """Position (n,) of every label in `names`. Raises UserError for labels that are not there."""
     number = {name: code for code, name in enumerate(names)}
     given = [str(label) for label in np.asarray(labels).tolist()]
     if unknown := sorted({*given} - {*names}):

@@ -1,4 +1,4 @@
-"""Cross-validate one head on one dataset: its predictions out of fold, and what they cost."""
+"""Cross-validate one head on one dataset: its answers about the pictures of each fold, and what they cost."""
 
 import os
 import tempfile
@@ -8,23 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from classify.data.dataset import Dataset
-from classify.data.split import Split
+from classify.data.grouping import Grouping
+from classify.data.split import Indices, Split
+from classify.fit import fit_on, outlier_detector
 from classify.heads.head_table import HEADS
-from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.saved.persist import save
-from classify.scoring.metrics import Scores, score
+from classify.scoring.held_out_answers import HeldOutAnswers
+from classify.scoring.metrics import Scores, codes_of, score
 from classify.scoring.outliers import OutlierDetector
-from classify.train import fit_on, outlier_detector
+from featurize.extract.outcome import Progress, stage_progress
 
 
 @dataclass(frozen=True)
 class Folds:
-    """What is the same for all heads: groups (n,) of copies, the folds, whether each is searched, and by what."""
+    """What is the same for all heads: what stays together, the folds, whether each is searched, and by what.
 
-    groups: np.ndarray
+    groups: of all pictures of a dataset; splits: indices of these.
+    """
+
+    groups: Grouping
     splits: list[Split]
     search: bool
     seed: int
@@ -32,20 +38,84 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Scores over all pictures, each decided by the fit without its fold. bytes: of the model file and its arrays.
-
-    probabilities: (n, k), columns in the order of `scores.classes`. right: (n,) bool.
+class CrossValidation:
+    """What the folds gave. answers: one of each picture that is held out in a fold, in the order of the folds.
 
     Each of `folds` has: accuracy, of the pictures held out; train_seconds, of the fit, a search included;
     predict_seconds, of one picture, its row being there, all of the fold predicted at once and the head warm; params,
     what the search has chosen among the other folds' pictures; search, its table as
-    `classify.hyperparameter_search.search_head` has it.
+    `classify.hyperparameter_search.search_head` has it. estimator: the last one.
+    """
+
+    answers: HeldOutAnswers
+    folds: list[dict[str, Any]]
+    estimator: Any
+
+
+def cross_validate(
+    data: Dataset,
+    head: str,
+    params: dict[str, Any],
+    plan: Folds,
+    progress: Progress | None = None,
+    fold_done: Callable[[int], None] = lambda _: None,
+) -> CrossValidation:
+    """Fit `head` with `params` on each fold and let it answer about the rest.
+
+    `fold_done` is called with the number of folds that are done, `progress` with the fits of a search. Raises what the
+    head raises.
+    """
+    done, answers, classes = [], [], np.unique(data.labels)
+    for number, (train, test) in enumerate(plan.splits, start=1):
+        tell = stage_progress(progress, f"search in fold {number} of {len(plan.splits)}")
+        start = time.perf_counter()
+        estimator, best, table = fit_on(
+            data, train, plan.groups, head, params, plan.seed, plan.search, tell, plan.scoring
+        )
+        train_seconds = time.perf_counter() - start
+        rows = data.scored(test)
+        estimator.predict_proba(rows[:1])
+        start = time.perf_counter()
+        answers.append(answers_about(estimator, data, test, plan.groups, f"fold {number}", classes))
+        predict_seconds = (time.perf_counter() - start) / len(test)
+        fold = {"accuracy": float(answers[-1].right.mean()), "train_seconds": train_seconds}
+        done.append(fold | {"predict_seconds": predict_seconds, "params": best, "search": table})
+        fold_done(number)
+    return CrossValidation(HeldOutAnswers.joined(answers), done, estimator)
+
+
+def answers_about(
+    estimator: Any, data: Dataset, rows: Indices, groups: Grouping, part: str, classes: ArrayLike | None = None
+) -> HeldOutAnswers:
+    """What a fitted head says of the pictures `rows` (m,) that it was not fitted on.
+
+    classes: sorted, by default those of the head; one that it does not know has probability 0. Raises UserError for a
+    picture of another class.
+    """
+    names = np.asarray(estimator.classes_ if classes is None else classes)
+    probabilities = np.zeros((len(rows), len(names)))
+    probabilities[:, np.searchsorted(names, estimator.classes_)] = estimator.predict_proba(data.scored(rows))
+    of_classes = [str(name) for name in names]
+    return HeldOutAnswers(
+        classes=of_classes,
+        rows=np.asarray(rows),
+        parts=np.full(len(rows), part),
+        truth=codes_of(data.labels[rows], of_classes),
+        probabilities=probabilities,
+        groups=groups.numbers[rows],
+        names=None if data.groups is None else data.groups[rows],
+    )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores of a head over all pictures, each decided by the fit without its fold. bytes: of the model and arrays.
+
+    answers, folds: as `CrossValidation` has them.
     """
 
     scores: Scores
-    probabilities: Floats
-    right: np.ndarray
+    answers: HeldOutAnswers
     folds: list[dict[str, Any]]
     bytes: int
 
@@ -66,44 +136,40 @@ class HeldOut:
 def held_out(
     data: Dataset,
     head: str,
-    folds: Folds,
+    plan: Folds,
     record: dict[str, Any],
     fold_done: Callable[[int], None] = lambda _: None,
-    search_progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress | None = None,
 ) -> HeldOut:
-    """Fit `head` with its defaults on each fold of `data` and score it on the rest.
+    """Cross-validate `head` with its defaults and score all its answers; the rest as `cross_validate`.
 
-    record: what a model's record says of its features, for its size. `fold_done` is called with the number of folds
-    that are done, `search_progress` with the fits of a search, (done, total). Raises what the head raises.
+    record: what a model's record says of its features, for its size.
     """
-    classes, counts = np.unique(data.labels, return_counts=True)
-    probabilities = np.empty((len(data.labels), len(classes)))
-    done: list[dict[str, Any]] = []
     silent = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
-    searched = head, silent, folds.seed, folds.search, search_progress, folds.scoring
-    for train, test in folds.splits:
-        start = time.perf_counter()
-        estimator, params, table = fit_on(data, train, folds.groups, *searched)
-        train_seconds = time.perf_counter() - start
-        rows = data.scored(test)
-        estimator.predict_proba(rows[:1])
-        start = time.perf_counter()
-        probabilities[test] = estimator.predict_proba(rows)
-        predict_seconds = (time.perf_counter() - start) / len(test)
-        right = classes[probabilities[test].argmax(axis=1)] == data.labels[test]
-        fold = {"accuracy": float(right.mean()), "train_seconds": train_seconds, "predict_seconds": predict_seconds}
-        done.append(fold | {"params": params, "search": table})
-        fold_done(len(done))
-    predicted = classes[probabilities.argmax(axis=1)]
-    counted = [int((data.labels[train] == name).sum()) for name in classes]
-    about = {"head": head, "head_params": params, "training_counts": counted, "metrics": {}, **record}
+    found = cross_validate(data, head, silent, plan, progress, fold_done)
+    train, _ = plan.splits[-1]
+    _, counts = np.unique(data.labels, return_counts=True)
+    counted = [int((data.labels[train] == name).sum()) for name in found.estimator.classes_]
+    about = {
+        "head": head,
+        "head_params": found.folds[-1]["params"],
+        "training_counts": counted,
+        "metrics": {},
+        **record,
+    }
     return HeldOut(
-        scores=score(data.labels, predicted, probabilities, classes, training_counts=counts),
-        probabilities=probabilities,
-        right=predicted == data.labels,
-        folds=done,
-        bytes=_saved_bytes(estimator, data.digests[train], about, outlier_detector(data, train, folds.groups)),
+        scores=scores_of(found.answers, counts),
+        answers=found.answers,
+        folds=found.folds,
+        bytes=_saved_bytes(found.estimator, data.digests[train], about, outlier_detector(data, train, plan.groups)),
     )
+
+
+def scores_of(answers: HeldOutAnswers, training_counts: Any) -> Scores:
+    """Scores of all `answers`. training_counts: (k,), which give the baseline, see `classify.scoring.metrics.score`."""
+    classes = np.array(answers.classes)
+    truth, predicted = classes[answers.truth], classes[answers.predicted]
+    return score(truth, predicted, answers.probabilities, classes, training_counts=training_counts)
 
 
 def _saved_bytes(

@@ -46,23 +46,25 @@ class OutlierDetector:
     distances: NDArray[np.float32]
 
     @classmethod
-    def of(cls, rows: Rows, groups: NDArray[np.intp]) -> Self:
-        """From rows (n, d) of training pictures. groups (n,): equal numbers for near-duplicates.
+    def of(cls, rows: Rows, duplicates: NDArray[np.intp], groups: NDArray[np.intp] | None = None) -> Self:
+        """From rows (n, d) of training pictures. duplicates (n,): equal numbers for near-duplicates.
 
-        The first of each group counts. Of more than 4 MiB hold (3,276 with 1,280 features) some are drawn, always the
-        same ones.
+        The first of near-duplicates counts. groups (n,): equal numbers for pictures that are not compared, such as
+        those of one camera site; by default each is compared with all others. Of more than 4 MiB hold (3,276 with 1,280
+        features) some are drawn, always the same ones.
         """
         width = min(rows.shape[1], WIDEST)
-        different = np.sort(np.unique(groups, return_index=True)[1])
+        different = np.sort(np.unique(duplicates, return_index=True)[1])
         drawn = np.random.RandomState(0).permutation(len(different))[: min(MOST, LARGEST // width)]
         kept = np.empty((len(drawn), width), np.int8)
         for members, chunk in chunks(rows[different[np.sort(drawn)]]):
             directions = _directions(chunk)
             largest = np.abs(directions).max(axis=1, keepdims=True)
             kept[members] = np.rint(directions * (127 / np.where(largest > 0, largest, 1)))
-        known, each = cls(kept, np.empty(0, np.float32)), np.arange(len(kept))
-        parts = blocks(len(kept), len(kept)) if len(kept) > 1 else []
-        distances = [known.distances, *(known._from(known._units[part], each[part]) for part in parts)]
+        known = cls(kept, np.empty(0, np.float32))
+        own = np.arange(len(kept)) if groups is None else groups[different[np.sort(drawn)]]
+        parts = blocks(len(kept), len(kept)) if len(np.unique(own)) > 1 else []
+        distances = [known.distances, *(known._from(known._units[part], own[part, None] == own) for part in parts)]
         return cls(kept, np.sort(np.concatenate(distances)))
 
     def distances_of(self, rows: Rows) -> Floats:
@@ -92,14 +94,17 @@ class OutlierDetector:
             )
         return float(self.distances[rank - 1])
 
-    def _from(self, directions: Floats, own: NDArray[np.intp] | None = None) -> Floats:
-        """Distances (n,) of directions (n, w); own (n,): the index of the one that is no neighbour of each."""
+    def _from(self, directions: Floats, own: NDArray[np.bool_] | None = None) -> Floats:
+        """Distances (n,) of directions (n, w); own (n, m): which rows are no neighbours of each, for some are."""
         neighbours = max(1, min(NEIGHBOURS, len(self.rows) - 1))  # as many as each training picture has
         cosines = directions @ self._units.T
         if own is not None:
-            cosines[np.arange(len(own)), own] = -np.inf
+            cosines[own] = -np.inf
         nearest = np.partition(cosines, len(self.rows) - neighbours, axis=1)[:, -neighbours:]
-        return 1 - nearest.mean(axis=1)
+        if own is None or np.isfinite(nearest).all():
+            return 1 - nearest.mean(axis=1)
+        there = np.isfinite(nearest)  # fewer where a group leaves fewer others
+        return (1 - np.where(there, nearest, 0).sum(axis=1) / there.sum(axis=1)).astype(np.float32)
 
     @cached_property
     def _units(self) -> Floats:

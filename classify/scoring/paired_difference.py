@@ -1,6 +1,8 @@
 """How much more often one classifier is right than another about the same pictures, and how sure that is."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,10 +15,23 @@ BESIDE = 1e-9  # the ends are searched beside the difference, whose own error is
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two accuracies, and its 95% interval."""
+    """A difference of two scores, and its 95% interval."""
 
     value: float
     interval: tuple[float, float]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the pictures tell the two apart, in words."""
+        low, high = self.interval
+        if low <= 0 <= high:
+            return "no different"
+        return "worse" if self.value < 0 else "better"
+
+    def to_json(self) -> dict[str, Any]:
+        """difference, difference_interval, difference_in_words; None for what is not defined."""
+        known = [number if math.isfinite(number) else None for number in (self.value, *self.interval)]
+        return {"difference": known[0], "difference_interval": known[1:], "difference_in_words": self.verdict}
 
 
 def paired_difference(right: np.ndarray, other: np.ndarray, groups: Indices) -> Difference:

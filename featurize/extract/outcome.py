@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from featurize.pictures.find_images import Failure, ImageError
 from featurize.pictures.sources import Source, digest_of
 
 Progress = Callable[[str, int, int], None]  # how far a run is: stage, done, total
+
+
+def stage_progress(progress: Progress | None, stage: str) -> Callable[[int, int], None]:
+    """`progress` for one stage: a function (done, total)."""
+    return partial(progress, stage) if progress else lambda *_: None
+
 
 AHEAD = 32
 RECORD_EVERY = 2000  # digests remembered at a time: an interrupted first run keeps most of them

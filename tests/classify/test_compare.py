@@ -20,6 +20,7 @@ import featurize.machine.memory
 import pipeline
 from cache.errors import UserError
 from classify.data.dataset import Dataset
+from classify.data.grouping import Grouping
 from classify.data.split import folds
 from classify.heads.head_table import HEADS
 from classify.scoring.out_of_fold import Folds, held_out
@@ -216,7 +217,7 @@ def digits() -> Dataset:
 @pytest.mark.parametrize("head", ["logreg", "knn"])
 def test_each_fold_is_tuned_without_the_pictures_that_it_is_scored_on(digits: Dataset, head: str) -> None:
     each = np.arange(250)
-    plan = Folds(each, folds(digits.labels, each, 3, 0), search=True, seed=0)
+    plan = Folds(Grouping(each), folds(digits.labels, each, 3, 0), search=True, seed=0)
     record = {"spec": {}, "weights": {}, "cache_dir": ""}
     plain = held_out(digits, head, plan, record)
     assert [len(fold["search"][0]["scores"]) for fold in plain.folds] == [5] * 3
@@ -276,12 +277,12 @@ def test_a_picture_that_goes_meanwhile_costs_no_traceback(
 ) -> None:
     import classify.compare as comparison
 
-    cut = comparison.folds
+    cut = comparison.groups_needed
 
     def then_gone(*arguments: Any) -> Any:
         (photos / "brick" / "brick.3.png").unlink()
         return cut(*arguments)
 
-    monkeypatch.setattr(comparison, "folds", then_gone)
+    monkeypatch.setattr(comparison, "groups_needed", then_gone)
     with pytest.raises(UserError, match="changed or gone"):
         compare(photos, cache, "centroid")

@@ -16,6 +16,7 @@ from sklearn.model_selection import ParameterGrid
 
 import pipeline
 from cache.errors import UserError
+from classify.data.grouping import Grouping
 from classify.heads.head_table import HEADS, make_head, search_grid
 from classify.hyperparameter_search import held_out_scores, nearest_of_best, search_head
 from classify.scoring.scorers import check_scoring, score_by
@@ -36,7 +37,7 @@ def easy() -> tuple[Data, Data]:
 def test_where_all_candidates_are_right_the_probabilities_stay_as_good(head: str, easy: tuple[Data, Data]) -> None:
     (X, y), (unseen, truth) = easy
     plain = make_head(head).fit(X, y)
-    searched, _, table = search_head(head, {}, 0, X, y, np.arange(len(X)))
+    searched, _, table = search_head(head, {}, 0, X, y, Grouping(np.arange(len(X))))
     assert max(row["accuracy"] for row in table) == 1
     losses = [log_loss(truth, estimator.predict_proba(unseen)) for estimator in (searched, plain)]
     assert losses[0] < 1.1 * losses[1] + 0.005
@@ -68,7 +69,7 @@ def test_fox_against_walrus_is_no_worse_with_a_search(head: str, shared: Path, t
 @pytest.mark.parametrize("head", WALKING_AND_NOT)
 def test_any_scorer_of_classifiers_decides(head: str, scoring: str, digits: Data) -> None:
     X, y = digits[0][:200], digits[1][:200].astype(str)
-    _, best, table = search_head(head, {}, 0, X, y, np.arange(200), scoring=scoring)
+    _, best, table = search_head(head, {}, 0, X, y, Grouping(np.arange(200)), scoring=scoring)
     (chosen,) = [row for row in table if row["chosen"]]
     assert chosen["params"] == best
     assert all(len(row["scores"]) == 5 and np.isfinite(row["scores"]).all() for row in table)

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 import classify.data.dataset
+import classify.fit
 import classify.train
 from cache.errors import UserError
 from classify.data.dataset import Dataset
@@ -70,13 +71,13 @@ def test_the_datas_own_split_is_kept(split: Dataset) -> None:
     predicted = training.estimator.predict(split.features)
     right = predicted == split.labels
     assert training.scores.accuracy == right[200:].mean() and training.scores.n == 100
-    assert training.validation_accuracy == right[150:200].mean()
+    assert training.report()["validation_accuracy"] == right[150:200].mean()
 
 
 def test_without_a_test_folder_the_validation_folder_is_scored(split: Dataset) -> None:
     data = replace(split, parts=np.where(split.parts == "test", "validation", split.parts))
     training = train_head(data, FAST, {})
-    assert training.scores.n == 150 and training.validation_accuracy is None
+    assert training.scores.n == 150 and training.report()["validation_accuracy"] is None
 
 
 def test_pictures_in_both_train_and_test_are_kept_and_named(split: Dataset) -> None:
@@ -232,7 +233,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_fitted(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
     fitted = []
-    monkeypatch.setattr(classify.train, "fit_head", lambda *arguments: fitted.append(arguments))
+    monkeypatch.setattr(classify.fit, "fit_head", lambda *arguments: fitted.append(arguments))
     with pytest.raises(UserError, match=message) as caught:
         train_head(digits, **({"head": FAST, "params": {}} | options))
     assert not fitted and "\n" not in str(caught.value)
@@ -261,13 +262,14 @@ def test_a_head_that_did_not_converge_is_announced_in_one_line_for_each_fit(
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING, "bottleneck"):
         warnings.simplefilter("error")
         train_head(digits, "logreg", {"max_iter": 1}, search=True)
-    assert len(caplog.messages) == 1 and "did not converge" in caplog.text and "\n" not in caplog.messages[0]
+    assert len(caplog.messages) == 1 + 5 and len(set(caplog.messages)) == 1  # and those that answer out of fold
+    assert "did not converge" in caplog.text and "\n" not in caplog.messages[0]
 
 
 def test_the_report_is_plain_json(split: Dataset) -> None:
     report = train_head(split, "ridge", {}, cv=3, search=True).report()
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert set(report["stage_seconds"]) == {"near-duplicates", "train", "score", "cross-validation"}
+    assert set(report["stage_seconds"]) == {"near-duplicates", "train", "score", "cross-validation", "out-of-fold"}
 
 
 def test_what_tells_unknowns_after_a_refit_does_not_depend_on_cross_validation(digits: Dataset) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from cache.arguments import number, or_none, whole
 from cache.stored_rows import Rows, StoredRows
-from classify.data.split import Indices, held_out_rows
+from classify.data.inner_split import held_out_rows
+from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
     FLAG,

@@ -8,7 +8,8 @@ import numpy as np
 import featurize.machine.memory
 from cache.errors import UserError, log
 from classify.data.duplicates import near_duplicates
-from classify.data.split import Indices, enough_groups, holdout, paired
+from classify.data.grouping import together
+from classify.data.split import Indices, paired
 from classify.heads.finetune.finetune_head import FineTuneHead
 from classify.heads.finetune.linear_start import DEFAULT_C
 from classify.labels.read_labels import LabelledImages
@@ -49,8 +50,9 @@ def spec_at_cut(
         if "all" in found.parts:
             log.info("the trial for a cut may see pictures that are scored afterwards; --cut NAME rules that out")
         usable = [i for i, part in enumerate(found.parts) if part in ("all", "train")]
+        names = None if found.groups is None else [found.groups[i] for i in usable]
         paths, labels = [found.paths[i] for i in usable], [found.labels[i] for i in usable]
-        cut = choose_cut(resolved, paths, labels, cache_dir, seed, progress)
+        cut = choose_cut(resolved, paths, labels, cache_dir, seed, progress, names)
     return {**spec, "layer": cut}
 
 
@@ -61,8 +63,11 @@ def choose_cut(
     cache_dir: str,
     seed: int,
     progress: Progress | None = None,
+    names: Sequence[str] | None = None,
 ) -> str:
     """The layer of the backbone that `resolved` names to cut at, for fine-tuning on `pictures` with `labels`.
+
+    names: of each picture the group that people named, which the trial does not part; None where nobody did.
 
     Each of some cuts whose maps fit is tried: trained for a few epochs on two thirds of a sample of the pictures, and
     scored by its log loss on the others. The latest is taken unless the loss of an earlier one is clearly lower. The
@@ -82,9 +87,9 @@ def choose_cut(
     log.info("choosing a cut by a trial on %d pictures; --cut NAME spares it", len(sample))
     chosen, best = cuts[0], None
     for cut in cuts:
-        losses = _trial(
-            cut, resolved, [pictures[i] for i in sample], np.asarray(labels)[sample], cache_dir, seed, progress
-        )
+        of_sample = None if names is None else np.asarray(names)[sample]
+        shown, of_class = [pictures[i] for i in sample], np.asarray(labels)[sample]
+        losses = _trial(cut, resolved, shown, of_class, of_sample, cache_dir, seed, progress)
         log.info(
             "cut %s: %s for all pictures, %.0f%% of the network above it, log loss %.3f",
             cut.layer,
@@ -127,6 +132,7 @@ def _trial(
     resolved: Resolved,
     pictures: list[str],
     labels: np.ndarray,
+    names: np.ndarray | None,
     cache_dir: str,
     seed: int,
     progress: Progress | None,
@@ -140,10 +146,17 @@ def _trial(
         raise UserError(f"no picture can be used for a trial of cuts, the first is {first.path}: {first.reason}")
     labels, kept = labels[outcome.succeeded], [pictures[i] for i in outcome.succeeded]
     duplicates = near_duplicates(outcome.keys, signatures_of(cache_dir, kept, outcome.keys, progress))
-    groups = enough_groups(labels, duplicates, np.arange(len(labels)), 2)
-    usable = _several(labels, groups)
-    labels, groups, maps = labels[usable], groups[usable], maps[usable]
-    train, test = holdout(labels, groups, 1 / 3, seed)
+    names = None if names is None else names[outcome.succeeded]
+    grouping = together(labels, duplicates, np.arange(len(labels)), names, 2)
+    usable = _several(labels, np.arange(len(labels)) if grouping.named else grouping.numbers)
+    labels, grouping, maps = labels[usable], grouping.of(usable), maps[usable]
+    if not (
+        splits := [grouping.holdout(labels, 1 / 3, seed)]
+        if not grouping.named
+        else grouping.inner_folds(labels, 3, seed)
+    ):
+        raise UserError("a trial of cuts needs 2 groups that can be held out: add groups, or name a cut with --cut")
+    train, test = splits[0]
     head = FineTuneHead(
         # One start for all cuts, which are compared.
         Tail.of(spec, resolved.weights),
@@ -153,7 +166,7 @@ def _trial(
         random_state=seed,
         verbose=0,
     )
-    found = head.fit(maps[train], labels[train], groups[train]).predict_proba(maps[test])
+    found = head.fit(maps[train], labels[train], grouping.numbers[train]).predict_proba(maps[test])
     true = found[np.arange(len(test)), np.searchsorted(head.classes_, labels[test])]
     losses: np.ndarray = -np.log(np.maximum(true, 1e-12))
     return losses

@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from cache.arguments import Allowed, number, or_none, whole
 from cache.errors import UserError, log
-from classify.data.split import Indices, held_out_rows
+from classify.data.inner_split import held_out_rows
+from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
     FLAG,

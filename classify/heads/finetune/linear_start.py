@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import log
+from classify.data.group_split import inner_folds_of_groups
+from classify.data.inner_split import hold_several
 from classify.data.split import GroupedFolds, Indices
 from classify.heads.base import ClassWeight
 from classify.heads.head_table import search_grid
@@ -38,14 +40,18 @@ def best_C(features: Floats, y: NDArray[np.str_], groups: Indices, class_weight:
     single one cannot be held out: then the default is taken.
     """
     labels = np.unique(y, return_inverse=True)[1]
-    different = np.bincount(labels[np.unique(groups, return_index=True)[1]], minlength=labels.max() + 1)
-    if different.min() < 2:
+    if hold_several(labels, groups):
+        splits = inner_folds_of_groups(labels, groups, SEARCH_FOLDS, 0)
+    else:
+        different = np.bincount(labels[np.unique(groups, return_index=True)[1]], minlength=labels.max() + 1)
+        k = min(SEARCH_FOLDS, int(different.min()))
+        splits = [*GroupedFolds(k).split(None, y, groups)] if k > 1 else []
+    if not splits:
         log.info("no search of C for the start: a class has a single picture that is no copy")
         return DEFAULT_C
     grid = search_grid("logreg")
     candidates = [{"C": C} for C in grid["C"]]
     head = LogRegHead(class_weight=class_weight)
-    splits = [*GroupedFolds(min(SEARCH_FOLDS, int(different.min()))).split(None, y, groups)]
     answers = head.path_probabilities(features, y, grid["C"], splits)
     scores, _ = held_out_scores(answers, len(candidates), y, splits, "accuracy")
     return candidates[nearest_of_best(candidates, scores, grid, head.get_params())]["C"]

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import classify.heads.dense.dense_head
 from cache.errors import UserError
-from classify.data.split import held_out_rows
+from classify.data.inner_split import held_out_rows
 from classify.heads.dense.dense_head import DenseClassifier
 from featurize.engines.keras_import import import_keras
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 import classify.heads.base
 import classify.heads.solver.descent
 import classify.heads.solver.whitening
+from classify.data.grouping import Grouping
 from classify.heads.head_table import make_head, search_grid
 from classify.heads.solver.descent import Descent
 from classify.heads.solver.losses import SoftmaxLoss, SquaredHingeLoss
@@ -43,7 +44,7 @@ def planes_of_search(name: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> 
         return fit
 
     monkeypatch.setattr(Descent, "minimum", watched)
-    search_head(name, {}, 0, *data, np.arange(len(data[0])))
+    search_head(name, {}, 0, *data, Grouping(np.arange(len(data[0]))))
     return planes
 
 
@@ -120,7 +121,7 @@ def test_a_search_normalises_and_decomposes_once_and_its_refit_once(
     X, y = digits
     eigenvectors = counted(monkeypatch, classify.heads.solver.whitening, "eigh")
     normalised = counted(monkeypatch, classify.heads.base, "normalized")
-    search_head(name, {}, 0, X, y, np.arange(len(X)))
+    search_head(name, {}, 0, X, y, Grouping(np.arange(len(X))))
     assert len(eigenvectors) == decompositions and len(normalised) == 2
 
 
@@ -129,14 +130,14 @@ def test_a_wide_ridge_search_factors_the_products_of_all_rows_once_and_its_refit
 ) -> None:
     X, y = with_products(digits[0][:200, 20:40]), digits[1][:200]
     factored = counted(monkeypatch, classify.heads.solver.whitening, "dpstrf")
-    search_head("ridge", {}, 0, X, y, np.arange(len(X)))
+    search_head("ridge", {}, 0, X, y, Grouping(np.arange(len(X))))
     assert [products.shape for products in factored] == [(200, 200)] * 2
 
 
 def test_standard_learns_its_scale_in_every_fold_anew(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = digits
     learnt = counted(monkeypatch, classify.heads.base, "moments")
-    search_head("logreg", {"normalize": "standard"}, 0, X, y, np.arange(len(X)))
+    search_head("logreg", {"normalize": "standard"}, 0, X, y, Grouping(np.arange(len(X))))
     assert [len(rows) for rows in learnt] == [480] * 5 + [600]
 
 
@@ -167,7 +168,7 @@ def test_the_whole_path_is_computed_in_float32(digits: Data, monkeypatch: pytest
 
 def test_an_rbf_machine_is_searched_fit_by_fit(digits: Data) -> None:
     X, y = digits[0][:150], digits[1][:150]
-    estimator, best, table = search_head("svm", {"kernel": "rbf"}, 0, X, y, np.arange(150))
+    estimator, best, table = search_head("svm", {"kernel": "rbf"}, 0, X, y, Grouping(np.arange(150)))
     assert estimator.kernel == "rbf" and len(table) == len(search_grid("svm")["C"]) and best["C"] == estimator.C
 
 

@@ -20,6 +20,7 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 from classify.data.dataset import Dataset
+from classify.data.grouping import Grouping
 from classify.data.split import duplicate_groups, folds
 from classify.data.surfaces import PHOTOGRAPHS, draw_crop, photograph
 from classify.evaluate import evaluate_head
@@ -327,7 +328,7 @@ def test_a_path_is_as_accurate_as_single_fits(
 def test_a_search_fit_by_fit_decides_by_the_views_that_are_scored(viewed: Dataset) -> None:
     X, y = viewed.features, viewed.labels
     groups = duplicate_groups(viewed.digests)
-    chosen, best, table = search_head("knn", {"temperature": 0.07}, 0, X, y, groups, 3, 1)
+    chosen, best, table = search_head("knn", {"temperature": 0.07}, 0, X, y, Grouping(groups), 3, 1)
     assert len(chosen.rows_) == 3 * len(y)
     splits = folds(y, groups, 5, 0)
     for row in table:
@@ -347,7 +348,7 @@ def test_training_searches_by_the_views_that_are_fitted_on_and_scored(
     train = parts == "train"
     X, y, groups = data.features[train], data.labels[train], duplicate_groups(data.digests[train])
     counts = (views, predict_views) if X.ndim == 3 else ()
-    fitted, best, table = search_head("ridge", {}, 0, X, y, groups, *counts)
+    fitted, best, table = search_head("ridge", {}, 0, X, y, Grouping(groups), *counts)
     assert training.search_table == table and training.head_params == best
     np.testing.assert_array_equal(training.estimator.coef_, fitted.coef_)
 
