@@ -154,7 +154,7 @@ def train(
         That of `features`, and predict_views, accuracy, accuracy_interval, baseline_accuracy, log_loss, classes,
         confusion_matrix, per_class, leaked and leaked_files (scored near-duplicates of training pictures),
         without_leaked (scores without these), left_out_classes (those of a single picture), validation_accuracy,
-        cv_accuracy, cv_std, stage_seconds, model.
+        validation_used_for, cv_accuracy, cv_std, stage_seconds, model.
 
     Raises
     ------

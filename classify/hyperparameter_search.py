@@ -6,7 +6,7 @@ good, and the probabilities of the first would be far too unsure or too sure.
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from classify.heads.head_table import fit_head, make_head, search_grid
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.scoring.scorers import score_by
+
+if TYPE_CHECKING:
+    from classify.heads.base import Validation
 
 SEARCH_FOLDS = 5
 
@@ -35,12 +38,14 @@ def search_head(
     predict_views: int | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
     scoring: str = DEFAULT_SCORING,
+    validation: "Validation | None" = None,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never split a group, and fit it with the best values.
 
     features: (n, d) or (n, V, d); labels: (n,). views: how many of the V views are fitted on; predict_views:
     how many decide about held-out pictures; by default all. `progress` is called with (fits done, fits in all).
-    scoring: a scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts.
+    scoring: a scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts. validation: what the last
+    fit is validated on, see `classify.heads.base.FeatureHead.fit`; it has no part in the search.
 
     Returns (fitted estimator, parameters that were chosen by `nearest_of_best`, a row for each candidate: its
     parameters; mean and deviation of its score, and its score in each fold, None where that is not defined; the mean of
@@ -69,7 +74,8 @@ def search_head(
         }
         for number, (candidate, of, accuracy) in enumerate(zip(candidates, scores, accuracies, strict=True))
     ]
-    fitted = fit_head(estimator.set_params(**candidates[chosen]), features[:, :views], labels, of_heads)
+    estimator.set_params(**candidates[chosen])
+    fitted = fit_head(estimator, features[:, :views], labels, of_heads, validation)
     return fitted, candidates[chosen], table
 
 

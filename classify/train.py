@@ -24,6 +24,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
+from classify.validation_part import Validated, validation_for, with_others
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures
@@ -42,6 +43,7 @@ class Training:
     leaked: Leaked  # scored pictures that are in the training part too, or near-duplicates of some there
     outliers: OutlierDetector | None = None  # None of maps
     validation: HeldOutAnswers | None = None  # about the own validation part, where there is a test part besides
+    validated: Validated | None = None  # what of that part the fit has used
     cv_answers: HeldOutAnswers | None = None  # of all folds
     out_of_fold: HeldOutAnswers | None = None  # about the pictures that the estimator was fitted on
     cv_scores: list[float] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Training:
             **self.leaked.to_json(),
             "head_params": self.head_params,
             "validation_accuracy": None if self.validation is None else float(self.validation.right.mean()),
+            "validation_used_for": self.validated and self.validated.purpose,
             "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
             "cv_std": float(np.std(self.cv_scores)) if self.cv_scores else None,
             "cv_scores": self.cv_scores,
@@ -67,6 +70,14 @@ class Training:
             "history": self.history,
             "stage_seconds": self.seconds,
         }
+
+    @property
+    def threshold_answers(self) -> HeldOutAnswers | None:
+        """What thresholds are found on: answers out of fold, and, unless the head was refitted, those of validation."""
+        if self.out_of_fold is None or self.validation is None or self.validated is None:
+            return self.out_of_fold
+        unseen = self.validation.of(np.isin(self.validation.rows, self.validated.rows))
+        return with_others(self.out_of_fold, unseen)
 
 
 def check_split(found: LabelledImages, plan: Plan) -> None:
@@ -101,7 +112,9 @@ def train_head(
     options: see `classify.plan_options.Plan`. `cv` > 0 cross-validates as well, over all pictures or, under an own
     split, over `train` alone. `search` tunes the head by cross-validation inside whatever it is fitted on, so that no
     candidate sees a picture that is scored. `refit` fits the returned estimator once more, on all pictures, after it
-    was scored. `progress` is called with the fits of each search. Heads that are quick always give out-of-fold answers,
+    was scored. Where the data have a validation and a test part, the head stops early by the pictures of `validation`,
+    or fits its temperature on them, instead of holding out some of `train`; folds and searches have nothing of it.
+    `progress` is called with the fits of each search. Heads that are quick always give out-of-fold answers,
     others where `accept` or `coverage` takes them.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
@@ -117,7 +130,8 @@ def train_head(
         copies = data.duplicates(pool) if own_split else (duplicates, exact)
     announce_duplicates(duplicates, exact, data.paths)
     needed = groups_needed(plan.test_size, cv, search) if cv or search or not own_split else 0
-    numbers = united(duplicates, data.groups).numbers.copy()
+    linked = united(duplicates, data.groups).numbers
+    numbers = linked.copy()
     numbers[pool] = together(data.labels[pool], *copies, data.named(pool), needed).numbers
     groups = Grouping(numbers, named=data.groups is not None)
     test_part = data.own_test_part() if own_split else "all"
@@ -126,7 +140,10 @@ def train_head(
     splits = groups.of(pool).folds(data.labels[pool], cv, seed) if cv else []  # refused before anything is fitted
     with _timed(seconds, "train"):
         tell = stage_progress(progress, "search")
-        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, plan.scoring)
+        validated = validation_for(data, head, params, train, test, linked) if test_part == "test" else None
+        estimator, best, table = fit_on(
+            data, train, groups, head, params, seed, search, tell, plan.scoring, validated and validated.used
+        )
         outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
@@ -140,6 +157,7 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=leaked,
+        validated=validated,
         outliers=outliers,
         scoring=plan.scoring if search else None,
         search_table=table,

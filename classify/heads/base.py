@@ -116,6 +116,11 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
         """Memory that a fit takes for each pair of training rows."""
         return 0
 
+    @property
+    def validates(self) -> str | None:
+        """What held-out pictures are for in `fit`, such as "early stopping"; None where it holds none out."""
+        return None
+
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
         for declared in fields(self):

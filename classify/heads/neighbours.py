@@ -127,6 +127,10 @@ class CentroidHead(DecidingHead):
     temperature: float | None = parameter(None, or_none(number(0, open_end=True)))
     normalize: str = parameter("l2", NORMALIZE)
 
+    @property
+    def validates(self) -> str | None:
+        return "the temperature of its probabilities" if self.temperature is None else None
+
     def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
         rows, labels, weights = unit_rows(training.pictures), training.labels, training.weights
         if rows.ndim == 3:  # the cosine with their mean is the mean of the views' cosines

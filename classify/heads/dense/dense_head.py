@@ -112,6 +112,10 @@ class DenseClassifier(FeatureHead):
     verbose: int = parameter(0, whole(0))
     tensorboard: str | None = parameter(None, or_none(FOLDER))
 
+    @property
+    def validates(self) -> str | None:
+        return "early stopping" if self.validation_fraction else None
+
     def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
         random = generator(self.random_state)
         pictures: Rows = training.pictures

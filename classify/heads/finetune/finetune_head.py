@@ -127,6 +127,10 @@ class FineTuneHead(Head):
 
     _predictor = None  # type: TunedHead | None  # no annotation: that would be a parameter
 
+    @property
+    def validates(self) -> str | None:
+        return "early stopping" if self.validation_fraction else None
+
     def fit(
         self,
         X: ArrayLike,

@@ -40,6 +40,10 @@ class PathHead(DecidingHead):
     class_weight: ClassWeight
     random_state: Seed
 
+    @property
+    def validates(self) -> str | None:
+        return "the temperature of its probabilities" if self.calibrated else None
+
     @abstractmethod
     def _coordinates(self, rows: Floats) -> Coordinates:
         """Coordinates of normalised rows (n, d), which the solver of this head works in."""
