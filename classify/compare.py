@@ -5,14 +5,16 @@ labelled images -> specs whose rows are all cached -> groups of near-duplicates,
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 
 from cache.errors import UserError, log
-from classify.data.dataset import announce_lost_classes, dataset_of
+from classify.data.dataset import Dataset, announce_lost_classes, dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
 from classify.data.grouping import Grouping, together
 from classify.data.single_pictures import without_single
@@ -21,7 +23,8 @@ from classify.data.view_counts import Views
 from classify.heads.head_table import HEADS, make_head
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
-from classify.scoring.out_of_fold import Folds, HeldOut, held_out
+from classify.scoring.out_of_fold import CrossValidation, FittedFold, Folds, HeldOut, fit_fold, held_out
+from classify.scoring.parallel_folds import in_parallel, jobs_for
 from classify.scoring.score_difference import Scorable, score_differences
 from classify.scoring.scorers import check_scoring
 from classify.train import groups_needed
@@ -48,6 +51,7 @@ def compare_heads(
     seed: int = 0,
     progress: Progress | None = None,
     scoring: str | None = None,
+    n_jobs: int | None = None,
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
@@ -55,7 +59,8 @@ def compare_heads(
     `train` alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among
     the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
-    the lines by accuracy. Lines that are equal then are in the order of their log loss.
+    the lines by accuracy. Lines that are equal then are in the order of their log loss. n_jobs: how many folds run at
+    once, by default one a core.
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
     (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
@@ -89,7 +94,7 @@ def compare_heads(
     names = None if pictures.groups is None else np.array(pictures.groups, dtype=object)[succeeded].astype(str)
     groups = together(labels, duplicates, exact, names, groups_needed(1 / max(count, 2), count, search))
     # The same folds for all specs, which part no near-duplicates.
-    plan = Folds(groups, groups.folds(labels, count, seed), search, seed, scoring or DEFAULT_SCORING)
+    plan = Folds(groups, groups.folds(labels, count, seed), search, seed, scoring or DEFAULT_SCORING, n_jobs)
     pairs = [
         (head, cached)
         for cached in specs
@@ -154,21 +159,25 @@ def _lines(
     pairs: list[tuple[str, Cached]], pictures: LabelledImages, plan: Folds, progress: Progress | None
 ) -> tuple[list[Line], list[dict[str, Any]]]:
     """The lines of heads on specs, and those that failed, with the reasons."""
-    lines, failed = [], []
-    fits = len(plan.splits)
+    lines, failed, done = [], [], 0
+    fits = len(pairs) * len(plan.splits)
     tell = stage_progress(progress, "compare")
-    for number, (head, cached) in enumerate(pairs):
+    for (features, _), group in groupby(pairs, key=lambda pair: (pair[1].features, HEADS[pair[0]].views)):
+        heads, specs = zip(*group, strict=True)
+        before = done
 
-        def fold_done(done: int, before: int = number * fits) -> None:
-            tell(before + done, len(pairs) * fits)
+        def fold_done(count: int, before: int = before) -> None:
+            tell(before + count, fits)
 
         fold_done(0)
-        try:
-            lines.append(_line(head, cached, pictures, plan, fold_done, progress))
-        except FAILURES as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            log.warning("%s on %s: %s", head, cached.features, reason)
-            failed.append({"head": head, "features": cached.features, "reason": reason})
+        for head, line in zip(heads, _of_spec(heads, specs[0], pictures, plan, progress, fold_done), strict=True):
+            if isinstance(line, Exception):
+                reason = " ".join(str(line).split()) or type(line).__name__
+                log.warning("%s on %s: %s", head, features, reason)
+                failed.append({"head": head, "features": features, "reason": reason})
+            else:
+                lines.append(line)
+        done += len(heads) * len(plan.splits)
     return lines, failed
 
 
@@ -192,26 +201,69 @@ def _ranked(lines: list[Line], groups: Grouping, order: str) -> list[dict[str, A
     return ranked
 
 
-def _line(
-    head: str,
+def _of_spec(
+    heads: Sequence[str],
     cached: Cached,
     pictures: LabelledImages,
     plan: Folds,
-    fold_done: Callable[[int], None],
     progress: Progress | None,
-) -> Line:
+    fold_done: Callable[[int], None],
+) -> Iterator[Line | Exception]:
+    """The line of each head on one spec, or why there is none. The rows are read once, the folds run side by side."""
+    try:
+        data, about, record = _opened(heads[0], cached, pictures)
+    except FAILURES as error:
+        yield from [error] * len(heads)
+        return
+    silent = {"verbose": 0} if HEADS[heads[0]].maps else {}  # a line an epoch is too much of so many fits
+    jobs = min(jobs_for(head, silent, data.features, data.labels, plan.n_jobs) for head in heads)
+    tasks = [(head, number) for head in heads for number in range(len(plan.splits))]
+    results = enumerate(in_parallel(partial(_attempt, data, silent, plan, progress), tasks, jobs), start=1)
+    for head in heads:
+        folds = []
+        for done, fold in islice(results, len(plan.splits)):
+            fold_done(done)
+            folds.append(fold)
+        line = _scored(folds, data, head, plan, record)
+        yield line if isinstance(line, Exception) else ({"head": head, **about}, line)
+        about = about | {"forward_passes": 0}  # the first head has counted them
+
+
+def _attempt(
+    data: Dataset, params: dict[str, Any], plan: Folds, progress: Progress | None, task: tuple[str, int]
+) -> FittedFold | Exception:
+    head, number = task
+    try:
+        return fit_fold(data, head, params, plan, progress, number)
+    except FAILURES as error:
+        return error
+
+
+def _scored(
+    folds: list[FittedFold | Exception], data: Dataset, head: str, plan: Folds, record: dict[str, Any]
+) -> HeldOut | Exception:
+    fitted = [fold for fold in folds if not isinstance(fold, Exception)]
+    try:
+        for fold in folds:
+            if isinstance(fold, Exception):
+                raise fold
+        return held_out(CrossValidation.of(fitted), data, head, plan, record)
+    except FAILURES as error:
+        return error
+
+
+def _opened(head: str, cached: Cached, pictures: LabelledImages) -> tuple[Dataset, dict[str, Any], dict[str, Any]]:
+    """The rows of a spec in the views that `head` is trained on, what lines say of them, and a model's record."""
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
         several = with_views(cached, views.names(max(views.train, views.predict)))
         cached, views = (several, views) if several else (cached, Views())
     if HEADS[head].maps and cached.weights == BLANK:
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
-    extractor = cached.extractor
+    extractor, spec = cached.extractor, cached.extractor.spec
     data, report = dataset_of(extractor, pictures, views, head, 0.0, None, announce=False)
     if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
+    about = {"backbone": spec.backbone, "features": cached.features, "spec": spec.to_json(), "views": views.to_json()}
     record = extractor.record() | {"views": views.to_json()}
-    found = held_out(data, head, plan, record, fold_done, progress)
-    spec = extractor.spec
-    about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found
+    return data, about | {"forward_passes": report["forward_passes"]}, record

@@ -25,13 +25,15 @@ def fit_on(
     tell: Callable[[int, int], None] = lambda *_: None,
     scoring: str = DEFAULT_SCORING,
     validation: Indices | None = None,
+    n_jobs: int | None = 1,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Fit `head` on the pictures `rows` (m,) of `data`, by a search among these alone if `search`.
 
     groups: of all pictures; neither the search nor the head itself parts one. Returns (fitted estimator, parameters
     that the search chose, one row for each candidate of the search, as `search_head` has it). `tell` is called with the
     fits of the search, (done, total). validation: what the fit is validated on in place of a part of its own pictures,
-    see `classify.heads.base.FeatureHead.fit`; it has no part in the search.
+    see `classify.heads.base.FeatureHead.fit`; it has no part in the search. n_jobs: how many
+    folds of the search run at once, None for one a core.
     """
     if data.tail:
         params = params | {"tail": data.tail}
@@ -40,7 +42,7 @@ def fit_on(
     if search:
         views: tuple[int | None, int | None] = (data.views, data.predict_views) if data.has_views else (None, None)
         features, of_rows = data.features[rows], groups.of(rows)
-        return search_head(head, params, seed, features, labels, of_rows, *views, tell, scoring, watched)
+        return search_head(head, params, seed, features, labels, of_rows, *views, tell, scoring, watched, n_jobs)
     estimator = make_head(head, params, seed)
     return fit_head(estimator, data.fitted(rows), labels, groups.numbers[rows], watched), {}, []
 

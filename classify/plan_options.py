@@ -13,7 +13,8 @@ class PlanOptions(TypedDict, total=False):
     test_size: the share that is held out where the data bring no split. seed: of splits and heads. cv: folds of a
     cross-validation besides. search: tune the head, by `scoring`, a scorer of scikit-learn. refit: fit the head that is
     saved once more, on all pictures, after it was scored. accept: the share of accepted answers that are to be right,
-    such as 0.98. coverage: the share of label sets that are to hold the label, such as 0.9.
+    such as 0.98. coverage: the share of label sets that are to hold the label, such as 0.9. n_jobs: how many folds run
+    at once, None for one a core; what they give does not depend on it.
     """
 
     test_size: float
@@ -24,6 +25,7 @@ class PlanOptions(TypedDict, total=False):
     refit: bool
     accept: float | None
     coverage: float | None
+    n_jobs: int | None
 
 
 class TrainOptions(Options, PlanOptions, total=False):
@@ -42,6 +44,7 @@ class Plan:
     refit: bool = False
     accept: float | None = None
     coverage: float | None = None
+    n_jobs: int | None = None
 
 
 def split_plan(options: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:

@@ -141,9 +141,9 @@ def train_head(
     with _timed(seconds, "train"):
         tell = stage_progress(progress, "search")
         validated = validation_for(data, head, params, train, test, linked) if test_part == "test" else None
-        estimator, best, table = fit_on(
-            data, train, groups, head, params, seed, search, tell, plan.scoring, validated and validated.used
-        )
+        watched = validated and validated.used
+        chosen = seed, search, tell, plan.scoring, watched, plan.n_jobs
+        estimator, best, table = fit_on(data, train, groups, head, params, *chosen)
         outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
@@ -169,10 +169,8 @@ def train_head(
     if cv:
         with _timed(seconds, "cross-validation"):
             of_pool = [(pool[fitted], pool[held]) for fitted, held in splits]
-            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, plan.scoring), progress)
-            training.cv_answers = found.answers
-            training.cv_scores = [fold["accuracy"] for fold in found.folds]
-            training.cv_search = [fold["search"] for fold in found.folds] if search else []
+            in_folds = Folds(groups, of_pool, search, seed, plan.scoring, plan.n_jobs)
+            _add_folds(training, data, head, params, in_folds, progress)
     if plan.refit:
         with _timed(seconds, "refit"):
             if own_split:  # there `groups` numbers each part for itself
@@ -184,25 +182,34 @@ def train_head(
     if asked or (HEADS[head].quick and not isinstance(data.features, StoredRows)):
         with _timed(seconds, "out-of-fold"):
             fitted_on = everything if plan.refit else train
-            training.out_of_fold = _out_of_fold(data, head, training.head_params, fitted_on, groups, seed, asked)
+            training.out_of_fold = _out_of_fold(data, head, training.head_params, fitted_on, groups, plan)
     return training
 
 
+def _add_folds(
+    training: Training, data: Dataset, head: str, params: dict[str, Any], plan: Folds, progress: Progress | None
+) -> None:
+    found = cross_validate(data, head, params, plan, progress)
+    training.cv_answers = found.answers
+    training.cv_scores = [fold["accuracy"] for fold in found.folds]
+    training.cv_search = [fold["search"] for fold in found.folds] if plan.search else []
+
+
 def _out_of_fold(
-    data: Dataset, head: str, params: dict[str, Any], rows: Indices, groups: Grouping, seed: int, asked: bool
+    data: Dataset, head: str, params: dict[str, Any], rows: Indices, groups: Grouping, plan: Plan
 ) -> HeldOutAnswers | None:
     """Answers about the pictures `rows` (m,) that a head is fitted on, each by a fit without its fold.
 
-    None, which is announced, where there are too few; if `asked` for that is a UserError.
+    None, which is announced, where there are too few; if `accept` or `coverage` needs them that is a UserError.
     """
-    splits = groups.of(rows).inner_folds(data.labels[rows], OUT_OF_FOLD, seed)
+    splits = groups.of(rows).inner_folds(data.labels[rows], OUT_OF_FOLD, plan.seed)
     try:
         if not splits:
             raise UserError("too few different pictures to hold some out of the training pictures: add pictures")
-        plan = Folds(groups, [(rows[fitted], rows[held]) for fitted, held in splits], search=False, seed=seed)
-        return cross_validate(data, head, params, plan).answers
+        of_rows = [(rows[fitted], rows[held]) for fitted, held in splits]
+        return cross_validate(data, head, params, Folds(groups, of_rows, False, plan.seed, n_jobs=plan.n_jobs)).answers
     except UserError as error:
-        if asked:
+        if plan.accept is not None or plan.coverage is not None:
             raise
         log.info("the model is saved without out-of-fold answers, by which it could decide what to accept: %s", error)
         return None

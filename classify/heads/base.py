@@ -5,6 +5,7 @@ Features are normalised inside the estimator, so that a cross-validation learns 
 """
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import field, fields
 from typing import Any, ClassVar, NamedTuple, Self
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
@@ -83,6 +85,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
     """
 
     classes_: NDArray[Any]
+    converged_ = True  # whether the solver of the last fit did
 
     # With scikit-learn's metadata routing both are passed on wherever they are given.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
@@ -97,6 +100,17 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
         validation: Validation | None = None,
     ) -> Self:
         """Learn from pictures X, axis 0, and labels y (n,); the other arguments are those of `FeatureHead.fit`."""
+
+    def learn(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
+        """As `fit`, without its ConvergenceWarning: `warnings.catch_warnings` is not safe in threads."""
+        return self.fit(X, y, groups, sample_weight, validation)
 
     @abstractmethod
     def predict_proba(self, X: ArrayLike) -> Floats:
@@ -206,6 +220,7 @@ class FeatureHead(Head):
     """
 
     normalize: str
+    max_iter: int
 
     @abstractmethod
     def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
@@ -257,8 +272,27 @@ class FeatureHead(Head):
         ValueError
             For groups or weights of another length, weights that are negative or no finite numbers, and for rows that
             are no finite numbers.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the solver stopped early.
         """
+        self.learn(X, y, groups, sample_weight, validation)
+        if not self.converged_:
+            warnings.warn(f"stopped after max_iter={self.max_iter}", ConvergenceWarning, stacklevel=2)
+        return self
+
+    def learn(
+        self,
+        X: ArrayLike | StoredRows,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
         self.check_parameters()
+        self.converged_ = True
         y = column_or_1d(y, warn=True)
         rows = self._rows(X, reset=True)
         training, copies = self._counted(rows, y, groups, sample_weight)

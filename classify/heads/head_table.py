@@ -7,7 +7,6 @@ import ast
 import difflib
 import pkgutil
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,15 +161,8 @@ def fit_head(
     validation: rows and labels that are held out, see `classify.heads.base.FeatureHead.fit`.
     A solver that stopped before it converged is announced in one line.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        estimator.fit(features, labels, groups, validation=validation)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
+    estimator.learn(features, labels, groups, validation=validation)
+    if not estimator.converged_:
         log.warning("%s did not converge: give a higher max_iter or more regularisation", estimator)
     return estimator
 

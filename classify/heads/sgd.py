@@ -1,10 +1,8 @@
 """Logistic regression by stochastic gradient descent: also on features that do not fit into memory."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from cache.arguments import number, whole
 from cache.stored_rows import Rows
@@ -106,7 +104,7 @@ class SGDHead(DecidingHead):
             if np.linalg.norm(change) <= self.tol * np.linalg.norm(average):
                 break
         else:
-            warnings.warn(f"max_iter={self.max_iter} epochs reached", ConvergenceWarning, stacklevel=2)
+            self.converged_ = False
         self.coef_ = average[:-1].T / size
         self.intercept_ = average[-1] - self.coef_ @ mean
 
