@@ -296,6 +296,9 @@ def compare(
     search: bool = False,
     scoring: str | None = None,
     seed: int = 0,
+    n_jobs: int | None = None,
+    predictions: Sequence[str] = (),
+    answers: str | None = None,
     cache_dir: str = DEFAULT_CACHE,
     progress: "Progress | None" = None,
     **options: Unpack[Options],
@@ -304,8 +307,12 @@ def compare(
 
     Parameters
     ----------
-    heads, folds, search, scoring, seed
+    heads, folds, search, scoring, seed, n_jobs
         As in `classify.compare.compare_heads`; by default all heads.
+    predictions : list of str
+        Tables of held-out answers, NAME.predictions.csv: these are compared, and nothing is trained.
+    answers : str, optional
+        Folder for such tables, one of each line.
     data, cache_dir, progress
         As in `train`.
     **options
@@ -315,7 +322,8 @@ def compare(
     Returns
     -------
     dict
-        lines (a head on a spec each, the best first), not_compared and more, see `classify.compare.compare_heads`.
+        lines (a head on a spec each, the best first), not_compared and more, see `classify.compare.compare_heads`; of
+        `predictions`: see `classify.compare_answers.compare_answers`.
 
     Raises
     ------
@@ -329,11 +337,15 @@ def compare(
     (['centroid', 'logreg'], 0)
     """
     from classify.compare import compare_heads
+    from classify.compare_answers import compare_answers
     from classify.data.default_data import split_options
     from classify.labels.read_labels import announced_labels
 
+    if predictions:
+        return compare_answers(predictions, scoring)
     data, spec, label_source = split_options(data, options)
     chosen: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed, "progress": progress}
+    chosen |= {"answers": answers, "n_jobs": n_jobs}
     return compare_heads(announced_labels(data, True, label_source), spec, cache_dir, heads, **chosen)
 
 

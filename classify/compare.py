@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError, log
+from classify.compare_answers import write_answers
 from classify.data.dataset import Dataset, announce_lost_classes, dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
 from classify.data.grouping import Grouping, together
@@ -24,7 +25,7 @@ from classify.heads.head_table import HEADS, make_head
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
 from classify.scoring.out_of_fold import CrossValidation, FittedFold, Folds, HeldOut, fit_fold, held_out
-from classify.scoring.parallel_folds import in_parallel, jobs_for
+from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from classify.scoring.score_difference import Scorable, score_differences
 from classify.scoring.scorers import check_scoring
 from classify.train import groups_needed
@@ -52,6 +53,7 @@ def compare_heads(
     progress: Progress | None = None,
     scoring: str | None = None,
     n_jobs: int | None = None,
+    answers: str | None = None,
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
@@ -60,7 +62,7 @@ def compare_heads(
     the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
     the lines by accuracy. Lines that are equal then are in the order of their log loss. n_jobs: how many folds run at
-    once, by default one a core.
+    once, by default one a core. answers: folder for the held-out answers of each line, HEAD-FEATURES.predictions.csv.
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
     (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
@@ -105,6 +107,8 @@ def compare_heads(
     not_compared = _without_rows(requested, {head for head, _ in pairs}) + failed
     if not found_lines:
         raise UserError(f"no head can be compared; the first of {len(not_compared)}: {not_compared[0]['reason']}")
+    if answers:
+        write_answers(answers, [(_file_name(about), one.answers) for about, one in found_lines], paths.tolist())
     failures = [*found.failures, *specs[0].outcome.failures]
     classes, counts = np.unique(labels, return_counts=True)
     return {
@@ -125,6 +129,11 @@ def compare_heads(
         "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
         "seconds": time.perf_counter() - started,
     }
+
+
+def _file_name(about: dict[str, Any]) -> str:
+    """What the answers of a line are called: its head and its features."""
+    return f"{about['head']}-{about['features'].replace(' + ', '+')}"
 
 
 def _to_compare(found: LabelledImages) -> LabelledImages:
@@ -218,7 +227,9 @@ def _of_spec(
     silent = {"verbose": 0} if HEADS[heads[0]].maps else {}  # a line an epoch is too much of so many fits
     jobs = min(jobs_for(head, silent, data.features, data.labels, plan.n_jobs) for head in heads)
     tasks = [(head, number) for head in heads for number in range(len(plan.splits))]
-    results = enumerate(in_parallel(partial(_attempt, data, silent, plan, progress), tasks, jobs), start=1)
+    results = enumerate(
+        in_parallel(partial(_attempt, data, silent, plan, progress if in_threads() else None), tasks, jobs), start=1
+    )
     for head in heads:
         folds = []
         for done, fold in islice(results, len(plan.splits)):

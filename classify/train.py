@@ -24,7 +24,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
-from classify.validation_part import Validated, validation_for, with_others
+from classify.scoring.validation_part import Validated, validation_for, with_others
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures

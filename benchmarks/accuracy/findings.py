@@ -32,6 +32,7 @@ from bottleneck_features.report.parts.suspects import suspects, wrong_labels
 from bottleneck_features.report.scored_pictures import folds_of, out_of_fold
 from cache.signatures import SIDE
 from classify.data.duplicates import ALIKE, differences, near_duplicates
+from classify.data.grouping import Grouping
 from classify.labels.read_labels import LabelledImages, read_labels
 from featurize.decoding.decode import decode_views
 from featurize.extract.missing_signatures import signatures_of
@@ -86,7 +87,7 @@ def planted_labels(found: LabelledImages, extractor: Extractor, seed: int) -> tu
     for i in planted:
         labels[i] = random.choice([name for name in classes if name != labels[i]])
     groups = _numbers(found.paths, outcome.keys, extractor)
-    splits = folds_of(labels, groups)
+    splits = folds_of(labels, Grouping(groups))
     honest = out_of_fold(splits, rows, labels, groups, classes, *FOLD_HEADS)
     shown = suspects(honest, labels, classes, splits)
     listed = [suspect.picture for suspect in shown]

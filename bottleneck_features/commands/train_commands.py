@@ -17,6 +17,7 @@ from bottleneck_features.commands.command_options import (
     LABELS,
     MAX_FAILED,
     MODEL_FILE,
+    N_JOBS,
     PREDICT_VIEWS,
     REHASH,
     SEED,
@@ -31,12 +32,14 @@ from bottleneck_features.commands.command_options import (
 from bottleneck_features.commands.command_result import finish, write_json
 from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.result_summary import show_failures
-from bottleneck_features.terminal.result_tables import show_comparison
+from bottleneck_features.terminal.result_tables import show_answers_compared, show_comparison
 from bottleneck_features.terminal.safe_text import printable
+from cache.arguments import at_home
 from classify.labels.label_options import LabelOptions
 from featurize.outputs import named
 from featurize.replaceable import require_kind
 
+ANSWERS = os.path.join("models", "compare")
 ONLY = [
     click.option("--backbone", metavar="NAME", help="Compare on the features of this backbone alone."),
     click.option("--layer", metavar="NAME", help="Compare on this layer's alone."),
@@ -74,7 +77,9 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
         "train --data photos --views 8 --recipe 'rotation_range=40 horizontal_flip=True'",
     )
 )
-@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, JSON, MAX_FAILED)
+@options(
+    DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, N_JOBS, JSON, MAX_FAILED
+)
 @click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
@@ -111,11 +116,12 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
         "compare --data photos",
         "compare --data photos --heads logreg svm dense --output heads.svg",
         "compare --data photos --backbone mobilenet_v2 --search --json scores.json",
+        "compare --predictions models/logreg.predictions.csv models/svm.predictions.csv",
     )
 )
-@options(DATA, ONLY, LABELS, CACHE, SEED, JSON)
+@options(DATA, ONLY, LABELS, CACHE, SEED, N_JOBS, JSON)
 @click.option("--heads", metavar="NAME ...", multiple=True, help="Heads to compare. [all]")
-@click.argument("more_heads", metavar="", nargs=-1)
+@click.argument("more_words", metavar="", nargs=-1)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation.")
 @click.option("--search", is_flag=True, help="Tune each head inside each fold.")
 @click.option(
@@ -124,8 +130,27 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
     help="Scorer of scikit-learn that --search goes by, and the order of the lines. [neg_log_loss; accuracy]",
 )
 @click.option("--output", **FILE, help="Draw the leaderboard there, as .svg or .png.")
+@click.option(
+    "--answers",
+    **FOLDER,
+    default=ANSWERS,
+    show_default=True,
+    help="Folder for the held-out answers, HEAD-FEATURES.predictions.csv.",
+)
+@click.option(
+    "--predictions",
+    type=at_home,
+    metavar="FILE ...",
+    multiple=True,
+    help="Compare tables of held-out answers, NAME.predictions.csv; nothing is trained.",
+)
 def compare(
-    heads: tuple[str, ...], more_heads: tuple[str, ...], output: str | None, json_file: str | None, **chosen: Any
+    heads: tuple[str, ...],
+    predictions: tuple[str, ...],
+    more_words: tuple[str, ...],
+    output: str | None,
+    json_file: str | None,
+    **chosen: Any,
 ) -> None:
     """Cross-validate heads on the cached features.
 
@@ -137,6 +162,13 @@ def compare(
     from bottleneck_features.commands.leaderboard_plot import check_suffix, draw_leaderboard
     from classify.labels.read_labels import find_labelled
 
+    if predictions:
+        tables = [*predictions, *map(at_home, more_words)]
+        require_outputs(named("--json", json_file), {}, named("--predictions", *tables))
+        report = pipeline.compare(predictions=tables, scoring=chosen["scoring"])
+        write_json(json_file, report)
+        show_answers_compared(report)
+        return
     if output:
         check_suffix(output)
     listed = []
@@ -145,7 +177,7 @@ def compare(
     require_outputs(named("--output", output) + named("--json", json_file), chosen, named("the picture", *listed))
     if output:
         require_kind("--output", output, "leaderboard")
-    names = [name for word in (*heads, *more_heads) for name in word.replace(",", " ").split()]
+    names = [name for word in (*heads, *more_words) for name in word.replace(",", " ").split()]
     with progress_reporter() as progress:
         report = pipeline.compare(heads=names or None, progress=progress, **given(chosen))
     write_json(json_file, report)
@@ -153,6 +185,7 @@ def compare(
         draw_leaderboard(report, output)
     show_failures(report["failures"])
     show_comparison(report)
+    print(f"held-out answers  {printable(chosen['answers'])}{os.sep}")
 
 
 @click.command(

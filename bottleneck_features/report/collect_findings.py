@@ -25,6 +25,7 @@ from cache.joined_rows import JoinedSpec
 from cache.row_key import FeatureSpec
 from classify.data.beyond_memory import require_memory
 from classify.data.dataset import Dataset
+from classify.data.grouping import united
 from classify.data.split import Indices, Split
 from classify.heads.head_table import HEADS, fit_head, make_head
 from classify.heads.numerics import Floats, unit_rows
@@ -71,9 +72,10 @@ def collect(
         require_memory(head, params, rows, len(classes))
     units = unit_rows(rows)
     with timed("near-duplicates"):
-        groups, _ = dataset.duplicates()
+        duplicates, _ = dataset.duplicates()
+        groups = (together := united(duplicates, dataset.groups)).numbers
     with timed("scores"):
-        held = held_out(saved, dataset, classifier.extractor.cache_dir, groups)
+        held = held_out(saved, dataset, classifier.extractor.cache_dir, together)
         scored = held.scored
         probabilities = _scored_probabilities(saved, dataset, groups, held, classes)
         sure = probabilities.max(axis=1)
@@ -86,12 +88,12 @@ def collect(
         curve, calibration_error = calibration(sure, right)
         by_chance = chance_error(sure, groups[scored])
     with timed("folds"):
-        splits = folds_of(labels, groups)
+        splits = folds_of(labels, together)
         by_folds = out_of_fold(splits, rows, labels, groups, classes, *FOLD_HEADS)
         found_suspects = suspects(by_folds, labels, classes, splits) if splits else []
         wrong = wrong_labels(by_folds, labels, classes, splits)
     with timed("neighbours"):
-        numbers, cosines = nearest(units, groups, held.train, NEIGHBOURS)
+        numbers, cosines = nearest(units, duplicates, held.train, NEIGHBOURS)
     with timed("epochs"):
         epochs, epochs_of = _epochs(saved, rows[held.train], labels[held.train], groups[held.train])
     with timed("counts"):
@@ -146,7 +148,7 @@ def collect(
         mistakes=[int(scored[i]) for i in surest if not right[i]][:SHOWN],
         uncertain=[int(scored[i]) for i in surest[::-1][:SHOWN]],
         map=positions,
-        near_duplicates=near_duplicate_groups(groups, dataset.digests, labels, dataset.parts, held.parts),
+        near_duplicates=near_duplicate_groups(duplicates, dataset.digests, labels, dataset.parts, held.parts),
         suspects=found_suspects,
         wrong_labels=wrong,
         unknowns=unknowns,

@@ -8,6 +8,7 @@ import numpy as np
 from cache.errors import UserError
 from cache.stored_rows import Rows
 from classify.data.dataset import Dataset
+from classify.data.grouping import Grouping
 from classify.data.split import Indices, Split, folds, leaks
 from classify.evaluate import scored_of
 from classify.heads.head_table import fit_head, make_head
@@ -42,10 +43,10 @@ class HeldOut:
         return np.unique(np.concatenate([train for train, _ in self.splits]))
 
 
-def held_out(saved: Saved, data: Dataset, cache_dir: str, groups: Indices) -> HeldOut:
+def held_out(saved: Saved, data: Dataset, cache_dir: str, groups: Grouping) -> HeldOut:
     """The pictures that a saved model was not fitted on are scored, as `evaluate` does; without any, all are, in folds.
 
-    groups: (n,), equal numbers for near-duplicates. Raises UserError where neither can be done.
+    groups: what no fold parts. Raises UserError where neither can be done.
     """
     fitted = leaks(saved.trained_on, data.digests)
     own = data.own_test_part() if data.has_own_split else None
@@ -69,12 +70,16 @@ def held_out(saved: Saved, data: Dataset, cache_dir: str, groups: Indices) -> He
     return HeldOut(parts, [(np.flatnonzero(parts == "train"), scored)], chosen.leaking, words)
 
 
-def folds_of(labels: np.ndarray, groups: Indices) -> list[Split]:
+def folds_of(labels: np.ndarray, together: Grouping) -> list[Split]:
     """Five folds of the pictures, fewer of a small class, with all near-duplicates of a picture in one fold.
 
-    labels, groups: (n,). Near-duplicates with different labels count under that of the first one. A class whose
-    pictures are all near-duplicates is left out. Without two classes there are no folds.
+    labels: (n,). Near-duplicates with different labels count under that of the first one. A class whose pictures are
+    all near-duplicates is left out. Without two classes there are no folds. Named groups stay together as well; a class
+    that one of them has alone is trained on in every fold.
     """
+    if together.named:
+        return together.inner_folds(labels, FOLDS, seed=0)
+    groups = together.numbers
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     agreed = labels[first][inverse]
     names, sizes = np.unique(labels[first], return_counts=True)

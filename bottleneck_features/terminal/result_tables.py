@@ -55,14 +55,39 @@ def show_comparison(report: dict[str, Any]) -> None:
     )
     shown = _print_table(header, rows, left=2)
     if len(report["lines"]) > 1 and "against the first" in shown:
-        by = "over groups" if report["groups"] else "by pictures"
-        print(f"against the first: difference in {report['order']} on the same pictures, with its 95% interval {by};")
-        print("no different: it holds 0, so these pictures do not tell which of the two is better")
+        print(_of_differences(report))
     print(f"baseline  {report['baseline_accuracy']:.4f}  (always the most frequent class)")
     for line in report["not_compared"]:
         of = f" on {printable(line['features'])}" if line["features"] else ""
         print(f"not compared: {line['head']}{of}: {printable(line['reason'])}")
     print(f"forward passes {report['forward_passes']}; seconds {report['seconds']:.1f}")
+
+
+def show_answers_compared(report: dict[str, Any]) -> None:
+    """Print tables of held-out answers, the best first, each with its difference to that one."""
+    print(f"{report['pictures']} pictures of {len(report['classes'])} classes that all tables have")
+    rows = (
+        [
+            printable(line["predictions"]),
+            "" if line["score"] is None else f"{line['score']:.4f}",
+            f"{line['accuracy']:.4f}",
+            _difference(line) if number else "",
+            "{better} : {worse}".format(**line["mcnemar"]) if number else "",
+            f"{line['mcnemar']['p_value']:.3f}" if number else "",
+        ]
+        for number, line in enumerate(report["lines"])
+    )
+    _print_table(["predictions", report["order"], "accuracy", "against the first", "alone right", "p"], rows, left=1)
+    print(_of_differences(report))
+    print("alone right: pictures that this table alone has right, and the first alone; p: McNemar's exact test")
+
+
+def _of_differences(report: dict[str, Any]) -> str:
+    by = f"over {report['groups']['count']} groups" if report["groups"] else "by pictures"
+    return (
+        f"against the first: difference in {report['order']} on the same pictures, with its 95% interval {by};\n"
+        "no different: it holds 0, so these pictures do not tell which of the two is better"
+    )
 
 
 def _difference(line: dict[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """A trained head and its scores as files: the model, and tables beside it."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from classify.data.dataset import Dataset
 from classify.saved.model_files import EVALUATION, files_of
 from classify.saved.persist import locked, save
 from classify.saved.previous import keep_previous, replaced
-from classify.scoring.answer_tables import answer_rows
+from classify.scoring.answer_tables import answer_rows, as_csv
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
@@ -96,9 +94,7 @@ def _write_csv(model: str, kind: str, rows: list[list[Any]]) -> None:
     """Write NAME.kind.csv; without rows delete it."""
     path = f"{os.path.splitext(model)[0]}.{kind}.csv"
     if rows:
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+        write_atomically(path, as_csv(rows))
     else:
         Path(path).unlink(missing_ok=True)
 

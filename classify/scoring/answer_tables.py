@@ -38,6 +38,13 @@ def answer_rows(several: Sequence[HeldOutAnswers], paths: Sequence[str]) -> list
     return rows
 
 
+def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Rows as the bytes of a CSV file, in UTF-8; names that are none keep their bytes."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode(errors="surrogateescape")
+
+
 @dataclass(frozen=True)
 class AnswerTable:
     """A table that `answer_rows` made, of m pictures: each has one row."""

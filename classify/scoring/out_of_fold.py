@@ -20,7 +20,7 @@ from classify.saved.persist import save
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores, codes_of, score
 from classify.scoring.outliers import OutlierDetector
-from classify.scoring.parallel_folds import in_parallel, jobs_for
+from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from featurize.extract.outcome import Progress, stage_progress
 
 
@@ -85,7 +85,7 @@ def cross_validate(
     by side, see `classify.scoring.parallel_folds`. Raises what the head raises.
     """
     found = []
-    one = partial(fit_fold, data, head, params, plan, progress)
+    one = partial(fit_fold, data, head, params, plan, progress if in_threads() else None)
     for fold in in_parallel(
         one, range(len(plan.splits)), jobs_for(head, params, data.features, data.labels, plan.n_jobs)
     ):

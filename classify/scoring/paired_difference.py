@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.stats import binomtest
 
 from classify.data.split import Indices
 
@@ -50,6 +51,17 @@ def paired_difference(right: np.ndarray, other: np.ndarray, groups: Indices) -> 
     share = 1 / _design_effect(differences, groups)
     better, worse = share * np.sum(differences > 0), share * np.sum(differences < 0)
     return Difference(float(differences.mean()), _tango(float(better), float(worse), share * n))
+
+
+def mcnemar(right: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """McNemar's exact test of two classifiers: better and worse, pictures that one alone has right, and p_value.
+
+    right, other: (n,) bool. "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12 (1947) 153-157; exact: every picture counts as one, whatever its group.
+    """
+    better, worse = int(np.sum(right & ~other)), int(np.sum(~right & other))
+    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return {"better": better, "worse": worse, "p_value": p_value}
 
 
 def _design_effect(differences: np.ndarray, groups: Indices) -> float:

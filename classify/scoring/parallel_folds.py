@@ -69,6 +69,13 @@ def jobs_for(head: str, params: dict[str, Any], features: Rows, labels: np.ndarr
     return min(asked, fitting)
 
 
+def in_threads() -> bool:
+    """Whether fits at once are threads of this process, so that they may be given a function that tells progress."""
+    from joblib.parallel import get_active_backend
+
+    return bool(get_active_backend(prefer="threads")[0].supports_sharedmem)
+
+
 class _Kept(logging.Handler):
     """Keeps what is logged: (level, message) of each record."""
 

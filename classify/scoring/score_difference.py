@@ -7,7 +7,7 @@ groups, with Student's t: Tukey, "Bias and confidence in not-quite large samples
 (1958) 614.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from classify.scoring.paired_difference import Difference, paired_difference
 from classify.scoring.scorers import score_by
 
 FEW = 20  # groups
+MANY = 500  # of means: both intervals are the same then, and the jackknife has a closed form
 RESAMPLES = 200  # of a score that takes milliseconds
 RESAMPLES_OF_MEANS = 2000
 
@@ -63,8 +64,9 @@ def score_differences(
     count = int(group.max()) + 1
     if name == "accuracy" and not (named and count > 1):
         return [paired_difference(other.right, best.right, groups) for other in others]
-    if name == "accuracy":
-        return [_of_means(other.right.astype(float) - best.right, group, count) for other in others]
+    if name in MEANS and count > 1:
+        of_best = MEANS[name](best)
+        return [_of_means(MEANS[name](other) - of_best, group, count) for other in others]
     samples = _samples(group, count)
     of_best = np.array([best.score(name, rows) for rows in samples])
     whole = best.score(name)
@@ -72,6 +74,21 @@ def score_differences(
         _interval(other.score(name) - whole, np.array([other.score(name, rows) for rows in samples]) - of_best, count)
         for other in others
     ]
+
+
+def _log_probabilities(answers: Scorable) -> Floats:
+    """The logarithm of the probability of each true label (n,), clipped as scikit-learn's log loss does."""
+    truth = np.searchsorted(answers.classes, answers.labels)
+    given = answers.probabilities[np.arange(len(truth)), truth] / answers.probabilities.sum(axis=1)
+    eps = np.finfo(np.float64).eps
+    return np.log(np.clip(given, eps, 1 - eps))
+
+
+# Scores that are means over pictures: resampled all at once.
+MEANS: dict[str, Callable[[Scorable], Floats]] = {
+    "accuracy": lambda answers: answers.right.astype(float),
+    "neg_log_loss": _log_probabilities,
+}
 
 
 def _samples(group: Indices, count: int) -> list[Indices]:
@@ -91,20 +108,24 @@ def _interval(value: float, of_samples: Floats, count: int) -> Difference:
     if count >= FEW:
         low, high = np.percentile(found, [2.5, 97.5])
         return Difference(value, (min(float(low), value), max(float(high), value)))
+    return _jackknifed(value, found)
+
+
+def _jackknifed(value: float, found: Floats) -> Difference:
+    """found: (g,), the value without each group in turn."""
     error = np.sqrt((len(found) - 1) / len(found) * np.square(found - found.mean()).sum())
     reach = float(t.ppf(0.975, len(found) - 1) * error)
     return Difference(value, (value - reach, value + reach))
 
 
 def _of_means(differences: Floats, group: Indices, count: int) -> Difference:
-    """The mean of `differences` (n,), -1, 0 or 1 each, by groups."""
+    """The mean of `differences` (n,) of single pictures, by groups."""
     sums, sizes = np.bincount(group, weights=differences), np.bincount(group)
     value = float(differences.mean())
     if not sums.any():  # no group tells the two apart: as where each group is one picture
         none = np.zeros(count, bool)
         return Difference(value, paired_difference(none, none, np.arange(count)).interval)
-    if count >= FEW:
+    if FEW <= count <= MANY:
         weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES_OF_MEANS)
         return _interval(value, (weights @ sums) / (weights @ sizes), count)
-    without = (sums.sum() - sums) / (sizes.sum() - sizes)
-    return _interval(value, without, count)
+    return _jackknifed(value, (sums.sum() - sums) / (sizes.sum() - sizes))

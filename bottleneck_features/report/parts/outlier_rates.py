@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from bottleneck_features.report.findings import Rate
 from cache.errors import UserError, log
 from classify.data.dataset import Dataset
+from classify.data.grouping import united
 from classify.scoring.outliers import OutlierDetector
 
 MOST_CLASSES = 10  # that are left out in turn
@@ -26,6 +27,8 @@ def outlier_rates(
     rows = np.concatenate([train_rows, scored_rows])
     features, labels = dataset.originals(rows), dataset.labels[rows]
     groups, _ = dataset.duplicates(rows)
+    names = dataset.named(rows)
+    named = None if names is None else united(groups, names).numbers
     training = np.arange(len(rows)) < len(train_rows)
 
     found: list[Rate] = []
@@ -34,7 +37,8 @@ def outlier_rates(
     def measure(name: str, by: NDArray[np.bool_], about: NDArray[np.bool_], kept: bool) -> None:
         if not by.any() or not about.any():
             return
-        known = OutlierDetector.of(features[np.flatnonzero(by)], groups[by])
+        together = None if named is None else named[by]
+        known = OutlierDetector.of(features[np.flatnonzero(by)], groups[by], together)
         try:
             within = known.distances_of(features[np.flatnonzero(about)]) <= known.limit(keep)
         except UserError as error:

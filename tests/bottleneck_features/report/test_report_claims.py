@@ -12,6 +12,7 @@ from bottleneck_features.report.parts.calibration_curve import calibration, chan
 from bottleneck_features.report.parts.learning_curve import advice, learning_curve
 from bottleneck_features.report.parts.suspects import CUT_OFF, calibrated, suspects, wrong_labels
 from bottleneck_features.report.scored_pictures import folds_of, out_of_fold
+from classify.data.grouping import Grouping
 from classify.scoring.paired_difference import Z_95, paired_difference
 
 
@@ -123,7 +124,7 @@ def test_more_help_is_claimed_where_it_is_seen_alone(digits: Data) -> None:
 def test_in_folds_every_picture_counts_once(digits: Data) -> None:
     rows, labels = digits[0][:200], digits[1][:200].astype(str)
     groups = np.arange(200)
-    _, gain = learning_curve(rows, labels, groups, folds_of(labels, groups), "centroid", {})
+    _, gain = learning_curve(rows, labels, groups, folds_of(labels, Grouping(groups)), "centroid", {})
     assert gain is not None and gain.full == 160 and np.diff(gain.interval)[0] < 0.2
 
 
@@ -137,7 +138,7 @@ def test_planted_labels_are_called_wrong_and_others_seldom(digits: Data) -> None
     wrong[planted] = np.char.mod("%d", (digits[1][planted] + 1) % 10)
     groups = np.arange(600)
     classes = sorted(set(wrong))
-    splits = folds_of(wrong, groups)
+    splits = folds_of(wrong, Grouping(groups))
     given = out_of_fold(splits, rows, wrong, groups, classes, ("logreg", {}), ("knn", {}))
     found = suspects(given, wrong, classes, splits)
     called = [suspect.picture for suspect in found if suspect.probably_wrong]

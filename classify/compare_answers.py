@@ -1,0 +1,92 @@
+"""Compare tables of held-out answers that were saved: the same pictures, answered by several models."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError, listed, log
+from cache.files.atomic import make_folder, write_atomically
+from classify.scoring.answer_tables import AnswerTable, answer_rows, as_csv, read_answers
+from classify.scoring.held_out_answers import HeldOutAnswers
+from classify.scoring.paired_difference import mcnemar
+from classify.scoring.score_difference import Scorable, score_differences
+from classify.scoring.scorers import check_scoring
+
+ENDING = ".predictions.csv"
+
+
+def compare_answers(files: Sequence[str], scoring: str | None = None) -> dict[str, Any]:
+    """Rank tables of held-out answers on the pictures that all of them have.
+
+    scoring: a scorer of scikit-learn, by default accuracy. Where all tables name the group of each picture, whole
+    groups are resampled. Returns the report: pictures, left_out (pictures that not all tables have), classes, order,
+    groups (count, or None), lines (predictions: the file; score, accuracy, difference, difference_interval and
+    difference_in_words against the first line; mcnemar: better, worse, p_value), seconds. Raises UserError for fewer
+    than two files, for a file that is no such table, for tables without common pictures, with other classes, or with
+    another label of the same picture.
+    """
+    started = time.perf_counter()
+    if len(files) < 2:
+        raise UserError("give two tables of held-out answers or more: --predictions a.csv b.csv")
+    tables, left_out = _of_the_same_pictures([read_answers(file) for file in files])
+    labels, classes = tables[0].labels, np.array(tables[0].classes)
+    check_scoring(order := scoring or "accuracy", labels.tolist())
+    named = all(all(table.groups) for table in tables)
+    names = tables[0].groups if named else [str(number) for number in range(len(labels))]
+    groups = np.unique(names, return_inverse=True)[1]
+    answers = [Scorable(classes, labels, table.probabilities) for table in tables]
+    scores = np.array([one.score(order) for one in answers])
+    ranks = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable").tolist()
+    best = answers[ranks[0]]
+    differences = score_differences(order, [answers[number] for number in ranks], best, groups, named)
+    lines = [
+        {
+            "predictions": tables[number].name,
+            "score": float(scores[number]) if np.isfinite(scores[number]) else None,
+            "accuracy": float(answers[number].right.mean()),
+            **difference.to_json(),
+            "mcnemar": mcnemar(answers[number].right, best.right),
+        }
+        for number, difference in zip(ranks, differences, strict=True)
+    ]
+    return {
+        "pictures": len(labels),
+        "left_out": left_out,
+        "classes": classes.tolist(),
+        "order": order,
+        "groups": {"count": int(groups.max()) + 1} if named else None,
+        "lines": lines,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def write_answers(folder: str, named: Sequence[tuple[str, HeldOutAnswers]], paths: Sequence[str]) -> None:
+    """Write `NAME.predictions.csv` of each (name, answers) into `folder`. paths: of the pictures that `rows` count."""
+    make_folder(folder)
+    for name, answers in named:
+        write_atomically(os.path.join(folder, name + ENDING), as_csv(answer_rows([answers], paths)))
+
+
+def _of_the_same_pictures(tables: list[AnswerTable]) -> tuple[list[AnswerTable], int]:
+    """The rows of the pictures that all tables have, in one order, and how many pictures are left out."""
+    first = tables[0]
+    row_of = [{path: row for row, path in enumerate(table.paths)} for table in tables]
+    common = [path for path in first.paths if all(path in rows for rows in row_of)]
+    if not common:
+        raise UserError(f"{first.name} and {tables[1].name} have no picture in common (paths must be the same)")
+    for table in tables[1:]:
+        if table.classes != first.classes:
+            classes = f"{listed(first.classes, 6)} and {listed(table.classes, 6)}"
+            raise UserError(f"{first.name} and {table.name} are of other classes: {classes}")
+    same = [table.of(np.array([rows[path] for path in common])) for table, rows in zip(tables, row_of, strict=True)]
+    for table in same[1:]:
+        if (other := np.flatnonzero(table.labels != same[0].labels)).size:
+            both = f"{same[0].labels[other[0]]!r} and {table.labels[other[0]]!r}"
+            raise UserError(f"{first.name} and {table.name} give {common[other[0]]!r} two labels, {both}")
+    left_out = len({path for table in tables for path in table.paths}) - len(common)
+    if left_out:
+        log.warning("pictures that not all tables have are left out: %d", left_out)
+    return same, left_out
