@@ -37,6 +37,8 @@ from featurize.spec_options import SpecOptions
 
 # What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
 Line = tuple[dict[str, Any], HeldOut]
+# The rows of a spec, what its lines say of them, and what a model's record does.
+Opened = tuple[Dataset, dict[str, Any], dict[str, Any]]
 ORDER = "accuracy"  # by which the lines are sorted by default
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, also UserError; others are bugs
 
@@ -173,20 +175,21 @@ def _lines(
     tell = stage_progress(progress, "compare")
     for (features, _), group in groupby(pairs, key=lambda pair: (pair[1].features, HEADS[pair[0]].views)):
         heads, specs = zip(*group, strict=True)
-        before = done
+        for some, opened in _opened(heads, specs[0], pictures):
+            before = done
 
-        def fold_done(count: int, before: int = before) -> None:
-            tell(before + count, fits)
+            def fold_done(count: int, before: int = before) -> None:
+                tell(before + count, fits)
 
-        fold_done(0)
-        for head, line in zip(heads, _of_spec(heads, specs[0], pictures, plan, progress, fold_done), strict=True):
-            if isinstance(line, Exception):
-                reason = " ".join(str(line).split()) or type(line).__name__
-                log.warning("%s on %s: %s", head, features, reason)
-                failed.append({"head": head, "features": features, "reason": reason})
-            else:
-                lines.append(line)
-        done += len(heads) * len(plan.splits)
+            fold_done(0)
+            for head, line in zip(some, _side_by_side(some, opened, plan, progress, fold_done), strict=True):
+                if isinstance(line, Exception):
+                    reason = " ".join(str(line).split()) or type(line).__name__
+                    log.warning("%s on %s: %s", head, features, reason)
+                    failed.append({"head": head, "features": features, "reason": reason})
+                else:
+                    lines.append(line)
+            done += len(some) * len(plan.splits)
     return lines, failed
 
 
@@ -210,26 +213,23 @@ def _ranked(lines: list[Line], groups: Grouping, order: str) -> list[dict[str, A
     return ranked
 
 
-def _of_spec(
+def _side_by_side(
     heads: Sequence[str],
-    cached: Cached,
-    pictures: LabelledImages,
+    opened: Opened | Exception,
     plan: Folds,
     progress: Progress | None,
     fold_done: Callable[[int], None],
 ) -> Iterator[Line | Exception]:
-    """The line of each head on one spec, or why there is none. The rows are read once, the folds run side by side."""
-    try:
-        data, about, record = _opened(heads[0], cached, pictures)
-    except FAILURES as error:
-        yield from [error] * len(heads)
+    """The line of each head on the same rows, or why there is none; the folds of all heads run side by side."""
+    if isinstance(opened, Exception):
+        yield from [opened] * len(heads)
         return
+    data, about, record = opened
     silent = {"verbose": 0} if HEADS[heads[0]].maps else {}  # a line an epoch is too much of so many fits
     jobs = min(jobs_for(head, silent, data.features, data.labels, plan.n_jobs) for head in heads)
     tasks = [(head, number) for head in heads for number in range(len(plan.splits))]
-    results = enumerate(
-        in_parallel(partial(_attempt, data, silent, plan, progress if in_threads() else None), tasks, jobs), start=1
-    )
+    attempt = partial(_attempt, data, silent, plan, progress if in_threads() else None)
+    results = enumerate(in_parallel(attempt, tasks, jobs), start=1)
     for head in heads:
         folds = []
         for done, fold in islice(results, len(plan.splits)):
@@ -263,8 +263,28 @@ def _scored(
         return error
 
 
-def _opened(head: str, cached: Cached, pictures: LabelledImages) -> tuple[Dataset, dict[str, Any], dict[str, Any]]:
-    """The rows of a spec in the views that `head` is trained on, what lines say of them, and a model's record."""
+def _opened(
+    heads: Sequence[str], cached: Cached, pictures: LabelledImages
+) -> Iterator[tuple[Sequence[str], Opened | Exception]]:
+    """Heads and their rows of a spec, read once for all where they fit into memory with the head that takes most."""
+    most = max(heads, key=lambda head: HEADS[head].copies)
+    opened = _opened_for(most, cached, pictures)
+    if not isinstance(opened, Exception) and isinstance(opened[0].features, np.ndarray):
+        yield heads, opened
+        return
+    for head in heads:
+        yield [head], opened if head == most else _opened_for(head, cached, pictures)
+
+
+def _opened_for(head: str, cached: Cached, pictures: LabelledImages) -> Opened | Exception:
+    """In the views that `head` is trained on, or why it cannot be."""
+    try:
+        return _open(head, cached, pictures)
+    except FAILURES as error:
+        return error
+
+
+def _open(head: str, cached: Cached, pictures: LabelledImages) -> Opened:
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
         several = with_views(cached, views.names(max(views.train, views.predict)))

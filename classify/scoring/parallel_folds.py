@@ -31,7 +31,7 @@ Told = tuple[list[tuple[int, str]], list[tuple[str, type[Warning]]]]  # level an
 def in_parallel(function: Callable[[Task], Result], tasks: Sequence[Task], n_jobs: int) -> Iterator[Result]:
     """`function(task)` of each task, `n_jobs` at a time, in the order of the tasks, whatever `n_jobs` is bit by bit.
 
-    The first exception of `function` is raised at its place, and nothing new begins. In other processes what is logged
+    The first exception of `function` is raised as soon as it is known, and nothing new begins. In other processes what is logged
     or warned of is kept, and told here.
     """
     from joblib import Parallel, delayed
@@ -73,7 +73,7 @@ def in_threads() -> bool:
     """Whether fits at once are threads of this process, so that they may be given a function that tells progress."""
     from joblib.parallel import get_active_backend
 
-    return bool(get_active_backend(prefer="threads")[0].supports_sharedmem)
+    return getattr(get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
 
 
 class _Kept(logging.Handler):
