@@ -21,7 +21,7 @@ from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import Options
-from classify.plan_options import EvaluateOptions, TrainOptions, split_plan
+from classify.plan_options import CompareOptions, EvaluateOptions, TrainOptions, split_comparison, split_plan
 from classify.predict import default_model, load, predict, predict_groups, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
@@ -154,9 +154,9 @@ def train(
     dict
         That of `features`, and predict_views; scores, see `classify.scoring.metrics.Scores.to_json`; leaked and
         leaked_files (scored near-duplicates of training pictures), without_leaked (scores without these), groups (see
-        `classify.labels.group_record`), left_out_classes (those of a single picture), validation_accuracy, cv_accuracy,
-        cv_std, cv (scores of all folds together), positive, curves, decisions (see `classify.decisions.summary`),
-        stage_seconds, model.
+        `classify.labels.group_record`), left_out_classes (those of a single picture), validation_accuracy,
+        validation_used_for, cv_accuracy, cv_std, cv (scores of all folds together), positive, curves, decisions (see
+        `classify.decisions.summary`), stage_seconds, model.
 
     Raises
     ------
@@ -296,37 +296,31 @@ def compare(
     data: str | None = None,
     *,
     heads: Sequence[str] | None = None,
-    folds: int = 5,
-    search: bool = False,
-    scoring: str | None = None,
-    seed: int = 0,
     predictions: Sequence[str] = (),
-    answers: str | None = None,
     cache_dir: str = DEFAULT_CACHE,
     progress: "Progress | None" = None,
-    **options: Unpack[Options],
+    **options: Unpack[CompareOptions],
 ) -> Report:
     """Cross-validate heads on the cached rows of labelled images, in the same folds; nothing passes a network.
 
     Parameters
     ----------
-    heads, folds, search, scoring, seed
-        As in `classify.compare.compare_heads`; by default all heads.
+    heads : list of str, optional
+        By default all.
     predictions : list of str
         Tables of held-out answers, NAME.predictions.csv: these are compared, and nothing is trained.
-    answers : str, optional
-        Folder for such tables, one of each line.
     data, cache_dir, progress
         As in `train`.
     **options
-        As in `features`. Every spec in the cache with the rows of all images takes part, unless these name another
-        backbone, layer, pooling or size. Joined backbones, "a+b", are compared with each of them alone.
+        As in `features`, and folds, search, scoring, seed, n_jobs, answers, see `classify.plan_options.CompareOptions`.
+        Every spec in the cache with the rows of all images takes part, unless options name another backbone, layer,
+        pooling or size. Joined backbones, "a+b", are compared with each of them alone.
 
     Returns
     -------
     dict
-        lines (a head on a spec each, the best first), not_compared and more, see `classify.compare.compare_heads`; of
-        `predictions`: see `classify.compare_answers.compare_answers`.
+        lines (a head on a spec each, the best first), not_compared and more, see `classify.comparison.compare_heads`;
+        of `predictions`: see `classify.comparison.compare_answers`.
 
     Raises
     ------
@@ -339,17 +333,16 @@ def compare(
     >>> sorted(line["head"] for line in report["lines"]), report["forward_passes"]
     (['centroid', 'logreg'], 0)
     """
-    from classify.compare import compare_heads
-    from classify.compare_answers import compare_answers
+    from classify.comparison.compare_answers import compare_answers
+    from classify.comparison.compare_heads import compare_heads
     from classify.data.default_data import split_options
     from classify.labels.read_labels import announced_labels
 
+    chosen, others = split_comparison(options)
     if predictions:
-        return compare_answers(predictions, scoring)
-    data, spec, label_source = split_options(data, options)
-    chosen: Any = {"count": folds, "search": search, "scoring": scoring, "seed": seed, "progress": progress}
-    chosen["answers"] = answers
-    return compare_heads(announced_labels(data, True, label_source), spec, cache_dir, heads, **chosen)
+        return compare_answers(predictions, chosen.get("scoring"))
+    data, spec, label_source = split_options(data, others)
+    return compare_heads(announced_labels(data, True, label_source), spec, cache_dir, heads, progress, **chosen)
 
 
 @checked_arguments

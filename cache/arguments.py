@@ -61,6 +61,7 @@ NUMBERS = {
     "cv": whole(0),
     "folds": whole(2),
     "k": whole(1),
+    "n_jobs": or_none(whole(1)),
     "views": or_none(whole(1)),
     "predict_views": or_none(whole(1)),
     "shard_rows": or_none(whole(1)),

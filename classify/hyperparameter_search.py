@@ -4,9 +4,8 @@ Of candidates that are as good as the best, the one nearest to the head's defaul
 good, and the probabilities of the first would be far too unsure or too sure.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +16,11 @@ from classify.data.split import Split
 from classify.heads.head_table import fit_head, make_head, search_grid
 from classify.heads.numerics import Floats
 from classify.labels.label_options import DEFAULT_SCORING
+from classify.scoring.parallel_folds import in_parallel, jobs_for
 from classify.scoring.scorers import Scoring, score_by
+
+if TYPE_CHECKING:
+    from classify.heads.base import Validation
 
 SEARCH_FOLDS = 5
 
@@ -35,12 +38,16 @@ def search_head(
     predict_views: int | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
     scoring: str | Scoring = DEFAULT_SCORING,
+    validation: "Validation | None" = None,
+    n_jobs: int | None = 1,
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Tune `head` by cross-validation in 5 folds that never split a group, and fit it with the best values.
 
     features: (n, d) or (n, V, d); labels: (n,). views: how many of the V views are fitted on; predict_views:
     how many decide about held-out pictures; by default all. `progress` is called with (fits done, fits in all).
-    scoring: a scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts.
+    scoring: a scorer of scikit-learn that `classify.scoring.scorers.check_scoring` accepts. validation: what the last
+    fit is validated on, see `classify.heads.base.FeatureHead.fit`; it has no part in the search. n_jobs: how many folds
+    run at once, None for one a core; not more than one where TensorFlow trains or rows stay on the disk.
 
     Returns (fitted estimator, parameters that were chosen by `nearest_of_best`, a row for each candidate: its
     parameters; mean and deviation of its score, and its score in each fold, None where that is not defined; the mean of
@@ -55,7 +62,10 @@ def search_head(
     splits = groups.search_folds(labels, SEARCH_FOLDS, seed)
     candidates = [*ParameterGrid(grid)]
     of_heads = groups.numbers
-    held_out = _held_out_probabilities(estimator, candidates, features, labels, of_heads, splits, views, predict_views)
+    jobs = jobs_for(head, params, features, labels, n_jobs)
+    held_out = _held_out_probabilities(
+        estimator, candidates, features, labels, of_heads, splits, views, predict_views, jobs
+    )
     scores, accuracies = held_out_scores(held_out, len(candidates), labels, splits, scoring, progress)
     chosen = nearest_of_best(candidates, scores, grid, estimator.get_params())
     table = [
@@ -69,7 +79,8 @@ def search_head(
         }
         for number, (candidate, of, accuracy) in enumerate(zip(candidates, scores, accuracies, strict=True))
     ]
-    fitted = fit_head(estimator.set_params(**candidates[chosen]), features[:, :views], labels, of_heads)
+    estimator.set_params(**candidates[chosen])
+    fitted = fit_head(estimator, features[:, :views], labels, of_heads, validation)
     return fitted, candidates[chosen], table
 
 
@@ -135,27 +146,29 @@ def _held_out_probabilities(
     splits: list[Split],
     views: int | None,
     predict_views: int | None,
+    n_jobs: int,
 ) -> Iterator[tuple[int, int, Floats]]:
     """Probabilities of the pictures held out in each fold, by every candidate, see `held_out_scores`.
 
     A candidate whose solver stopped early is announced only if it is chosen, by the fit that follows.
     """
     from sklearn.base import clone
-    from sklearn.exceptions import ConvergenceWarning
 
     from classify.heads.solver.regularisation_path import PathHead
 
     if isinstance(estimator, PathHead) and {*candidates[0]} == {estimator.walked}:
         values = [candidate[str(estimator.walked)] for candidate in candidates]
-        yield from estimator.path_probabilities(features, labels, values, splits, views, predict_views)
+        yield from estimator.path_probabilities(features, labels, values, splits, views, predict_views, n_jobs)
         return
     classes = np.unique(labels)
-    for fold, (train, held_out) in enumerate(splits):
-        fitted_on, deciding = features[train, :views], features[held_out, :predict_views]
-        for number, candidate in enumerate(candidates):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                fitted = clone(estimator).set_params(**candidate).fit(fitted_on, labels[train], groups[train])
-            found = np.zeros((len(held_out), len(classes)))  # a class without a training picture keeps 0
-            found[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(deciding)
-            yield fold, number, found
+
+    def answers(task: tuple[int, int]) -> tuple[int, int, Floats]:
+        fold, number = task
+        train, held_out = splits[fold]
+        fitted = clone(estimator).set_params(**candidates[number])
+        fitted.learn(features[train, :views], labels[train], groups[train])
+        found = np.zeros((len(held_out), len(classes)))  # a class without a training picture keeps 0
+        found[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(features[held_out, :predict_views])
+        return fold, number, found
+
+    yield from in_parallel(answers, [*np.ndindex(len(splits), len(candidates))], n_jobs)

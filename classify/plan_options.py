@@ -38,7 +38,8 @@ class PlanOptions(PositiveOptions, DecisionOptions, total=False):
 
     test_size: the share that is held out where the data bring no split. seed: of splits and heads. cv: folds of a
     cross-validation besides. search: tune the head, by `scoring`, a scorer of scikit-learn. refit: fit the head that is
-    saved once more, on all pictures, after it was scored.
+    saved once more, on all pictures, after it was scored. n_jobs: how many folds run at once, None for one a core; what
+    they give does not depend on it.
     """
 
     test_size: float
@@ -47,10 +48,27 @@ class PlanOptions(PositiveOptions, DecisionOptions, total=False):
     search: bool
     scoring: str
     refit: bool
+    n_jobs: int | None
 
 
 class TrainOptions(Options, PlanOptions, total=False):
     """What decides the features, where labels come from, and how a head is trained and scored."""
+
+
+class CompareOptions(Options, total=False):
+    """What is compared and how: keyword arguments of `pipeline.compare`, see `classify.comparison.compare_heads`.
+
+    folds: 5, of the cross-validation. search: tune each head inside each fold. scoring: a scorer of scikit-learn that
+    the search goes by, and the order of the lines. seed, n_jobs: as in `PlanOptions`. answers: folder for tables of the
+    held-out answers, one of each line.
+    """
+
+    folds: int
+    search: bool
+    scoring: str | None
+    seed: int
+    n_jobs: int | None
+    answers: str | None
 
 
 @dataclass(frozen=True)
@@ -67,10 +85,18 @@ class Plan:
     coverage: float | None = None
     positive: str | None = None
     prevalence: float | None = None
+    n_jobs: int | None = None
 
 
-def split_plan(options: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
+def split_plan(options: Mapping[str, Any]) -> tuple[Plan, Any]:
     """(the plan among `options`, of which an evaluation has a part; the others)."""
     names = PlanOptions.__annotations__
     plan = Plan(**{name: value for name, value in options.items() if name in names})
     return plan, {name: value for name, value in options.items() if name not in names}
+
+
+def split_comparison(options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """(what `CompareOptions` adds to `Options`, the others)."""
+    own = CompareOptions.__annotations__.keys() - Options.__annotations__.keys()
+    chosen = {name: value for name, value in options.items() if name in own}
+    return chosen, {name: value for name, value in options.items() if name not in own}

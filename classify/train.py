@@ -1,6 +1,5 @@
 """Fit a head on cached features and score it honestly: split, search, fit, score, cross-validate, refit."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,11 @@ import numpy as np
 from cache.errors import UserError, log
 from cache.stored_rows import StoredRows
 from classify.data.dataset import Dataset
-from classify.data.duplicates import announce_duplicates
-from classify.data.grouping import Grouping, together, united
+from classify.data.grouping import Grouping
 from classify.data.split import Indices
 from classify.decisions.summary import decisions_of_training
 from classify.fit import fit_on, outlier_detector
 from classify.heads.head_table import HEADS
-from classify.hyperparameter_search import SEARCH_FOLDS
 from classify.labels.read_labels import LabelledImages
 from classify.plan_options import Plan, PlanOptions
 from classify.scoring.held_out_answers import HeldOutAnswers
@@ -27,6 +24,8 @@ from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, s
 from classify.scoring.outliers import OutlierDetector
 from classify.scoring.scorers import Scoring, check_scoring
 from classify.scoring.two_classes import check_positive, positive_report
+from classify.scoring.validation_part import Validated, validation_for, with_others
+from classify.training_parts import TrainingParts, check_parts
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures
@@ -45,6 +44,7 @@ class Training:
     leaked: Leaked  # scored pictures that are in the training part too, or near-duplicates of some there
     outliers: OutlierDetector | None = None  # None of maps
     validation: HeldOutAnswers | None = None  # about the own validation part, where there is a test part besides
+    validated: Validated | None = None  # what of that part the fit has used
     cv_answers: HeldOutAnswers | None = None  # of all folds
     out_of_fold: HeldOutAnswers | None = None  # about the pictures that the estimator was fitted on
     cv: Scores | None = None  # of these together; intervals as if one model had answered
@@ -68,6 +68,7 @@ class Training:
             **self.positive,
             "head_params": self.head_params,
             "validation_accuracy": None if self.validation is None else float(self.validation.right.mean()),
+            "validation_used_for": self.validated and self.validated.purpose,
             "cv_accuracy": float(np.mean(self.cv_scores)) if self.cv_scores else None,
             "cv_std": float(np.std(self.cv_scores)) if self.cv_scores else None,
             "cv_scores": self.cv_scores,
@@ -80,22 +81,20 @@ class Training:
             "stage_seconds": self.seconds,
         }
 
+    @property
+    def threshold_answers(self) -> HeldOutAnswers | None:
+        """What thresholds are found on: answers out of fold, and, unless the head was refitted, those of validation."""
+        if self.out_of_fold is None or self.validation is None or self.validated is None:
+            return self.out_of_fold
+        unseen = self.validation.of(np.isin(self.validation.rows, self.validated.rows))
+        return with_others(self.out_of_fold, unseen)
+
 
 def check_plan(found: LabelledImages, plan: Plan) -> None:
-    """Raise UserError, before features are computed, where the pictures cannot be split and scored as requested.
-
-    Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
-    """
+    """Raise UserError, before features are computed, where the pictures cannot be split and scored as requested."""
     check_positive(found.labels, plan.positive, plan.prevalence)
     check_scoring(plan.scoring, found.labels, plan.search, plan.positive)
-    chosen = [row for row, part in enumerate(found.parts) if part in ("all", "train")]
-    labels = np.array([found.labels[row] for row in chosen])
-    names = None if found.groups is None else np.array([found.groups[row] for row in chosen])
-    groups = united(np.arange(len(chosen)), names)
-    if "all" in found.parts:
-        groups.holdout(labels, plan.test_size, plan.seed)
-    if plan.cv:
-        groups.folds(labels, plan.cv, plan.seed)
+    check_parts(found, plan)
 
 
 def train_head(
@@ -115,37 +114,30 @@ def train_head(
     options: see `classify.plan_options.Plan`. `cv` > 0 cross-validates as well, over all pictures or, under an own
     split, over `train` alone. `search` tunes the head by cross-validation inside whatever it is fitted on, so that no
     candidate sees a picture that is scored. `refit` fits the returned estimator once more, on all pictures, after it
-    was scored. `progress` is called with the fits of each search. Heads that are quick always give out-of-fold answers,
+    was scored. Where the data have a validation and a test part, the head stops early by the pictures of `validation`,
+    or fits its temperature on them, instead of holding out some of `train`; folds and searches have nothing of it.
+    `progress` is called with the fits of each search. Heads that are quick always give out-of-fold answers,
     others where `accept` or `coverage` takes them.
 
     Raises UserError for parameters, shares and folds that cannot be used with these pictures.
     """
     plan = Plan(**options)
-    seed, cv, search, scoring = plan.seed, plan.cv, plan.search, Scoring.of(plan.scoring, plan.positive)
+    seed, search, scoring = plan.seed, plan.search, Scoring.of(plan.scoring, plan.positive)
     seconds: dict[str, float] = {}
-    own_split, everything = data.has_own_split, np.arange(len(data.labels))
-    pool = data.own_train_part() if own_split else everything
     with _timed(seconds, "near-duplicates"):
-        duplicates, exact = data.duplicates()
-        # What is fitted on an own training part, and its folds, must not depend on what is scored.
-        copies = data.duplicates(pool) if own_split else (duplicates, exact)
-    announce_duplicates(duplicates, exact, data.paths)
-    needed = groups_needed(plan.test_size, cv, search) if cv or search or not own_split else 0
-    numbers = united(duplicates, data.groups).numbers.copy()
-    numbers[pool] = together(data.labels[pool], *copies, data.named(pool), needed).numbers
-    groups = Grouping(numbers, named=data.groups is not None)
-    test_part = data.own_test_part() if own_split else "all"
-    train, test = (pool, data.part(test_part)) if own_split else groups.holdout(data.labels, plan.test_size, seed)
-    leaking = np.isin(duplicates[test], duplicates[train])
-    splits = groups.of(pool).folds(data.labels[pool], cv, seed) if cv else []  # refused before anything is fitted
+        parts = TrainingParts.of(data, plan)
+    train, groups = parts.train, parts.groups
     with _timed(seconds, "train"):
+        validated = validation_for(data, head, params, parts) if parts.own == "test" else None
+        watched = validated.used if validated else None
         tell = stage_progress(progress, "search")
-        estimator, best, table = fit_on(data, train, groups, head, params, seed, search, tell, scoring)
+        chosen = seed, search, tell, scoring, watched, plan.n_jobs
+        estimator, best, table = fit_on(data, train, groups, head, params, *chosen)
         outliers = outlier_detector(data, train, groups)
     with _timed(seconds, "score"):
         counts = [int((data.labels[train] == name).sum()) for name in estimator.classes_]
-        answers = answers_about(estimator, data, test, groups, "validation" if test_part == "validation" else "test")
-        scores, leaked = score_part(answers, counts, leaking, data.paths)
+        answers = answers_about(estimator, data, parts.test, groups, parts.scored)
+        scores, leaked = score_part(answers, counts, parts.leaking, data.paths)
     training = Training(
         estimator=estimator,
         scores=scores,
@@ -154,6 +146,7 @@ def train_head(
         training_counts=counts,
         trained_on=data.digests[train],
         leaked=leaked,
+        validated=validated,
         outliers=outliers,
         positive=positive_report(answers, plan.positive, plan.prevalence),
         scoring=plan.scoring if search else None,
@@ -161,57 +154,47 @@ def train_head(
         history=getattr(estimator, "history_", None),
         seconds=seconds,
     )
-    if test_part == "test" and len(validation := data.part("validation")):
+    if parts.own == "test" and len(validation := data.part("validation")):
         training.validation = answers_about(estimator, data, validation, groups, "validation")
-    if cv:
+    if parts.folds:
         with _timed(seconds, "cross-validation"):
-            of_pool = [(pool[fitted], pool[held]) for fitted, held in splits]
-            found = cross_validate(data, head, params, Folds(groups, of_pool, search, seed, scoring), progress)
+            in_folds = Folds(groups, parts.folds, search, seed, scoring, plan.n_jobs)
+            found = cross_validate(data, head, params, in_folds, progress)
             training.cv_answers, training.cv = found.answers, scores_of(found.answers, counts)
             training.cv_scores = [fold["accuracy"] for fold in found.folds]
             training.cv_search = [fold["search"] for fold in found.folds] if search else []
     if plan.refit:
         with _timed(seconds, "refit"):
-            if own_split:  # there `groups` numbers each part for itself
-                groups = united(duplicates, data.groups)
-            training.estimator, _, _ = fit_on(data, everything, groups, head, training.head_params, seed, search=False)
-            training.outliers = outlier_detector(data, everything, groups)
+            train, groups = np.arange(len(data.labels)), parts.linked if parts.own else groups
+            training.estimator, _, _ = fit_on(data, train, groups, head, training.head_params, seed, search=False)
+            training.outliers = outlier_detector(data, train, groups)
         training.trained_on = data.digests
     asked = plan.accept is not None or plan.coverage is not None
     if asked or (HEADS[head].quick and not isinstance(data.features, StoredRows)):
         with _timed(seconds, "out-of-fold"):
-            fitted_on = everything if plan.refit else train
-            training.out_of_fold = _out_of_fold(data, head, training.head_params, fitted_on, groups, seed, asked)
-    training.decisions = decisions_of_training(training.out_of_fold, training.answers, plan.accept, plan.coverage)
+            training.out_of_fold = _out_of_fold(data, head, training.head_params, train, groups, plan)
+    training.decisions = decisions_of_training(training.threshold_answers, answers, plan.accept, plan.coverage)
     return training
 
 
 def _out_of_fold(
-    data: Dataset, head: str, params: dict[str, Any], rows: Indices, groups: Grouping, seed: int, asked: bool
+    data: Dataset, head: str, params: dict[str, Any], rows: Indices, groups: Grouping, plan: Plan
 ) -> HeldOutAnswers | None:
     """Answers about the pictures `rows` (m,) that a head is fitted on, each by a fit without its fold.
 
-    None, which is announced, where there are too few; if `asked` for that is a UserError.
+    None, which is announced, where there are too few; if `accept` or `coverage` needs them that is a UserError.
     """
-    splits = groups.of(rows).inner_folds(data.labels[rows], OUT_OF_FOLD, seed)
+    splits = groups.of(rows).inner_folds(data.labels[rows], OUT_OF_FOLD, plan.seed)
     try:
         if not splits:
             raise UserError("too few different pictures to hold some out of the training pictures: add pictures")
-        plan = Folds(groups, [(rows[fitted], rows[held]) for fitted, held in splits], search=False, seed=seed)
-        return cross_validate(data, head, params, plan).answers
+        of_rows = [(rows[fitted], rows[held]) for fitted, held in splits]
+        return cross_validate(data, head, params, Folds(groups, of_rows, False, plan.seed, n_jobs=plan.n_jobs)).answers
     except UserError as error:
-        if asked:
+        if plan.accept is not None or plan.coverage is not None:
             raise
         log.info("the model is saved without out-of-fold answers, by which it could decide what to accept: %s", error)
         return None
-
-
-def groups_needed(test_size: float, cv: int, search: bool) -> int:
-    """How many different pictures of each class the requested splits need."""
-    if not search:
-        return max(2, cv)
-    kept = 1 - max(test_size, 1 / cv if cv else 0)  # of the pictures, when the search begins
-    return max(2, cv, math.ceil((SEARCH_FOLDS + 1) / max(kept, 0.01)))
 
 
 def score_part(

@@ -142,6 +142,9 @@ SEED = [
         "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of splits and heads."
     )
 ]
+N_JOBS = [
+    click.option("--n-jobs", type=click.IntRange(1), help="Folds that run at once; results are the same. [one a core]")
+]
 HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
 MODEL_FILE = [click.option("--model", **FILE, help="Model file. [models/HEAD.joblib]")]
 MODEL = [

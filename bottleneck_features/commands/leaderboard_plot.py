@@ -34,7 +34,7 @@ def check_suffix(output: str) -> None:
 
 
 def draw_leaderboard(report: dict[str, Any], output: str) -> None:
-    """Draw the lines of `classify.compare.compare_heads` as an SVG or PNG file, a colour for each spec.
+    """Draw the lines of `classify.comparison.compare_heads` as an SVG or PNG file, a colour for each spec.
 
     output: as `check_suffix` wants it.
     Raises `OSError` where it cannot be written.

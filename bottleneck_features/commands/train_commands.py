@@ -18,6 +18,7 @@ from bottleneck_features.commands.command_options import (
     LABELS,
     MAX_FAILED,
     MODEL_FILE,
+    N_JOBS,
     POSITIVE,
     PREDICT_VIEWS,
     REHASH,
@@ -78,8 +79,8 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
         "train --data photos --views 8 --recipe 'rotation_range=40 horizontal_flip=True'",
     )
 )
-@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, POSITIVE, DECISIONS)
-@options(JSON, MAX_FAILED)
+@options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, N_JOBS, POSITIVE)
+@options(DECISIONS, JSON, MAX_FAILED)
 @click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
@@ -119,7 +120,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
         "compare --predictions models/logreg.predictions.csv models/svm.predictions.csv",
     )
 )
-@options(DATA, ONLY, LABELS, CACHE, SEED, JSON)
+@options(DATA, ONLY, LABELS, CACHE, SEED, N_JOBS, JSON)
 @click.option("--heads", metavar="NAME ...", multiple=True, help="Heads to compare. [all]")
 @click.argument("more_words", metavar="", nargs=-1)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation.")

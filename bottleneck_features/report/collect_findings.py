@@ -99,7 +99,7 @@ def collect(
         without = None
         if clean.any() and not clean.all():
             without = scores_of(answers.of(clean), saved.record["training_counts"])
-        of_class = plan and plan.positive and positive_scores(answers, plan.positive, plan.prevalence)
+        of_class = positive_scores(answers, plan.positive, plan.prevalence) if plan and plan.positive else None
         curve, calibration_error = calibration(sure, right)
         by_chance = chance_error(sure, groups[scored])
     with timed("folds"):

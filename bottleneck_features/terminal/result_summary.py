@@ -51,7 +51,8 @@ def _show_scores(report: dict[str, Any]) -> None:
     if report.get("positive"):
         print("\n".join(positive_lines(report["positive"])))
     if report.get("validation_accuracy") is not None:
-        print(f"validation folder: accuracy {report['validation_accuracy']:.4f}")
+        used = f", after it was used for {purpose}" if (purpose := report.get("validation_used_for")) else ""
+        print(f"validation folder: accuracy {report['validation_accuracy']:.4f}{used}")
     if report.get("cv_accuracy") is not None:
         folds = len(report["cv_scores"])
         accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"

@@ -5,14 +5,15 @@ Features are normalised inside the estimator, so that a cross-validation learns 
 """
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import field, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
@@ -28,6 +29,7 @@ from classify.heads.streaming import mapped, moments
 Labels = NDArray[np.intp]
 ClassWeight = str | dict[Any, float] | None
 Seed = int | np.random.RandomState | None
+Validation = tuple[Any, ArrayLike]  # pictures and labels that are held out by whoever calls `fit`
 
 
 def choice(*values: str) -> Allowed:
@@ -53,6 +55,20 @@ RANDOM_STATE = Allowed(
 )
 
 
+class Examples(NamedTuple):
+    """pictures (n, ...), labels (n,) that count the classes from 0, and weights (n,)."""
+
+    pictures: Any
+    labels: Labels
+    weights: Floats
+
+    def of(self, chosen: NDArray[np.bool_]) -> "Examples":
+        """Those of a mask (n,)."""
+        if chosen.all():  # maps are large
+            return self
+        return Examples(*(values[chosen] for values in self))
+
+
 def parameter(default: Any, allowed: Allowed) -> Any:
     """A parameter of a head: a field of a class that is decorated with `@dataclass(eq=False, repr=False)`.
 
@@ -69,16 +85,32 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
     """
 
     classes_: NDArray[Any]
+    converged_ = True  # whether the solver of the last fit did
 
-    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}  # with scikit-learn's metadata routing
+    # With scikit-learn's metadata routing both are passed on wherever they are given.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
 
     @abstractmethod
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Learn from pictures X, axis 0, and labels y (n,).
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
+        """Learn from pictures X, axis 0, and labels y (n,); the other arguments are those of `FeatureHead.fit`."""
 
-        groups: (n,), equal values for copies of one picture: what is held out inside the fit, to stop in time or to fit
-        probabilities on, is held out with its copies. By default no picture is a copy.
-        """
+    def learn(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
+        """As `fit`, without its ConvergenceWarning: `warnings.catch_warnings` is not safe in threads."""
+        return self.fit(X, y, groups, sample_weight, validation)
 
     @abstractmethod
     def predict_proba(self, X: ArrayLike) -> Floats:
@@ -98,6 +130,11 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
         """Memory that a fit takes for each pair of training rows."""
         return 0
 
+    @property
+    def validates(self) -> str | None:
+        """What held-out pictures are for in `fit`, such as "early stopping"; None where it holds none out."""
+        return None
+
     def check_parameters(self) -> None:
         """Raise UserError for the first parameter with an invalid value."""
         for declared in fields(self):
@@ -105,9 +142,33 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
             if not allowed.test(value):
                 raise UserError(f"{declared.name}={value!r} is not valid: give {allowed.words}")
 
+    def _counted(
+        self, pictures: Any, y: NDArray[Any], groups: ArrayLike | None, sample_weight: ArrayLike | None
+    ) -> tuple[Examples, Indices]:
+        """The pictures with a weight above 0, and their groups as of `copies_by_first`; sets `classes_`.
+
+        Raises as `fit`.
+        """
+        check_consistent_length(pictures, y)
+        check_classification_targets(y)
+        weights, copies = checked_weights(sample_weight, len(y)), copies_by_first(groups, len(y))
+        if not (counted := weights > 0).all():
+            pictures, y, weights = pictures[counted], y[counted], weights[counted]
+            copies = copies_by_first(copies[counted], len(y))
+        return Examples(pictures, self._encoded(y), weights), copies
+
+    def _held_out(self, pictures: Any, y: ArrayLike) -> Examples:
+        """Pictures that `fit` is given to validate on. Raises UserError for a label not in `classes_`, and for none."""
+        y = column_or_1d(y)
+        check_consistent_length(pictures, y)
+        if not len(y):
+            raise UserError("validation has no picture: leave it out")
+        if len(unknown := np.setdiff1d(y, self.classes_)):
+            raise UserError(f"validation has the class {unknown[0]!s}: there are {', '.join(map(str, self.classes_))}")
+        return Examples(pictures, np.searchsorted(self.classes_, y), np.ones(len(y)))
+
     def _encoded(self, y: Any) -> Labels:
         """Set `classes_`; returns the index in them of each label of y (n,). Raises UserError for fewer than two."""
-        check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise UserError(
@@ -115,44 +176,69 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
             )
         return labels
 
-    def _row_weights(self, class_weight: ClassWeight, labels: Labels) -> Floats:
-        """One weight a picture (n,), as scikit-learn's `compute_sample_weight` has it: not brought to any mean.
+    def _row_weights(self, class_weight: ClassWeight, labels: Labels, given: Floats | None = None) -> Floats:
+        """One weight a picture (n,): `given`, by default 1, times that of its class; not brought to any mean.
 
         Raises UserError for a class that there is not, and where fewer than two classes have a weight above 0.
         """
+        given = np.ones(len(labels)) if given is None else given
+        weights = given * self._class_weights(class_weight, labels, given)[labels]
+        if len(np.unique(labels[weights > 0])) < 2:
+            raise UserError(f"class_weight={class_weight} leaves fewer than 2 classes a weight above 0: a head needs 2")
+        return weights
+
+    def _validation_weights(self, class_weight: ClassWeight, training: Examples, validation: Examples) -> Floats:
+        """One weight a held-out picture (m,): that of its class in the training part.
+
+        Raises UserError where no picture has a weight above 0.
+        """
+        of_classes = self._class_weights(class_weight, training.labels, training.weights)
+        if not (weights := of_classes[validation.labels]).any():
+            raise UserError(f"class_weight={class_weight} leaves no picture of validation a weight above 0")
+        return weights * validation.weights
+
+    def _class_weights(self, class_weight: ClassWeight, labels: Labels, given: Floats) -> Floats:
+        """One weight a class (k,), as scikit-learn's `compute_class_weight` has it; `given`: of the pictures (n,)."""
         if isinstance(class_weight, dict):
             unknown = [name for name in class_weight if name not in self.classes_]
             if unknown:
                 raise UserError(
                     f"class_weight names the class {unknown[0]!r}: there are {', '.join(map(str, self.classes_))}"
                 )
-        weights = compute_sample_weight(class_weight, self.classes_[labels])
-        if len(np.unique(labels[weights > 0])) < 2:
-            raise UserError(f"class_weight={class_weight} leaves fewer than 2 classes a weight above 0: a head needs 2")
-        return weights
+            return np.array([float(class_weight.get(name, 1)) for name in self.classes_.tolist()])
+        if class_weight is None:
+            return np.ones(len(self.classes_))
+        counts = np.bincount(labels, given, len(self.classes_))
+        return counts.sum() / (len(counts) * counts)
 
 
 class FeatureHead(Head):
     """A classifier of feature rows. Subclasses say how to fit; they predict by `arrays`, or by `_probabilities`.
 
     Attributes after `fit`: `classes_` (k,) in sorted order, `n_features_in_`; `mean_` and `scale_` (d,) where
-    `normalize="standard"`, else None. Heads of hyperplanes have `coef_` (k, d), or (1, d) for two classes, and
-    `intercept_`; a temperature that makes probabilities of their decisions is `temperature_`.
+    `normalize="standard"`, else None.
     """
 
     normalize: str
-    coef_: Floats
-    intercept_: Floats
+    max_iter: int
 
     @abstractmethod
-    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
-        """Learn from normalised rows (n, d) or (n, K, d) float32 and labels (n,) that count the classes from 0.
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
+        """Learn from normalised rows (n, d) or (n, K, d) float32; their weights are above 0, without `class_weight`.
 
-        Every picture counts once, however many views it has. groups: (n,) as of `copies_by_first`, of use where
-        pictures are held out. A head that streams (`HEADS` says which do) takes `StoredRows` as well.
+        A picture counts as its weight, however many views it has. groups: (n,) as of `copies_by_first`, of use where
+        pictures are held out. validation: what takes the place of these, each of the weight 1. A head that streams
+        (`HEADS` says which do) takes `StoredRows` as well.
         """
 
-    def fit(self, X: ArrayLike | StoredRows, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | StoredRows,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
         """Learn from feature rows and their labels.
 
         Parameters
@@ -165,6 +251,14 @@ class FeatureHead(Head):
         groups : array (n,), optional
             Equal values for copies of one picture. What is held out inside the fit, to stop in time or to fit
             probabilities on, is held out with its copies. By default no picture is a copy.
+        sample_weight : array (n,), optional
+            How much each picture counts, by default 1; times the weight of its class. 0 leaves it out, 2 counts as two
+            copies of it: in losses, class means, the mean and deviation of `normalize`, votes of `knn` (of which its
+            n_neighbors counts pictures), and in the losses that stop a training or fit a temperature. What is held out
+            for these is drawn by pictures, not by weight.
+        validation : (rows, labels), optional
+            Pictures that are no training pictures: they stop the training, or fit the temperature, of a head that does
+            so, and nothing of the training part is held out.
 
         Returns
         -------
@@ -173,22 +267,41 @@ class FeatureHead(Head):
         Raises
         ------
         UserError
-            For an invalid parameter, fewer than two classes, or a weight for an unknown class.
+            For an invalid parameter, fewer than two classes with a weight above 0, a weight for an unknown class, and
+            for held-out pictures of an unknown class.
         ValueError
-            For groups of another length, and for rows that are no finite numbers.
+            For groups or weights of another length, weights that are negative or no finite numbers, and for rows that
+            are no finite numbers.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the solver stopped early.
         """
+        self.learn(X, y, groups, sample_weight, validation)
+        if not self.converged_:
+            warnings.warn(f"stopped after max_iter={self.max_iter}", ConvergenceWarning, stacklevel=2)
+        return self
+
+    def learn(
+        self,
+        X: ArrayLike | StoredRows,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
         self.check_parameters()
+        self.converged_ = True
         y = column_or_1d(y, warn=True)
-        if isinstance(X, StoredRows):  # finite: others are not stored
-            rows: Rows = X
-            self.n_features_in_ = rows.shape[1]
-        else:
-            rows = self._checked(X, reset=True)
-        check_consistent_length(rows, y)
-        labels = self._encoded(y)
-        self._learn_scale(rows)
-        prepared: Any = mapped(rows, self._normalized)
-        self._fit(prepared, labels, copies_by_first(groups, len(labels)))
+        rows = self._rows(X, reset=True)
+        training, copies = self._counted(rows, y, groups, sample_weight)
+        self._learn_scale(training.pictures, training.weights)
+        held_out = None
+        if validation is not None:
+            held_out = self._held_out(self._rows(validation[0], reset=False), validation[1])
+            held_out = held_out._replace(pictures=mapped(held_out.pictures, self._normalized))
+        self._fit(training._replace(pictures=mapped(training.pictures, self._normalized)), copies, held_out)
         return self
 
     def predict_proba(self, X: ArrayLike | StoredRows) -> Floats:
@@ -211,8 +324,8 @@ class FeatureHead(Head):
         return in_blocks(rows, self._numbers_per_row(), lambda block: self._probabilities(self._normalized(block)))
 
     def arrays(self) -> ArrayHead | None:
-        """What predicts the same without scikit-learn; by default one layer of hyperplanes."""
-        return self._array_head([(self.coef_.T, self.intercept_)], getattr(self, "temperature_", 1.0))
+        """What predicts the same without scikit-learn; None for a head that needs more."""
+        return None
 
     def _probabilities(self, rows: Floats) -> Floats:
         """Probabilities (n, k) for normalised rows (n, d) float64."""
@@ -224,6 +337,14 @@ class FeatureHead(Head):
         """The most numbers that predicting one row holds at once."""
         return int(self.n_features_in_)
 
+    def _rows(self, X: ArrayLike | StoredRows, *, reset: bool) -> Rows:
+        """`_checked` rows; those that are stored are finite, and stay as they are."""
+        if not isinstance(X, StoredRows):
+            return self._checked(X, reset=reset)
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        return X
+
     def _checked(self, X: ArrayLike, *, reset: bool) -> Floats:
         """X (n, d) or (n, K, d) as finite float32; `reset` as in `validate_data`, which knows no third axis."""
         if getattr(X, "ndim", 2) != 3:
@@ -232,12 +353,12 @@ class FeatureHead(Head):
         rows = pictures.reshape(math.prod(pictures.shape[:2]), pictures.shape[2])
         return validate_data(self, rows, reset=reset, dtype=np.float32).reshape(pictures.shape)
 
-    def _learn_scale(self, rows: Floats | StoredRows) -> None:
-        """Set `mean_` and `scale_` to those of rows (..., d), or to None."""
+    def _learn_scale(self, rows: Rows, weights: Floats) -> None:
+        """Set `mean_` and `scale_` to those of rows (n, ..., d), weighted by `weights` (n,), or to None."""
         self.mean_: Floats | None = None
         self.scale_: Floats | None = None
         if self.normalize == "standard":
-            self.mean_, variance = moments(rows)
+            self.mean_, variance = moments(rows, weights)
             self.scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)  # a constant feature stays as it is
 
     def _normalized(self, rows: Floats) -> Floats:
@@ -246,6 +367,25 @@ class FeatureHead(Head):
     def _array_head(self, layers: Layers, temperature: float = 1.0, *, cosine: bool = False) -> ArrayHead:
         """This head's classes and normalising with what follows them."""
         return ArrayHead(self.classes_, layers, temperature, self.normalize, self.mean_, self.scale_, cosine)
+
+
+def checked_weights(sample_weight: ArrayLike | None, count: int) -> Floats:
+    """Weights (n,) float64 of `count` pictures, by default 1.
+
+    Raises ValueError for another shape, for a negative number or one that is not finite, and where all are 0.
+    """
+    if sample_weight is None:
+        return np.ones(count)
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.shape != (count,):
+        raise ValueError(f"sample_weight must have one value for each of {count} pictures, not shape {weights.shape}")
+    if len(wrong := np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))):
+        raise ValueError(
+            f"sample_weight of the picture number {wrong[0]} is {weights[wrong[0]]}: give finite numbers, 0 or more"
+        )
+    if not weights.any():
+        raise ValueError("sample_weight: every weight is zero, so no picture is left: give some a weight above 0")
+    return weights
 
 
 def generator(random_state: Seed) -> np.random.RandomState:

@@ -66,6 +66,14 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
     return fit_temperature(decisions[decided], labels[decided], weights[decided], len(originals))
 
 
+def held_out_temperature(decisions: Floats, labels: Labels, weights: Floats) -> float:
+    """The temperature of a head, from its decisions about n pictures that it was not fitted on.
+
+    decisions: (n * K, outputs), of the views of a picture side by side; labels, weights: (n,).
+    """
+    return fit_temperature(by_class(as_pictures(decisions, len(labels)).mean(axis=1)), labels, weights)
+
+
 def _decide_in(splits: list[Split], decide: Decide, decisions: Floats) -> NDArray[np.bool_]:
     """Put the decisions about held-out pictures into `decisions` (n, k); the mask (n,) of those decided about."""
     decided = np.zeros(len(decisions), bool)

@@ -57,7 +57,11 @@ class ArrayHead:
 
     def of_normalized(self, rows: Floats) -> Floats:
         """Probabilities (n, k) for rows (n, d) float64 that are normalised already."""
-        return probabilities(decisions(unit_rows(rows) if self.cosine else rows, self.layers), self.temperature)
+        return probabilities(self.decisions(rows), self.temperature)
+
+    def decisions(self, rows: Floats) -> Floats:
+        """Decisions (n, k), or (n, 1) for the second of two classes, about rows (n, d) that are normalised already."""
+        return decisions(unit_rows(rows) if self.cosine else rows, self.layers)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as named arrays, none of objects."""

@@ -7,7 +7,6 @@ import ast
 import difflib
 import pkgutil
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from cache.errors import UserError, log
 
 if TYPE_CHECKING:
     from cache.stored_rows import Rows
-    from classify.heads.base import FeatureHead
+    from classify.heads.base import FeatureHead, Validation
 
 CLASS_COPIES = 10  # arrays of a number for each row and class that a fit has at once, in float32
 SIGNATURE_BYTES = 2600  # of a picture, while near-duplicates are found
@@ -151,21 +150,19 @@ def check_layer(name: str, cut: str | None, layer: str | None, pooling: str | No
 
 
 def fit_head(
-    estimator: "FeatureHead", features: "ArrayLike | Rows", labels: ArrayLike, groups: ArrayLike | None = None
+    estimator: "FeatureHead",
+    features: "ArrayLike | Rows",
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    validation: "Validation | None" = None,
 ) -> "FeatureHead":
     """Fit an estimator of `make_head` on features (n, d), labels and groups of copies (n,), and return it.
 
+    validation: rows and labels that are held out, see `classify.heads.base.FeatureHead.fit`.
     A solver that stopped before it converged is announced in one line.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        estimator.fit(features, labels, groups)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
+    estimator.learn(features, labels, groups, validation=validation)
+    if not estimator.converged_:
         log.warning("%s did not converge: give a higher max_iter or more regularisation", estimator)
     return estimator
 

@@ -13,6 +13,7 @@ from classify.heads.base import (
     NORMALIZE,
     RANDOM_STATE,
     ClassWeight,
+    Examples,
     Labels,
     Seed,
     parameter,
@@ -69,8 +70,8 @@ class LogRegHead(DescentHead):
     tol: float = parameter(0.01, number(0, open_end=True))
     normalize: str = parameter("l2", NORMALIZE)
 
-    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
-        super()._fit(pictures, labels, groups)
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
+        super()._fit(training, groups, validation)
         if len(self.intercept_) > 1:  # only their differences count, and nothing else holds them
             self.intercept_ = self.intercept_ - self.intercept_.mean()
 

@@ -13,13 +13,15 @@ from classify.heads.base import (
     CLASS_WEIGHT,
     NORMALIZE,
     ClassWeight,
+    Examples,
     FeatureHead,
     Labels,
     parameter,
 )
-from classify.heads.calibrated import fit_temperature, two_of_each
+from classify.heads.calibrated import fit_temperature, held_out_temperature, two_of_each
+from classify.heads.deciding_head import DecidingHead
 from classify.heads.head_arrays import ArrayHead
-from classify.heads.numerics import Floats, by_row, unit_rows
+from classify.heads.numerics import Floats, as_rows, by_row, unit_rows
 
 # Beside its neighbours' votes every picture gets this much of a vote, spread in the proportions of the classes:
 # without it a class with no neighbour would have probability 0.
@@ -65,10 +67,12 @@ class KNNHead(FeatureHead):
     class_weight: ClassWeight = parameter(None, CLASS_WEIGHT)
     normalize: str = parameter("l2", NORMALIZE)
 
-    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
-        votes = self._row_weights(self.class_weight, labels)
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:  # noqa: ARG002
+        # Holds nothing out.
+        labels = training.labels
+        votes = self._row_weights(self.class_weight, labels, training.weights)
         self.prior_ = np.bincount(labels, weights=votes) / len(labels)
-        self.rows_, self.labels_, self.votes_ = by_row(unit_rows(pictures), labels, votes)
+        self.rows_, self.labels_, self.votes_ = by_row(unit_rows(training.pictures), labels, votes)
         self.n_neighbors_ = min(self.n_neighbors, len(labels)) * len(self.rows_) // len(labels)
         if self.n_neighbors > len(labels):
             log.warning("n_neighbors=%d, but all %d training pictures vote", self.n_neighbors, len(labels))
@@ -94,7 +98,7 @@ class KNNHead(FeatureHead):
 
 
 @dataclass(eq=False, repr=False)
-class CentroidHead(FeatureHead):
+class CentroidHead(DecidingHead):
     """The class whose mean direction is nearest, by cosine; every class counts the same, whatever its size.
 
     Parameters
@@ -123,14 +127,22 @@ class CentroidHead(FeatureHead):
     temperature: float | None = parameter(None, or_none(number(0, open_end=True)))
     normalize: str = parameter("l2", NORMALIZE)
 
-    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
-        rows = unit_rows(pictures)
+    @property
+    def validates(self) -> str | None:
+        return "the temperature of its probabilities" if self.temperature is None else None
+
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
+        rows, labels, weights = unit_rows(training.pictures), training.labels, training.weights
         if rows.ndim == 3:  # the cosine with their mean is the mean of the views' cosines
             rows = rows.mean(axis=1)
-        sums = np.eye(len(self.classes_))[:, labels] @ rows
+        sums = (np.eye(len(self.classes_))[:, labels] * weights) @ rows
         self.centroids_ = unit_rows(sums)
         if self.temperature is not None:
             self.temperature_ = float(self.temperature)
+            return
+        if validation:
+            decided = unit_rows(as_rows(validation.pictures)) @ self.centroids_.T
+            self.temperature_ = held_out_temperature(decided, validation.labels, validation.weights)
             return
         # A picture alone in its class cannot be left out of the class mean.
         paired = np.bincount(labels)[labels] > 1
@@ -145,15 +157,15 @@ class CentroidHead(FeatureHead):
             paired = paired if paired.any() else np.bincount(labels)[labels] > 1
         else:
             groups = two_of_each(self.classes_[labels], groups)
-        rows, labels, groups = rows[paired], labels[paired], groups[paired]
+        rows, labels, groups, weights = rows[paired], labels[paired], groups[paired], weights[paired]
         cosines = rows @ self.centroids_.T
-        own = sums[labels] - rows
+        shares = weights[:, None] * rows
+        own = sums[labels] - shares
         for copies in _several(groups, labels):
-            own[copies] = sums[labels[copies[0]]] - rows[copies].sum(axis=0, dtype=np.float64)
+            own[copies] = sums[labels[copies[0]]] - shares[copies].sum(axis=0)
         cosines[np.arange(len(own)), labels] = (rows * unit_rows(own)).sum(axis=1)
-        self.temperature_ = fit_temperature(
-            cosines, labels, different=len(labels) if several else len(np.unique(groups))
-        )
+        different = len(labels) if several else len(np.unique(groups))
+        self.temperature_ = fit_temperature(cosines, labels, weights, different)
 
     def arrays(self) -> ArrayHead:
         layer = self.centroids_.T, np.zeros(len(self.centroids_))

@@ -1,10 +1,8 @@
 """Logistic regression by stochastic gradient descent: also on features that do not fit into memory."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from cache.arguments import number, whole
 from cache.stored_rows import Rows
@@ -14,12 +12,13 @@ from classify.heads.base import (
     NORMALIZE,
     RANDOM_STATE,
     ClassWeight,
-    FeatureHead,
+    Examples,
     Labels,
     Seed,
     generator,
     parameter,
 )
+from classify.heads.deciding_head import DecidingHead
 from classify.heads.numerics import Floats, by_row, probabilities
 from classify.heads.streaming import chunks, mapped, moments
 
@@ -31,7 +30,7 @@ POWER = 7
 
 
 @dataclass(eq=False, repr=False)
-class SGDHead(FeatureHead):
+class SGDHead(DecidingHead):
     """Logistic regression, the model of `LogRegHead`, by mini-batches: softmax, L2 regularisation, averaged weights.
 
     Rows are centred: that changes nothing of the model (the intercept is not regularised), and training takes fewer
@@ -79,13 +78,15 @@ class SGDHead(FeatureHead):
     normalize: str = parameter("l2", NORMALIZE)
     random_state: Seed = parameter(None, RANDOM_STATE)
 
-    def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:  # noqa: ARG002 - holds nothing out
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:  # noqa: ARG002
+        # Holds nothing out.
         random = generator(self.random_state)
-        weights = self._row_weights(self.class_weight, labels)
+        pictures, labels = training.pictures, training.labels
+        weights = self._row_weights(self.class_weight, labels, training.weights)
         # The optimum of weights and C is that of the same weights with mean 1 and of C times their mean.
         C = self.C * weights.mean()
         weights = (weights / weights.mean()).astype(np.float32)
-        mean, variance = moments(pictures)
+        mean, variance = moments(pictures, training.weights)
         size = float(np.sqrt(variance.sum())) or 1.0
         shift, shrink = mean.astype(np.float32), np.float32(size)
         pictures = mapped(pictures, lambda block: (block - shift) / shrink)
@@ -103,7 +104,7 @@ class SGDHead(FeatureHead):
             if np.linalg.norm(change) <= self.tol * np.linalg.norm(average):
                 break
         else:
-            warnings.warn(f"max_iter={self.max_iter} epochs reached", ConvergenceWarning, stacklevel=2)
+            self.converged_ = False
         self.coef_ = average[:-1].T / size
         self.intercept_ = average[-1] - self.coef_ @ mean
 

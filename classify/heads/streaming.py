@@ -23,17 +23,18 @@ def mapped(rows: Rows, change: Callable[[Floats], Floats]) -> Rows:
     return change(rows) if isinstance(rows, np.ndarray) else rows.map(change)
 
 
-def moments(rows: Rows) -> tuple[Floats, Floats]:
-    """Mean and variance of each feature (d,) float64 of rows (..., d), in one pass.
+def moments(rows: Rows, weights: Floats) -> tuple[Floats, Floats]:
+    """Mean and variance of each feature (d,) float64 of rows (n, ..., d), weighted by `weights` (n,), in one pass.
 
     Blocks are put together as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", 1979.
     """
-    count, mean, squares = 0, np.zeros(rows.shape[-1]), np.zeros(rows.shape[-1])
-    for block in _blocks(rows):
-        more = len(block)
-        delta = block.mean(axis=0, dtype=np.float64) - mean
-        squares += block.var(axis=0, dtype=np.float64) * more + delta**2 * (count * more / (count + more))
+    count, mean, squares = 0.0, np.zeros(rows.shape[-1]), np.zeros(rows.shape[-1])
+    for block, of_rows in _blocks(rows, weights):
+        more = of_rows.sum()
+        inner = np.average(block, axis=0, weights=of_rows)
+        delta = inner - mean
+        squares += of_rows @ np.square(block - inner) + delta**2 * (count * more / (count + more))
         mean += delta * (more / (count + more))
         count += more
     return mean, squares / count
@@ -41,12 +42,14 @@ def moments(rows: Rows) -> tuple[Floats, Floats]:
 
 def mean_square(rows: Rows) -> float:
     """The mean of the squares of all numbers, in one pass."""
-    total = sum(float(np.square(block).sum(dtype=np.float64)) for block in _blocks(rows))
+    each = np.ones(len(rows))
+    total = sum(float(np.square(block).sum(dtype=np.float64)) for block, _ in _blocks(rows, each))
     return total / math.prod(rows.shape)
 
 
-def _blocks(rows: Rows) -> Iterator[Floats]:
-    """The rows (m, d), those of all views, in pieces small enough for copies in float64."""
-    for _, chunk in chunks(rows):
+def _blocks(rows: Rows, weights: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """The rows (m, d), those of all views, in pieces small enough for copies in float64, and their weights (m,)."""
+    for numbers, chunk in chunks(rows):
         flat = as_rows(chunk)
-        yield from (flat[block] for block in blocks(*flat.shape))
+        of_rows = np.repeat(weights[numbers], len(flat) // len(chunk))
+        yield from ((flat[block], of_rows[block]) for block in blocks(*flat.shape))

@@ -14,14 +14,14 @@ from classify.heads.base import (
     NORMALIZE,
     RANDOM_STATE,
     ClassWeight,
-    Labels,
+    Examples,
     Seed,
     choice,
     parameter,
 )
-from classify.heads.calibrated import out_of_fold_temperature
+from classify.heads.calibrated import held_out_temperature, out_of_fold_temperature
 from classify.heads.head_arrays import ArrayHead
-from classify.heads.numerics import Floats, by_row, decisions, probabilities
+from classify.heads.numerics import Floats, as_rows, by_row, decisions, probabilities
 from classify.heads.solver.losses import SquaredHingeLoss, sides
 from classify.heads.solver.regularisation_path import DescentHead
 
@@ -95,15 +95,16 @@ class SVMHead(DescentHead):
     def walked(self) -> str | None:  # type: ignore[override]
         return "C" if self.kernel == "linear" else None
 
-    def _fit(self, pictures: Floats, labels: Labels, groups: Indices) -> None:
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
         if self.kernel == "linear":
-            super()._fit(pictures, labels, groups)
+            super()._fit(training, groups, validation)
             return
-        weights = self._row_weights(self.class_weight, labels)
-        rows, row_labels, row_weights = by_row(pictures, labels, weights)
+        labels = training.labels
+        weights = self._row_weights(self.class_weight, labels, training.weights)
+        rows, row_labels, row_weights = by_row(training.pictures, labels, weights)
         numbers = np.arange(len(rows)).reshape(len(labels), -1)  # of the rows of each picture
         self.rows_ = rows
-        self.gamma_ = 1 / (rows.shape[1] * float(rows.var()) or 1.0) if self.gamma == "scale" else self.gamma
+        self.gamma_ = _scaled_gamma(training) if isinstance(self.gamma, str) else self.gamma
         similarities, row_sides = self._similarities(rows), sides(row_labels)
 
         def machines(members: np.ndarray) -> tuple[Floats, Floats, int]:
@@ -126,9 +127,14 @@ class SVMHead(DescentHead):
             coef, intercept, _ = machines(members)
             return decisions(similarities[np.ix_(others, members)], [(coef.T, intercept)])
 
+        self.coef_, self.intercept_, self.n_iter_ = machines(np.arange(len(rows)))
+        if validation:
+            decided = self._decisions(as_rows(validation.pictures).astype(np.float64))
+            of_validation = self._validation_weights(self.class_weight, training, validation)
+            self.temperature_ = held_out_temperature(decided, validation.labels, of_validation)
+            return
         y = self.classes_[labels]
         self.temperature_ = out_of_fold_temperature(decide, y, groups, weights, self.random_state)
-        self.coef_, self.intercept_, self.n_iter_ = machines(np.arange(len(rows)))
 
     def _similarities(self, rows: Floats) -> Floats:
         """The kernel between rows (n, d) and the training rows: (n, n_train)."""
@@ -141,6 +147,17 @@ class SVMHead(DescentHead):
     def arrays(self) -> ArrayHead | None:
         return None if self.kernel == "rbf" else super().arrays()
 
-    def _probabilities(self, rows: Floats) -> Floats:
+    def _decisions(self, rows: Floats) -> Floats:
         inputs = self._similarities(rows) if self.kernel == "rbf" else rows
-        return probabilities(decisions(inputs, [(self.coef_.T, self.intercept_)]), self.temperature_)
+        return decisions(inputs, [(self.coef_.T, self.intercept_)])
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        return probabilities(self._decisions(rows), self.temperature_)
+
+
+def _scaled_gamma(training: Examples) -> float:
+    """1 / (d * variance of all features together), the rows (n, d) or (n, K, d) weighted."""
+    rows, _, weights = by_row(*training)
+    mean = np.average(rows.mean(axis=1, dtype=np.float64), weights=weights)
+    variance = np.average(np.square(rows - mean).mean(axis=1, dtype=np.float64), weights=weights)
+    return 1 / (rows.shape[1] * float(variance) or 1.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from cache.errors import log
 from cache.files.atomic import write_atomically
+from classify.comparison.answer_tables import answer_rows, as_csv
 from classify.data.dataset import Dataset
 from classify.data.split import leaks
 from classify.decisions.saved_answers import SavedAnswers
@@ -15,7 +16,6 @@ from classify.labels.group_record import record_of
 from classify.saved.model_files import EVALUATION, files_of
 from classify.saved.persist import locked, save
 from classify.saved.previous import keep_previous, replaced
-from classify.scoring.answer_tables import answer_rows, as_csv
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores
 from classify.train import Training
@@ -46,7 +46,8 @@ def save_training(
         other = replaced(model, origin["data"], dataset) is not None  # once more: others may have saved meanwhile
         if other:
             keep_previous(model)
-        answers = SavedAnswers.of(training.out_of_fold) if training.out_of_fold else None
+        held_out = training.threshold_answers
+        answers = SavedAnswers.of(held_out) if held_out else None
         save(model, training.estimator, training.trained_on, record, training.outliers, answers)
         write_training(model, training, dataset.paths)
         for path in files_of(model, EVALUATION) if other else ():  # of another model by now

@@ -5,7 +5,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,12 +15,12 @@ from classify.data.dataset import Dataset
 from classify.data.grouping import Grouping
 from classify.data.split import Indices, Split
 from classify.fit import fit_on, outlier_detector
-from classify.heads.head_table import HEADS
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.saved.persist import save
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores, codes_of, score
 from classify.scoring.outliers import OutlierDetector
+from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from classify.scoring.scorers import Scoring
 from featurize.extract.outcome import Progress, stage_progress
 
@@ -28,7 +29,8 @@ from featurize.extract.outcome import Progress, stage_progress
 class Folds:
     """What is the same for all heads: what stays together, the folds, whether each is searched, and by what.
 
-    groups: of all pictures of a dataset; splits: indices of these.
+    groups: of all pictures of a dataset; splits: indices of these. n_jobs: how many folds run at once, by default one a
+    core.
     """
 
     groups: Grouping
@@ -36,6 +38,15 @@ class Folds:
     search: bool
     seed: int
     scoring: str | Scoring = DEFAULT_SCORING
+    n_jobs: int | None = None
+
+
+class FittedFold(NamedTuple):
+    """One fold: answers about the pictures held out, its line in `CrossValidation.folds`, the last one's estimator."""
+
+    answers: HeldOutAnswers
+    about: dict[str, Any]
+    estimator: Any
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ class CrossValidation:
     """What the folds gave. answers: one of each picture that is held out in a fold, in the order of the folds.
 
     Each of `folds` has: accuracy, of the pictures held out; train_seconds, of the fit, a search included;
-    predict_seconds, of one picture, its row being there, all of the fold predicted at once and the head warm; params,
+    predict_seconds, of one picture, its row being there, all of the fold predicted at once and the head warm, both
+    beside other folds and with one thread of linear algebra; params,
     what the search has chosen among the other folds' pictures; search, its table as
     `classify.hyperparameter_search.search_head` has it. estimator: the last one.
     """
@@ -51,6 +63,13 @@ class CrossValidation:
     answers: HeldOutAnswers
     folds: list[dict[str, Any]]
     estimator: Any
+
+    @classmethod
+    def of(cls, found: list[FittedFold]) -> "CrossValidation":
+        """Of all folds, in their order."""
+        return cls(
+            HeldOutAnswers.joined([one.answers for one in found]), [one.about for one in found], found[-1].estimator
+        )
 
 
 def cross_validate(
@@ -63,26 +82,36 @@ def cross_validate(
 ) -> CrossValidation:
     """Fit `head` with `params` on each fold and let it answer about the rest.
 
-    `fold_done` is called with the number of folds that are done, `progress` with the fits of a search. Raises what the
-    head raises.
+    `fold_done` is called with the number of folds that are done, `progress` with the fits of a search. Folds run side
+    by side, see `classify.scoring.parallel_folds`. Raises what the head raises.
     """
-    done, answers, classes = [], [], np.unique(data.labels)
-    for number, (train, test) in enumerate(plan.splits, start=1):
-        tell = stage_progress(progress, f"search in fold {number} of {len(plan.splits)}")
-        start = time.perf_counter()
-        estimator, best, table = fit_on(
-            data, train, plan.groups, head, params, plan.seed, plan.search, tell, plan.scoring
-        )
-        train_seconds = time.perf_counter() - start
-        rows = data.scored(test)
-        estimator.predict_proba(rows[:1])
-        start = time.perf_counter()
-        answers.append(answers_about(estimator, data, test, plan.groups, f"fold {number}", classes))
-        predict_seconds = (time.perf_counter() - start) / len(test)
-        fold = {"accuracy": float(answers[-1].right.mean()), "train_seconds": train_seconds}
-        done.append(fold | {"predict_seconds": predict_seconds, "params": best, "search": table})
-        fold_done(number)
-    return CrossValidation(HeldOutAnswers.joined(answers), done, estimator)
+    found = []
+    one = partial(fit_fold, data, head, params, plan, progress if in_threads() else None)
+    for fold in in_parallel(
+        one, range(len(plan.splits)), jobs_for(head, params, data.features, data.labels, plan.n_jobs)
+    ):
+        found.append(fold)
+        fold_done(len(found))
+    return CrossValidation.of(found)
+
+
+def fit_fold(
+    data: Dataset, head: str, params: dict[str, Any], plan: Folds, progress: Progress | None, number: int
+) -> FittedFold:
+    """Fit `head` on a fold, whose number counts from 0, and let it answer about the rest."""
+    train, test = plan.splits[number]
+    tell = stage_progress(progress, f"search in fold {number + 1} of {len(plan.splits)}")
+    start = time.perf_counter()
+    estimator, best, table = fit_on(data, train, plan.groups, head, params, plan.seed, plan.search, tell, plan.scoring)
+    train_seconds = time.perf_counter() - start
+    rows, classes = data.scored(test), np.unique(data.labels)
+    estimator.predict_proba(rows[:1])
+    start = time.perf_counter()
+    answers = answers_about(estimator, data, test, plan.groups, f"fold {number + 1}", classes)
+    predict_seconds = (time.perf_counter() - start) / len(test)
+    fold = {"accuracy": float(answers.right.mean()), "train_seconds": train_seconds, "predict_seconds": predict_seconds}
+    last = number == len(plan.splits) - 1
+    return FittedFold(answers, fold | {"params": best, "search": table}, estimator if last else None)
 
 
 def answers_about(
@@ -135,19 +164,16 @@ class HeldOut:
 
 
 def held_out(
+    found: CrossValidation,
     data: Dataset,
     head: str,
     plan: Folds,
     record: dict[str, Any],
-    fold_done: Callable[[int], None] = lambda _: None,
-    progress: Progress | None = None,
 ) -> HeldOut:
-    """Cross-validate `head` with its defaults and score all its answers; the rest as `cross_validate`.
+    """Scores of all answers of a cross-validation of `head` with its defaults.
 
     record: what a model's record says of its features, for its size.
     """
-    silent = {"verbose": 0} if HEADS[head].maps else {}  # a line an epoch is too much of so many fits
-    found = cross_validate(data, head, silent, plan, progress, fold_done)
     train, _ = plan.splits[-1]
     _, counts = np.unique(data.labels, return_counts=True)
     counted = [int((data.labels[train] == name).sum()) for name in found.estimator.classes_]

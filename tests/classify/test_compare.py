@@ -23,7 +23,7 @@ from classify.data.dataset import Dataset
 from classify.data.grouping import Grouping
 from classify.data.split import folds
 from classify.heads.head_table import HEADS
-from classify.scoring.out_of_fold import Folds, held_out
+from classify.scoring.out_of_fold import Folds, cross_validate
 from featurize.engines.engine import Engine
 
 QUICK = ("logreg", "ridge", "knn", "centroid")
@@ -218,15 +218,14 @@ def digits() -> Dataset:
 def test_each_fold_is_tuned_without_the_pictures_that_it_is_scored_on(digits: Dataset, head: str) -> None:
     each = np.arange(250)
     plan = Folds(Grouping(each), folds(digits.labels, each, 3, 0), search=True, seed=0)
-    record = {"spec": {}, "weights": {}, "cache_dir": ""}
-    plain = held_out(digits, head, plan, record)
+    plain = cross_validate(digits, head, {}, plan)
     assert [len(fold["search"][0]["scores"]) for fold in plain.folds] == [5] * 3
     for number, (_, test) in enumerate(plan.splits):
         spoiled = digits.features.copy()
         spoiled[test] = np.random.default_rng(0).random((len(test), 64))
         labels = digits.labels.copy()
         labels[test] = np.roll(labels[test], 1)
-        other = held_out(replace(digits, features=spoiled, labels=labels), head, plan, record).folds[number]
+        other = cross_validate(replace(digits, features=spoiled, labels=labels), head, {}, plan).folds[number]
         before = plain.folds[number]
         assert other["params"] == before["params"] and other["accuracy"] < before["accuracy"]
         scores, expected = ([row["scores"] for row in fold["search"]] for fold in (other, before))
@@ -275,7 +274,7 @@ def test_what_there_is_not_is_refused_by_name(
 def test_a_picture_that_goes_meanwhile_costs_no_traceback(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import classify.compare as comparison
+    import classify.comparison.compare_heads as comparison
 
     cut = comparison.groups_needed
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from bottleneck_features.report.findings import Gain, LearningPoint
+from classify.comparison.paired_difference import paired_difference
 from classify.data.split import Indices, Split
 from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import Floats
-from classify.scoring.paired_difference import paired_difference
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # each twice the one before
 LEAST = 2  # pictures of a class

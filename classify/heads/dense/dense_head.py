@@ -24,8 +24,8 @@ from classify.heads.base import (
     NORMALIZE,
     RANDOM_STATE,
     ClassWeight,
+    Examples,
     FeatureHead,
-    Labels,
     Seed,
     generator,
     parameter,
@@ -33,7 +33,7 @@ from classify.heads.base import (
 from classify.heads.dense.epochs import Measured, run_epochs
 from classify.heads.dense.tensorboard import History
 from classify.heads.head_arrays import ArrayHead
-from classify.heads.numerics import Floats, Layers, as_rows
+from classify.heads.numerics import Layers, as_rows
 from classify.heads.streaming import chunks, mapped, mean_square
 from featurize.engines.keras_import import import_keras
 
@@ -66,7 +66,7 @@ class DenseClassifier(FeatureHead):
         Epochs without a lower validation loss after which training stops; the weights of the best epoch are kept.
     validation_fraction : float
         Share of each class that is held out for that, rounded, copies of a picture together. 0 trains on everything for
-        all epochs.
+        all epochs. Without meaning where `fit` is given held-out pictures.
     class_weight : "balanced", dict of class: weight, optional
         Its scale has no meaning.
     normalize : {"l2", "standard", "none"}
@@ -112,21 +112,32 @@ class DenseClassifier(FeatureHead):
     verbose: int = parameter(0, whole(0))
     tensorboard: str | None = parameter(None, or_none(FOLDER))
 
-    def _fit(self, pictures: Rows, labels: Labels, groups: Indices) -> None:
+    @property
+    def validates(self) -> str | None:
+        return "early stopping" if self.validation_fraction else None
+
+    def _fit(self, training: Examples, groups: Indices, validation: Examples | None) -> None:
         random = generator(self.random_state)
+        pictures: Rows = training.pictures
+        labels = training.labels
         # Adam's steps are of one size whatever the inputs are, so these are brought to a root mean square of 1; the
         # one number is then folded into the first layer.
         size = float(np.sqrt(mean_square(pictures))) or 1.0
-        weights = self._row_weights(self.class_weight, labels)
-        weights /= weights.mean()  # Adam's steps do not depend on it, and losses are then those of one picture
-        fraction = self.validation_fraction
-        if isinstance(pictures, StoredRows):  # what is held out is held in memory
-            fraction = min(fraction, pictures.rows_at_once / len(pictures))
-        held_out = held_out_rows(labels, groups, fraction, random)
+        weights = self._row_weights(self.class_weight, labels, training.weights)
+        mean = weights.mean()  # Adam's steps do not depend on it, and losses are then those of one picture
+        scaled = Examples(mapped(pictures, lambda block: block / np.float32(size)), labels, weights / mean)
+        if validation:
+            inputs = mapped(validation.pictures, lambda block: block / np.float32(size))
+            of_validation = self._validation_weights(self.class_weight, training, validation) / mean
+            watched = Examples(inputs, validation.labels, of_validation)
+        else:
+            fraction = self.validation_fraction
+            if isinstance(pictures, StoredRows):  # what is held out is held in memory
+                fraction = min(fraction, pictures.rows_at_once / len(pictures))
+            held_out = held_out_rows(labels, groups, fraction, random)
+            scaled, watched = scaled.of(~held_out), scaled.of(held_out)
         network = build_network(self, pictures.shape[-1], random)
-        self.history_, self.best_epoch_ = train_network(
-            network, self, mapped(pictures, lambda block: block / np.float32(size)), labels, weights, held_out, random
-        )
+        self.history_, self.best_epoch_ = train_network(network, self, scaled, watched, random)
         self.n_iter_ = len(self.history_["loss"])
         layers = plain_layers(network)
         layers[0] = layers[0][0] / size, layers[0][1]
@@ -162,42 +173,36 @@ def build_network(head: DenseClassifier, features: int, random: np.random.Random
 def train_network(
     network: Any,
     head: DenseClassifier,
-    pictures: Rows,
-    labels: Labels,
-    weights: Floats,
-    held_out: np.ndarray,
+    training: Examples,
+    watched: Examples,
     random: np.random.RandomState,
 ) -> tuple[History, int]:
     """Fit `network` in place with Adam on cross-entropy; returns what `run_epochs` does.
 
-    pictures (n, d) or (n, K, d) float32, labels (n,), weights (n,), held_out (n,) bool. An epoch shows one view of each
-    picture; those held out are decided by the mean of the logits of their views, and stop the training. The weights of
-    pictures count in every loss, not in accuracy. Of stored rows those held out are in memory, and of the others a
-    chunk at a time.
+    Pictures (n, d) or (n, K, d) float32. An epoch shows one view of each picture in `training`; those of `watched`,
+    which may be none, are decided by the mean of the logits of their views, and stop the training. The weights of
+    pictures count in every loss, not in accuracy. Stored rows are in memory a chunk at a time.
     """
     import tensorflow as tf
 
-    run_chunk, measure = _compiled(network, head, pictures.shape[-1])
-    trained = np.flatnonzero(~held_out)
-    training = pictures[trained]
+    run_chunk, measure = _compiled(network, head, training.pictures.shape[-1])
 
-    def on_device(block: Floats, chosen: np.ndarray) -> Batch:
-        return (
-            tf.constant(as_rows(block), tf.float32),
-            tf.constant(labels[chosen], tf.int32),
-            tf.constant(weights[chosen], tf.float32),
-        )
+    def batches_of(examples: Examples, random: np.random.RandomState | None = None) -> Iterator[Batch]:
+        for members, block in chunks(examples.pictures, random):
+            yield (
+                tf.constant(as_rows(block), tf.float32),
+                tf.constant(examples.labels[members], tf.int32),
+                tf.constant(examples.weights[members], tf.float32),
+            )
 
-    def training_chunks() -> Iterator[Batch]:
-        for members, block in chunks(training, random):
-            yield on_device(block, trained[members])
-
-    # An array is one chunk, and stays where it is.
-    resident = list(training_chunks()) if isinstance(pictures, np.ndarray) else None
+    # Of a single chunk, as every array is, the tensors stay.
+    resident = [*batches_of(training, random)] if isinstance(training.pictures, np.ndarray) else None
+    few = isinstance(watched.pictures, np.ndarray) or len(watched.labels) <= watched.pictures.rows_at_once
+    held = [*batches_of(watched)] if few else None
 
     def train(epoch: int) -> Measured:
         total = np.zeros(2)
-        for chunk in resident or training_chunks():
+        for chunk in resident or batches_of(training, random):
             count = len(chunk[1])
             views = len(chunk[0]) // count
             order = random.permutation(count)
@@ -206,24 +211,21 @@ def train_network(
             batches = -(-count // head.batch_size)
             edges = tf.constant(np.arange(batches + 1) * count // batches, tf.int32)
             total += run_chunk(chunk, tf.constant(order, tf.int32), tf.constant(shown, tf.int32), edges).numpy()
-        return dict(zip(("loss", "accuracy"), (total / len(trained)).tolist(), strict=True))
+        return dict(zip(("loss", "accuracy"), (total / len(training.labels)).tolist(), strict=True))
 
-    validate = None
-    if held_out.any():
-        watched = pictures[held_out]
-        validation = on_device(watched if isinstance(watched, np.ndarray) else watched.read(), held_out)
+    def validate() -> Measured:
+        sums = np.sum([measure(*chunk).numpy() for chunk in held or batches_of(watched)], axis=0)
+        return dict(zip(("val_loss", "val_accuracy"), (sums / len(watched.labels)).tolist(), strict=True))
 
-        def validate() -> Measured:
-            return dict(zip(("val_loss", "val_accuracy"), measure(*validation).numpy().tolist(), strict=True))
-
-    return run_epochs(head, head.epochs, head.patience, train, validate, network.weights)
+    watching = validate if len(watched.labels) else None
+    return run_epochs(head, head.epochs, head.patience, train, watching, network.weights)
 
 
 def _compiled(network: Any, head: DenseClassifier, features: int) -> tuple[Any, Any]:
     """Two functions of a `Batch` on the device, its rows (m * K, features): train on it, measure it.
 
     Training takes an order of the pictures (m,), the row that is shown of each (m,) and the edges of the batches as
-    well, and gives the sums of loss and right answers; measuring gives their means.
+    well. Both give the sums of loss and right answers.
     """
     keras = import_keras()
     import tensorflow as tf
@@ -261,7 +263,7 @@ def _compiled(network: Any, head: DenseClassifier, features: int) -> tuple[Any, 
     def measure(inputs: Any, labels: Any, weights: Any) -> Any:
         logits = network(inputs, training=False)
         logits = tf.reduce_mean(tf.reshape(logits, (tf.size(labels), -1, len(head.classes_))), axis=1)
-        return tf.stack([tf.reduce_mean(losses(logits, labels, weights)), tf.reduce_mean(right(logits, labels))])
+        return tf.stack([tf.reduce_sum(losses(logits, labels, weights)), tf.reduce_sum(right(logits, labels))])
 
     return run_chunk, measure
 

@@ -14,22 +14,23 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from cache.arguments import Allowed, number, or_none, whole
 from cache.errors import UserError, log
 from classify.data.inner_split import held_out_rows
-from classify.data.split import Indices, copies_by_first
+from classify.data.split import Indices
 from classify.heads.base import (
     CLASS_WEIGHT,
     FLAG,
     FOLDER,
     RANDOM_STATE,
     ClassWeight,
+    Examples,
     Head,
-    Labels,
     Seed,
+    Validation,
     choice,
     generator,
     parameter,
@@ -51,28 +52,14 @@ VALIDATION_VIEWS = 4  # of the pictures held out: fewer are noisier, all would t
 TAIL = Allowed(lambda value: isinstance(value, Tail), "a featurize.backbones.tail.Tail: what lies above the cut")
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """maps (n, views, h, w, c), float16 or float32; labels (n,) that count the classes from 0; weights (n,)."""
-
-    maps: np.ndarray
-    labels: Labels
-    weights: Floats
-
-    def of(self, rows: np.ndarray) -> "Pictures":
-        """Those of a mask (n,)."""
-        if rows.all():  # maps are large
-            return self
-        return Pictures(self.maps[rows], self.labels[rows], self.weights[rows])
-
-
 @dataclass(eq=False, repr=False)
 class FineTuneHead(Head):
     """The layers above a cut and a linear head, trained together on cached maps, from the pretrained weights on.
 
     Training starts from a logistic regression on the pooled features, and goes on with Adam at a low rate that falls as
     a cosine. An epoch shows each picture once, in one of its views. After early stopping a second run trains on all
-    pictures, for twice as many epochs as were best, at most for `epochs`.
+    pictures, for twice as many epochs as were best, at most for `epochs`; where `fit` is given held-out pictures, the
+    first run has trained on all, and its best epoch is kept.
 
     Parameters
     ----------
@@ -89,7 +76,7 @@ class FineTuneHead(Head):
         Epochs without a lower loss on held-out pictures after which training stops; None for half of `epochs`.
     validation_fraction : float
         Share of each class that is held out for that, rounded, copies of a picture together. 0 trains once, on
-        everything, for all epochs.
+        everything, for all epochs. Without meaning where `fit` is given held-out pictures.
     batch_norm : bool
         Whether batch normalisation learns from batches, with dropout; else both stay in inference mode.
     precision : str
@@ -140,52 +127,68 @@ class FineTuneHead(Head):
 
     _predictor = None  # type: TunedHead | None  # no annotation: that would be a parameter
 
-    def fit(self, X: ArrayLike, y: Any, groups: ArrayLike | None = None) -> Self:
+    @property
+    def validates(self) -> str | None:
+        return "early stopping" if self.validation_fraction else None
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation: Validation | None = None,
+    ) -> Self:
         """Learn from maps X (n, h, w, c), or of several views (n, K, h, w, c), and labels y (n,).
 
-        groups: (n,), equal values for copies of one picture, which are held out together. Raises UserError for an
-        invalid parameter, fewer than two classes, maps of another shape than those at the cut, and where training
-        diverges, and ValueError for groups of another length.
+        The other arguments are those of `FeatureHead.fit`; the search for C does not weigh pictures. Raises UserError
+        as it does, for maps of another shape than those at the cut, and where training diverges; ValueError as it does.
         """
         self.check_parameters()
         if self.tail is None:
             raise UserError(
                 "tail=None: give a featurize.backbones.tail.Tail, what lies above the cut that the maps come from"
             )
-        y = column_or_1d(y)
-        labels = self._encoded(y)
+        training, copies = self._counted(np.asarray(X), column_or_1d(y), groups, sample_weight)
+        held_out = None if validation is None else self._held_out(np.asarray(validation[0]), validation[1])
         parts = min(THREADS, MOST_PARTS, self.batch_size // PART)
         with trainer(self.tail, len(self.classes_), self.batch_norm, self._precision(), max(parts, 1)) as shared:
-            self._fit_with(shared, X, y, labels, copies_by_first(groups, len(labels)))
+            self._fit_with(shared, training, copies, held_out)
         return self
 
-    def _fit_with(self, shared: Trainer, X: ArrayLike, y: NDArray[Any], labels: Labels, groups: Indices) -> None:
-        maps, expected = np.asarray(X), tuple(shared.tail.input_shape[1:])
-        if maps.ndim == len(expected) + 1:
-            maps = maps[:, None]
-        if maps.ndim != len(expected) + 2 or maps.shape[2:] != expected:
-            raise UserError(f"rows of shape {maps.shape[1:]}: the layers above the cut take maps of shape {expected}")
+    def _fit_with(self, shared: Trainer, training: Examples, groups: Indices, validation: Examples | None) -> None:
+        labels, y, expected = training.labels, self.classes_[training.labels], tuple(shared.tail.input_shape[1:])
+        maps = _with_views(training.pictures, expected)
         self.map_shape_ = maps.shape[2:]
         features = shared.pretrained_features(maps.reshape(-1, *self.map_shape_)).reshape(*maps.shape[:2], -1)
         random = generator(self.random_state)
-        weights = self._row_weights(self.class_weight, labels)
-        pictures = Pictures(maps, labels, weights / weights.mean())  # Adam's steps do not depend on the mean
+        weights = self._row_weights(self.class_weight, labels, training.weights)
+        mean = weights.mean()  # Adam's steps do not depend on it
+        pictures = Examples(maps, labels, weights / mean)
 
-        def train(epochs: int, training: np.ndarray, held_out: np.ndarray) -> tuple[History, int]:
-            shared.start(*linear_start(features[training], y[training], self.C_, self.class_weight))
-            return train_tail(shared, self, epochs, pictures.of(training), pictures.of(held_out), random)
+        def train(epochs: int, kept: np.ndarray, watched: Examples) -> tuple[History, int]:
+            start = features[kept], y[kept], self.C_, self.class_weight, training.weights[kept]
+            shared.start(*linear_start(*start))
+            return train_tail(shared, self, epochs, pictures.of(kept), watched, random)
 
-        held_out = held_out_rows(labels, groups, self.validation_fraction, random)
-        kept, everything = ~held_out, np.ones(len(labels), bool)
+        everything = np.ones(len(labels), bool)
+        if validation:
+            held_out = ~everything
+            of_validation = self._validation_weights(self.class_weight, training, validation) / mean
+            watched = Examples(_with_views(validation.pictures, expected), validation.labels, of_validation)
+        else:
+            held_out = held_out_rows(labels, groups, self.validation_fraction, random)
+            watched = pictures.of(held_out)
+        kept = ~held_out
         self.C_ = best_C(features[kept, 0], y[kept], groups[kept], self.class_weight) if self.C is None else self.C
         if self.verbose:
             log.info("start: logistic regression with C=%g", self.C_)
-        self.history_, self.best_epoch_ = train(self.epochs, kept, held_out)
+        self.history_, self.best_epoch_ = train(self.epochs, kept, watched)
         self.n_iter_ = len(self.history_["loss"])
         if held_out.any():
             # A run whose rate falls to 0 goes in two epochs as far as one that was stopped near its highest in one.
             epochs = self.epochs if self.n_iter_ == self.epochs else min(2 * self.best_epoch_, self.epochs)
-            train(epochs, everything, ~everything)
+            train(epochs, everything, pictures.of(~everything))
         self.tail_, self.kernel_, self.bias_ = shared.learnt()
         self._predictor = None
 
@@ -215,12 +218,21 @@ class FineTuneHead(Head):
         return TunedHead(self.classes_, Tuned(self.tail_, self.kernel_, self.bias_), self.tail)
 
 
+def _with_views(maps: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:
+    """Maps (n, views, h, w, c) of (n, h, w, c) or these. Raises UserError where (h, w, c) is not as expected."""
+    if maps.ndim == len(expected) + 1:
+        maps = maps[:, None]
+    if maps.ndim != len(expected) + 2 or maps.shape[2:] != expected:
+        raise UserError(f"rows of shape {maps.shape[1:]}: the layers above the cut take maps of shape {expected}")
+    return maps
+
+
 def train_tail(
     trainer: Trainer,
     head: FineTuneHead,
     epochs: int,
-    training: Pictures,
-    held_out: Pictures,
+    training: Examples,
+    held_out: Examples,
     random: np.random.RandomState,
 ) -> tuple[History, int]:
     """Let `trainer` learn from its present weights, with Adam on cross-entropy; returns what `run_epochs` does.
@@ -249,17 +261,19 @@ def train_tail(
 
 
 def _batch(
-    pictures: Pictures, chosen: np.ndarray, random: np.random.RandomState
+    pictures: Examples, chosen: np.ndarray, random: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(maps (m, h, w, c), labels (m,), weights (m,)) of the pictures `chosen`, each in one of its views."""
-    views = random.randint(pictures.maps.shape[1], size=len(chosen))
-    maps = pictures.maps[chosen, views].astype(np.float32)  # in numpy: TensorFlow says things about float16 on stderr
+    views = random.randint(pictures.pictures.shape[1], size=len(chosen))
+    maps = pictures.pictures[chosen, views].astype(
+        np.float32
+    )  # in numpy: TensorFlow says things about float16 on stderr
     return maps, pictures.labels[chosen], pictures.weights[chosen].astype(np.float32)
 
 
-def _validate(probabilities: Callable[..., Any], held_out: Pictures) -> Measured:
+def _validate(probabilities: Callable[..., Any], held_out: Examples) -> Measured:
     """Mean loss and accuracy of the pictures held out, each decided by the mean over its first views."""
-    views = held_out.maps[:, :VALIDATION_VIEWS]
+    views = held_out.pictures[:, :VALIDATION_VIEWS]
     parts = [
         np.mean([probabilities(some[:, view].astype(np.float32)).numpy() for view in range(views.shape[1])], axis=0)
         for some in np.array_split(views, -(-len(views) // AT_ONCE))

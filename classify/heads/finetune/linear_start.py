@@ -16,9 +16,14 @@ from classify.hyperparameter_search import SEARCH_FOLDS, held_out_scores, neares
 DEFAULT_C = LogRegHead().C
 
 
-def linear_start(features: Floats, y: NDArray[np.str_], C: float, class_weight: ClassWeight) -> tuple[Floats, Floats]:
-    """(kernel (d, k), bias (k,)) of a logistic regression on pooled features (n, K, d) of pictures of K views."""
-    fitted = LogRegHead(C=C, class_weight=class_weight).fit(features, y)
+def linear_start(
+    features: Floats, y: NDArray[np.str_], C: float, class_weight: ClassWeight, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """(kernel (d, k), bias (k,)) of a logistic regression on pooled features (n, K, d) of pictures of K views.
+
+    weights: (n,), the `sample_weight` of the pictures.
+    """
+    fitted = LogRegHead(C=C, class_weight=class_weight).fit(features, y, sample_weight=weights)
     kernel, bias = fitted.coef_.T, fitted.intercept_
     if kernel.shape[1] == 1:  # of two classes the second
         kernel, bias = np.column_stack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2

@@ -12,8 +12,8 @@ from bottleneck_features.report.parts.calibration_curve import calibration, chan
 from bottleneck_features.report.parts.learning_curve import advice, learning_curve
 from bottleneck_features.report.parts.suspects import CUT_OFF, calibrated, suspects, wrong_labels
 from bottleneck_features.report.scored_pictures import folds_of, out_of_fold
+from classify.comparison.paired_difference import Z_95, paired_difference
 from classify.data.grouping import Grouping
-from classify.scoring.paired_difference import Z_95, paired_difference
 
 
 def difference(better: int, worse: int, n: int, copies: int = 1) -> Any:

@@ -281,7 +281,7 @@ def test_views_under_the_datas_own_split_decide_about_validation_pictures_too(vi
     parts = np.where(numbers < 5, "train", np.where(numbers < 6, "validation", "test"))
     training = train_head(replace(viewed, parts=parts, views=2), "ridge", {}, refit=True)
     fitted = make_head("ridge").fit(viewed.features[parts == "train", :2], viewed.labels[parts == "train"])
-    for part, found in (("validation", training.validation_accuracy), ("test", training.scores.accuracy)):
+    for part, found in (("validation", training.report()["validation_accuracy"]), ("test", training.scores.accuracy)):
         assert found == fitted.score(viewed.features[parts == part], viewed.labels[parts == part])
     everything = make_head("ridge").fit(viewed.features[:, :2], viewed.labels)
     np.testing.assert_allclose(training.estimator.coef_, everything.coef_)

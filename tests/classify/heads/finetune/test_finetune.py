@@ -13,8 +13,9 @@ from sklearn.model_selection import cross_val_score
 
 import pipeline
 from cache.errors import UserError
+from classify.heads.base import Examples
 from classify.heads.finetune import tail_trainer
-from classify.heads.finetune.finetune_head import FineTuneHead, Pictures, train_tail
+from classify.heads.finetune.finetune_head import FineTuneHead, train_tail
 from classify.heads.finetune.tail_trainer import Trainer
 from classify.heads.linear import LogRegHead
 from featurize.backbones.tail import Tail, set_weights_vector, weights_vector
@@ -109,7 +110,7 @@ def test_pictures_held_out_stop_the_training_and_are_then_trained_on_as_well(
     runs: list[tuple[int, int, int]] = []
 
     def watched(
-        trainer: Trainer, head: FineTuneHead, epochs: int, training: Pictures, held_out: Pictures, *rest: Any
+        trainer: Trainer, head: FineTuneHead, epochs: int, training: Examples, held_out: Examples, *rest: Any
     ) -> Any:
         runs.append((len(training.labels), len(held_out.labels), epochs))
         return train_tail(trainer, head, epochs, training, held_out, *rest)
@@ -122,6 +123,44 @@ def test_pictures_held_out_stop_the_training_and_are_then_trained_on_as_well(
     assert len(losses) == head.n_iter_ == len(head.history_["val_accuracy"])
     assert head.best_epoch_ == int(np.argmin(losses)) + 1 or head.best_epoch_ == 0
     assert head.n_iter_ == 6 or head.n_iter_ - head.best_epoch_ == 2
+
+
+def test_pictures_that_are_given_stop_the_training_of_all_others(
+    nano: tuple[Extractor, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor, maps, labels = nano
+    runs: list[tuple[int, int]] = []
+
+    def watched(
+        trainer: Trainer, head: FineTuneHead, epochs: int, training: Examples, held: Examples, *rest: Any
+    ) -> Any:
+        runs.append((len(training.labels), len(held.labels)))
+        return train_tail(trainer, head, epochs, training, held, *rest)
+
+    monkeypatch.setattr("classify.heads.finetune.finetune_head.train_tail", watched)
+    given = np.arange(36) % 4 == 0
+    head = FineTuneHead(extractor.tail(), validation_fraction=0.5, C=10.0, **QUICK)
+    head.fit(maps[~given], labels[~given], validation=(maps[given], labels[given]))
+    assert runs == [(27, 9)] and head.validates == "early stopping"
+    chances = head.predict_proba(maps[given])  # of both views, as it is validated
+    true = chances[np.arange(9), np.searchsorted(head.classes_, labels[given])]
+    losses = head.history_["val_loss"]
+    if head.best_epoch_:
+        assert -np.log(true).mean() == pytest.approx(losses[head.best_epoch_ - 1], rel=0.02)
+
+
+def test_weights_of_pictures_are_those_of_their_classes(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:
+    extractor, maps, labels = nano
+    of = {"brick": 4.0, "grass": 1.0, "gravel": 0.5}
+    head = FineTuneHead(extractor.tail(), validation_fraction=0.25, C=10.0, **(QUICK | {"epochs": 1}))
+    by_class = clone(head).set_params(class_weight=of).fit(maps, labels)
+    by_picture = clone(head).fit(maps, labels, sample_weight=[of[label] for label in labels.tolist()])
+    np.testing.assert_allclose(by_picture.predict_proba(maps), by_class.predict_proba(maps), atol=1e-5)
+    kept = labels != "gravel"
+    without = clone(head).fit(maps[kept], labels[kept]).predict_proba(maps)
+    np.testing.assert_allclose(
+        clone(head).fit(maps, labels, sample_weight=kept).predict_proba(maps), without, atol=1e-6
+    )
 
 
 def test_labels_that_say_nothing_stop_early(nano: tuple[Extractor, np.ndarray, np.ndarray]) -> None:

@@ -1,6 +1,6 @@
 """How much better one classifier scores than another on the same pictures, by any scorer, and how sure that is.
 
-Accuracy without named groups: Tango's interval, see `classify.scoring.paired_difference`. Everything else resamples
+Accuracy without named groups: Tango's interval, see `classify.comparison.paired_difference`. Everything else resamples
 whole groups of pictures, both classifiers on the same ones: Efron and Tibshirani, "An Introduction to the Bootstrap",
 1993, chapter 14. Of fewer than 20 groups a bootstrap is too narrow; there the interval is that of the jackknife over
 groups, with Student's t: Tukey, "Bias and confidence in not-quite large samples", Annals of Mathematical Statistics 29
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from classify.comparison.paired_difference import Difference, paired_difference
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.paired_difference import Difference, paired_difference
 from classify.scoring.scorers import score_by
 
 FEW = 20  # groups

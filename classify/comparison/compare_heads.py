@@ -5,15 +5,18 @@ labelled images -> specs whose rows are all cached -> groups of near-duplicates,
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
 
 from cache.errors import UserError, log
-from classify.compare_answers import write_answers
-from classify.data.dataset import announce_lost_classes, dataset_of
+from classify.comparison.compare_answers import write_answers
+from classify.comparison.score_difference import Scorable, score_differences
+from classify.data.dataset import Dataset, announce_lost_classes, dataset_of
 from classify.data.duplicates import announce_duplicates, near_duplicates
 from classify.data.grouping import Grouping, together
 from classify.data.single_pictures import without_single
@@ -23,10 +26,11 @@ from classify.heads.head_table import HEADS, make_head
 from classify.labels.group_record import groups_to_json
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
-from classify.scoring.out_of_fold import Folds, HeldOut, held_out
-from classify.scoring.score_difference import Scorable, score_differences
+from classify.plan_options import Plan
+from classify.scoring.out_of_fold import CrossValidation, FittedFold, Folds, HeldOut, fit_fold, held_out
+from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from classify.scoring.scorers import check_scoring
-from classify.train import groups_needed
+from classify.training_parts import groups_needed
 from featurize.backbones.weights import BLANK
 from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
 from featurize.extract.missing_signatures import signatures_of
@@ -35,6 +39,8 @@ from featurize.spec_options import SpecOptions
 
 # What a line is of: head, backbone, features, spec, views, forward_passes; and what was found.
 Line = tuple[dict[str, Any], HeldOut]
+# The rows of a spec, what its lines say of them, and what a model's record does.
+Opened = tuple[Dataset, dict[str, Any], dict[str, Any]]
 ORDER = "accuracy"  # by which the lines are sorted by default
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of a head on these data, also UserError; others are bugs
 
@@ -44,28 +50,28 @@ def compare_heads(
     chosen: SpecOptions,
     cache_dir: str,
     heads: Sequence[str] | None = None,
+    progress: Progress | None = None,
     *,
-    count: int = 5,
+    folds: int = 5,
     search: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
     scoring: str | None = None,
+    n_jobs: int | None = None,
     answers: str | None = None,
 ) -> dict[str, Any]:
     """Cross-validate `heads`, by default all, on the specs in the cache that have the rows of all pictures of `found`.
 
-    chosen: see `featurize.extract.cached_specs.cached_specs`. Under the data's own split the `count` folds are those of
+    chosen: see `featurize.extract.cached_specs.cached_specs`. Under the data's own split the `folds` are those of
     `train` alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among
     the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
-    the lines by accuracy. Lines that are equal then are in the order of their log loss.
-
-    answers: folder for the held-out answers of each line, HEAD-FEATURES.predictions.csv.
+    the lines by accuracy. Lines that are equal then are in the order of their log loss. n_jobs: how many folds run at
+    once, by default one a core. answers: folder for the held-out answers of each line, HEAD-FEATURES.predictions.csv.
 
     Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
     (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
     features, spec, views, score by `order`, difference and difference_interval: the score minus that of the first
-    line on the same pictures, with its 95% interval, and that in words, see `classify.scoring.score_difference`);
+    line on the same pictures, with its 95% interval, and that in words, see `classify.comparison.score_difference`);
     not_compared (head,
     features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
     forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all rows, where the
@@ -92,9 +98,10 @@ def compare_heads(
     duplicates = near_duplicates(digests, signatures_of(cache_dir, paths.tolist(), digests, progress))
     announce_duplicates(duplicates, exact, paths.tolist())
     names = None if pictures.groups is None else np.array(pictures.groups, dtype=object)[succeeded].astype(str)
-    groups = together(labels, duplicates, exact, names, groups_needed(1 / max(count, 2), count, search))
+    needed = groups_needed(Plan(test_size=1 / max(folds, 2), cv=folds, search=search))
+    groups = together(labels, duplicates, exact, names, needed)
     # The same folds for all specs, which part no near-duplicates.
-    plan = Folds(groups, groups.folds(labels, count, seed), search, seed, scoring or DEFAULT_SCORING)
+    plan = Folds(groups, groups.folds(labels, folds, seed), search, seed, scoring or DEFAULT_SCORING, n_jobs)
     pairs = [
         (head, cached)
         for cached in specs
@@ -113,7 +120,7 @@ def compare_heads(
         "images": len(pictures.paths) + len(found.failures),
         "pictures": int(counts.sum()),
         "failures": [asdict(failure) for failure in failures],
-        "folds": count,
+        "folds": folds,
         "seed": seed,
         "search": search,
         "scoring": plan.scoring,
@@ -166,21 +173,26 @@ def _lines(
     pairs: list[tuple[str, Cached]], pictures: LabelledImages, plan: Folds, progress: Progress | None
 ) -> tuple[list[Line], list[dict[str, Any]]]:
     """The lines of heads on specs, and those that failed, with the reasons."""
-    lines, failed = [], []
-    fits = len(plan.splits)
+    lines, failed, done = [], [], 0
+    fits = len(pairs) * len(plan.splits)
     tell = stage_progress(progress, "compare")
-    for number, (head, cached) in enumerate(pairs):
+    for (features, _), group in groupby(pairs, key=lambda pair: (pair[1].features, HEADS[pair[0]].views)):
+        heads, specs = zip(*group, strict=True)
+        for some, opened in _opened(heads, specs[0], pictures):
+            before = done
 
-        def fold_done(done: int, before: int = number * fits) -> None:
-            tell(before + done, len(pairs) * fits)
+            def fold_done(count: int, before: int = before) -> None:
+                tell(before + count, fits)
 
-        fold_done(0)
-        try:
-            lines.append(_line(head, cached, pictures, plan, fold_done, progress))
-        except FAILURES as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            log.warning("%s on %s: %s", head, cached.features, reason)
-            failed.append({"head": head, "features": cached.features, "reason": reason})
+            fold_done(0)
+            for head, line in zip(some, _side_by_side(some, opened, plan, progress, fold_done), strict=True):
+                if isinstance(line, Exception):
+                    reason = " ".join(str(line).split()) or type(line).__name__
+                    log.warning("%s on %s: %s", head, features, reason)
+                    failed.append({"head": head, "features": features, "reason": reason})
+                else:
+                    lines.append(line)
+            done += len(some) * len(plan.splits)
     return lines, failed
 
 
@@ -204,26 +216,88 @@ def _ranked(lines: list[Line], groups: Grouping, order: str) -> list[dict[str, A
     return ranked
 
 
-def _line(
-    head: str,
-    cached: Cached,
-    pictures: LabelledImages,
+def _side_by_side(
+    heads: Sequence[str],
+    opened: Opened | Exception,
     plan: Folds,
-    fold_done: Callable[[int], None],
     progress: Progress | None,
-) -> Line:
+    fold_done: Callable[[int], None],
+) -> Iterator[Line | Exception]:
+    """The line of each head on the same rows, or why there is none; the folds of all heads run side by side."""
+    if isinstance(opened, Exception):
+        yield from [opened] * len(heads)
+        return
+    data, about, record = opened
+    silent = {"verbose": 0} if HEADS[heads[0]].maps else {}  # a line an epoch is too much of so many fits
+    jobs = min(jobs_for(head, silent, data.features, data.labels, plan.n_jobs) for head in heads)
+    tasks = [(head, number) for head in heads for number in range(len(plan.splits))]
+    attempt = partial(_attempt, data, silent, plan, progress if in_threads() else None)
+    results = enumerate(in_parallel(attempt, tasks, jobs), start=1)
+    for head in heads:
+        folds = []
+        for done, fold in islice(results, len(plan.splits)):
+            fold_done(done)
+            folds.append(fold)
+        line = _scored(folds, data, head, plan, record)
+        yield line if isinstance(line, Exception) else ({"head": head, **about}, line)
+        about = about | {"forward_passes": 0}  # the first head has counted them
+
+
+def _attempt(
+    data: Dataset, params: dict[str, Any], plan: Folds, progress: Progress | None, task: tuple[str, int]
+) -> FittedFold | Exception:
+    head, number = task
+    try:
+        return fit_fold(data, head, params, plan, progress, number)
+    except FAILURES as error:
+        return error
+
+
+def _scored(
+    folds: list[FittedFold | Exception], data: Dataset, head: str, plan: Folds, record: dict[str, Any]
+) -> HeldOut | Exception:
+    fitted = [fold for fold in folds if not isinstance(fold, Exception)]
+    try:
+        for fold in folds:
+            if isinstance(fold, Exception):
+                raise fold
+        return held_out(CrossValidation.of(fitted), data, head, plan, record)
+    except FAILURES as error:
+        return error
+
+
+def _opened(
+    heads: Sequence[str], cached: Cached, pictures: LabelledImages
+) -> Iterator[tuple[Sequence[str], Opened | Exception]]:
+    """Heads and their rows of a spec, read once for all where they fit into memory with the head that takes most."""
+    most = max(heads, key=lambda head: HEADS[head].copies)
+    opened = _opened_for(most, cached, pictures)
+    if not isinstance(opened, Exception) and isinstance(opened[0].features, np.ndarray):
+        yield heads, opened
+        return
+    for head in heads:
+        yield [head], opened if head == most else _opened_for(head, cached, pictures)
+
+
+def _opened_for(head: str, cached: Cached, pictures: LabelledImages) -> Opened | Exception:
+    """In the views that `head` is trained on, or why it cannot be."""
+    try:
+        return _open(head, cached, pictures)
+    except FAILURES as error:
+        return error
+
+
+def _open(head: str, cached: Cached, pictures: LabelledImages) -> Opened:
     views = Views.of_training(head, None, None, None)
     if views != Views():  # as it is trained by default, if these views are cached
         several = with_views(cached, views.names(max(views.train, views.predict)))
         cached, views = (several, views) if several else (cached, Views())
     if HEADS[head].maps and cached.weights == BLANK:
         raise UserError("the weights of its backbone are not to be found: say with --weights where they are")
-    extractor = cached.extractor
+    extractor, spec = cached.extractor, cached.extractor.spec
     data, report = dataset_of(extractor, pictures, views, head, 0.0, None, announce=False)
     if not np.array_equal(data.digests, cached.outcome.keys):
         raise UserError("pictures have changed or gone since the comparison began: run it again")
+    about = {"backbone": spec.backbone, "features": cached.features, "spec": spec.to_json(), "views": views.to_json()}
     record = extractor.record() | {"views": views.to_json()}
-    found = held_out(data, head, plan, record, fold_done, progress)
-    spec = extractor.spec
-    about = {"head": head, "backbone": spec.backbone, "features": cached.features, "spec": spec.to_json()}
-    return about | {"views": views.to_json(), "forward_passes": report["forward_passes"]}, found
+    return data, about | {"forward_passes": report["forward_passes"]}, record

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from classify.scoring.paired_difference import Difference, mcnemar, paired_difference
-from classify.scoring.score_difference import Scorable, score_differences
+from classify.comparison.paired_difference import Difference, mcnemar, paired_difference
+from classify.comparison.score_difference import Scorable, score_differences
 
 CLASSES = np.array(["cat", "dog", "fox"])
 

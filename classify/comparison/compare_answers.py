@@ -9,10 +9,10 @@ import numpy as np
 
 from cache.errors import UserError, listed, log
 from cache.files.atomic import make_folder, write_atomically
-from classify.scoring.answer_tables import AnswerTable, answer_rows, as_csv, read_answers
+from classify.comparison.answer_tables import AnswerTable, answer_rows, as_csv, read_answers
+from classify.comparison.paired_difference import mcnemar
+from classify.comparison.score_difference import Scorable, score_differences
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.paired_difference import mcnemar
-from classify.scoring.score_difference import Scorable, score_differences
 from classify.scoring.scorers import check_scoring
 
 ENDING = ".predictions.csv"

@@ -1,0 +1,103 @@
+"""Folds side by side: in threads, which share the rows, each with one thread of linear algebra.
+
+Of two fits that multiply matrices with two threads each, on two cores, every thread waits for others that wait: five
+times the processor time, measured by `benchmarks/cost/parallel_folds.py`. One thread a fit costs no more than the fit.
+
+joblib runs the folds, in threads unless another backend is chosen with `joblib.parallel_config`. Processes of its own
+would take seconds to import scikit-learn.
+"""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import featurize.machine.memory
+from cache.errors import log
+from cache.stored_rows import Rows, StoredRows
+from classify.heads.head_table import HEADS, training_bytes
+from featurize.machine.parallel import THREADS
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Told = tuple[list[tuple[int, str]], list[tuple[str, type[Warning]]]]  # level and message of records; of warnings
+
+
+def in_parallel(function: Callable[[Task], Result], tasks: Sequence[Task], n_jobs: int) -> Iterator[Result]:
+    """`function(task)` of each task, `n_jobs` at a time, in the order of the tasks, whatever `n_jobs` is bit by bit.
+
+    The first exception of `function` is raised as soon as it is known, and nothing new begins. In other processes what
+    is logged or warned of is kept, and told here.
+    """
+    from joblib import Parallel, delayed
+
+    n_jobs = min(n_jobs, len(tasks))
+    # Around all threads, for the filters of warnings that one of them changes are those of all.
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        if n_jobs <= 1:
+            yield from map(function, tasks)
+            return
+        run = Parallel(n_jobs, prefer="threads", return_as="generator", batch_size=1)
+        about = os.getpid(), log.getEffectiveLevel()
+        for result, (logged, warned) in run(delayed(_told)(function, task, *about) for task in tasks):
+            for level, message in logged:
+                log.log(level, "%s", message)
+            for text, category in warned:
+                warnings.warn(text, category, stacklevel=2)
+            yield result
+
+
+def jobs_for(head: str, params: dict[str, Any], features: Rows, labels: np.ndarray, n_jobs: int | None) -> int:
+    """How many fits of a head may run at once: `n_jobs`, by default one a core, fewer where memory is not free.
+
+    One where TensorFlow trains on maps, with all cores, and where rows stay on the disk, read by chunks that fill the
+    memory. labels: (n,), of the features.
+    """
+    if n_jobs == 1 or HEADS[head].maps or isinstance(features, StoredRows):
+        return 1
+    *rows, width = features.shape
+    each = training_bytes(head, params, math.prod(rows), width, len(np.unique(labels)), len(labels))
+    asked = THREADS if n_jobs is None else n_jobs
+    fitting = max(1, featurize.machine.memory.free_memory() // each)
+    if fitting < asked:
+        log.info("memory is free for %d fits of %s at once, not for %d", fitting, head, asked)
+    return min(asked, fitting)
+
+
+def in_threads() -> bool:
+    """Whether fits at once are threads of this process, so that they may be given a function that tells progress."""
+    from joblib.parallel import get_active_backend
+
+    return getattr(get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
+
+
+class _Kept(logging.Handler):
+    """Keeps what is logged: (level, message) of each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.levelno, record.getMessage()))
+
+
+def _told(function: Callable[[Task], Result], task: Task, caller: int, level: int) -> tuple[Result, Told]:
+    """(`function(task)`, what it logged and warned of), the latter where this is not the process of the caller."""
+    if os.getpid() == caller:
+        return function(task), ([], [])
+    kept = _Kept()
+    log.addHandler(kept)
+    log.setLevel(level)
+    log.propagate = False
+    try:
+        with threadpool_limits(1, "blas"), warnings.catch_warnings(record=True) as caught:
+            result = function(task)
+    finally:
+        log.removeHandler(kept)
+    return result, (kept.kept, [(str(one.message), one.category) for one in caught])
