@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike
 from classify.data.dataset import Dataset
 from classify.data.grouping import Grouping
 from classify.data.split import Indices, Split
+from classify.decisions.saved_answers import SavedAnswers
 from classify.fit import fit_on, outlier_detector
+from classify.heads.head_table import HEADS
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.saved.persist import save
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Scores, codes_of, score
-from classify.scoring.outliers import OutlierDetector
 from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from classify.scoring.scorers import Scoring
 from featurize.extract.outcome import Progress, stage_progress
@@ -188,7 +189,7 @@ def held_out(
         scores=scores_of(found.answers, counts),
         answers=found.answers,
         folds=found.folds,
-        bytes=_saved_bytes(found.estimator, data.digests[train], about, outlier_detector(data, train, plan.groups)),
+        bytes=_saved_bytes(found, data, head, plan, about),
     )
 
 
@@ -203,10 +204,11 @@ def scores_of(answers: HeldOutAnswers, training_counts: Any) -> Scores:
     return score(truth, predicted, answers.probabilities, classes, training_counts=training_counts, groups=groups)
 
 
-def _saved_bytes(
-    estimator: Any, trained_on: np.ndarray, record: dict[str, Any], outliers: OutlierDetector | None
-) -> int:
-    """Bytes of what a model of this estimator is on disk: the model file and its arrays."""
+def _saved_bytes(found: CrossValidation, data: Dataset, head: str, plan: Folds, record: dict[str, Any]) -> int:
+    """Bytes of what a model of the last fold is on disk: the model file and its arrays."""
+    train, _ = plan.splits[-1]
+    outliers = outlier_detector(data, train, plan.groups)
+    answers = SavedAnswers.of(found.answers.of(np.isin(found.answers.rows, train))) if HEADS[head].quick else None
     with tempfile.TemporaryDirectory() as folder:
-        save(os.path.join(folder, "model.joblib"), estimator, trained_on, record, outliers)
+        save(os.path.join(folder, "model.joblib"), found.estimator, data.digests[train], record, outliers, answers)
         return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name in ("model.joblib", "model.npz"))
