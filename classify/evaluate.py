@@ -1,6 +1,7 @@
 """Score a saved head on labelled images: which of them are scored, and which of these it knows from its training."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates
 from classify.data.grouping import united
 from classify.data.split import Indices, leaks
+from classify.labels.group_record import leaked_of_record
 from classify.labels.read_labels import LabelledImages
 from classify.saved.persist import Saved
 from classify.scoring.held_out_answers import HeldOutAnswers
@@ -83,6 +85,13 @@ def evaluate_head(saved: Saved, data: Dataset, cache_dir: str) -> tuple[Scores, 
     answers = answers_about(saved.predictor, data, chosen.rows, groups, part)
     scores, leaked = score_part(answers, saved.record["training_counts"], chosen.leaking, data.paths)
     return scores, leaked, left_out, answers
+
+
+def groups_scored(saved: Saved, groups: dict[str, Any] | None, answers: HeldOutAnswers) -> dict[str, Any] | None:
+    """`groups` of a report, with those of the scored pictures that the model was trained on; announced."""
+    if groups is None or answers.names is None:
+        return groups
+    return groups | leaked_of_record(saved.record, answers.names.tolist())
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
