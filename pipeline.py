@@ -260,8 +260,7 @@ def evaluate(
     from classify.data.dataset import dataset_of
     from classify.data.default_data import given_or_surfaces
     from classify.data.view_counts import Views
-    from classify.evaluate import check_asked, evaluate_head, scorable
-    from classify.labels.group_record import leaked_of_record
+    from classify.evaluate import check_asked, evaluate_head, groups_scored, scorable
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
@@ -284,8 +283,7 @@ def evaluate(
         return report | dict.fromkeys(SCORES)
     classifier.check_width(dataset.features.shape[-1])
     scores, answers, about = evaluate_head(classifier.saved, dataset, classifier.extractor.cache_dir, plan)
-    if answers.names is not None:
-        report["groups"] |= leaked_of_record(classifier.saved.record, answers.names.tolist())
+    report["groups"] = groups_scored(classifier.saved, report["groups"], answers)
     report |= about | {"model": classifier.saved.path}
     write_evaluation(classifier.saved.path, scores, answers, dataset.paths, report)
     return report

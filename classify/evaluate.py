@@ -13,6 +13,7 @@ from classify.data.grouping import united
 from classify.data.split import Indices, leaks
 from classify.decisions.saved_answers import required
 from classify.decisions.summary import decisions_of
+from classify.labels.group_record import leaked_of_record
 from classify.labels.read_labels import LabelledImages
 from classify.plan_options import Plan
 from classify.saved.persist import Saved
@@ -98,6 +99,13 @@ def evaluate_head(
     about = scores.to_json() | leaked.to_json() | positive_report(answers, plan.positive, plan.prevalence)
     about |= {"left_out": len(left_out), "left_out_files": left_out, "cv_accuracy": None, "cv_std": None}
     return scores, answers, about | {"decisions": decisions_of(saved.answers, answers, plan.accept, plan.coverage)}
+
+
+def groups_scored(saved: Saved, groups: dict[str, Any] | None, answers: HeldOutAnswers) -> dict[str, Any] | None:
+    """`groups` of a report, with those of the scored pictures that the model was trained on; announced."""
+    if groups is None or answers.names is None:
+        return groups
+    return groups | leaked_of_record(saved.record, answers.names.tolist())
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:

@@ -221,8 +221,12 @@ def predict_groups(
     sources = expand(images)
     names = groups_of_pictures(sources, images, groups, labels, path_column)
     with _serving(model, options) as (classifier, rest):
-        found = group_answers(classifier.answers(sources, **rest), names)
-    return pd.DataFrame(found.rows(classifier.classes_))
+        rows = group_answers(classifier.answers(sources, **rest), names).rows(classifier.classes_)
+    kinds = {"group": "object", "label": "object", "pictures": "int64", "answered": "int64"}  # as in `top_k`
+    columns = ("group", "pictures", "answered", "label", "probability", "margin")
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, "float64")) for name in columns}
+    )
 
 
 def default_model(head: str) -> str:

@@ -1,1 +1,1 @@
-"""Which picture has which label, and is in which group: folders, names, tables; the split that the data bring."""
+"""Which picture has which label and group: folders, names, tables, times; the split that the data bring."""

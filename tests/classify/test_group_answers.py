@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -129,6 +130,19 @@ def test_a_mapping_names_groups_and_pictures_in_memory_are_on_their_own(model: s
         images = [*paths, picture.copy()]
     table = pipeline.predict_groups(images, model, dict.fromkeys(paths, "a burst"))
     assert table["group"].tolist() == ["a burst", ""] and table["pictures"].tolist() == [2, 1]
+    nothing = pipeline.predict_groups([], model, "folder")
+    assert list(nothing) == list(table) and nothing.empty
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_a_group(run: Callable, model: str, new: Path) -> None:
+    strange = os.fsencode(new) + b"/caf\xe9"
+    os.rename(new / "site1", strange)
+    folder = os.fsdecode(strange)
+    for groups in ("folder", "time:60"):
+        table = pipeline.predict_groups(folder, model, groups)
+        assert table["group"].iloc[-1].startswith(folder) and table["pictures"].iloc[-1] >= 3
+    status, out, _ = run("predict", "--model", model, "--group-by", "folder", folder)
+    assert status == 0 and rows(out)["grass.1.png"]["group"] == folder
 
 
 @pytest.mark.parametrize(
