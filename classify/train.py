@@ -141,7 +141,7 @@ def train_head(
     with _timed(seconds, "train"):
         tell = stage_progress(progress, "search")
         validated = validation_for(data, head, params, train, test, linked) if test_part == "test" else None
-        watched = validated and validated.used
+        watched = validated.used if validated else None
         chosen = seed, search, tell, plan.scoring, watched, plan.n_jobs
         estimator, best, table = fit_on(data, train, groups, head, params, *chosen)
         outliers = outlier_detector(data, train, groups)
