@@ -66,7 +66,7 @@ class Examples(NamedTuple):
         """Those of a mask (n,)."""
         if chosen.all():  # maps are large
             return self
-        return Examples(*(values[chosen] for values in self))
+        return Examples(self.pictures[chosen], self.labels[chosen], self.weights[chosen])
 
 
 def parameter(default: Any, allowed: Allowed) -> Any:
@@ -159,13 +159,13 @@ class Head(ClassifierMixin, BaseEstimator, ABC):
 
     def _held_out(self, pictures: Any, y: ArrayLike) -> Examples:
         """Pictures that `fit` is given to validate on. Raises UserError for a label not in `classes_`, and for none."""
-        y = column_or_1d(y)
-        check_consistent_length(pictures, y)
-        if not len(y):
+        labels = column_or_1d(y)
+        check_consistent_length(pictures, labels)
+        if not len(labels):
             raise UserError("validation has no picture: leave it out")
-        if len(unknown := np.setdiff1d(y, self.classes_)):
+        if len(unknown := np.setdiff1d(labels, self.classes_)):
             raise UserError(f"validation has the class {unknown[0]!s}: there are {', '.join(map(str, self.classes_))}")
-        return Examples(pictures, np.searchsorted(self.classes_, y), np.ones(len(y)))
+        return Examples(pictures, np.searchsorted(self.classes_, labels), np.ones(len(labels)))
 
     def _encoded(self, y: Any) -> Labels:
         """Set `classes_`; returns the index in them of each label of y (n,). Raises UserError for fewer than two."""
@@ -293,9 +293,8 @@ class FeatureHead(Head):
     ) -> Self:
         self.check_parameters()
         self.converged_ = True
-        y = column_or_1d(y, warn=True)
-        rows = self._rows(X, reset=True)
-        training, copies = self._counted(rows, y, groups, sample_weight)
+        named = column_or_1d(y, warn=True)
+        training, copies = self._counted(self._rows(X, reset=True), named, groups, sample_weight)
         self._learn_scale(training.pictures, training.weights)
         held_out = None
         if validation is not None:

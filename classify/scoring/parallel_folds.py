@@ -31,8 +31,8 @@ Told = tuple[list[tuple[int, str]], list[tuple[str, type[Warning]]]]  # level an
 def in_parallel(function: Callable[[Task], Result], tasks: Sequence[Task], n_jobs: int) -> Iterator[Result]:
     """`function(task)` of each task, `n_jobs` at a time, in the order of the tasks, whatever `n_jobs` is bit by bit.
 
-    The first exception of `function` is raised as soon as it is known, and nothing new begins. In other processes what
-    is logged or warned of is kept, and told here.
+    The first exception of `function` is raised as soon as it is known, and nothing new begins. What is logged or warned
+    of in other processes is told here.
     """
     from joblib import Parallel, delayed
 

@@ -132,7 +132,7 @@ class PathHead(DecidingHead):
             part = by_row(of_pictures[train][:, :views], of_train, weights)
             known = np.isin(labels[held_out], trained)
             of_known = np.searchsorted(trained, labels[held_out][known])
-            answered = []
+            answered: list[Floats] = []
             for fit in head._walk(points, *part, ascending):
                 decided = as_pictures(as_rows(deciding) @ fit.planes, len(deciding)).astype(np.float64)
                 temperature = 1.0

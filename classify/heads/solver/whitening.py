@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf
 
 from classify.heads.numerics import Floats
@@ -100,5 +100,6 @@ def _span(rows: Floats) -> tuple[Floats, Back]:
 
 def _turned(rows: Floats) -> tuple[Floats, Back]:
     """The rows (n, r) along the eigenvectors of their columns' products: these become uncorrelated."""
-    vectors = eigh((rows.T @ rows).astype(np.float64), driver="evd", overwrite_a=True)[1].astype(rows.dtype)
+    # Of numpy: that of scipy stops every other thread of Python meanwhile, and folds run in threads.
+    vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))[1].astype(rows.dtype)
     return rows @ vectors, lambda normals: vectors @ normals
