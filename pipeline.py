@@ -20,7 +20,7 @@ import bottleneck_features.own_packages  # noqa: F401  # no file of the user hid
 from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
-from classify.labels.label_options import LabelOptions, Options
+from classify.labels.label_options import LabelOptions, Options, ReportOptions
 from classify.plan_options import TrainOptions, split_plan
 from classify.predict import default_model, load, predict, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
@@ -356,9 +356,8 @@ def report(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    heatmaps: bool = True,
     progress: "Progress | None" = None,
-    **label_source: Unpack[LabelOptions],
+    **options: Unpack[ReportOptions],
 ) -> "Findings":
     """Write one HTML file that shows a saved model and labelled images.
 
@@ -366,10 +365,8 @@ def report(
     ----------
     output : str
         The HTML file to write.
-    heatmaps : bool
-        Whether mistakes and uncertain pictures show where their answer comes from: these pass the network again.
-    data, model, cache_dir, weights, progress, **label_source
-        As in `evaluate`.
+    data, model, cache_dir, weights, progress, **options
+        As in `evaluate`; and heatmaps, see `classify.labels.label_options.ReportOptions`.
 
     Returns
     -------
@@ -390,7 +387,7 @@ def report(
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, label_source, heatmaps)
+    return run_report(classifier, data, output, progress, options)
 
 
 def __getattr__(name: str) -> Any:

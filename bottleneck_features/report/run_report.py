@@ -14,7 +14,7 @@ from classify.data.dataset import dataset_of
 from classify.data.default_data import given_or_surfaces
 from classify.data.view_counts import Views
 from classify.evaluate import scorable
-from classify.labels.label_options import LabelOptions
+from classify.labels.label_options import LabelOptions, ReportOptions
 from classify.labels.label_tables import table_name
 from classify.labels.read_labels import announced_labels
 from classify.saved.classifier import Classifier
@@ -28,22 +28,17 @@ if TYPE_CHECKING:
 
 
 def run_report(
-    classifier: Classifier,
-    data: str | None,
-    output: str,
-    progress: "Progress | None",
-    label_source: LabelOptions,
-    heatmaps: bool = True,
+    classifier: Classifier, data: str | None, output: str, progress: "Progress | None", options: ReportOptions
 ) -> Findings:
     """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
-
-    heatmaps: whether those of the shown pictures are computed.
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
     from bottleneck_features.report.page.page import write_report
 
     started = time.perf_counter()
+    heatmaps = options.pop("heatmaps", True)
+    label_source: LabelOptions = options
     extractor = classifier.extractor
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)

@@ -40,6 +40,16 @@ class Options(SpecOptions, LabelOptions, total=False):
     """What decides the features, and where labels come from."""
 
 
+class ReportOptions(LabelOptions, total=False):
+    """Where labels come from, and what a report shows.
+
+    heatmaps: whether mistakes and uncertain pictures show where their answer comes from (by default they do), for which
+    they pass the network once more.
+    """
+
+    heatmaps: bool
+
+
 class PredictOptions(TypedDict, total=False):
     """How pictures are predicted: keyword arguments of `pipeline.predict`.
 
