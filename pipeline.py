@@ -21,7 +21,14 @@ from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.export import export
 from classify.labels.label_options import Options
-from classify.plan_options import CompareOptions, EvaluateOptions, TrainOptions, split_comparison, split_plan
+from classify.plan_options import (
+    CompareOptions,
+    EvaluateOptions,
+    ReportOptions,
+    TrainOptions,
+    split_comparison,
+    split_plan,
+)
 from classify.predict import default_model, load, predict, predict_groups, predict_proba, top_k, warm_classifier
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
@@ -351,9 +358,8 @@ def report(
     *,
     cache_dir: str | None = None,
     weights: str | None = None,
-    heatmaps: bool = True,
     progress: "Progress | None" = None,
-    **options: Unpack[EvaluateOptions],
+    **options: Unpack[ReportOptions],
 ) -> "Findings":
     """Write one HTML file that shows a saved model and labelled images.
 
@@ -361,10 +367,8 @@ def report(
     ----------
     output : str
         The HTML file to write.
-    heatmaps : bool
-        Whether mistakes and uncertain pictures show where their answer comes from: these pass the network again.
     data, model, cache_dir, weights, progress, **options
-        As in `evaluate`.
+        As in `evaluate`; and heatmaps, see `classify.plan_options.ReportOptions`.
 
     Returns
     -------
@@ -385,7 +389,7 @@ def report(
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, *split_plan(options), heatmaps)
+    return run_report(classifier, data, output, progress, options)
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,16 @@ class EvaluateOptions(LabelOptions, PositiveOptions, DecisionOptions, total=Fals
     """Where labels come from, and what is asked of a model besides its scores."""
 
 
+class ReportOptions(LabelOptions, PositiveOptions, total=False):
+    """Where labels come from, and what a report shows.
+
+    heatmaps: whether mistakes and uncertain pictures show where their answer comes from (by default they do), for which
+    they pass the network once more.
+    """
+
+    heatmaps: bool
+
+
 class PlanOptions(PositiveOptions, DecisionOptions, total=False):
     """How a head is trained and scored: keyword arguments of `pipeline.train`, with the defaults of `Plan`.
 

@@ -14,10 +14,9 @@ from classify.data.dataset import dataset_of
 from classify.data.default_data import given_or_surfaces
 from classify.data.view_counts import Views
 from classify.evaluate import scorable
-from classify.labels.label_options import LabelOptions
 from classify.labels.label_tables import table_name
 from classify.labels.read_labels import announced_labels
-from classify.plan_options import Plan
+from classify.plan_options import ReportOptions, split_plan
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
 from classify.scoring.two_classes import check_positive
@@ -30,24 +29,17 @@ if TYPE_CHECKING:
 
 
 def run_report(
-    classifier: Classifier,
-    data: str | None,
-    output: str,
-    progress: "Progress | None",
-    plan: Plan,
-    label_source: LabelOptions,
-    heatmaps: bool = True,
+    classifier: Classifier, data: str | None, output: str, progress: "Progress | None", options: ReportOptions
 ) -> Findings:
     """Read the labels, compute the features that the cache lacks, find what there is to say, write it to `output`.
-
-    plan: positive and prevalence, see `classify.plan_options.PositiveOptions`. heatmaps: whether those of the shown
-    pictures are computed.
 
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
     from bottleneck_features.report.page.page import write_report
 
     started = time.perf_counter()
+    plan, label_source = split_plan(options)
+    heatmaps = label_source.pop("heatmaps", True)
     extractor = classifier.extractor
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
     check_positive(classifier.classes_, plan.positive, plan.prevalence)
