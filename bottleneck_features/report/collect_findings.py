@@ -154,7 +154,7 @@ def collect(
             answers,
             saved.record["training_counts"],
             labels[numbers[scored, :1]] == labels[scored, None],
-            np.isfinite(cosines[scored, :1]).any(axis=1),
+            np.isfinite(cosines[scored, :1]).sum(axis=1) > 0,
         ),
         calibration=curve,
         calibration_error=calibration_error,
