@@ -17,7 +17,7 @@ from scipy.stats import beta
 from classify.data.grouping import Grouping
 from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import Floats
-from classify.scoring.class_scores import class_scores
+from classify.scoring.class_scores import class_scores, share_of
 from classify.scoring.intervals import wilson_interval
 
 SHARED = 0.16  # correlation of two answers about one site
@@ -65,11 +65,11 @@ def coverage(sites: int, size: int, draws: int, mean: float = 0.85, uneven: floa
         right = random.binomial(sizes, random.beta(*shape_of(mean), sites))
         site = np.repeat(np.arange(sites), sizes)
         drawn = random.multinomial(sites, np.full(sites, 1 / sites), size=1000)
-        wrong = np.concatenate([np.arange(of) >= hits for of, hits in zip(sizes, right, strict=True)]).astype(int)
+        wrong = np.concatenate([np.arange(of) >= hits for of, hits in zip(sizes, right, strict=True)])
         ends = [
             wilson_interval(int(right.sum()), len(site)),
             np.quantile((drawn @ right) / (drawn @ sizes), [0.025, 0.975]),
-            class_scores(np.zeros_like(wrong), wrong, 2, site).accuracy[1:],
+            share_of(~wrong, site)[1:],
         ]
         held.append([low <= mean <= high for low, high in ends])
     return np.mean(held, axis=0)

@@ -33,8 +33,9 @@ from classify.heads.numerics import Floats, unit_rows
 from classify.plan_options import Plan
 from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
+from classify.scoring.class_scores import share_of
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.metrics import Leaked, Scores, codes_of
+from classify.scoring.metrics import Leaked, codes_of
 from classify.scoring.out_of_fold import scores_of
 from classify.scoring.two_classes import positive_scores
 from featurize.backbones.tail import pooled_features
@@ -151,7 +152,12 @@ def collect(
         scores=scores,
         positive=of_class,
         leaked=Leaked([dataset.paths[i] for i in scored[held.leaking]], without),
-        baselines=_baselines(scores, labels, scored, numbers, cosines),
+        baselines=_baselines(
+            answers,
+            saved.record["training_counts"],
+            labels[numbers[scored, :1]] == labels[scored, None],
+            np.isfinite(cosines[scored, :1]).sum(axis=1) > 0,
+        ),
         calibration=curve,
         calibration_error=calibration_error,
         calibration_by_chance=by_chance,
@@ -230,14 +236,23 @@ def _learning_curve(
         return [], None
 
 
-def _baselines(scores: Scores, labels: np.ndarray, scored: Indices, numbers: Indices, cosines: Floats) -> list[Rate]:
-    """What the scored pictures give without a model; the second only where there are training pictures."""
-    found = [Rate.of("always the most frequent class", round(scores.baseline_accuracy * scores.n), scores.n)]
-    near = scored[np.isfinite(cosines[scored, :1]).any(axis=1)]
-    if len(near):
-        hits = int(np.sum(labels[numbers[near, 0]] == labels[near]))
-        found.append(Rate.of("the nearest training picture", hits, len(near)))
-    return found
+def _baselines(answers: HeldOutAnswers, counts: list[int], same: np.ndarray, near: np.ndarray) -> list[Rate]:
+    """What the scored pictures give without a model; the second only where there are training pictures.
+
+    counts: (k,), training pictures of each class. same: (m, 1) bool, whether the nearest training picture has the label
+    of a scored one; near: (m,) bool, whether there is one.
+    """
+    most = np.flatnonzero(np.array(counts) == max(counts))
+    frequent = most[np.argmax(np.bincount(answers.truth, minlength=len(counts))[most])]
+    found = [("always the most frequent class", answers.truth == frequent, np.ones(len(near), bool))]
+    found.append(("the nearest training picture", same.any(axis=1), near))
+    rates = []
+    for name, right, some in found:
+        if some.any():
+            groups = None if answers.names is None else answers.groups[some]
+            share, low, high = share_of(right[some], groups).tolist()
+            rates.append(Rate(name, share, (low, high), int(some.sum())))
+    return rates
 
 
 def _features(saved: Saved) -> str:

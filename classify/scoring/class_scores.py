@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from classify.data.split import Indices
@@ -51,17 +52,22 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
     counts = repeats.astype(np.float64)
     tallies = _tallies(cells, np.arange(len(counts)), k)
     (values,) = _values(tallies, counts[None])
-    pictures = counts @ _sizes(tallies)
+    pictures = _sizes((tallies.T @ counts)[None])[0]
     shares = np.isin(np.arange(3 * k + 3), [*range(2 * k), 3 * k])  # all recalls and precisions, and accuracy
     drawn = by_pictures(partial(_values, tallies), counts)
     ends = np.where(shares, wilson(np.nan_to_num(values), pictures), _ends(values, drawn, pictures))
     if groups is not None:
         tallies = _tallies(codes, np.unique(groups, return_inverse=True)[1], k)
-        sizes = _sizes(tallies)
+        sizes = _sizes(tallies.toarray())
         drawn = over_groups(partial(_values, tallies), sizes)
         ends = hull(ends, _ends(values, drawn, (sizes > 0).sum(axis=0)))
     found = np.concatenate([np.nan_to_num(values)[None], ends])
     return ClassScores(*np.split(found[:, : 3 * k], 3, axis=1), *found[:, 3 * k :].T)
+
+
+def share_of(right: NDArray[np.bool_], groups: Indices | None = None) -> Floats:
+    """The share of right answers (n,) and its interval: (3,), as `class_scores` gives accuracy."""
+    return class_scores(np.zeros(len(right), np.intp), (~right).astype(np.intp), 2, groups).accuracy
 
 
 def _tallies(codes: Indices, unit: Indices, k: int) -> csr_array:
@@ -84,9 +90,9 @@ def _values(tallies: csr_array, weights: Floats) -> Floats:
     return np.concatenate([recall, precision, f1, np.stack([accuracy, *means], axis=1)], axis=1)
 
 
-def _sizes(tallies: csr_array) -> Floats:
-    """How many pictures of each unit each of the scores rests on: (u, 3k + 3)."""
-    _, pictures, answers = np.split(tallies.toarray(), 3, axis=1)
+def _sizes(tallies: Floats) -> Floats:
+    """How many pictures of each unit each of the scores rests on: (u, 3k + 3), from tallies (u, 3k)."""
+    _, pictures, answers = np.split(tallies, 3, axis=1)
     each = pictures.sum(axis=1, keepdims=True)
     return np.concatenate([pictures, answers, pictures + answers, each, each, each], axis=1)
 

@@ -90,11 +90,6 @@ def hull(*ends: Floats) -> Floats:
     return np.stack([np.fmin.reduce([low for low, _ in ends]), np.fmax.reduce([high for _, high in ends])])
 
 
-def pair(ends: Floats) -> Interval:
-    """The ends (2,) as plain numbers."""
-    return float(ends[0]), float(ends[1])
-
-
 def _on_logit(value: Floats, error: Floats, freedom: Floats) -> Floats:
     """value +- t errors, on the logit: (2, m); NaN where the error is 0 or not defined."""
     reach = error * np.where(np.isinf(freedom), Z_95, stdtrit(np.where(np.isinf(freedom), 1, freedom), ndtr(Z_95)))

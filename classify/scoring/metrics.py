@@ -219,7 +219,7 @@ def _of_answers(truth: Indices, predicted: Indices, k: int, groups: Indices | No
     }
 
 
-def _of_ranks(truth: Indices, probabilities: Floats) -> dict[str, float | None]:
+def _of_ranks(truth: Indices, probabilities: Floats) -> dict[str, Any]:
     """ROC AUC and average precision, one class against the others, the means of the classes."""
     from sklearn.metrics import average_precision_score, roc_auc_score  # slow to import
 

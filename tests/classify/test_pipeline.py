@@ -60,8 +60,12 @@ def test_the_record_beside_the_model_says_what_it_is(model: str) -> None:
     assert {"scikit-learn", "tensorflow", "keras", "h5py", "numpy"} <= set(record["versions"])
     assert 0 < record["metrics"]["accuracy"] <= 1
     table = pd.read_csv(Path(model).with_suffix(".classes.csv"))
-    assert list(table.columns) == ["class", "precision", "recall", "f1", "support"]
-    assert Path(model).with_suffix(".confusion.csv").is_file()
+    assert list(table.columns)[:5] == ["class", "precision", "recall", "f1", "support"]
+    for score in ("precision", "recall", "f1"):
+        assert (table[f"{score}_low"] <= table[score]).all() and (table[score] <= table[f"{score}_high"]).all()
+    tables = [Path(model).with_suffix(f".{name}.csv") for name in ("confusion", "confusion_normalized")]
+    counts, shares = (pd.read_csv(path, index_col=0) for path in tables)
+    assert (shares.T * counts.sum(axis=1)).T.round(9).equals(counts.astype(float))
 
 
 def test_top_k_is_a_table_of_the_most_probable_labels(surfaces: Path, model: str) -> None:

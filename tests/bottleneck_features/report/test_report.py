@@ -18,10 +18,11 @@ def report(names, truth, predicted) -> list[str]:
 
 def test_two_classes_show_every_figure():
     lines = report(["alpaca", "not alpaca"], [0, 0, 0, 1], [0, 0, 1, 1])
-    assert lines[0] == "accuracy  0.7500  (95% interval 0.3006 to 0.9544, 4 pictures)"
-    assert lines[1].startswith("baseline  0.7500")
-    assert lines[2].startswith("log loss  0.6931")
-    assert [line.split() for line in lines[4:7]] == [
+    assert lines[0] == "accuracy  0.7500  (4 pictures; 95% interval 0.3006 to 0.9544 by pictures)"
+    assert lines[1].startswith("balanced  0.8333") and lines[2].startswith("macro F1  0.7333")
+    assert lines[3].startswith("baseline  0.7500") and lines[3].endswith("; balanced 0.5000)")
+    assert lines[4].startswith("log loss  0.6931")
+    assert [line.split() for line in lines[6:9]] == [
         ["class", "precision", "recall", "f1", "pictures", "as", "1", "as", "2"],
         ["1", "alpaca", "1.0000", "0.6667", "0.8000", "3", "2", "1"],
         ["2", "not", "alpaca", "0.5000", "1.0000", "0.6667", "1", "0", "1"],
