@@ -181,7 +181,7 @@ def at_new_sites(count: int, named: bool, draws: int = 100, target: float = 0.95
     shares, below, refused, covered = [], [], 0, []
     for draw in range(draws):
         random = np.random.default_rng(draw)
-        means = random.normal(size=(3, 32))
+        means = random.normal(size=(3, 16))
         rows, labels, sites = pictures_of_sites(random, means, count, 30)
         groups = sites if named else np.arange(len(sites))
         data = Data(rows, labels, Grouping(groups, named))
@@ -209,11 +209,11 @@ def at_new_sites(count: int, named: bool, draws: int = 100, target: float = 0.95
 def pictures_of_sites(
     random: np.random.Generator, means: np.ndarray, sites: int, each: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (n, 32) float32, labels (n,) and sites (n,): class, a shift that a site's pictures share, and noise."""
+    """Rows (n, 16) float32, labels (n,) and sites (n,): class, a shift that a site's pictures share, and noise."""
     site = np.repeat(np.arange(sites), each)
     labels = random.integers(3, size=len(site))
-    shifts = random.normal(size=(sites, 32)) * 0.8
-    rows = means[labels] + shifts[site] + random.normal(size=(len(site), 32)) * 1.2
+    shifts = 1.2 * random.normal(size=(sites, 16))
+    rows = means[labels] + shifts[site] + 0.6 * random.normal(size=(len(site), 16))
     return rows.astype(np.float32), labels, site
 
 
