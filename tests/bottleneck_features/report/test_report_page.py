@@ -32,7 +32,7 @@ HOSTILE = {
     "gravel": "g" * 300,
 }
 PHONE = {"width": 390, "height": 844}
-SECTIONS = ["data", "accuracy", "classes", "learning", "mistakes", "uncertain", "map"]
+SECTIONS = ["data", "accuracy", "classes", "decisions", "learning", "mistakes", "uncertain", "map"]
 SECTIONS += ["copies", "suspects", "unknowns", "made"]
 
 # What sticks out of a page that is wider than its window, and lies in nothing that scrolls by itself.
