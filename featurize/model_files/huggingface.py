@@ -52,7 +52,7 @@ def recipe_of_processor(config: dict[str, Any], model_type: str, source: str) ->
     return Recipe(size, resize, _numbers(config, kind, source), source)
 
 
-ADVICE = "write the preprocessing as a sidecar, see docs/how-to/any-model-file.md"
+ADVICE = "write the preprocessing as a sidecar, see docs/how-to/backbones/any-model-file.md"
 _KNOWN = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order")
 
 
