@@ -129,14 +129,17 @@ def no_hang() -> Iterator[None]:
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     """Run a command line in this process: (exit status, stdout, stderr)."""
 
     from bottleneck_features.commands.main import main
 
     def call(*words: object) -> tuple[int, str, str]:
+        given = [str(word) for word in words]
+        if given[:1] == ["compare"] and "--answers" not in given:  # by default below the current folder
+            given += ["--answers", str(tmp_path / "answers")]
         capfd.readouterr()
-        return exit_status(main, [str(word) for word in words]), *capfd.readouterr()
+        return exit_status(main, given), *capfd.readouterr()
 
     return call
 
