@@ -145,16 +145,14 @@ def train(
     max_failed : float
         Share of the images that may fail: where more do, nothing is trained and `SCORES` are None.
     cache_dir, shard_rows, rehash, progress, **options
-        As in `features`; and how the head is trained and scored, see `classify.plan_options.PlanOptions`: test_size,
-        seed, cv, search, scoring, refit, positive, prevalence. The head is fitted on `views` views of each picture.
+        As in `features`; how the head is trained and scored: `classify.plan_options.PlanOptions`. It is fitted on
+        `views` views of each picture.
 
     Returns
     -------
     dict
-        That of `features`, and predict_views; scores, see `classify.scoring.metrics.Scores.to_json`; leaked and
-        leaked_files (scored near-duplicates of training pictures), without_leaked (scores without these),
-        left_out_classes (those of a single picture), validation_accuracy, cv_accuracy, cv_std, cv (scores of all folds
-        together), with `positive` positive and curves, stage_seconds, model.
+        That of `features`, and predict_views, left_out_classes (those of a single picture), model, and what
+        `classify.train.Training.report` has: accuracy, accuracy_interval, classes, leaked_files, cv and so on.
 
     Raises
     ------
@@ -180,7 +178,6 @@ def train(
     from classify.saved.previous import announce_replacing, source_of
     from classify.saved.results import save_training
     from classify.scoring.scorers import check_scoring
-    from classify.scoring.two_classes import check_positive
     from classify.train import check_split, train_head
 
     started = time.perf_counter()
@@ -193,9 +190,8 @@ def train(
     spec |= {"views": max(views.train, views.predict), "recipe": views.recipe}
     labelled, folds = announced_labels(data, True, label_source), bool(plan.cv or plan.search)
     found = without_single(labelled, folds)
-    check_positive(found.labels, plan.positive, plan.prevalence)
-    check_scoring(plan.scoring, found.labels, plan.search, plan.positive)
     check_split(found, plan)  # for what it refuses: features may take hours
+    check_scoring(plan.scoring, found.labels, plan.search, plan.positive)
     with rehashing(rehash):
         if HEADS[head].maps:
             spec = spec_at_cut(spec, cut, found, cache_dir, plan.seed, progress)
@@ -266,13 +262,12 @@ def evaluate(
     from classify.labels.read_labels import announced_labels
     from classify.saved.model_files import EVALUATION, files_of
     from classify.saved.results import write_evaluation
-    from classify.scoring.two_classes import check_positive, positive_report
+    from classify.scoring.two_classes import positive_report
     from featurize.outputs import check_outputs, inputs_of, named
 
     started = time.perf_counter()
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    asked, label_source = split_positive(options)
-    check_positive(classifier.classes_, **asked)
+    asked, label_source = split_positive(options, classifier.classes_)
     check_outputs(named("--model", *files_of(classifier.saved.path, EVALUATION)), inputs_of(label_source))
     data = given_or_surfaces(data, label_source)
     found = scorable(classifier.saved, announced_labels(data, False, label_source), classifier.extractor.table)
@@ -393,7 +388,7 @@ def report(
     from bottleneck_features.report.run_report import run_report
 
     classifier = warm_classifier(model or default_model("logreg"), cache_dir, weights)
-    return run_report(classifier, data, output, progress, *split_positive(options))
+    return run_report(classifier, data, output, progress, *split_positive(options, classifier.classes_))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """What a caller may choose of how a head is trained and scored. Imports nothing heavy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -62,10 +62,17 @@ class Plan:
     prevalence: float | None = None
 
 
-def split_positive(options: ScoreOptions) -> tuple[dict[str, Any], LabelOptions]:
-    """(positive and prevalence, None where they are not given; where labels come from)."""
+def split_positive(options: ScoreOptions, classes: Sequence[str]) -> tuple[dict[str, Any], LabelOptions]:
+    """(positive and prevalence, None where they are not given; where labels come from).
+
+    Raises UserError as `classify.scoring.two_classes.check_positive`.
+    """
+    from classify.scoring.two_classes import check_positive  # imports much
+
     rest: Any = {name: value for name, value in options.items() if name not in PositiveOptions.__annotations__}
-    return {name: options.get(name) for name in PositiveOptions.__annotations__}, rest
+    asked: Any = {name: options.get(name) for name in PositiveOptions.__annotations__}
+    check_positive(classes, **asked)
+    return asked, rest
 
 
 def split_plan(options: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:

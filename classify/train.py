@@ -25,7 +25,7 @@ from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.out_of_fold import Folds, answers_about, cross_validate, scores_of
 from classify.scoring.outliers import OutlierDetector
 from classify.scoring.scorers import Scoring
-from classify.scoring.two_classes import positive_report
+from classify.scoring.two_classes import check_positive, positive_report
 from featurize.extract.outcome import Progress, stage_progress
 
 OUT_OF_FOLD = 5  # folds of the training pictures
@@ -58,7 +58,9 @@ class Training:
     def report(self) -> dict[str, Any]:
         """Scores and circumstances as JSON types.
 
-        cv_accuracy, cv_std: mean and standard deviation over the folds; cv: scores of all their answers together.
+        Those of `Scores.to_json` and `Leaked.to_json`; head_params, validation_accuracy; cv_accuracy, cv_std: mean and
+        standard deviation over the folds, cv: scores of all their answers together; positive and curves, of a positive
+        class; scoring, search, cv_search, history, stage_seconds.
         """
         return {
             **self.scores.to_json(),
@@ -79,10 +81,11 @@ class Training:
 
 
 def check_split(found: LabelledImages, plan: Plan) -> None:
-    """Raise UserError, before features are computed, where the pictures cannot be split as requested.
+    """Raise UserError, before features are computed, where the pictures cannot be split, or scored, as requested.
 
     Every picture is taken for a different one here: `train_head` looks again, with the duplicates known.
     """
+    check_positive(found.labels, plan.positive, plan.prevalence)
     chosen = [row for row, part in enumerate(found.parts) if part in ("all", "train")]
     labels = np.array([found.labels[row] for row in chosen])
     names = None if found.groups is None else np.array([found.groups[row] for row in chosen])

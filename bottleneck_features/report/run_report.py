@@ -18,7 +18,6 @@ from classify.labels.label_tables import table_name
 from classify.labels.read_labels import announced_labels
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import read_with_model
-from classify.scoring.two_classes import check_positive
 from featurize.outputs import check_outputs, inputs_of, named
 from featurize.pictures.find_images import Failure
 from featurize.replaceable import require_kind
@@ -46,7 +45,6 @@ def run_report(
     started = time.perf_counter()
     extractor = classifier.extractor
     reads = [*read_with_model(classifier.saved.path, extractor.record()), *inputs_of(label_source)]
-    check_positive(classifier.classes_, **positive)
     check_outputs(named("--output", output), reads, data=data, cache_dir=extractor.cache_dir)
     require_kind("--output", output, "report of a model")
     data = given_or_surfaces(data, label_source)
