@@ -152,18 +152,15 @@ def train(
     max_failed : float
         Share of the images that may fail: where more do, nothing is trained and `SCORES` are None.
     cache_dir, shard_rows, rehash, progress, **options
-        As in `features`; and how the head is trained and scored, see `classify.plan_options.PlanOptions`: test_size,
-        seed, cv, search, scoring, refit, positive, prevalence, accept, coverage. The head is fitted on `views` views of
-        each picture.
+        As in `features`; how the head is trained and scored: `classify.plan_options.PlanOptions`. It is fitted on
+        `views` views of each picture.
 
     Returns
     -------
     dict
-        That of `features`, and predict_views; scores, see `classify.scoring.metrics.Scores.to_json`; leaked and
-        leaked_files (scored near-duplicates of training pictures), without_leaked (scores without these), groups (see
-        `classify.labels.group_record`), left_out_classes (those of a single picture), validation_accuracy,
-        validation_used_for, cv_accuracy, cv_std, cv (scores of all folds together), positive, curves, decisions (see
-        `classify.decisions.summary`), stage_seconds, model.
+        That of `features`, and predict_views, left_out_classes (those of a single picture), groups (see
+        `classify.labels.group_record`), model, and what `classify.train.Training.report` has: accuracy,
+        accuracy_interval, classes, confusion_matrix, leaked_files, cv and so on.
 
     Raises
     ------

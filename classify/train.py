@@ -60,7 +60,9 @@ class Training:
     def report(self) -> dict[str, Any]:
         """Scores and circumstances as JSON types.
 
-        cv_accuracy, cv_std: mean and standard deviation over the folds; cv: scores of all their answers together.
+        Those of `Scores.to_json` and `Leaked.to_json`; head_params, validation_accuracy; cv_accuracy, cv_std: mean and
+        standard deviation over the folds, cv: scores of all their answers together; positive and curves, of a positive
+        class; scoring, search, cv_search, history, stage_seconds.
         """
         return {
             **self.scores.to_json(),
