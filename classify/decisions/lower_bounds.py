@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classify.data.split import Indices
+from classify.decisions.saved_answers import Codes
 from classify.heads.numerics import Floats
 
 CONFIDENCE = 0.95
@@ -46,7 +47,7 @@ class Counted:
         return self.lower(each), 1 - missed.lower(each)
 
 
-def counted(hits: NDArray[np.bool_], groups: Indices, numbers: Indices | None = None) -> Counted:
+def counted(hits: NDArray[np.bool_], groups: Codes, numbers: Indices | None = None) -> Counted:
     """Count the first `numbers` (t,) pictures, ascending, of n; by default all.
 
     hits: (n,) bool. groups: (n,), equal numbers from 0 for pictures that are not independent.
@@ -70,7 +71,7 @@ def counted(hits: NDArray[np.bool_], groups: Indices, numbers: Indices | None = 
     return Counted(numbers, np.rint(found).astype(np.intp), numbers / effect * _for_few_groups(numbers, count))
 
 
-def intraclass_correlation(hits: NDArray[np.bool_], groups: Indices) -> float:
+def intraclass_correlation(hits: NDArray[np.bool_], groups: Codes) -> float:
     """How much more alike answers of one group are than others, from 0 to 1, by the analysis of variance."""
     sizes = np.bincount(groups).astype(float)
     found = np.bincount(groups, hits)[sizes > 0]

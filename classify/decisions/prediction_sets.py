@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cache.arguments import plain_options
 from cache.errors import UserError
 from classify.data.split import Indices
-from classify.decisions.saved_answers import SavedAnswers
+from classify.decisions.saved_answers import Codes, SavedAnswers
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
 
@@ -97,7 +97,7 @@ def measured_out_of_fold(answers: HeldOutAnswers, coverage: float) -> dict[str, 
     return {"n": len(group), "coverage": float(covered.mean()), "mean_size": float(inside.sum(axis=1).mean())}
 
 
-def _limit(scores: Floats, groups: Indices, share: Fraction) -> float:
+def _limit(scores: Floats, groups: Codes, share: Fraction) -> float:
     """The score within which a new picture of a new group is with probability `share`; scores, groups: (m,)."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(scores, kind="stable")

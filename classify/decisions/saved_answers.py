@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
+from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
 
 PER_ANSWER = ("confidence", "true_probability", "predicted", "truth", "groups", "sites")
 ARRAYS = ("answer_probabilities", "answer_codes")
+Codes = NDArray[np.int32] | Indices  # kept as int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,21 +28,20 @@ class SavedAnswers:
 
     confidence: Floats
     true_probability: Floats
-    predicted: NDArray[np.int32]
-    truth: NDArray[np.int32]
-    groups: NDArray[np.int32]
-    sites: NDArray[np.int32]
+    predicted: Codes
+    truth: Codes
+    groups: Codes
+    sites: Codes
     names: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, answers: HeldOutAnswers) -> Self:
         """What is kept of these answers."""
         each = np.arange(len(answers.truth))
-        names, sites = [], np.full(len(each), -1)
-        if answers.names is not None:
-            names, sites = np.unique(answers.names, return_inverse=True)
-            if len(names) and names[0] == "":  # in no group; it sorts first
-                names, sites = names[1:], sites - 1
+        named = np.zeros(len(each), "<U1") if answers.names is None else answers.names
+        names, sites = np.unique(named, return_inverse=True)
+        if len(names) and names[0] == "":  # in no group; it sorts first
+            names, sites = names[1:], sites - 1
         return cls(
             answers.confidence,
             answers.probabilities[each, answers.truth],

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache.arguments import plain_options
 from classify.data.split import Indices
 from classify.decisions.lower_bounds import CONFIDENCE, Counted, counted
-from classify.decisions.saved_answers import SavedAnswers
+from classify.decisions.saved_answers import Codes, SavedAnswers
 from classify.heads.numerics import Floats
 
 STEP = 1.04  # each threshold accepts so many times as much as the stricter one before it
@@ -93,7 +93,7 @@ class Acceptance:
         found = [curve.threshold(self.target) for curve in self.curves]
         return np.broadcast_to(np.array(found), len(self.classes))
 
-    def accepts(self, predicted: Indices, confidence: Floats) -> NDArray[np.bool_]:
+    def accepts(self, predicted: Codes, confidence: Floats) -> NDArray[np.bool_]:
         """Which of m answers may be accepted: (m,)."""
         return confidence >= self.thresholds[predicted]
 

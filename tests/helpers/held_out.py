@@ -15,8 +15,10 @@ def answers_of(
     truth = np.where(right, predicted, 1 - predicted)
     groups = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
     true_probability = np.where(right, confidence, 1 - confidence)
-    codes = (array.astype(np.int32) for array in (predicted, truth, groups, np.full(count, -1)))
-    return SavedAnswers(confidence, true_probability, *codes)
+    predicted, truth, groups, sites = (
+        array.astype(np.int32) for array in (predicted, truth, groups, np.full(count, -1))
+    )
+    return SavedAnswers(confidence, true_probability, predicted, truth, groups, sites)
 
 
 def calibrated(random: np.random.Generator, count: int) -> tuple[Floats, np.ndarray]:

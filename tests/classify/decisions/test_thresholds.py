@@ -137,7 +137,7 @@ def test_a_target_is_kept_in_truth_and_little_is_given_away() -> None:
         threshold = Curve.of(answers_of(confidence, right)).threshold(target)
         truth = np.linspace(0.5, 1, 10_001)[1:] ** 0.5  # the confidences that `calibrated` draws from
         taken = truth >= threshold
-        broken += taken.any() and truth[taken].mean() < target
+        broken += bool(taken.any() and truth[taken].mean() < target)
         shares.append(taken.mean())
     assert broken <= binom.ppf(0.999, 300, 0.05)
     assert np.mean(shares) > 0.1
