@@ -86,7 +86,7 @@ def test_sgd_reads_each_block_once_an_epoch(
     normalize: str, before: int, stored: StoredRows, digits: real_features.Data, reads: Counter
 ) -> None:
     fitted = make_head("sgd", {"normalize": normalize, "max_iter": 7, "tol": 0.0})
-    with pytest.warns(match="max_iter=7 epochs reached"):
+    with pytest.warns(match="stopped after max_iter=7"):
         fitted.fit(stored, digits[1])
     assert len(reads) == 75 and set(reads.values()) == {before + 7}
 
