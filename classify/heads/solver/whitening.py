@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.linalg import eigh  # that of scipy stops every other thread of Python meanwhile, and folds run in threads
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf
 
@@ -100,6 +101,5 @@ def _span(rows: Floats) -> tuple[Floats, Back]:
 
 def _turned(rows: Floats) -> tuple[Floats, Back]:
     """The rows (n, r) along the eigenvectors of their columns' products: these become uncorrelated."""
-    # Of numpy: that of scipy stops every other thread of Python meanwhile, and folds run in threads.
-    vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))[1].astype(rows.dtype)
+    vectors = eigh((rows.T @ rows).astype(np.float64))[1].astype(rows.dtype)
     return rows @ vectors, lambda normals: vectors @ normals

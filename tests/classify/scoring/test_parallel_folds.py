@@ -178,8 +178,8 @@ def test_solvers_that_stop_early_are_each_announced_once(data: Dataset, caplog: 
 def test_ctrl_c_ends_a_comparison_whose_folds_go_on(warm_cache: Path, surfaces: Path, tmp_path: Path) -> None:
     cache = shutil.copytree(warm_cache, tmp_path / "cache")
     words = ["compare", "--data", str(surfaces), "--cache-dir", str(cache), "--n-jobs", "2", "--folds", "3"]
-    code = "import sys, threading, classify.scoring.out_of_fold as folds\n"
-    code += "def fit_on(*_):\n    print('fits', flush=True)\n    threading.Event().wait()\n"
+    code = "import os, sys, threading, classify.scoring.out_of_fold as folds\n"
+    code += "def fit_on(*_):\n    os.write(1, b'fits\\n')\n    threading.Event().wait()\n"
     code += "folds.fit_on = fit_on\nfrom bottleneck_features.commands.main import main\nmain(sys.argv[1:])"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code, *words], **pipes) as running:
