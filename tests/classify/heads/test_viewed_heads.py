@@ -28,6 +28,7 @@ from classify.heads.head_arrays import ArrayHead
 from classify.heads.head_table import HEADS, make_head, search_grid
 from classify.heads.solver.regularisation_path import PathHead
 from classify.hyperparameter_search import held_out_scores, search_head
+from classify.plan_options import Plan
 from classify.saved.persist import load, save
 from classify.scoring.metrics import score
 from classify.train import train_head
@@ -362,6 +363,7 @@ def test_a_saved_head_is_scored_on_the_views_of_pictures_that_it_was_not_trained
     training = train_head(viewed, "logreg", {}, test_size=0.5)
     model = str(tmp_path / "m.joblib")
     save(model, training.estimator, training.trained_on, RECORD | {"training_counts": training.training_counts})
-    scores, _, left_out = evaluate_head(load(model), replace(viewed, views=1), cache_dir)
+    scores, _, about = evaluate_head(load(model), replace(viewed, views=1), cache_dir, Plan())
+    left_out = about["left_out_files"]
     assert scores.n == training.scores.n == len(viewed.labels) - len(left_out)
     assert (scores.accuracy, scores.log_loss) == pytest.approx((training.scores.accuracy, training.scores.log_loss))

@@ -21,6 +21,7 @@ from classify.data.dataset import Dataset
 from classify.evaluate import evaluate_head
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.numerics import probabilities
+from classify.plan_options import Plan
 from classify.saved.npz import read_arrays, write_arrays
 from classify.saved.persist import load as load_saved
 from classify.saved.tuned_classifier import TunedClassifier
@@ -196,7 +197,8 @@ def test_evaluation_goes_by_the_maps(model: str, trained: FineTuned, others: lis
     outcome, maps = classifier.extractor.features(paths)
     labels = np.array([Path(path).parent.name for path in paths])
     data = Dataset(maps, labels, np.full(len(paths), "all"), outcome.keys, paths)
-    scores, _, left_out = evaluate_head(classifier.saved, data, classifier.extractor.cache_dir)
+    scores, _, about = evaluate_head(classifier.saved, data, classifier.extractor.cache_dir, Plan())
+    left_out = about["left_out_files"]
     assert scores.accuracy > 0.8 and len(left_out) >= 24
     photos = tmp_path / "photos"
     for path in others:
