@@ -16,9 +16,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 TARGETS = ("accept", "coverage")
 
 
-def split_targets(
-    answers: SavedAnswers | None, options: Mapping[str, Any]
-) -> tuple[dict[str, float | None], dict[str, Any]]:
+def split_targets(answers: SavedAnswers | None, options: Mapping[str, Any]) -> tuple[dict[str, float | None], Any]:
     """(accept and coverage, the other options). Raises UserError where one is asked of a model without answers."""
     targets = {name: options.get(name) for name in TARGETS}
     if any(target is not None for target in targets.values()):
