@@ -31,8 +31,6 @@ class Decisions:
 
         Raises UserError where the model has none, or too few for what is asked.
         """
-        if accept is None and coverage is None:
-            return cls(classes, None, None)
         held_out = required(answers)
         acceptance = None if accept is None else Acceptance.of(held_out, classes, accept)
         if acceptance and (refused := acceptance.refused):

@@ -117,10 +117,8 @@ class Classifier:
         With `coverage`, such as 0.9, a set of labels that holds the true one in that share, see
         `classify.decisions.prediction_sets`. Raises UserError where the model's held-out answers do not support it.
         """
-        decisions = Decisions.of(self.saved.answers, self.classes_, accept, coverage)
-        views, trained = len(self.extractor.stores), Views.of_record(self.saved.record).predict
-        if views != trained and (accept is not None or coverage is not None):
-            log.warning("decisions rest on answers by %d views of a picture; these are by %d", trained, views)
+        asked = accept is not None or coverage is not None
+        decisions = self._decisions(accept, coverage) if asked else None
         limit = None if reject is None else self._outliers.limit(reject)
         outcome = Outcome(sources, len(self.extractor.stores))
         distances = None if limit is None else np.full(len(sources), np.nan)
@@ -151,7 +149,8 @@ class Classifier:
                 outcome.name(first),
                 answers.unknown[first],
             )
-        answers.decisions.update(decisions.columns(answers))
+        if decisions:
+            answers.decisions.update(decisions.columns(answers))
         return answers
 
     def check_width(self, features: int) -> None:
@@ -161,6 +160,13 @@ class Classifier:
             raise UserError(
                 f"model {self.saved.path} takes rows of {fitted} features, those of its spec have {features}"
             )
+
+    def _decisions(self, accept: float | None, coverage: float | None) -> Decisions:
+        """What the model decides on. Raises UserError where its held-out answers do not support it."""
+        views, trained = len(self.extractor.stores), Views.of_record(self.saved.record).predict
+        if views != trained:
+            log.warning("decisions rest on answers by %d views of a picture; these are by %d", trained, views)
+        return Decisions.of(self.saved.answers, self.classes_, accept, coverage)
 
     @property
     def of_pixels(self) -> ComputingExtractor:
