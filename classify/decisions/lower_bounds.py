@@ -66,7 +66,8 @@ def counted(hits: NDArray[np.bool_], groups: Codes, numbers: Indices | None = No
     count, size, found, spread = np.array(rows).T
     within = found * (numbers - found) / numbers  # the squares that independent pictures would add up to
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.where(within > 0, spread / within * (count / (count - 1)) * ((numbers - 1) / numbers), 1)
+        several = (within > 0) & (count > 1)
+        own = np.where(several, spread / within * (count / (count - 1)) * ((numbers - 1) / numbers), 1)
     effect = np.maximum(np.maximum(own, 1 + (size - 1) * correlation), 1)
     return Counted(numbers, np.rint(found).astype(np.intp), numbers / effect * _for_few_groups(numbers, count))
 

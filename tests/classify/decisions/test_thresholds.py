@@ -34,8 +34,9 @@ def test_of_pictures_that_are_all_alike_in_a_group_the_groups_count() -> None:
     right = np.repeat(np.arange(40) % 8 > 0, 30)
     assert intraclass_correlation(right, groups) == pytest.approx(1)
     assert counted(right, groups).independent[0] < 40
-    one_group = counted(np.ones(500, bool), np.zeros(500, int))
-    assert one_group.lower()[0] == 0
+    for wrong in (0, 3):
+        one_group = counted(np.arange(500) >= wrong, np.zeros(500, int))
+        assert one_group.lower()[0] == one_group.independent[0] == 0 and one_group.interval()[1][0] == 1
 
 
 def test_the_order_of_the_answers_does_not_matter() -> None:
