@@ -29,6 +29,10 @@ def holdout_of_groups(labels: ArrayLike, groups: ArrayLike, test_size: float, se
     if not 0 < test_size < 1:
         raise UserError(f"the test size must be a share between 0 and 1, not {test_size}")
     inside = held_out_groups(labels, groups, test_size, seed, strict=True)
+    labels = np.asarray(labels)
+    if lacking := sorted({*labels.tolist()} - {*labels[inside].tolist()}):
+        names = listed((repr(str(name)) for name in lacking), SHOWN)
+        log.warning("classes that are not scored, for whole groups leave them in the training part alone: %s", names)
     return np.flatnonzero(~inside), np.flatnonzero(inside)
 
 
