@@ -33,7 +33,6 @@ from classify.heads.numerics import Floats, unit_rows
 from classify.plan_options import Plan
 from classify.saved.classifier import Classifier
 from classify.saved.persist import Saved
-from classify.scoring.class_scores import share_of
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.metrics import Leaked, codes_of
 from classify.scoring.out_of_fold import scores_of
@@ -107,7 +106,7 @@ def collect(
         splits = folds_of(labels, together)
         by_folds = out_of_fold(splits, rows, labels, groups, classes, *FOLD_HEADS)
         found_suspects = suspects(by_folds, labels, classes, splits) if splits else []
-        wrong = wrong_labels(by_folds, labels, classes, splits)
+        wrong = wrong_labels(by_folds, labels, classes, splits, groups if together.named else None)
     with timed("neighbours"):
         numbers, cosines = nearest(units, duplicates, held.train, NEIGHBOURS)
     with timed("epochs"):
@@ -250,8 +249,7 @@ def _baselines(answers: HeldOutAnswers, counts: list[int], same: np.ndarray, nea
     for name, right, some in found:
         if some.any():
             groups = None if answers.names is None else answers.groups[some]
-            share, low, high = share_of(right[some], groups).tolist()
-            rates.append(Rate(name, share, (low, high), int(some.sum())))
+            rates.append(Rate.of(name, right[some], groups))
     return rates
 
 

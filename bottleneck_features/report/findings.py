@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from classify.data.split import Indices
 from classify.decisions.group_scores import GroupScore
 from classify.heatmaps.heat_map import HeatMap
+from classify.scoring.class_scores import share_of
 from classify.scoring.intervals import wilson_interval
 from classify.scoring.metrics import Leaked, Scores
 from classify.scoring.two_classes import PositiveScores
@@ -27,7 +30,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of n pictures with its 95% Wilson interval."""
+    """A share of n pictures with its 95% interval, by pictures or over groups."""
 
     name: str
     share: float
@@ -35,9 +38,10 @@ class Rate:
     n: int
 
     @classmethod
-    def of(cls, name: str, count: int, n: int) -> "Rate":
-        """`count` of `n` pictures."""
-        return cls(name, count / n, wilson_interval(count, n), n)
+    def of(cls, name: str, found: NDArray[np.bool_], groups: Indices | None = None) -> "Rate":
+        """Of n pictures those that are `found` (n,). groups: (n,), of these pictures where people named groups."""
+        share, low, high = share_of(found, groups).tolist()
+        return cls(name, share, (low, high), len(found))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def outlier_rates(
         except UserError as error:
             refused.append(f"{name}: {error}")
         else:
-            found.append(Rate.of(name, int((within == kept).sum()), len(within)))
+            found.append(Rate.of(name, within == kept, None if named is None else named[about]))
 
     measure("known pictures kept", training, ~training & ~np.isin(groups, groups[training]), True)
     classes, counts = np.unique(labels, return_counts=True)

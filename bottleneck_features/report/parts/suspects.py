@@ -9,7 +9,7 @@ called probably wrong are planted: `python benchmarks/accuracy/findings.py FOLDE
 import numpy as np
 
 from bottleneck_features.report.findings import Rate, Suspect
-from classify.data.split import Split
+from classify.data.split import Indices, Split
 from classify.heads.calibrated import fit_temperature
 from classify.heads.numerics import Floats, probabilities
 
@@ -47,12 +47,14 @@ def suspects(given: Floats, labels: np.ndarray, classes: list[str], splits: list
     ]
 
 
-def wrong_labels(given: Floats, labels: np.ndarray, classes: list[str], splits: list[Split]) -> Rate | None:
+def wrong_labels(
+    given: Floats, labels: np.ndarray, classes: list[str], splits: list[Split], groups: Indices | None = None
+) -> Rate | None:
     """How many labels are estimated to be wrong, of the pictures that are judged; None where none is.
 
     Confident learning counts a picture where another label than its own is at least as probable as that label is on
-    average of the pictures that have it. The interval is Wilson's: of other pictures of the same kind. Labels that the
-    heads themselves get surely wrong are counted, too.
+    average of the pictures that have it. The interval is that of other pictures of the same kind, or of other groups
+    where people named some: groups (n,). Labels that the heads themselves get surely wrong are counted, too.
     """
     judged = np.asarray(given.any(axis=1))
     if not judged.any():
@@ -63,8 +65,8 @@ def wrong_labels(given: Floats, labels: np.ndarray, classes: list[str], splits: 
     pictures = np.bincount(codes[judged], minlength=len(classes))
     average = np.bincount(codes, weights=own, minlength=len(classes)) / np.maximum(pictures, 1)
     confident = np.where((found >= average) & (pictures > 0) & judged[:, None], found, -1)
-    wrong = int(np.sum((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != codes)))
-    return Rate.of("labels estimated to be wrong", wrong, int(judged.sum()))
+    wrong = (confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != codes)
+    return Rate.of("labels estimated to be wrong", wrong[judged], None if groups is None else groups[judged])
 
 
 def calibrated(given: Floats, codes: np.ndarray, splits: list[Split]) -> Floats:
