@@ -175,7 +175,9 @@ def train_head(
     if asked or (HEADS[head].quick and not isinstance(data.features, StoredRows)):
         with _timed(seconds, "out-of-fold"):
             training.out_of_fold = _out_of_fold(data, head, training.head_params, train, groups, plan)
-    training.decisions = decisions_of_training(training.threshold_answers, answers, plan.accept, plan.coverage)
+    training.decisions = decisions_of_training(
+        training.threshold_answers, answers, plan.accept, plan.coverage, plan.refit
+    )
     return training
 
 
@@ -184,18 +186,19 @@ def _out_of_fold(
 ) -> HeldOutAnswers | None:
     """Answers about the pictures `rows` (m,) that a head is fitted on, each by a fit without its fold.
 
-    None, which is announced, where there are too few; if `accept` or `coverage` needs them that is a UserError.
+    None, which is announced, where there are too few.
     """
     splits = groups.of(rows).inner_folds(data.labels[rows], OUT_OF_FOLD, plan.seed)
     try:
         if not splits:
-            raise UserError("too few different pictures to hold some out of the training pictures: add pictures")
+            what = "groups" if groups.named else "different pictures"
+            raise UserError(f"too few {what} to hold some of the training pictures out: add {what}")
         of_rows = [(rows[fitted], rows[held]) for fitted, held in splits]
         return cross_validate(data, head, params, Folds(groups, of_rows, False, plan.seed, n_jobs=plan.n_jobs)).answers
     except UserError as error:
-        if plan.accept is not None or plan.coverage is not None:
-            raise
-        log.info("the model is saved without out-of-fold answers, by which it could decide what to accept: %s", error)
+        asked = plan.accept is not None or plan.coverage is not None
+        told = log.warning if asked else log.info
+        told("the model is saved without out-of-fold answers, so it cannot decide what to accept: %s", error)
         return None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from bottleneck_features.terminal.safe_text import printable
 
 SHOWN_GROUPS = 3
+CHECKED_BY_NONE = "the head was fitted again on all pictures: none is left to check this on"
 FEW_GROUPS = 40  # below which promises are broken more often than said, see docs/explanation/decisions.md
 
 
@@ -32,6 +33,8 @@ def _accept_lines(accept: dict[str, Any]) -> list[str]:
         f"(at least {_percent(accept['share_interval'][0])}); {_percent(1 - share)} go to a person"
     ]
     lines += [f"none of {printable(name)!r}: {printable(why)}" for name, why in accept["refused_classes"].items()]
+    if not scored:
+        return [*lines, CHECKED_BY_NONE]
     checked = f"of {scored['n']} scored pictures {scored['accepted']} accepted"
     if scored["precision"] is not None:
         low, high = scored["precision_interval"]
@@ -45,9 +48,14 @@ def _coverage_lines(coverage: dict[str, Any]) -> list[str]:
     if coverage["refused"]:
         return [coverage["refused"]]
     scored, asked = coverage["scored"], f"{100 * coverage['target']:g}% (sure of {100 * coverage['sure']:g}%)"
+    always = ", ".join(repr(printable(name)) for name in coverage["always"])
+    lines = [f"label sets always have {always}, of which no held-out answer tells how sure it is"] if always else []
+    if not scored:
+        return [*lines, f"label sets at {asked}; {CHECKED_BY_NONE}"]
     return [
         f"label sets at {asked}: {_percent(scored['coverage'])} of {scored['n']} scored pictures have the label in "
-        f"theirs, {scored['mean_size']:.2f} labels on average"
+        f"theirs, {scored['mean_size']:.2f} labels on average",
+        *lines,
     ]
 
 

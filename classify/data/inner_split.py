@@ -28,10 +28,12 @@ def held_out_rows(
     """Mask (n,) of the validation pictures: a share of each class, rounded, that leaves at least one to train on.
 
     groups: (n,) as of `copies_by_first`. Whole ones are held out. Of copies never more pictures than the share: a group
-    that is too large is passed over. Copies with different labels are trained on.
+    that is too large is passed over. Copies with different labels are trained on. Where all are too large, as those of
+    patients or individuals may be, they are dealt as groups of several labels are.
     """
     if hold_several(labels, groups):
         return held_out_groups(labels, groups, fraction, random.randint(2**31 - 1)) if fraction else groups < 0
+    wanted = False
     originals = np.setdiff1d(groups, groups[labels != labels[groups]])
     sizes = np.bincount(groups, minlength=len(groups))
     held_out: list[int] = []
@@ -39,8 +41,11 @@ def held_out_rows(
         members = random.permutation(originals[labels[originals] == label])
         trained_on = int(sizes[members].sum())
         left = round(fraction * trained_on)
+        wanted |= left > 0 and len(members) > 1
         for member, size in zip(members.tolist(), sizes[members].tolist(), strict=True):
             if size <= left and size < trained_on:
                 held_out.append(member)
                 left, trained_on = left - size, trained_on - size
+    if wanted and not held_out:
+        return held_out_groups(labels, groups, fraction, random.randint(2**31 - 1))
     return np.isin(groups, held_out)

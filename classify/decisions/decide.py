@@ -7,7 +7,7 @@ import numpy as np
 from cache.errors import UserError, log
 from classify.answers import Answers
 from classify.decisions.prediction_sets import PredictionSets
-from classify.decisions.saved_answers import SavedAnswers, required
+from classify.decisions.saved_answers import UNANSWERED, SavedAnswers, required
 from classify.decisions.thresholds import Acceptance
 from classify.heads.numerics import Floats
 
@@ -50,6 +50,8 @@ class Decisions:
             decisions[answered] = decided(self.acceptance, answers.probabilities[answered])
             decisions[unknown] = "unknown"
             found["decision"] = decisions.tolist()
+            if names := self.acceptance.unanswered:
+                log.warning("answers that say %s go to review: %s", ", ".join(map(repr, names)), UNANSWERED)
             log.info("decisions: %s", ", ".join(f"{word} {found['decision'].count(word)}" for word in DECISIONS))
         if self.sets:
             labels = np.full(len(answers.probabilities), "", object)

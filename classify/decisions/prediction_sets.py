@@ -35,7 +35,7 @@ FOLDS = 5  # that measure
 class PredictionSets:
     """limits: (k,), the largest score of a label that is in the set, of each class. by_class: whether each has its own.
 
-    coverage: the share asked for, 1 - alpha.
+    A class that no held-out answer is about has an infinite limit. coverage: the share asked for, 1 - alpha.
     """
 
     coverage: float
@@ -59,7 +59,8 @@ class PredictionSets:
         by_class = all(len(np.unique(groups[of])) >= enough for of in members)
         chosen = members if by_class else [np.ones(len(truth), bool)]
         limits = [_limit(scores[of], groups[of], share) for of in chosen]
-        return cls(coverage, np.broadcast_to(np.array(limits), classes), by_class)
+        # Of a class that no answer is about nothing is known: it is in every set.
+        return cls(coverage, np.where(answers.unanswered(classes), math.inf, np.array(limits)), by_class)
 
     @property
     def sure(self) -> float:

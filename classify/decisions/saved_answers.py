@@ -14,6 +14,7 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 
 PER_ANSWER = ("confidence", "true_probability", "predicted", "truth", "groups", "sites")
 ARRAYS = ("answer_probabilities", "answer_codes")
+UNANSWERED = "no held-out answer is about it, for its training pictures are in one group"
 Codes = NDArray[np.int32] | Indices  # kept as int32
 
 
@@ -56,6 +57,10 @@ class SavedAnswers:
     def right(self) -> NDArray[np.bool_]:
         """Whether each answer is right: (m,)."""
         return self.predicted == self.truth
+
+    def unanswered(self, classes: int) -> NDArray[np.bool_]:
+        """Which of the classes no answer is about: (k,). Nothing is known of how a head does on their pictures."""
+        return np.bincount(self.truth, minlength=classes) == 0
 
     def chosen(self, which: NDArray[np.bool_]) -> Self:
         """Some of the answers. which: (m,)."""

@@ -8,30 +8,43 @@ from cache.errors import UserError
 from classify.decisions.group_scores import group_scores
 from classify.decisions.lower_bounds import CONFIDENCE, counted
 from classify.decisions.prediction_sets import PredictionSets, measured_out_of_fold
-from classify.decisions.saved_answers import SavedAnswers, required
+from classify.decisions.saved_answers import UNANSWERED, SavedAnswers, required
 from classify.decisions.thresholds import Acceptance, Curve
 from classify.scoring.held_out_answers import HeldOutAnswers
 
 
 def decisions_of_training(
-    out_of_fold: HeldOutAnswers | None, scored: HeldOutAnswers, accept: float | None, coverage: float | None
+    out_of_fold: HeldOutAnswers | None,
+    scored: HeldOutAnswers,
+    accept: float | None,
+    coverage: float | None,
+    refit: bool,
 ) -> dict[str, Any] | None:
-    """As `decisions_of`, of the answers out of fold of a training; also what label sets give among these."""
-    answers = SavedAnswers.of(out_of_fold) if out_of_fold else None
-    found = decisions_of(answers, scored, accept, coverage)
-    if found and found["coverage"] and out_of_fold and coverage is not None:
+    """As `decisions_of`, of the answers out of fold of a training; also what label sets give among these.
+
+    refit: whether the scored pictures have had a part in the thresholds: then they check nothing.
+    """
+    if not out_of_fold:
+        return None
+    found = decisions_of(SavedAnswers.of(out_of_fold), scored, accept, coverage, checked=not refit)
+    if found and found["coverage"] and coverage is not None:
         found["coverage"]["out_of_fold"] = measured_out_of_fold(out_of_fold, coverage)
     return found
 
 
 def decisions_of(
-    answers: SavedAnswers | None, scored: HeldOutAnswers, accept: float | None, coverage: float | None
+    answers: SavedAnswers | None,
+    scored: HeldOutAnswers,
+    accept: float | None,
+    coverage: float | None,
+    checked: bool = True,
 ) -> dict[str, Any] | None:
     """What to say of decisions, as JSON types; None where none were asked for.
 
     answers: what the model keeps. scored: about pictures that it was not fitted on, which check what is promised.
     Returns answers, groups and named_groups (how many), curve (see `Curve.rows`), group_scores (the worst first); and
-    accept and coverage, each None where not asked. Raises UserError where the model has no held-out answers.
+    accept and coverage, each None where not asked; their `scored` is None unless `checked`. Raises UserError where the
+    model has no held-out answers.
     """
     if accept is None and coverage is None:
         return None
@@ -43,14 +56,14 @@ def decisions_of(
         "groups": len(np.unique(answers.groups)),
         "named_groups": len(answers.names),
         "curve": Curve.of(answers).rows(),
-        "accept": None if acceptance is None else _accept(acceptance, scored),
-        "coverage": None if coverage is None else _coverage(answers, scored, coverage),
+        "accept": None if acceptance is None else _accept(acceptance, scored if checked else None),
+        "coverage": None if coverage is None else _coverage(answers, scored, coverage, checked),
         "group_scores": [score.to_json() for score in scores],
     }
 
 
-def _accept(acceptance: Acceptance, scored: HeldOutAnswers) -> dict[str, Any]:
-    refused = {
+def _accept(acceptance: Acceptance, scored: HeldOutAnswers | None) -> dict[str, Any]:
+    refused = dict.fromkeys(acceptance.unanswered, UNANSWERED) | {
         acceptance.classes[number]: reason
         for number in range(len(acceptance.curves))
         if acceptance.by_class and (reason := acceptance.refused_of(number))
@@ -71,7 +84,7 @@ def _accept(acceptance: Acceptance, scored: HeldOutAnswers) -> dict[str, Any]:
         "thresholds": dict(zip(acceptance.classes, thresholds, strict=True)),
         "share": share,
         "share_interval": [low, high],
-        "scored": _checked(acceptance, scored),
+        "scored": _checked(acceptance, scored) if scored else None,
     }
 
 
@@ -86,7 +99,7 @@ def _checked(acceptance: Acceptance, scored: HeldOutAnswers) -> dict[str, Any]:
     return found | {"precision": float(right.mean()), "precision_interval": [float(low), float(high)]}
 
 
-def _coverage(answers: SavedAnswers, scored: HeldOutAnswers, coverage: float) -> dict[str, Any]:
+def _coverage(answers: SavedAnswers, scored: HeldOutAnswers, coverage: float, checked: bool) -> dict[str, Any]:
     try:
         sets = PredictionSets.of(answers, len(scored.classes), coverage)
     except UserError as error:
@@ -98,5 +111,6 @@ def _coverage(answers: SavedAnswers, scored: HeldOutAnswers, coverage: float) ->
         "sure": sets.sure,
         "by_class": sets.by_class,
         "limits": dict(zip(scored.classes, limits, strict=True)),
-        "scored": sets.measured(scored.probabilities, scored.truth),
+        "always": [scored.classes[code] for code in np.flatnonzero(answers.unanswered(len(scored.classes)))],
+        "scored": sets.measured(scored.probabilities, scored.truth) if checked else None,
     }

@@ -91,7 +91,12 @@ class Acceptance:
     def thresholds(self) -> Floats:
         """The threshold of each class: (k,)."""
         found = [curve.threshold(self.target) for curve in self.curves]
-        return np.broadcast_to(np.array(found), len(self.classes))
+        return np.where(self.answers.unanswered(len(self.classes)), math.inf, np.array(found))
+
+    @property
+    def unanswered(self) -> list[str]:
+        """Classes that no held-out answer is about: answers that say so are never accepted."""
+        return [self.classes[code] for code in np.flatnonzero(self.answers.unanswered(len(self.classes)))]
 
     def accepts(self, predicted: Codes, confidence: Floats) -> NDArray[np.bool_]:
         """Which of m answers may be accepted: (m,)."""

@@ -37,33 +37,53 @@ def out_of_fold_temperature(decide: Decide, y: NDArray[Any], groups: Indices, we
     """The temperature of a head, from decisions about pictures of which it was fitted on no copy.
 
     y, groups, weights: (n,), groups as of `copies_by_first`. A picture's decisions are the means of those about its
-    views. Uses 5 stratified folds of whole groups, fewer where the smallest class has fewer of them; see `two_of_each`
-    for classes with a single one. A picture alone in its class is in every training part, and is not decided about.
-    Groups of several classes are dealt by `inner_folds_of_groups`; a group that has a class alone is not decided about.
-    Raises UserError where every class has a single picture.
+    views. Uses 5 stratified folds of whole groups, fewer where the smallest class has fewer of them. A picture alone in
+    its class, and a group that has a class alone, is in every training part, and is not decided about. Where that
+    leaves none, each picture is taken for a group, which is announced: a set of much the same pictures is no reason not
+    to train. Raises UserError where every class has a single picture.
     """
     labels = np.unique(y, return_inverse=True)[1]
     decisions = np.empty((len(labels), labels.max() + 1))
-    if hold_several(labels, groups):
-        splits = inner_folds_of_groups(labels, groups, INNER_FOLDS, generator(seed).randint(2**31 - 1))
+    several = hold_several(labels, groups)
+    for kept in (groups, np.arange(len(labels))):
+        splits = _folds_by_label(labels, kept, seed)
+        if (several and kept is groups) or splits is None:
+            splits = inner_folds_of_groups(labels, kept, INNER_FOLDS, generator(seed).randint(2**31 - 1))
         decided = _decide_in(splits, decide, decisions)
         if decided.any():
-            return fit_temperature(decisions[decided], labels[decided], weights[decided])
-        log.warning("too few groups to fit probabilities on: they are fitted as if there were none, may be too sure")
-        groups = np.arange(len(labels))
-    groups = two_of_each(y, groups)
+            different = int(decided.sum()) if several else len(np.unique(kept[decided]))
+            return fit_temperature(decisions[decided], labels[decided], weights[decided], different)
+        if np.bincount(labels).max() > 1 and kept is groups:
+            announce_parted()
+    raise UserError(
+        "every class has a single picture, so no probabilities of this head can be fitted: "
+        "add pictures, or use the head logreg"
+    )
+
+
+def announce_parted() -> None:
+    """Say that probabilities are fitted without regard to groups."""
+    log.warning(
+        "every class of the training pictures is in one group (near-duplicates of each other, or a named group): their "
+        "probabilities are fitted as if each picture were one, and may be too sure"
+    )
+
+
+def _folds_by_label(labels: Labels, groups: Indices, seed: Seed) -> list[Split] | None:
+    """Stratified folds of whole groups, each of the label of its first picture; none of single pictures.
+
+    None where a class of several pictures has fewer than two groups of its own.
+    """
     originals = np.unique(groups)
     counts = np.bincount(labels[originals], minlength=labels.max() + 1)
+    if ((counts < 2) & (np.bincount(labels) > 1)).any():
+        return None
     originals = originals[counts[labels[originals]] > 1]
     if not len(originals):
-        raise UserError(
-            "every class has a single picture, so no probabilities of this head can be fitted: "
-            "add pictures, or use the head logreg"
-        )
+        return []
     splitter = StratifiedKFold(min(INNER_FOLDS, counts[counts > 1].min()), shuffle=True, random_state=seed)
     drawn = [np.isin(groups, originals[chosen]) for _, chosen in splitter.split(originals, labels[originals])]
-    decided = _decide_in([(np.flatnonzero(~inside), np.flatnonzero(inside)) for inside in drawn], decide, decisions)
-    return fit_temperature(decisions[decided], labels[decided], weights[decided], len(originals))
+    return [(np.flatnonzero(~inside), np.flatnonzero(inside)) for inside in drawn]
 
 
 def held_out_temperature(decisions: Floats, labels: Labels, weights: Floats) -> float:
@@ -81,25 +101,6 @@ def _decide_in(splits: list[Split], decide: Decide, decisions: Floats) -> NDArra
         decisions[held_out] = by_class(as_pictures(decide(train, held_out), len(held_out)).mean(axis=1))
         decided[held_out] = True
     return decided
-
-
-def two_of_each(y: NDArray[Any], groups: Indices) -> Indices:
-    """`groups`, but each picture alone in classes of which fewer than two groups are left.
-
-    y, groups: (n,), groups as of `copies_by_first`. Where the copies in a group have different labels, the first one
-    counts. Such classes are announced: a set of much the same pictures is no reason not to train.
-    """
-    classes, labels = np.unique(y, return_inverse=True)
-    few = np.bincount(labels[np.unique(groups)], minlength=len(classes)) < 2
-    alike = few & (np.bincount(labels) > 1)
-    if not alike.any():
-        return groups
-    log.warning(
-        "the training pictures of %s are near-duplicates, of each other or of others with another label: fewer than 2 "
-        "count as different, so their probabilities are fitted as if all did, and may be too sure",
-        ", ".join(repr(str(name)) for name in classes[alike]),
-    )
-    return np.where(alike[labels], np.arange(len(groups)), groups)
 
 
 def fit_temperature(

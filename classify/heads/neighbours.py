@@ -18,7 +18,7 @@ from classify.heads.base import (
     Labels,
     parameter,
 )
-from classify.heads.calibrated import fit_temperature, held_out_temperature, two_of_each
+from classify.heads.calibrated import announce_parted, fit_temperature, held_out_temperature
 from classify.heads.deciding_head import DecidingHead
 from classify.heads.head_arrays import ArrayHead
 from classify.heads.numerics import Floats, as_rows, by_row, unit_rows
@@ -151,12 +151,13 @@ class CentroidHead(DecidingHead):
                 "every class has a single picture, so no temperature can be fitted: "
                 "add pictures, or give one, such as temperature=0.1"
             )
+        apart = paired & _in_two_groups(labels, groups)[labels]  # nor can a class that one group has alone
         several = hold_several(labels, groups)
-        if several:  # neither can a class that one group has alone
-            paired &= _in_two_groups(labels, groups)[labels]
-            paired = paired if paired.any() else np.bincount(labels)[labels] > 1
+        if apart.any():
+            paired = apart
         else:
-            groups = two_of_each(self.classes_[labels], groups)
+            announce_parted()
+            groups = np.arange(len(labels))
         rows, labels, groups, weights = rows[paired], labels[paired], groups[paired], weights[paired]
         cosines = rows @ self.centroids_.T
         shares = weights[:, None] * rows

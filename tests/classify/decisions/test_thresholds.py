@@ -11,6 +11,7 @@ from scipy.stats import beta, binom
 
 from cache.errors import UserError
 from classify.decisions.lower_bounds import counted, intraclass_correlation
+from classify.decisions.prediction_sets import PredictionSets
 from classify.decisions.saved_answers import SavedAnswers
 from classify.decisions.thresholds import MOST_THRESHOLDS, OWN_THRESHOLD, Acceptance, Curve, needed, steps
 
@@ -173,3 +174,17 @@ def test_arrays_are_those_of_the_answers() -> None:
     again = SavedAnswers.from_arrays(answers.to_arrays(), 2, [])
     for name, array in vars(answers).items():
         assert np.array_equal(getattr(again, name), array), name
+
+
+def test_a_class_without_held_out_answers_is_never_accepted_and_in_every_set() -> None:
+    """A class in one group of the training pictures: every fold trains on it, and none tells how it is answered."""
+    truth = np.tile([0, 1], 100).astype(np.int32)
+    sure = np.full(200, 0.9)
+    each = np.arange(200, dtype=np.int32)
+    kept = SavedAnswers(sure, sure, truth, truth, each, np.full(200, -1, np.int32))
+    acceptance = Acceptance.of(kept, ["cat", "dog", "lynx"], 0.95)
+    assert acceptance.unanswered == ["lynx"]
+    accepted = acceptance.accepts(np.array([0, 1, 2]), np.array([0.95, 0.95, 1.0]))
+    assert accepted.tolist() == [True, True, False]
+    sets = PredictionSets.of(kept, 3, 0.9)
+    assert sets.members(np.array([[0.95, 0.03, 0.02]])).tolist() == [[True, False, True]]
