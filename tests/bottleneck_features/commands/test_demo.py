@@ -179,7 +179,7 @@ def test_features_without_data_take_the_photographs(run: Run) -> None:
 def test_train_evaluate_and_predict_work_without_data(run: Run) -> None:
     status, out, err = run("train", "--head", "ridge")
     assert status == 0 and "model  models/ridge.joblib" in out and "forward passes 0" in out
-    assert "no data given" in err and f"{FEWER['test'] * len(PHOTOGRAPHS)} pictures)" in out
+    assert "no data given" in err and f"{FEWER['test'] * len(PHOTOGRAPHS)} pictures; 95% interval" in out
     status, out, err = run("evaluate", "--head", "ridge")
     assert status == 0 and "accuracy" in out and "no data given" in err
     status, out, err = run("predict", "--head", "ridge")
