@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cache.errors import UserError, log
 from classify.labels.label_names import label_of
 from classify.labels.label_sources import Source, below
-from classify.labels.label_tables import Table, names_groups, names_times
+from classify.labels.label_tables import Table, group_name, names_groups, names_times
 from featurize.pictures.sources import nfc
 
 FORMS = "give column:NAME, pattern:REGEX, folder or time:SECONDS"
@@ -89,7 +89,7 @@ def names_of_paths(relatives: Sequence[str], paths: Sequence[str], root: str, op
             raise UserError(f"groups: a mapping goes from paths to groups, and {given!r:.80} is no path")
         for path in (os.fsdecode(given), os.path.join(root, os.fsdecode(given))):
             # NaN is the only value that differs from itself.
-            by_path[nfc(os.path.abspath(path))] = "" if group is None or group != group else label_of(str(group))  # noqa: PLR0124
+            by_path[nfc(os.path.abspath(path))] = "" if group is None or group != group else group_name(str(group))  # noqa: PLR0124
     return [by_path.get(nfc(os.path.abspath(path)), "") for path in paths]
 
 
