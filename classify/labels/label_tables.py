@@ -215,9 +215,11 @@ def _folded(name: str) -> str:
 
 def _choose(table: str, wanted: tuple[str, ...], header: list[str]) -> list[int]:
     """The indices of the columns of paths, of labels and of groups, and of those that may be a split, groups, times."""
+    first = (
+        "--path-column and --label-column" if wanted[0] != wanted[1] else "--path-column"
+    )  # in tables without labels
     chosen = [
-        _index(column, header, table, "--group-column" if number > 1 else "--path-column and --label-column")
-        for number, column in enumerate(wanted)
+        _index(column, header, table, "--group-column" if number > 1 else first) for number, column in enumerate(wanted)
     ]
     unique = [index for index, name in enumerate(header) if index not in chosen and header.count(name) == 1]
     useful = (_may_split, names_groups, names_times)

@@ -80,7 +80,7 @@ def test_training_keeps_sites_together_and_evaluating_tells_known_ones(
 
 
 def test_who_forgets_the_groups_of_a_model_is_told(
-    run: Callable[..., tuple[int, str, str]], words: list[object], surfaces: Path, tmp_path: Path
+    run: Callable[..., tuple[int, str, str]], words: list[object], tmp_path: Path
 ) -> None:
     words = [*words, "--model", tmp_path / "m.joblib"]
     assert run("train", *words, "--head", "centroid", "--group-column", "site", "--test-size", 0.25)[0] == 0
@@ -88,13 +88,11 @@ def test_who_forgets_the_groups_of_a_model_is_told(
     page = ["--output", tmp_path / "report.html", "--no-heatmaps"]
     for command, more in (("evaluate", []), ("report", page)):
         lines = run(command, *words, *more)[2].splitlines()
-        assert (
-            lines.count(
-                "warning: the model was trained with groups by column 'site': give --group-column site, else pictures of "
-                "one group may stand on both sides and intervals are too narrow"
-            )
-            == 1
-        ), command
+        told = (
+            "warning: the model was trained with groups by column 'site': give --group-column site, else pictures of "
+            "one group may stand on both sides and intervals are too narrow"
+        )
+        assert lines.count(told) == 1, command
     status, _, err = run("evaluate", *words, "--group-pattern", r"(?P<group>\d)\.png", "--json", tmp_path / "e.json")
     assert status == 0 and "give --group-column" not in err
     assert "cannot be told: its groups are by 'column:site', these by 'pattern:(?P<group>" in err

@@ -186,7 +186,7 @@ class TestFolder:
             "leaked_groups": ["s1"],
             "leaked_pictures": 1,
         }
-        with pytest.raises(UserError, match="none lies in a folder below or above that of its class"):
+        with pytest.raises(UserError, match=r"of its class; name groups by column or pattern; the first is '"):
             read_labels(fill(tmp_path / "flat", "train/fox/1.png", "train/ox/2.png", "test/fox/3.png"), groups="folder")
 
     def test_the_first_folder_with_labels_of_a_table_or_of_names(self, tmp_path):
@@ -230,6 +230,18 @@ class TestTime:
         first, second = "2026-05-01 10:00:00", "2026-05-01 10:05:00"
         assert labelled.groups == [first, first, second, "", ""]  # a day without a time, and no time
         assert "capture times of 3 pictures without EXIF are taken from the column 'date_time'" in caplog.text
+
+    @pytest.mark.parametrize("written", ["31/05/2026 02:00", "05/31/2026 02:00 PM", "noon"])
+    def test_times_that_are_spelled_otherwise_are_shown(self, table, written):
+        frame = pd.read_csv(table["labels"], dtype=str).assign(date_time=["", *[written] * 4])
+        with pytest.raises(UserError) as error:
+            read_labels(**table | {"labels": frame}, groups="time:60")
+        assert (
+            f"none has a capture time in its EXIF, and the column 'date_time' has {written!r}: "
+            "write it as 2026-05-31 14:00:00" in str(error.value)
+        )
+        with pytest.raises(UserError, match="and the column 'date_time' is empty for all of them"):
+            read_labels(**table | {"labels": frame.assign(date_time="")}, groups="time:60")
 
     def test_exif_counts_more_than_the_table(self, table):
         timed(Path(table["data"]) / "c.png", 40)
