@@ -157,12 +157,14 @@ def _spelled(table: Table, places: Iterable[str], folder: str) -> list[str]:
     called: defaultdict[str, list[str]] = defaultdict(list)
     for place in dict.fromkeys(places):
         called[_name_of(place)].append(place)
-    spelled = []
-    for path in table.paths:
+    spelled = [*table.paths]
+    for row, path in enumerate(table.paths):
         end = "/" + nfc(bare(path)).replace("\\", "/")
         fitting = [place for place in called.get(_name_of(end), []) if slashed(nfc(place)).endswith(end)]
-        is_here = any(os.path.isfile(where + end) for where in (folder, table.folder, "."))
-        spelled.append(fitting[0] if len(fitting) == 1 and not is_here else path)
+        if len(fitting) == 1 and not any(os.path.isfile(where + end) for where in (folder, table.folder, ".")):
+            spelled[row] = fitting[0]
+    if moved := [path for path, place in zip(table.paths, spelled, strict=True) if path != place]:
+        log.info("%r names %d pictures by the end of their paths alone, such as %r", table.name, len(moved), moved[0])
     return spelled
 
 

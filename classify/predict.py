@@ -219,7 +219,7 @@ def predict_groups(
     from classify.group_answers import group_answers, groups_of_pictures
     from featurize.pictures.sources import expand
 
-    if decided := sorted(options.keys() & TopOptions.__annotations__.keys() - PredictOptions.__annotations__.keys()):
+    if decided := sorted(options.keys() & (TopOptions.__annotations__.keys() - PredictOptions.__annotations__.keys())):
         raise UserError(f"predict_groups has no {decided[0]}: it is of single pictures, see pipeline.top_k")
     sources = expand(images)
     names = groups_of_pictures(sources, images, groups, labels, path_column)

@@ -17,7 +17,6 @@ from pipeline import DEFAULT_CACHE
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-
 def _place(text: str) -> Any:
     """The path that `text` means; an empty one, such as of a variable that is not set, is refused."""
     if not text:

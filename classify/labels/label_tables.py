@@ -215,9 +215,8 @@ def _folded(name: str) -> str:
 
 def _choose(table: str, wanted: tuple[str, ...], header: list[str]) -> list[int]:
     """The indices of the columns of paths, of labels and of groups, and of those that may be a split, groups, times."""
-    first = (
-        "--path-column and --label-column" if wanted[0] != wanted[1] else "--path-column"
-    )  # in tables without labels
+    has_labels = wanted[0] != wanted[1]  # a table to predict groups by has none, and its paths stand for them
+    first = "--path-column and --label-column" if has_labels else "--path-column"
     chosen = [
         _index(column, header, table, "--group-column" if number > 1 else first) for number, column in enumerate(wanted)
     ]

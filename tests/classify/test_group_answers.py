@@ -128,7 +128,8 @@ def test_files_are_found_in_a_table_wherever_its_paths_begin(
     asked = ["--group-column", "cam", "--labels", table, "--path-column", "filename"]
     files = [os.path.relpath(new / name) for name in names]
     for given in (files, [str(new / name) for name in names]):
-        status, out, _ = run("predict", "--model", model, *asked, *given)
+        status, out, err = run("predict", "--model", model, *asked, *given)
+        assert ("by the end of their paths alone" in err) == (written in ("above it", "by name"))
         groups = [row["group"] for row in csv.DictReader(io.StringIO(out))]
         assert status == 0 and groups == [*"aab", "" if written == "by name" else "b"]
     status, out, _ = run("predict", "--model", model, *asked, files[0])
