@@ -127,6 +127,10 @@ def capture_times_of(paths: Sequence[str], table: Table | None, row_of: Mapping[
         if count := sum(time is not None for time in written.values()):
             log.info("capture times of %d pictures without EXIF are taken from the column %r", count, column)
             times = [written.get(number, time) for number, time in enumerate(times)]
+        unread = [cell for number in missing if written[number] is None and (cell := cells[row_of[paths[number]]])]
+        if unread and any(times):  # else there are no groups, and that is said with the reason
+            what = "the column %r has %d values that are no times, such as %.80r: write them as %s"
+            log.warning(what, column, len(unread), unread[0], TIME_EXAMPLE)
     return times
 
 

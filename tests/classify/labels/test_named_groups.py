@@ -230,6 +230,10 @@ class TestTime:
         first, second = "2026-05-01 10:00:00", "2026-05-01 10:05:00"
         assert labelled.groups == [first, first, second, "", ""]  # a day without a time, and no time
         assert "capture times of 3 pictures without EXIF are taken from the column 'date_time'" in caplog.text
+        unread = (
+            "the column 'date_time' has 2 values that are no times, such as '2026-05-02': write them as 2026-05-31 14"
+        )
+        assert unread in caplog.text
 
     @pytest.mark.parametrize("written", ["31/05/2026 02:00", "05/31/2026 02:00 PM", "noon"])
     def test_times_that_are_spelled_otherwise_are_shown(self, table, written):
