@@ -13,7 +13,7 @@ from classify.data.grouping import united
 from classify.data.split import Indices, leaks
 from classify.decisions.saved_answers import required
 from classify.decisions.summary import decisions_of
-from classify.labels.group_record import leaked_of_record
+from classify.labels.group_record import announce_unnamed, leaked_of_record
 from classify.labels.read_labels import LabelledImages
 from classify.plan_options import Plan
 from classify.saved.persist import Saved
@@ -46,8 +46,10 @@ def scorable(saved: Saved, found: LabelledImages, table: DigestTable, every: boo
     """The labelled images that a model can be scored on, their labels spelled as its classes; before any features.
 
     Pictures of classes that its training left out, see `classify.data.single_pictures`, are left out and announced.
-    Raises UserError for another label that the model does not know: of a picture that would be scored, or of `every`.
+    Groups that the model was trained with and that nobody names here are announced. Raises UserError for another label
+    that the model does not know: of a picture that would be scored, or of `every`.
     """
+    announce_unnamed(saved.record, found.groups_by)
     found = found.named_as(saved.record["classes"])
     known, left_out = set(saved.record["classes"]), set(saved.record.get("left_out_classes", []))
     if unscored := [row for row, label in enumerate(found.labels) if label in left_out - known]:
@@ -105,7 +107,7 @@ def groups_scored(saved: Saved, groups: dict[str, Any] | None, answers: HeldOutA
     """`groups` of a report, with those of the scored pictures that the model was trained on; announced."""
     if groups is None or answers.names is None:
         return groups
-    return groups | leaked_of_record(saved.record, answers.names.tolist())
+    return groups | leaked_of_record(saved.record, groups["by"], answers.names.tolist())
 
 
 def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:

@@ -1,9 +1,9 @@
 """One answer for each group of pictures, such as a burst: the mean of their probabilities."""
 
 import os
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from classify.answers import Answers
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.labels.label_options import AnyTable
-from classify.labels.label_tables import Table, read_table
+from classify.labels.label_tables import Table, bare, read_table
 from classify.labels.named_groups import (
     Groups,
     announced_groups,
@@ -25,7 +25,7 @@ from classify.labels.named_groups import (
 )
 from classify.labels.row_pictures import match_rows
 from featurize.pictures.find_images import Listing
-from featurize.pictures.sources import Source, slashed
+from featurize.pictures.sources import Source, nfc, slashed
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,17 @@ def groups_of_pictures(
     asked = given if isinstance(given, list | tuple) else [given]
     roots = [at_home(path) for path in asked if isinstance(path, str | os.PathLike) and os.path.isdir(at_home(path))]
     root = roots[0] if len(roots) == 1 else None
+    table: Table | None = None
+    rows: dict[str, int] = {}
     if option.kind == "folder":
         named = folders
     elif option.kind in ("pattern", "mapping"):
         named = names_of_paths([_below(path, roots) for path in paths], paths, root or ".", option)
     else:
         column = option.value if option.kind == "column" else None
-        table = None if labels is None else read_table(labels, path_column, path_column, column)
-        rows = {} if table is None else _rows_of(paths, root, table)
+        if labels is not None:
+            table = read_table(labels, path_column, path_column, column)
+            rows = _rows_of(paths, root, table)
         if table and table.groups:
             named = [table.groups[rows[path]] if path in rows else "" for path in paths]
         else:
@@ -123,16 +126,50 @@ def groups_of_pictures(
     found = [""] * len(sources)
     for number, name in zip(numbers, named, strict=True):
         found[number] = name
-    return announced_groups(found, sources, option)
+    return announced_groups(found, sources, option, table, rows)
 
 
 def _rows_of(paths: Sequence[str], root: str | None, table: Table) -> dict[str, int]:
-    """path -> the row of a table that names it, if one does; relative to `root`, or the table's own folder."""
-    folder = root if root is not None else table.folder
-    inside = [path for path in paths if path.startswith(os.path.join(folder, ""))]
-    matched = match_rows(table, None, folder, Listing(inside, [], Counter()), max_missing=1)
+    """path -> the row of a table that names it, if one does.
+
+    Paths of the table are relative to `root`, by default the common folder of `paths`; to the table's own folder or to
+    the current one; else they are the end of one of `paths` alone, such as its name.
+    """
+    places = {path: os.path.abspath(path) for path in paths}
+    folder = os.path.abspath(root if root is not None else _common(places.values(), table.folder))
+    inside = [place for place in places.values() if place.startswith(os.path.join(folder, ""))]
+    named = replace(table, paths=_spelled(table, places.values(), folder))
+    matched = match_rows(named, None, folder, Listing(inside, [], Counter()), max_missing=1)
     rows = {os.path.abspath(path): row for path, row in matched.row_of.items()}
-    return {path: rows[place] for path in paths if (place := os.path.abspath(path)) in rows}
+    return {path: rows[place] for path, place in places.items() if place in rows}
+
+
+def _common(places: Iterable[str], otherwise: str) -> str:
+    """The innermost folder that has all `places`, absolute paths; `otherwise` where none has."""
+    try:
+        return os.path.commonpath([os.path.dirname(place) for place in places])
+    except ValueError:  # no path, or several drives of Windows
+        return otherwise
+
+
+def _spelled(table: Table, places: Iterable[str], folder: str) -> list[str]:
+    """The paths of a table; one that no folder has, and that is the end of one of `places` alone, as that place."""
+    called: defaultdict[str, list[str]] = defaultdict(list)
+    for place in dict.fromkeys(places):
+        called[_name_of(place)].append(place)
+    spelled = [*table.paths]
+    for row, path in enumerate(table.paths):
+        end = "/" + nfc(bare(path)).replace("\\", "/")
+        fitting = [place for place in called.get(_name_of(end), []) if slashed(nfc(place)).endswith(end)]
+        if len(fitting) == 1 and not any(os.path.isfile(where + end) for where in (folder, table.folder, ".")):
+            spelled[row] = fitting[0]
+    if moved := [path for path, place in zip(table.paths, spelled, strict=True) if path != place]:
+        log.info("%r names %d pictures by the end of their paths alone, such as %r", table.name, len(moved), moved[0])
+    return spelled
+
+
+def _name_of(path: str) -> str:
+    return slashed(nfc(path)).rpartition("/")[2]
 
 
 def _below(path: str, roots: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.arguments import at_home, checked_arguments, plain_options
+from cache.errors import UserError
 from classify.labels.label_options import PredictOptions, TopOptions
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ def predict_groups(
     from classify.group_answers import group_answers, groups_of_pictures
     from featurize.pictures.sources import expand
 
+    if decided := sorted(options.keys() & (TopOptions.__annotations__.keys() - PredictOptions.__annotations__.keys())):
+        raise UserError(f"predict_groups has no {decided[0]}: it is of single pictures, see pipeline.top_k")
     sources = expand(images)
     names = groups_of_pictures(sources, images, groups, labels, path_column)
     with _serving(model, options) as (classifier, rest):

@@ -16,7 +16,15 @@ from pipeline import DEFAULT_CACHE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FILE: dict[str, Any] = {"type": at_home, "metavar": "FILE"}
+
+def _place(text: str) -> Any:
+    """The path that `text` means; an empty one, such as of a variable that is not set, is refused."""
+    if not text:
+        raise click.BadParameter("it is empty: give a path, or leave the option out")
+    return at_home(text)
+
+
+FILE: dict[str, Any] = {"type": _place, "metavar": "FILE"}
 FOLDER: dict[str, Any] = FILE | {"metavar": "FOLDER"}
 
 DATA = [click.option("--data", **FOLDER, help="Folder of images; its folders are the labels.")]

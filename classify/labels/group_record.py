@@ -1,5 +1,6 @@
 """Named groups in the record of a model and in reports; scored pictures of groups that a model was trained on."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,17 +35,45 @@ def record_of(groups: dict[str, Any] | None, fitted: Sequence[str]) -> dict[str,
     return None if groups is None else _about(groups["by"], fitted)
 
 
-def leaked_of_record(record: dict[str, Any], scored: Sequence[str]) -> dict[str, Any]:
+def leaked_of_record(record: dict[str, Any], by: str, scored: Sequence[str]) -> dict[str, Any]:
     """leaked_groups and leaked_pictures: of the scored pictures in groups that the model was trained on, announced.
 
-    record: of the model. scored: (m,) names of the groups of the scored pictures. Empty where the record names none.
+    record: of the model. by: how the groups of the scored pictures were found. scored: (m,) names of them. Empty where
+    the record names none; None where it names groups of another kind, whose names may mean something else.
     """
-    names = (record.get("groups") or {}).get("names")
-    if names is None:
+    trained = record.get("groups") or {"by": by}
+    if trained["by"] != by:
+        log.warning(
+            "whether the scored pictures are in groups that the model was trained on cannot be told: "
+            "its groups are by %r, these by %r",
+            trained["by"],
+            by,
+        )
+        return {"leaked_groups": None, "leaked_pictures": None}
+    if trained.get("names") is None:
         return {}
-    leaked = _leaked(names, scored)
+    leaked = _leaked(trained["names"], scored)
     announce_leaked(leaked)
     return leaked
+
+
+def announce_unnamed(record: dict[str, Any], by: str | None) -> None:
+    """Say which option is missing where a model was trained with groups and nobody names those of the pictures at hand.
+
+    record: of the model. by: how the groups of these pictures were found, None where nobody named any.
+    """
+    trained = (record.get("groups") or {}).get("by")
+    if not trained or by:
+        return
+    kind, _, value = trained.partition(":")
+    column_or_pattern = kind in ("column", "pattern")
+    option = "groups=" if kind == "mapping" else f"--group-by {trained}"
+    log.warning(
+        "the model was trained with groups by %s: give %s, else pictures of one group may stand on both sides "
+        "and intervals are too narrow",
+        f"{kind} {value!r}" if column_or_pattern else trained,
+        f"--group-{kind} {shlex.quote(value)}" if column_or_pattern else option,
+    )
 
 
 def announce_leaked(leaked: dict[str, Any]) -> None:
@@ -63,7 +92,9 @@ def is_group_record(value: Any) -> bool:
     """Whether a value from outside is what `record_of` makes."""
     if value is None:
         return True
-    names = value.get("names", []) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(value.get("by"), str):
+        return False
+    names = value.get("names", [])
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 

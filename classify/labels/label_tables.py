@@ -39,6 +39,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 SEPARATOR = re.compile(r"""["']?sep=(.)["']?[,;\t]*(?:\r\n|\r|\n|$)""")  # a first line that tells Excel the delimiter
+WHOLE = re.compile(r"-?\d+\.0", re.ASCII)
 
 Columns = list[tuple[str, list[str]]]  # name and cells: of the paths, of the labels, then what may be a split
 Choice = Callable[[list[str]], list[int]]  # the indices in a header of the columns that are wanted
@@ -90,7 +91,7 @@ def read_table(
         is_parquet = Path(name).suffix.lower() in (".parquet", ".pq")
         columns = _parquet_columns(name, choose) if is_parquet else _csv_columns(name, choose, {*map(_folded, wanted)})
     (_, paths), (_, labels), *others = columns
-    groups = None if group_column is None else [label_of(bare(group)) for group in others.pop(0)[1]]
+    groups = None if group_column is None else [group_name(group) for group in others.pop(0)[1]]
     if without_path := sum(not bare(path) for path in paths):
         raise UserError(f"{name!r} has rows with nothing in the column {path_column!r}: {without_path}")
     if strange := next((label for label in labels if "\0" in label), None):  # numpy drops NUL at the end of a text
@@ -107,6 +108,15 @@ def bare(cell: str) -> str:
     cell = cell.strip().strip("\ufeff").strip()
     quoted = len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'"
     return cell[1:-1].strip() if quoted else cell
+
+
+def group_name(cell: str) -> str:
+    """The group that a cell names: as a label is spelled, but a whole number is without ".0".
+
+    pandas writes 1 as 1.0 where the column has a gap, and the same site of another table would have another name.
+    """
+    name = label_of(bare(cell))
+    return name.removesuffix(".0") if WHOLE.fullmatch(name) else name
 
 
 def _csv_columns(table: str, choose: Choice, wanted: set[str]) -> Columns:
@@ -205,9 +215,10 @@ def _folded(name: str) -> str:
 
 def _choose(table: str, wanted: tuple[str, ...], header: list[str]) -> list[int]:
     """The indices of the columns of paths, of labels and of groups, and of those that may be a split, groups, times."""
+    has_labels = wanted[0] != wanted[1]  # a table to predict groups by has none, and its paths stand for them
+    first = "--path-column and --label-column" if has_labels else "--path-column"
     chosen = [
-        _index(column, header, table, "--group-column" if number > 1 else "--path-column and --label-column")
-        for number, column in enumerate(wanted)
+        _index(column, header, table, "--group-column" if number > 1 else first) for number, column in enumerate(wanted)
     ]
     unique = [index for index, name in enumerate(header) if index not in chosen and header.count(name) == 1]
     useful = (_may_split, names_groups, names_times)

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 from cache.errors import UserError, log
 from classify.labels.label_names import label_of
 from classify.labels.label_sources import Source, below
-from classify.labels.label_tables import Table, names_groups, names_times
+from classify.labels.label_tables import Table, group_name, names_groups, names_times
 from featurize.pictures.sources import nfc
 
 FORMS = "give column:NAME, pattern:REGEX, folder or time:SECONDS"
+IN_MEMORY = "they are in memory, and groups go by paths: give files"
+TIME_EXAMPLE = "2026-05-31 14:00:00"
 PATTERN_EXAMPLE = r"(?P<group>site\d+)"
 
 Groups = str | Mapping[Any, Any] | None
@@ -75,7 +77,7 @@ def labelled_groups(source: Source, paths: Sequence[str], option: GroupOption) -
         names = [_folder_beside_class(names, source.class_at) for names in source.folders(paths)]
     else:
         names = names_of_paths([*below(paths, source.root).values()], paths, source.root, option)
-    return announced_groups(names, paths, option)
+    return announced_groups(names, paths, option, source.table, source.row_of)
 
 
 def names_of_paths(relatives: Sequence[str], paths: Sequence[str], root: str, option: GroupOption) -> list[str]:
@@ -89,7 +91,7 @@ def names_of_paths(relatives: Sequence[str], paths: Sequence[str], root: str, op
             raise UserError(f"groups: a mapping goes from paths to groups, and {given!r:.80} is no path")
         for path in (os.fsdecode(given), os.path.join(root, os.fsdecode(given))):
             # NaN is the only value that differs from itself.
-            by_path[nfc(os.path.abspath(path))] = "" if group is None or group != group else label_of(str(group))  # noqa: PLR0124
+            by_path[nfc(os.path.abspath(path))] = "" if group is None or group != group else group_name(str(group))  # noqa: PLR0124
     return [by_path.get(nfc(os.path.abspath(path)), "") for path in paths]
 
 
@@ -119,24 +121,33 @@ def capture_times_of(paths: Sequence[str], table: Table | None, row_of: Mapping[
     from featurize.pictures.capture_time import capture_times, time_of_text
 
     times = capture_times(paths)
-    columns = {column: cells for column, cells in table.others.items() if names_times(column)} if table else {}
-    for column, cells in columns.items():
+    for column, cells in _columns_of_times(table).items():
         missing = [number for number, time in enumerate(times) if time is None and paths[number] in row_of]
         written = {number: time_of_text(cells[row_of[paths[number]]]) for number in missing}
         if count := sum(time is not None for time in written.values()):
             log.info("capture times of %d pictures without EXIF are taken from the column %r", count, column)
             times = [written.get(number, time) for number, time in enumerate(times)]
+        unread = [cell for number in missing if written[number] is None and (cell := cells[row_of[paths[number]]])]
+        if unread and any(times):  # else there are no groups, and that is said with the reason
+            what = "the column %r has %d values that are no times, such as %.80r: write them as %s"
+            log.warning(what, column, len(unread), unread[0], TIME_EXAMPLE)
     return times
 
 
-def announced_groups(names: list[str], paths: Sequence[Any], option: GroupOption) -> list[str]:
-    """`names`; says how many groups there are, and how many pictures are in none. Raises UserError where all are."""
+def announced_groups(
+    names: list[str], paths: Sequence[Any], option: GroupOption, table: Table | None, row_of: Mapping[str, int]
+) -> list[str]:
+    """`names`; says how many groups there are, and how many pictures are in none. Raises UserError where all are.
+
+    table, row_of: that they may be from, and the rows of its pictures.
+    """
     if not names:
         return names
     counts = Counter(filter(None, names))
     alone = [path for path, name in zip(paths, names, strict=True) if not name]
     if not counts:
-        raise UserError(f"no picture is in a group: {_why_none(option)}, such as {_shown(alone)}")
+        why = _why_none(option, table, row_of) if any(isinstance(path, str) for path in alone) else IN_MEMORY
+        raise UserError(f"no picture is in a group: {why}; the first is {_shown(alone)}")
     ranked = sorted(counts.values())
     sizes = f"{ranked[0]} to {ranked[-1]}" if ranked[0] < ranked[-1] else str(ranked[0])
     log.info("groups: %d by %s, %s pictures each, such as %r", len(counts), option.words, sizes, min(counts))
@@ -188,14 +199,31 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _why_none(option: GroupOption) -> str:
+def _why_none(option: GroupOption, table: Table | None, row_of: Mapping[str, int]) -> str:
+    no_row = "no row of the table is one of these pictures" if table and not row_of else None
+    no_time = f"and {no_row}" if no_row else _why_no_time(table, row_of)
     return {
-        "column": f"the column {option.value!r} is empty for all of them",
+        "column": no_row or f"the column {option.value!r} is empty for all of them",
         "pattern": f"--group-pattern {getattr(option.value, 'pattern', '')!r:.200} fits none of the paths",
         "folder": "none lies in a folder below or above that of its class; name groups by column or pattern",
-        "time": "none has a capture time in its EXIF, nor has a table a column of date-times; name groups otherwise",
+        "time": f"none has a capture time in its EXIF, {no_time}; or name groups otherwise",
         "mapping": "the mapping has none of their paths",
     }[option.kind]
+
+
+def _why_no_time(table: Table | None, row_of: Mapping[str, int]) -> str:
+    """Why the columns of times, if there are any, tell none of the rows `row_of`."""
+    columns = _columns_of_times(table)
+    if not columns:
+        return "nor has a table a column of date-times, such as datetime"
+    for column, cells in columns.items():
+        if written := next((cells[row] for row in row_of.values() if cells[row]), None):
+            return f"and the column {column!r} has {written!r:.80}: write it as {TIME_EXAMPLE}"
+    return f"and the column {next(iter(columns))!r} is empty for all of them"
+
+
+def _columns_of_times(table: Table | None) -> dict[str, list[str]]:
+    return {column: cells for column, cells in table.others.items() if names_times(column)} if table else {}
 
 
 def _shown(paths: Sequence[Any]) -> str:

@@ -39,7 +39,13 @@ def validation_for(data: Dataset, head: str, params: dict[str, Any], parts: Trai
     rows = part[apart & np.isin(data.labels[part], data.labels[train])]
     purpose = make_head(head, params).validates
     if purpose and (left := len(part) - len(rows)):
-        log.info("%d of %d pictures of the validation part are as in train or test, left out there", left, len(part))
+        log.info(
+            "%d of %d pictures of the validation part are left out: their groups, or near-duplicates, are in train or "
+            "test%s",
+            left,
+            len(part),
+            "" if len(rows) else f"; {purpose} goes by a part of train instead",
+        )
     if not len(rows):
         return None
     if purpose:

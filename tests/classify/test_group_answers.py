@@ -111,6 +111,67 @@ def test_a_column_of_a_table_names_the_group_of_each_picture(run: Callable, mode
     )
 
 
+@pytest.mark.parametrize("written", ["beside the table", "here", "below the common folder", "above it", "by name"])
+def test_files_are_found_in_a_table_wherever_its_paths_begin(
+    run: Callable, model: str, new: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """Relative and absolute files, also where two folders have files of one name."""
+    shutil.copy(new / "site1" / "grass.3.png", new / "site2" / "grass.3.png")
+    names = ["site1/grass.1.png", "site1/grass.2.png", "site2/brick.1.png", "site2/grass.3.png"]
+    folder = {"beside the table": "../new/", "here": "new/", "above it": "new\\"}.get(written, "")
+    rows_named = [os.path.basename(name) for name in names[:3]] if written == "by name" else names
+    (new.parent / "tables").mkdir()
+    table = new.parent / "tables" / "t.csv"
+    frame = pd.DataFrame({"filename": [folder + name for name in rows_named], "cam": [*"aabb"][: len(rows_named)]})
+    frame.to_csv(table, index=False)
+    monkeypatch.chdir(new if written == "above it" else new.parent)
+    asked = ["--group-column", "cam", "--labels", table, "--path-column", "filename"]
+    files = [os.path.relpath(new / name) for name in names]
+    for given in (files, [str(new / name) for name in names]):
+        status, out, err = run("predict", "--model", model, *asked, *given)
+        assert ("by the end of their paths alone" in err) == (written in ("above it", "by name"))
+        groups = [row["group"] for row in csv.DictReader(io.StringIO(out))]
+        assert status == 0 and groups == [*"aab", "" if written == "by name" else "b"]
+    status, out, _ = run("predict", "--model", model, *asked, files[0])
+    assert status == 0 and rows(out)["grass.1.png"]["group"] == "a"
+
+
+def test_a_name_alone_is_no_picture_where_two_have_it_or_another_is_meant(model: str, new: Path) -> None:
+    shutil.copy(new / "site1" / "grass.3.png", new / "site2" / "grass.3.png")
+    shutil.copy(new / "site1" / "grass.1.png", new.parent / "grass.1.png")  # beside the table: this one is meant
+    files = [str(new / name) for name in ("site1/grass.3.png", "site2/grass.3.png", "site1/grass.1.png")]
+    pd.DataFrame({"path": ["grass.3.png", "grass.1.png"], "cam": [*"ab"]}).to_csv(new.parent / "t.csv", index=False)
+    with pytest.raises(UserError, match="no row of the table is one of these pictures"):
+        pipeline.predict_groups(files, model, "column:cam", labels=str(new.parent / "t.csv"))
+
+
+def test_a_table_without_these_pictures_is_told_from_one_without_groups(model: str, new: Path) -> None:
+    frame = pd.DataFrame({"path": ["a.png", "site1/grass.1.png"], "cam": ["a", ""], "time": "2026-05-01 10:00:00"})
+    one = str(new / "site2" / "gravel.1.png")
+    no_row = "no picture is in a group: no row of the table is one of these pictures; the first is '.*gravel"
+    with pytest.raises(UserError, match=no_row):
+        pipeline.predict_groups(one, model, "column:cam", labels=frame)
+    with pytest.raises(UserError, match="no picture is in a group: none has a capture time in its EXIF, and no row"):
+        pipeline.predict_groups(one, model, "time:60", labels=frame.rename(columns={"time": "datetime"}))
+    with pytest.raises(UserError, match="no picture is in a group: the column 'cam' is empty for all of them"):
+        pipeline.predict_groups(str(new), model, "column:cam", labels=frame)
+    with pytest.raises(UserError, match=r"has no column 'file'; its columns are .*: choose with --path-column$"):
+        pipeline.predict_groups(one, model, "column:cam", labels=frame, path_column="file")
+
+
+@pytest.mark.parametrize("option", ["accept", "coverage"])
+def test_what_is_decided_of_pictures_alone_is_refused(model: str, new: Path, option: str) -> None:
+    with pytest.raises(UserError, match=f"predict_groups has no {option}: .*pipeline.top_k"):
+        pipeline.predict_groups(str(new), model, "folder", **{option: 0.9})
+    with pytest.raises(TypeError, match="acept"):
+        pipeline.predict_groups(str(new), model, "folder", acept=0.9)
+
+
+def test_pictures_in_memory_lie_in_no_folder(model: str) -> None:
+    with pytest.raises(UserError, match="no picture is in a group: they are in memory, and groups go by paths"):
+        pipeline.predict_groups([np.zeros((32, 32, 3), np.uint8)], model, "folder")
+
+
 def test_a_table_gives_times_to_pictures_without_exif(model: str, new: Path) -> None:
     frame = pd.DataFrame({"path": ["gravel.1.png"], "date_time": ["2026-05-01 10:05:30"]})
     table = pipeline.predict_groups(str(new / "site2"), model, "time:60", labels=frame)

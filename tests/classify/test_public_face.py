@@ -10,7 +10,8 @@ import pytest
 import pipeline
 
 FUNCTIONS = [
-    "features", "train", "evaluate", "compare", "report", "load", "predict", "predict_proba", "top_k", "export",
+    "features", "train", "evaluate", "compare", "report", "load", "predict", "predict_proba", "top_k",
+    "predict_groups", "export",
 ]  # fmt: skip
 
 

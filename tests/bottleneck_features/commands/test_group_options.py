@@ -79,6 +79,26 @@ def test_training_keeps_sites_together_and_evaluating_tells_known_ones(
     assert (found["leaked_groups"], found["leaked_pictures"]) == (record["groups"]["names"][:1], 5)
 
 
+def test_who_forgets_the_groups_of_a_model_is_told(
+    run: Callable[..., tuple[int, str, str]], words: list[object], tmp_path: Path
+) -> None:
+    words = [*words, "--model", tmp_path / "m.joblib"]
+    assert run("train", *words, "--head", "centroid", "--group-column", "site", "--test-size", 0.25)[0] == 0
+    words = [word for word in words if word not in ("--backbone", "nano")]
+    page = ["--output", tmp_path / "report.html", "--no-heatmaps"]
+    for command, more in (("evaluate", []), ("report", page)):
+        lines = run(command, *words, *more)[2].splitlines()
+        told = (
+            "warning: the model was trained with groups by column 'site': give --group-column site, else pictures of "
+            "one group may stand on both sides and intervals are too narrow"
+        )
+        assert lines.count(told) == 1, command
+    status, _, err = run("evaluate", *words, "--group-pattern", r"(?P<group>\d)\.png", "--json", tmp_path / "e.json")
+    assert status == 0 and "give --group-column" not in err
+    assert "cannot be told: its groups are by 'column:site', these by 'pattern:(?P<group>" in err
+    assert json.loads((tmp_path / "e.json").read_text())["groups"]["leaked_pictures"] is None
+
+
 def test_a_split_of_the_datas_own_that_parts_groups_is_announced(
     run: Callable[..., tuple[int, str, str]], surfaces: Path, warm_cache: Path, tmp_path: Path
 ) -> None:

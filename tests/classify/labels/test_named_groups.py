@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cache.errors import UserError
-from classify.labels.group_record import groups_to_json, is_group_record, leaked_of_record, record_of
+from classify.labels.group_record import (
+    announce_unnamed,
+    groups_to_json,
+    is_group_record,
+    leaked_of_record,
+    record_of,
+)
 from classify.labels.named_groups import bursts
 from classify.labels.read_labels import LabelledImages, read_labels
 
@@ -66,6 +72,23 @@ class TestColumn:
         for group in (frame["Site ID"], frame["Site ID"].map({"S1": 1, "S2": 2})):
             labelled = read_labels(**table | {"labels": frame.assign(place=group)}, groups="column:place")
             assert len({*labelled.groups}) == 3 and labelled.groups[0] == labelled.groups[1]
+
+    def test_a_number_has_one_name_with_gaps_in_its_column_and_without(self, table, tmp_path):
+        """A gap makes a column of whole numbers one of floats, in pandas and in what it writes."""
+        frame = pd.read_csv(table["labels"], dtype=str)
+        gap = frame.assign(site=[0, 0, 10, -1, None], species=["0.0", "0.0", "1.0", "1.0", "1.0"])
+        gap.to_csv(tmp_path / "gap.csv", index=False)
+        gap.to_parquet(tmp_path / "gap.parquet")
+        whole = gap.assign(site=[0, 0, 10, -1, 7])
+        complete = read_labels(**table | {"labels": whole}, groups="column:site")
+        assert complete.groups == ["0", "0", "10", "-1", "7"]
+        for form in (gap, str(tmp_path / "gap.csv"), str(tmp_path / "gap.parquet")):
+            labelled = read_labels(**table | {"labels": form}, groups="column:site")
+            assert labelled.groups == ["0", "0", "10", "-1", ""] and labelled.classes == ["0.0", "1.0"]
+        texts = frame.assign(site=["1.5", "v1.0", "1.0.0", "1.00", ".0"])
+        assert read_labels(**table | {"labels": texts}, groups="column:site").groups == texts["site"].tolist()
+        by_path = dict(zip(frame["filename"], gap["site"], strict=True))
+        assert read_labels(**table, groups=by_path).groups == ["0", "0", "10", "-1", ""]
 
     def test_an_unknown_column_lists_those_that_there_are(self, table):
         with pytest.raises(UserError, match=r"no column 'sites'; its columns are .*'Site ID'.*choose with --group-col"):
@@ -163,7 +186,7 @@ class TestFolder:
             "leaked_groups": ["s1"],
             "leaked_pictures": 1,
         }
-        with pytest.raises(UserError, match="none lies in a folder below or above that of its class"):
+        with pytest.raises(UserError, match=r"of its class; name groups by column or pattern; the first is '"):
             read_labels(fill(tmp_path / "flat", "train/fox/1.png", "train/ox/2.png", "test/fox/3.png"), groups="folder")
 
     def test_the_first_folder_with_labels_of_a_table_or_of_names(self, tmp_path):
@@ -207,6 +230,22 @@ class TestTime:
         first, second = "2026-05-01 10:00:00", "2026-05-01 10:05:00"
         assert labelled.groups == [first, first, second, "", ""]  # a day without a time, and no time
         assert "capture times of 3 pictures without EXIF are taken from the column 'date_time'" in caplog.text
+        unread = (
+            "the column 'date_time' has 2 values that are no times, such as '2026-05-02': write them as 2026-05-31 14"
+        )
+        assert unread in caplog.text
+
+    @pytest.mark.parametrize("written", ["31/05/2026 02:00", "05/31/2026 02:00 PM", "noon"])
+    def test_times_that_are_spelled_otherwise_are_shown(self, table, written):
+        frame = pd.read_csv(table["labels"], dtype=str).assign(date_time=["", *[written] * 4])
+        with pytest.raises(UserError) as error:
+            read_labels(**table | {"labels": frame}, groups="time:60")
+        assert (
+            f"none has a capture time in its EXIF, and the column 'date_time' has {written!r}: "
+            "write it as 2026-05-31 14:00:00" in str(error.value)
+        )
+        with pytest.raises(UserError, match="and the column 'date_time' is empty for all of them"):
+            read_labels(**table | {"labels": frame.assign(date_time="")}, groups="time:60")
 
     def test_exif_counts_more_than_the_table(self, table):
         timed(Path(table["data"]) / "c.png", 40)
@@ -277,17 +316,60 @@ class TestRecord:
         assert record["groups"] == {"by": "column:Site ID", "count": 1, "names": ["S2"]}
         assert is_group_record(json.loads(json.dumps(record["groups"])))
         caplog.clear()
-        assert leaked_of_record(record, ["S1", "", ""]) == {"leaked_groups": [], "leaked_pictures": 0}
+        by = "column:Site ID"
+        assert leaked_of_record(record, by, ["S1", "", ""]) == {"leaked_groups": [], "leaked_pictures": 0}
         assert not caplog.messages
-        leaked = leaked_of_record(record, ["S2", "S1", "S2"])
+        leaked = leaked_of_record(record, by, ["S2", "S1", "S2"])
         assert leaked == {"leaked_groups": ["S2"], "leaked_pictures": 2}
         (line,) = caplog.messages
         assert line.startswith("scored pictures whose groups are trained on: 2 (groups: 1, such as 'S2')")
 
     def test_without_names_nothing_is_known(self):
         for record in ({}, {"groups": None}, {"groups": record_of({"by": "time:60"}, ["fox/2026"])}):
-            assert leaked_of_record(record, ["fox/2026"]) == {} and is_group_record(record.get("groups"))
+            assert leaked_of_record(record, "time:60", ["fox/2026"]) == {} and is_group_record(record.get("groups"))
 
-    @pytest.mark.parametrize("value", [[], "x", 3, {"names": "S1"}, {"names": [1]}, {"names": None}])
+    @pytest.mark.parametrize("by", ["mapping", "column:place", "time:60", "pattern:(?P<group>S2)"])
+    def test_names_of_another_kind_tell_nothing(self, caplog, by):
+        record = {"groups": record_of({"by": "column:site"}, ["S2"])}
+        assert leaked_of_record(record, by, ["S2"]) == {"leaked_groups": None, "leaked_pictures": None}
+        assert caplog.messages == [
+            "whether the scored pictures are in groups that the model was trained on cannot be told: "
+            f"its groups are by 'column:site', these by {by!r}"
+        ]
+
+    @pytest.mark.parametrize(
+        ("by", "option"),
+        [
+            ("column:the site", "--group-column 'the site'"),
+            ("column:site", "--group-column site"),
+            (r"pattern:(?P<group>s\d+)", r"--group-pattern '(?P<group>s\d+)'"),
+            ("folder", "--group-by folder"),
+            ("time:60", "--group-by time:60"),
+            ("mapping", "groups="),
+        ],
+    )
+    def test_who_names_no_groups_is_told_how(self, caplog, by, option):
+        record = {"groups": record_of({"by": by}, ["S2"])}
+        announce_unnamed(record, None)
+        (line,) = caplog.messages
+        assert line.startswith("the model was trained with groups by ") and f": give {option}, else pictures" in line
+        caplog.clear()
+        announce_unnamed(record, by)
+        announce_unnamed({"groups": None}, None)
+        announce_unnamed({}, None)
+        assert not caplog.messages
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            [],
+            "x",
+            3,
+            {},
+            {"by": 3},
+            {"names": []},
+            *({"by": "folder", "names": names} for names in ("S1", [1], None)),
+        ],
+    )
     def test_what_is_none_is_known(self, value):
         assert not is_group_record(value)

@@ -132,7 +132,10 @@ def test_copies_of_training_and_test_pictures_are_left_out(split: Dataset, caplo
     digests[[300, 301, 302]] = digests[[5, 6, 500]]
     training = train_head(replace(split, digests=digests), "ridge", {})
     assert training.validated is not None and training.validated.rows.tolist() == list(range(303, 400))
-    assert "3 of 100 pictures of the validation part are as in train or test, left out there" in caplog.messages
+    said = (
+        "3 of 100 pictures of the validation part are left out: their groups, or near-duplicates, are in train or test"
+    )
+    assert said in caplog.messages
     assert training.validation is not None and len(training.validation.rows) == 100
 
 
@@ -142,6 +145,17 @@ def test_named_groups_are_not_on_both_sides(split: Dataset) -> None:
     sites[400:] = [f"tested {number % 20}" for number in range(200)]
     training = train_head(replace(split, groups=sites), "ridge", {})
     assert training.validated is not None and training.validated.rows.tolist() == list(range(300, 350))
+
+
+def test_where_none_is_left_train_is_held_out_and_it_is_said(split: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "bottleneck")
+    sites = np.array([f"site {number % 20}" for number in range(600)])
+    training = train_head(replace(split, groups=sites), "ridge", {})
+    assert training.validated is None
+    assert (
+        "100 of 100 pictures of the validation part are left out: their groups, or near-duplicates, are in train or "
+        "test; the temperature of its probabilities goes by a part of train instead"
+    ) in caplog.messages
 
 
 def test_without_a_test_part_it_is_scored_and_not_used(split: Dataset) -> None:
