@@ -12,6 +12,7 @@ from cache.files.atomic import make_folder, write_atomically
 from classify.comparison.answer_tables import AnswerTable, answer_rows, as_csv, read_answers
 from classify.comparison.paired_difference import mcnemar
 from classify.comparison.score_difference import Scorable, score_differences
+from classify.data.split import Indices
 from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.scorers import check_scoring
 
@@ -21,12 +22,13 @@ ENDING = ".predictions.csv"
 def compare_answers(files: Sequence[str], scoring: str | None = None) -> dict[str, Any]:
     """Rank tables of held-out answers on the pictures that all of them have.
 
-    scoring: a scorer of scikit-learn, by default accuracy. Where all tables name the group of each picture, whole
-    groups are resampled. Returns the report: pictures, left_out (pictures that not all tables have), classes, order,
-    groups (count, or None), lines (predictions: the file; score, accuracy, difference, difference_interval and
-    difference_in_words against the first line; mcnemar: better, worse, p_value), seconds. Raises UserError for fewer
-    than two files, for a file that is no such table, for tables without common pictures, with other classes, or with
-    another label of the same picture.
+    scoring: a scorer of scikit-learn, by default accuracy. Where tables name groups, whole groups are resampled, and a
+    picture that none of them names one for is a group of its own.
+
+    Returns the report: pictures, left_out (pictures that not all tables have), classes, order, groups (count, or None),
+    lines (predictions: the file; score, accuracy, difference, difference_interval and difference_in_words against the
+    first line; mcnemar: better, worse, p_value), seconds. Raises UserError for fewer than two files, for a file that is
+    no such table, for tables without common pictures, with other classes, or with another label of the same picture.
     """
     started = time.perf_counter()
     if len(files) < 2:
@@ -34,9 +36,7 @@ def compare_answers(files: Sequence[str], scoring: str | None = None) -> dict[st
     tables, left_out = _of_the_same_pictures([read_answers(file) for file in files])
     labels, classes = tables[0].labels, np.array(tables[0].classes)
     check_scoring(order := scoring or "accuracy", labels.tolist())
-    named = all(all(table.groups) for table in tables)
-    names = tables[0].groups if named else [str(number) for number in range(len(labels))]
-    groups = np.unique(names, return_inverse=True)[1]
+    groups, named = _groups_of(tables)
     answers = [Scorable(classes, labels, table.probabilities) for table in tables]
     scores = np.array([one.score(order) for one in answers])
     ranks = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable").tolist()
@@ -68,6 +68,23 @@ def write_answers(folder: str, named: Sequence[tuple[str, HeldOutAnswers]], path
     make_folder(folder)
     for name, answers in named:
         write_atomically(os.path.join(folder, name + ENDING), as_csv(answer_rows([answers], paths)))
+
+
+def _groups_of(tables: list[AnswerTable]) -> tuple[Indices, bool]:
+    """(equal numbers (n,) for pictures of one group, whether any table names groups), of tables of the same n pictures.
+
+    A picture has the group of the first table that names one for it; a table that names another is announced.
+    """
+    names = [next(filter(None, named), "") for named in zip(*(table.groups for table in tables), strict=True)]
+    for table in tables[1:]:
+        pairs = zip(names, table.groups, strict=True)
+        if other := [row for row, (name, its) in enumerate(pairs) if its not in ("", name)]:
+            both = f"{names[other[0]]!r} and {table.groups[other[0]]!r}"
+            about = f"{tables[0].paths[other[0]]!r} is in {both}; the first table that names a group counts"
+            log.warning("%s names other groups for %d pictures, such as %s", table.name, len(other), about)
+    number = {name: at for at, name in enumerate(dict.fromkeys(filter(None, names)))}
+    groups = [number[name] if name else len(number) + row for row, name in enumerate(names)]
+    return np.unique(groups, return_inverse=True)[1], bool(number)
 
 
 def _of_the_same_pictures(tables: list[AnswerTable]) -> tuple[list[AnswerTable], int]:
