@@ -66,10 +66,11 @@ def show_comparison(report: dict[str, Any]) -> None:
 def show_answers_compared(report: dict[str, Any]) -> None:
     """Print tables of held-out answers, the best first, each with its difference to that one."""
     print(f"{report['pictures']} pictures of {len(report['classes'])} classes that all tables have")
+    scored = [] if report["order"] == "accuracy" else [report["order"]]
     rows = (
         [
             printable(line["predictions"]),
-            "" if line["score"] is None else f"{line['score']:.4f}",
+            *("" if line["score"] is None else f"{line['score']:.4f}" for _ in scored),
             f"{line['accuracy']:.4f}",
             _difference(line) if number else "",
             "{better} : {worse}".format(**line["mcnemar"]) if number else "",
@@ -77,15 +78,18 @@ def show_answers_compared(report: dict[str, Any]) -> None:
         ]
         for number, line in enumerate(report["lines"])
     )
-    _print_table(["predictions", report["order"], "accuracy", "against the first", "alone right", "p"], rows, left=1)
+    _print_table(["predictions", *scored, "accuracy", "against the first", "alone right", "p"], rows, left=1)
     print(_of_differences(report))
     print("alone right: pictures that this table alone has right, and the first alone; p: McNemar's exact test")
 
 
 def _of_differences(report: dict[str, Any]) -> str:
-    by = f"over {report['groups']['count']} groups" if report["groups"] else "by pictures"
+    by, of = "by pictures", f" of {printable(report['positive'])}" if report["positive"] else ""
+    if report["groups"]:
+        count = report["groups"]["count"]
+        by = f"over {count} group{'' if count == 1 else 's'}"
     return (
-        f"against the first: difference in {report['order']} on the same pictures, with its 95% interval {by};\n"
+        f"against the first: difference in {report['order']}{of} on the same pictures, with its 95% interval {by};\n"
         "no different: it holds 0, so these pictures do not tell which of the two is better"
     )
 

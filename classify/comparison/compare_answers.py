@@ -14,20 +14,25 @@ from classify.comparison.paired_difference import mcnemar
 from classify.comparison.score_difference import Scorable, score_differences
 from classify.data.split import Indices
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.scorers import check_scoring
+from classify.scoring.scorers import Scoring, announce_unused, check_scoring
+from classify.scoring.two_classes import check_positive
 
 ENDING = ".predictions.csv"
 
 
-def compare_answers(files: Sequence[str], scoring: str | None = None) -> dict[str, Any]:
+def compare_answers(files: Sequence[str], scoring: str | None = None, positive: str | None = None) -> dict[str, Any]:
     """Rank tables of held-out answers on the pictures that all of them have.
 
-    scoring: a scorer of scikit-learn, by default accuracy. Where tables name groups, whole groups are resampled, and a
-    picture that none of them names one for is a group of its own.
+    scoring: a scorer of scikit-learn, by default accuracy. positive: the class of two that it is of, such as f1.
 
-    Returns the report: pictures, left_out (pictures that not all tables have), classes, order, groups (count, or None),
-    lines (predictions: the file; score, accuracy, difference, difference_interval and difference_in_words against the
-    first line; mcnemar: better, worse, p_value), seconds. Raises UserError for fewer than two files, for a file that is
+    Where tables name groups, whole groups are resampled, and a picture that none of them names one for is a group of
+    its own.
+
+    Returns the report: pictures, left_out (pictures that not all tables have), classes, order, positive, groups
+    (count, or None), lines (predictions: the file; score, accuracy, difference, difference_interval and
+    difference_in_words against the first line; mcnemar: better, worse, p_value), seconds.
+
+    Raises UserError for fewer than two files, for a file that is
     no such table, for tables without common pictures, with other classes, or with another label of the same picture.
     """
     started = time.perf_counter()
@@ -35,13 +40,16 @@ def compare_answers(files: Sequence[str], scoring: str | None = None) -> dict[st
         raise UserError("give two tables of held-out answers or more: --predictions a.csv b.csv")
     tables, left_out = _of_the_same_pictures([read_answers(file) for file in files])
     labels, classes = tables[0].labels, np.array(tables[0].classes)
-    check_scoring(order := scoring or "accuracy", labels.tolist())
+    check_positive(tables[0].classes, positive, None)
+    check_scoring(order := scoring or "accuracy", tables[0].classes, positive=positive)
+    announce_unused(positive, order)
+    ordering = Scoring.of(order, positive)
     groups, named = _groups_of(tables)
     answers = [Scorable(classes, labels, table.probabilities) for table in tables]
-    scores = np.array([one.score(order) for one in answers])
+    scores = np.array([one.score(ordering) for one in answers])
     ranks = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable").tolist()
     best = answers[ranks[0]]
-    differences = score_differences(order, [answers[number] for number in ranks], best, groups, named)
+    differences = score_differences(ordering, [answers[number] for number in ranks], best, groups, named)
     lines = [
         {
             "predictions": tables[number].name,
@@ -57,6 +65,7 @@ def compare_answers(files: Sequence[str], scoring: str | None = None) -> dict[st
         "left_out": left_out,
         "classes": classes.tolist(),
         "order": order,
+        "positive": positive,
         "groups": {"count": int(groups.max()) + 1} if named else None,
         "lines": lines,
         "seconds": time.perf_counter() - started,

@@ -145,6 +145,8 @@ def test_the_command_compares_tables_and_leaves_some_of_a_comparison(
     )
     assert status == 0, err
     assert "against the first" in out and "McNemar" in out
+    header = next(line for line in out.splitlines() if line.startswith("predictions"))
+    assert header.split().count("accuracy") == 1
     words = ("compare", "--data", surfaces, "--cache-dir", trained / "cache", "--folds", 2, "--answers", tmp_path)
     status, out, err = run(*words, "--heads", "ridge", "centroid")
     assert status == 0, err
