@@ -45,7 +45,8 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
 
     Over groups every score rests on the groups that have its pictures, see `classify.scoring.intervals.over_groups`.
     What does not differ between groups (all right, a single group, a class in one group) has Wilson's interval with the
-    number of these groups as n. No interval over groups is narrower than that by pictures.
+    number of these groups as n. Classes that one group alone has are as sure as that group: their distances add up as
+    they are. No interval over groups is narrower than that by pictures.
     """
     codes = np.stack([truth, predicted])
     cells, repeats = np.unique(codes, axis=1, return_counts=True)  # pictures of one cell are alike
@@ -55,12 +56,14 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
     pictures = _sizes((tallies.T @ counts)[None])[0]
     shares = np.isin(np.arange(3 * k + 3), [*range(2 * k), 3 * k])  # all recalls and precisions, and accuracy
     drawn = by_pictures(partial(_values, tallies), counts)
-    ends = np.where(shares, wilson(np.nan_to_num(values), pictures), _ends(values, drawn, pictures))
+    ends = np.where(shares, wilson(np.nan_to_num(values), pictures), _ends(values, drawn, pictures, np.arange(3 * k)))
     if groups is not None:
         tallies = _tallies(codes, np.unique(groups, return_inverse=True)[1], k)
         sizes = _sizes(tallies.toarray())
         drawn = over_groups(partial(_values, tallies), sizes)
-        ends = hull(ends, _ends(values, drawn, (sizes > 0).sum(axis=0)))
+        there = sizes > 0
+        shared = np.where(there.sum(axis=0) == 1, 3 * k + there.argmax(axis=0), np.arange(3 * k + 3))[: 3 * k]
+        ends = hull(ends, _ends(values, drawn, there.sum(axis=0), shared))
     found = np.concatenate([np.nan_to_num(values)[None], ends])
     return ClassScores(*np.split(found[:, : 3 * k], 3, axis=1), *found[:, 3 * k :].T)
 
@@ -97,18 +100,22 @@ def _sizes(tallies: Floats) -> Floats:
     return np.concatenate([pictures, answers, pictures + answers, each, each, each], axis=1)
 
 
-def _ends(values: Floats, drawn: Floats, units: Floats) -> Floats:
+def _ends(values: Floats, drawn: Floats, units: Floats, shared: Indices) -> Floats:
     """The ends (2, 3k + 3) of the intervals: those of draws, and of what these do not change Wilson's of so many units.
 
-    values: (3k + 3,). drawn: (2, 3k + 3), NaN where no draw changes a value.
+    values: (3k + 3,). drawn: (2, 3k + 3), NaN where no draw changes a value. shared: (3k,), equal numbers for scores of
+    classes that rest on the same unit, which are high or low together.
     """
     k = len(values) // 3 - 1
     fixed = np.isnan(drawn[0])
     ends = np.where(fixed, wilson(np.nan_to_num(values), units), drawn)
-    distances = np.square(ends - values)
-    for mean, of in ((-2, slice(k)), (-1, slice(2 * k, 3 * k))):
-        defined = np.isfinite(values[of])
-        alone = distances[:, of][:, defined & fixed[of]].sum(axis=1) / defined.sum() ** 2
-        reach = np.sqrt(np.where(fixed[mean], 0, distances[:, mean]) + alone)
+    distances = np.abs(ends - values)
+    for mean, of in ((-2, range(k)), (-1, range(2 * k, 3 * k))):
+        defined = np.array(of)[np.isfinite(values[of])]
+        alone = defined[fixed[defined]]
+        of_unit = np.zeros((2, shared.max() + 1))
+        np.add.at(of_unit, (slice(None), shared[alone]), distances[:, alone] / len(defined))
+        reach = np.sqrt(np.where(fixed[mean], 0, distances[:, mean]) ** 2 + np.square(of_unit).sum(axis=1))
+        reach = np.where(fixed[mean], np.maximum(reach, distances[:, mean]), reach)
         ends[:, mean] = np.clip(values[mean] + np.array([-1, 1]) * reach, 0, 1)
     return ends

@@ -98,6 +98,37 @@ def test_of_one_group_the_interval_is_that_of_one_trial():
     assert class_scores(truth, predicted, 2, np.zeros(40, int)).accuracy[1:] == pytest.approx(wilson(0.75, 1))
 
 
+@pytest.mark.parametrize("wrong", [[0, 10, 20], [0, 1, 2], [0, 1, 10], []])
+def test_of_one_group_the_means_are_no_surer_than_accuracy(wrong):
+    truth = np.repeat([0, 1, 2], 10)
+    predicted = truth.copy()
+    predicted[wrong] = (predicted[wrong] + 1) % 3
+    found = class_scores(truth, predicted, 3, np.zeros(30, int))
+    for mean in (found.balanced_accuracy, found.macro_f1):
+        low, high = wilson(mean[0], 1)
+        assert mean[1] <= low + 1e-9 and mean[2] >= high - 1e-9
+
+
+def test_all_right_the_means_are_no_surer_than_accuracy():
+    truth = np.tile([0, 1, 2], 40)
+    found = class_scores(truth, truth, 3, np.arange(120) // 12)
+    assert found.balanced_accuracy[1] <= found.accuracy[1] + 1e-9
+    assert found.macro_f1[1] <= found.accuracy[1] + 1e-9
+
+
+def test_classes_that_one_group_has_are_unsure_together_and_those_of_several_groups_are_not():
+    """Class 0 is everywhere, classes 1 to 4 in one group each: the same one, or four."""
+    truth = np.concatenate([np.zeros(200, int), np.repeat([1, 2, 3, 4], 10)])
+    predicted = np.where(np.arange(240) % 10 == 0, 0, truth)
+    site = np.concatenate([np.arange(200) // 10 + 4, np.repeat([0, 1, 2, 3], 10)])
+    several, one = (
+        class_scores(truth, predicted, 5, site),
+        class_scores(truth, predicted, 5, np.where(site < 4, 0, site)),
+    )
+    np.testing.assert_array_equal(several.recall, one.recall)
+    assert one.balanced_accuracy[1] < several.balanced_accuracy[1] - 0.1
+
+
 def test_a_class_in_one_group_is_unsure_and_makes_the_means_unsure():
     """About nine pictures of ten are right in every group; a rare class is in one group alone, all right."""
     site = np.repeat(np.arange(30), 20)
