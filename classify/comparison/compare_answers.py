@@ -13,7 +13,9 @@ from classify.comparison.answer_tables import AnswerTable, answer_rows, as_csv, 
 from classify.comparison.paired_difference import mcnemar
 from classify.comparison.score_difference import Scorable, score_differences
 from classify.data.split import Indices
+from classify.scoring.class_scores import class_scores
 from classify.scoring.held_out_answers import HeldOutAnswers
+from classify.scoring.metrics import uneven
 from classify.scoring.scorers import Scoring, announce_unused, check_scoring
 from classify.scoring.two_classes import check_positive
 
@@ -28,12 +30,13 @@ def compare_answers(files: Sequence[str], scoring: str | None = None, positive: 
     Where tables name groups, whole groups are resampled, and a picture that none of them names one for is a group of
     its own.
 
-    Returns the report: pictures, left_out (pictures that not all tables have), classes, order, positive, groups
-    (count, or None), lines (predictions: the file; score, accuracy, difference, difference_interval and
+    Returns the report: pictures, left_out (pictures that not all tables have), classes, uneven (see
+    `classify.scoring.metrics.uneven`), order, positive, groups (count, or None), lines (predictions: the file; score,
+    accuracy, balanced_accuracy and macro_f1 with their intervals, difference, difference_interval and
     difference_in_words against the first line; mcnemar: better, worse, p_value), seconds.
 
-    Raises UserError for fewer than two files, for a file that is
-    no such table, for tables without common pictures, with other classes, or with another label of the same picture.
+    Raises UserError for fewer than two files, for a file that is no such table, for tables without common pictures,
+    with other classes, or with another label of the same picture.
     """
     started = time.perf_counter()
     if len(files) < 2:
@@ -46,6 +49,7 @@ def compare_answers(files: Sequence[str], scoring: str | None = None, positive: 
     ordering = Scoring.of(order, positive)
     groups, named = _groups_of(tables)
     answers = [Scorable(classes, labels, table.probabilities) for table in tables]
+    support = np.array([np.sum(labels == name) for name in classes])
     scores = np.array([one.score(ordering) for one in answers])
     ranks = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable").tolist()
     best = answers[ranks[0]]
@@ -55,6 +59,7 @@ def compare_answers(files: Sequence[str], scoring: str | None = None, positive: 
             "predictions": tables[number].name,
             "score": float(scores[number]) if np.isfinite(scores[number]) else None,
             "accuracy": float(answers[number].right.mean()),
+            **_class_means(answers[number], groups if named else None),
             **difference.to_json(),
             "mcnemar": mcnemar(answers[number].right, best.right),
         }
@@ -64,6 +69,7 @@ def compare_answers(files: Sequence[str], scoring: str | None = None, positive: 
         "pictures": len(labels),
         "left_out": left_out,
         "classes": classes.tolist(),
+        "uneven": uneven(support),
         "order": order,
         "positive": positive,
         "groups": {"count": int(groups.max()) + 1} if named else None,
@@ -94,6 +100,16 @@ def _groups_of(tables: list[AnswerTable]) -> tuple[Indices, bool]:
     number = {name: at for at, name in enumerate(dict.fromkeys(filter(None, names)))}
     groups = [number[name] if name else len(number) + row for row, name in enumerate(names)]
     return np.unique(groups, return_inverse=True)[1], bool(number)
+
+
+def _class_means(answers: Scorable, groups: Indices | None) -> dict[str, Any]:
+    """Balanced accuracy and macro F1 with their intervals, as JSON types."""
+    truth, predicted = np.searchsorted(answers.classes, answers.labels), answers.probabilities.argmax(axis=1)
+    found = class_scores(truth, predicted, len(answers.classes), groups)
+    about: dict[str, Any] = {}
+    for name in ("balanced_accuracy", "macro_f1"):
+        about[name], *about[f"{name}_interval"] = getattr(found, name).tolist()
+    return about
 
 
 def _of_the_same_pictures(tables: list[AnswerTable]) -> tuple[list[AnswerTable], int]:

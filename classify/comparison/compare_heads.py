@@ -27,6 +27,7 @@ from classify.labels.group_record import groups_to_json
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
 from classify.plan_options import Plan
+from classify.scoring.metrics import uneven
 from classify.scoring.out_of_fold import CrossValidation, FittedFold, Folds, HeldOut, fit_fold, held_out
 from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from classify.scoring.scorers import Scoring, announce_unused, check_scoring
@@ -71,14 +72,14 @@ def compare_heads(
     the order of their log loss. n_jobs: how many folds run at once, by default one a core. answers: folder for the
     held-out answers of each line, HEAD-FEATURES.predictions.csv.
 
-    Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
-    (what the lines go by), positive; lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head,
-    backbone, features, spec, views, score by `order`, difference and difference_interval: the score minus that of the
-    first line on the same pictures, with its 95% interval, and that in words, see
-    `classify.comparison.score_difference`); not_compared (head, features, reason: what failed on these data, or finds
-    nothing in the cache); left_out (features, reason);
-    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all rows, where the
-    pictures cannot be cut into the folds, and where no head gives a line.
+    Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, uneven (see
+    `classify.scoring.metrics.uneven`), scoring (of the search), order (what the lines go by), positive; lines, the best
+    first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone, features, spec, views, score by `order`,
+    difference and difference_interval: the score minus that of the first line on the same pictures, with its 95%
+    interval, and that in words, see `classify.comparison.score_difference`); not_compared (head, features, reason: what
+    failed on these data, or finds nothing in the cache); left_out (features, reason); forward_passes, those of this
+    comparison, and seconds. Raises UserError where no spec has all rows, where the pictures cannot be cut into the
+    folds, and where no head gives a line.
     """
     started = time.perf_counter()
     requested = [*dict.fromkeys(heads or HEADS)]
@@ -137,6 +138,7 @@ def compare_heads(
         "groups": groups_to_json(pictures),
         "classes": classes.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
+        "uneven": uneven(counts),
         "lines": _ranked(found_lines, groups, ordering),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
-from classify.scoring.intervals import by_pictures, hull, over_groups, wilson
+from classify.scoring.intervals import by_pictures, f1_of, hull, over_groups, wilson
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
 
     Over groups every score rests on the groups that have its pictures, see `classify.scoring.intervals.over_groups`.
     What does not differ between groups (all right, a single group, a class in one group) has Wilson's interval with the
-    number of these groups as n. Classes that one group alone has are as sure as that group: their distances add up as
-    they are. No interval over groups is narrower than that by pictures.
+    number of these groups as n. Classes that one group alone has are high or low together: their distances add up, not
+    their squares. No interval over groups is narrower than that by pictures, and F1 has no end that those of precision
+    and recall exclude.
     """
     codes = np.stack([truth, predicted])
     cells, repeats = np.unique(codes, axis=1, return_counts=True)  # pictures of one cell are alike
@@ -64,6 +65,8 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
         there = sizes > 0
         shared = np.where(there.sum(axis=0) == 1, 3 * k + there.argmax(axis=0), np.arange(3 * k + 3))[: 3 * k]
         ends = hull(ends, _ends(values, drawn, there.sum(axis=0), shared))
+    recall, precision, f1 = (ends[:, start : start + k] for start in range(0, 3 * k, k))
+    ends[:, 2 * k : 3 * k] = np.clip(f1, *f1_of(precision, recall))
     found = np.concatenate([np.nan_to_num(values)[None], ends])
     return ClassScores(*np.split(found[:, : 3 * k], 3, axis=1), *found[:, 3 * k :].T)
 

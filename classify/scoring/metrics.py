@@ -58,8 +58,8 @@ class Scores:
 
     @property
     def uneven(self) -> bool:
-        """Whether the largest class has 1.5 times the pictures of the smallest, or more: then accuracy misleads."""
-        return bool(self.support.max() >= UNEVEN * self.support.min())
+        """Whether the scored pictures are, see `uneven`."""
+        return uneven(self.support)
 
     @property
     def drawn(self) -> str:
@@ -137,6 +137,14 @@ class Leaked:
             "leaked_files": self.paths,
             "without_leaked": scores and {name: scores[name] for name in names},
         }
+
+
+def uneven(pictures: NDArray[np.intp]) -> bool:
+    """Whether the largest class has 1.5 times the pictures of the smallest, or more: then accuracy misleads.
+
+    pictures: (k,), of each class.
+    """
+    return bool(pictures.max() >= UNEVEN * pictures.min())
 
 
 def score(

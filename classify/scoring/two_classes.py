@@ -12,7 +12,7 @@ from cache.errors import UserError, listed
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.intervals import by_pictures, hull, over_groups, wilson
+from classify.scoring.intervals import by_pictures, f1_of, hull, over_groups, wilson
 
 POINTS = np.linspace(0.01, 1, 100)  # shares at which the curves are drawn
 NUMBERS = ("precision", "recall", "f1", "roc_auc", "average_precision")
@@ -193,16 +193,11 @@ def _ends(values: Floats, drawn: Floats, units: tuple[int, int], answers: Floats
             false = np.nan_to_num(recall * prevalence * (1 - precision) / (precision * (1 - prevalence)))
         of_precision = _of_prevalence(recall, np.clip(false, 0, 1), units, prevalence)
     fixed[:, 0], fixed[:, curve] = of_precision[:, 0], of_precision[:, 1:]
-    fixed[:, 2] = _harmonic(fixed[:, 0], fixed[:, 1])
+    fixed[:, 2] = f1_of(fixed[:, 0], fixed[:, 1])
     fixed[:, 3], fixed[:, 4] = wilson(values[3], min(units)), fixed[:, -1]  # the precision at a recall of 1
     ends = np.where(np.isnan(drawn), fixed, drawn)
-    ends[:, 2] = np.clip(ends[:, 2], *_harmonic(ends[:, 0], ends[:, 1]))
+    ends[:, 2] = np.clip(ends[:, 2], *f1_of(ends[:, 0], ends[:, 1]))
     return np.stack([np.fmin(ends[0], values), np.fmax(ends[1], values)])
-
-
-def _harmonic(precision: Floats, recall: Floats) -> Floats:
-    """The F1 of each precision and recall, 0 where both are 0."""
-    return 2 * precision * recall / np.maximum(precision + recall, 1e-300)
 
 
 def _of_prevalence(recall: Floats, false: Floats, units: tuple[int, int], prevalence: float) -> Floats:

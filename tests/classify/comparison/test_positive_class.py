@@ -62,6 +62,38 @@ def test_the_commands_take_it(run: Callable[..., tuple[int, str, str]], two: dic
     assert len([*tmp_path.iterdir()]) == 2
 
 
+def test_uneven_classes_have_balanced_accuracy_beside_accuracy(
+    run: Callable[..., tuple[int, str, str]], two: dict[str, Any], tmp_path: Path
+) -> None:
+    uneven = tmp_path / "uneven"
+    shutil.copytree(two["data"], uneven)
+    for path in sorted((uneven / "brick").iterdir())[:2]:
+        path.unlink()
+    shown = {}
+    for data in (two["data"], uneven):
+        words = ["--data", data, "--cache-dir", two["cache"], "--folds", 2, "--answers", tmp_path / "answers"]
+        status, out, err = run("compare", *words, "--heads", "knn", "--json", tmp_path / "r.json")
+        assert status == 0, err
+        shown[data] = next(line for line in out.splitlines() if line.startswith("head")).split()
+    assert "balanced" not in shown[two["data"]] and "balanced" in shown[uneven]
+    (line,) = json.loads((tmp_path / "r.json").read_text())["lines"]
+    assert f"{line['balanced_accuracy']:.4f}" in out and "balanced 0.5000)" in out
+    tables = sorted((tmp_path / "answers").iterdir())
+    saved = pipeline.compare(predictions=[*map(str, tables * 2)])
+    assert {one["balanced_accuracy"] for one in saved["lines"]} == {line["balanced_accuracy"]} and saved["uneven"]
+    status, out, _ = run("compare", "--predictions", *tables * 2)
+    assert status == 0 and "balanced" in next(line for line in out.splitlines() if line.startswith("predictions"))
+    assert line["balanced_accuracy"] == pytest.approx(np.mean([row["recall"] for row in line["per_class"]]))
+    for name in ("balanced_accuracy", "macro_f1"):
+        low, high = line[f"{name}_interval"]
+        assert low <= line[name] <= high
+
+    train = ["train", "--data", uneven, "--cache-dir", two["cache"], "--model", tmp_path / "m.joblib", "--cv", 2]
+    status, out, err = run(*train, "--backbone", SPEC["backbone"])
+    assert status == 0, err
+    assert "mean recall of the classes" in out.partition("all of their answers together")[2]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -84,6 +84,9 @@ def test_no_interval_is_empty_or_undefined(k, n, groups, seed, all_right):
     assert grouped.macro_f1[0] == pytest.approx(metrics.f1_score(truth, predicted, average="macro", labels=present))
     recall = metrics.recall_score(truth, predicted, average="macro", labels=np.unique(truth))
     assert grouped.balanced_accuracy[0] == pytest.approx(recall)
+    for scores in (plain, grouped):
+        box = 2 * scores.precision * scores.recall / np.maximum(scores.precision + scores.recall, 1e-9)
+        assert np.all((scores.f1[1] >= box[1] - 1e-9) & (scores.f1[2] <= box[2] + 1e-9))
 
 
 def test_all_right_is_as_sure_as_the_number_of_groups_says():
