@@ -116,8 +116,7 @@ def _ends(values: Floats, drawn: Floats, units: Floats, shared: Indices) -> Floa
     for mean, of in ((-2, range(k)), (-1, range(2 * k, 3 * k))):
         defined = np.array(of)[np.isfinite(values[of])]
         alone = defined[fixed[defined]]
-        of_unit = np.zeros((2, shared.max() + 1))
-        np.add.at(of_unit, (slice(None), shared[alone]), distances[:, alone] / len(defined))
+        of_unit = np.stack([np.bincount(shared[alone], weights=side) for side in distances[:, alone] / len(defined)])
         reach = np.sqrt(np.where(fixed[mean], 0, distances[:, mean]) ** 2 + np.square(of_unit).sum(axis=1))
         reach = np.where(fixed[mean], np.maximum(reach, distances[:, mean]), reach)
         ends[:, mean] = np.clip(values[mean] + np.array([-1, 1]) * reach, 0, 1)
