@@ -115,6 +115,12 @@ def test_tables_with_groups_are_compared_by_groups(trained: Path, tmp_path: Path
     assert report["lines"][1]["difference_interval"] != plain["lines"][1]["difference_interval"]
 
 
+def test_one_group_is_said_to_be_one(run: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path) -> None:
+    tables = grouped(trained, tmp_path, {"centroid": lambda _: "site", "logreg": lambda _: "site"})
+    status, out, _ = run("compare", "--predictions", *tables)
+    assert status == 0 and "95% interval over 1 group;" in out
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
