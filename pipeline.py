@@ -314,7 +314,7 @@ def compare(
     data, cache_dir, progress
         As in `train`.
     **options
-        As in `features`, and folds, search, scoring, seed, n_jobs, answers, see `classify.plan_options.CompareOptions`.
+        As in `features`, and folds, search, scoring, positive and so on: `classify.plan_options.CompareOptions`.
         Every spec in the cache with the rows of all images takes part, unless options name another backbone, layer,
         pooling or size. Joined backbones, "a+b", are compared with each of them alone.
 
@@ -342,7 +342,7 @@ def compare(
 
     chosen, others = split_comparison(options)
     if predictions:
-        return compare_answers(predictions, chosen.get("scoring"))
+        return compare_answers(predictions, chosen.get("scoring"), chosen.get("positive"))
     data, spec, label_source = split_options(data, others)
     return compare_heads(announced_labels(data, True, label_source), spec, cache_dir, heads, progress, **chosen)
 

@@ -69,13 +69,14 @@ class CompareOptions(Options, total=False):
     """What is compared and how: keyword arguments of `pipeline.compare`, see `classify.comparison.compare_heads`.
 
     folds: 5, of the cross-validation. search: tune each head inside each fold. scoring: a scorer of scikit-learn that
-    the search goes by, and the order of the lines. seed, n_jobs: as in `PlanOptions`. answers: folder for tables of the
-    held-out answers, one of each line.
+    the search goes by, and the order of the lines. positive: the class of two that it is of, such as "f1". seed,
+    n_jobs: as in `PlanOptions`. answers: folder for tables of the held-out answers, one of each line.
     """
 
     folds: int
     search: bool
     scoring: str | None
+    positive: str | None
     seed: int
     n_jobs: int | None
     answers: str | None

@@ -146,8 +146,8 @@ def line_of(splits: list[Split]) -> list[str]:
         covered.append([*sets.measured(test.probabilities, test.truth).values(), (inside.sum(axis=1) == 0).sum()])
     _, coverage, size, empty = np.mean(covered, axis=0)
     n = len(splits)
-    of_most = (np.mean(each) / np.mean(most) for each in (shares, sequence))
-    numbers = f"{np.mean(shares):.3f}", *(f"{each:.3f}" for each in of_most), f"{right / accepted:.4f}"
+    of_most = (f"{np.mean(each) / np.mean(most):.3f}" if any(most) else "-" for each in (shares, sequence))
+    numbers = f"{np.mean(shares):.3f}", *of_most, f"{right / accepted:.4f}" if accepted else "-"
     return [*numbers, f"{below} of {n}", f"{refused} of {n}", f"{coverage:.3f}", f"{size:.2f}", f"{empty:.0f}"]
 
 

@@ -130,6 +130,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
     metavar="NAME",
     help="Scorer of scikit-learn that --search goes by, and the order of the lines. [neg_log_loss; accuracy]",
 )
+@click.option("--positive", metavar="CLASS", help="The class of two that --scoring f1, precision and the like are of.")
 @click.option("--output", **FILE, help="Draw the leaderboard there, as .svg or .png.")
 @click.option(
     "--answers",
@@ -166,7 +167,7 @@ def compare(
     if predictions:
         tables = [*predictions, *map(at_home, more_words)]
         require_outputs(named("--json", json_file), {}, named("--predictions", *tables))
-        report = pipeline.compare(predictions=tables, scoring=chosen["scoring"])
+        report = pipeline.compare(predictions=tables, scoring=chosen["scoring"], positive=chosen["positive"])
         write_json(json_file, report)
         show_answers_compared(report)
         return

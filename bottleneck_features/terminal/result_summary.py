@@ -37,7 +37,7 @@ def show_failures(failures: list[dict[str, str]]) -> None:
 
 def _show_scores(report: dict[str, Any]) -> None:
     from bottleneck_features.terminal.decision_text import format_decisions
-    from bottleneck_features.terminal.score_text import class_table, format_report, positive_lines
+    from bottleneck_features.terminal.score_text import class_table, format_report, mean_lines, positive_lines
     from classify.scoring.metrics import Scores
 
     print()
@@ -57,7 +57,8 @@ def _show_scores(report: dict[str, Any]) -> None:
         folds = len(report["cv_scores"])
         accuracy = f"{report['cv_accuracy']:.4f} +- {report['cv_std']:.4f}"
         print(f"cross-validation in {folds} folds: accuracy {accuracy}; all of their answers together:")
-        print(class_table(Scores.from_json(report["cv"])))
+        together = Scores.from_json(report["cv"])
+        print("\n".join([*mean_lines(together), class_table(together)]))
     if report["leaked"]:
         show_leaked(report)
     if report.get("decisions"):

@@ -34,7 +34,8 @@ def show_comparison(report: dict[str, Any]) -> None:
     tuned = f", each tuned inside every fold by {report['scoring']}" if report["search"] else ""
     print(f"{report['pictures']} pictures of {len(report['classes'])} classes in {report['folds']} folds{tuned}")
     scored = [] if report["order"] in SHOWN_SCORES else [report["order"]]
-    header = ["head", "features", *scored, "accuracy", "95% interval", "against the first", "log loss"]
+    balanced = ["balanced"] if report["uneven"] else []
+    header = ["head", "features", *scored, "accuracy", "95% interval", *balanced, "against the first", "log loss"]
     header += ["train, s", "predict, ms", "size", "passes"]
     names = short_names([line["features"] for line in report["lines"]])
     rows = (
@@ -44,6 +45,7 @@ def show_comparison(report: dict[str, Any]) -> None:
             *("" if line["score"] is None else f"{line['score']:.4f}" for _ in scored),
             f"{line['accuracy']:.4f}",
             "{:.4f} to {:.4f}".format(*line["accuracy_interval"]),
+            *(f"{line['balanced_accuracy']:.4f}" for _ in balanced),
             _difference(line) if number else "",
             f"{line['log_loss']:.4f}",
             f"{line['train_seconds']:.2f}",
@@ -56,7 +58,8 @@ def show_comparison(report: dict[str, Any]) -> None:
     shown = _print_table(header, rows, left=2)
     if len(report["lines"]) > 1 and "against the first" in shown:
         print(_of_differences(report))
-    print(f"baseline  {report['baseline_accuracy']:.4f}  (always the most frequent class)")
+    of_balanced = f"; balanced {1 / len(report['classes']):.4f}" if balanced else ""
+    print(f"baseline  {report['baseline_accuracy']:.4f}  (always the most frequent class{of_balanced})")
     for line in report["not_compared"]:
         of = f" on {printable(line['features'])}" if line["features"] else ""
         print(f"not compared: {line['head']}{of}: {printable(line['reason'])}")
@@ -66,26 +69,33 @@ def show_comparison(report: dict[str, Any]) -> None:
 def show_answers_compared(report: dict[str, Any]) -> None:
     """Print tables of held-out answers, the best first, each with its difference to that one."""
     print(f"{report['pictures']} pictures of {len(report['classes'])} classes that all tables have")
+    scored = [] if report["order"] == "accuracy" else [report["order"]]
+    balanced = ["balanced"] if report["uneven"] else []
     rows = (
         [
             printable(line["predictions"]),
-            "" if line["score"] is None else f"{line['score']:.4f}",
+            *("" if line["score"] is None else f"{line['score']:.4f}" for _ in scored),
             f"{line['accuracy']:.4f}",
+            *(f"{line['balanced_accuracy']:.4f}" for _ in balanced),
             _difference(line) if number else "",
             "{better} : {worse}".format(**line["mcnemar"]) if number else "",
             f"{line['mcnemar']['p_value']:.3f}" if number else "",
         ]
         for number, line in enumerate(report["lines"])
     )
-    _print_table(["predictions", report["order"], "accuracy", "against the first", "alone right", "p"], rows, left=1)
+    header = ["predictions", *scored, "accuracy", *balanced, "against the first", "alone right", "p"]
+    _print_table(header, rows, left=1)
     print(_of_differences(report))
     print("alone right: pictures that this table alone has right, and the first alone; p: McNemar's exact test")
 
 
 def _of_differences(report: dict[str, Any]) -> str:
-    by = f"over {report['groups']['count']} groups" if report["groups"] else "by pictures"
+    by, of = "by pictures", f" of {printable(report['positive'])}" if report["positive"] else ""
+    if report["groups"]:
+        count = report["groups"]["count"]
+        by = f"over {count} group{'' if count == 1 else 's'}"
     return (
-        f"against the first: difference in {report['order']} on the same pictures, with its 95% interval {by};\n"
+        f"against the first: difference in {report['order']}{of} on the same pictures, with its 95% interval {by};\n"
         "no different: it holds 0, so these pictures do not tell which of the two is better"
     )
 

@@ -24,16 +24,22 @@ def score_lines(scores: Scores) -> list[str]:
     interval = f"95% interval {low:.4f} to {high:.4f} {scores.drawn}"
     lines = [f"accuracy  {scores.accuracy:.4f}  ({scores.n} pictures; {interval})"]
     baseline = "always the most frequent training class"
-    if scores.uneven:
-        (low, high), (low_f1, high_f1) = scores.balanced_accuracy_interval, scores.macro_f1_interval
-        lines += [
-            f"balanced  {scores.balanced_accuracy:.4f}  (mean recall of the classes; {low:.4f} to {high:.4f})",
-            f"macro F1  {scores.macro_f1:.4f}  (mean F1 of the classes; {low_f1:.4f} to {high_f1:.4f})",
-        ]
-        if scores.baseline_balanced_accuracy is not None:
-            baseline += f"; balanced {scores.baseline_balanced_accuracy:.4f}"
+    lines += mean_lines(scores)
+    if scores.uneven and scores.baseline_balanced_accuracy is not None:
+        baseline += f"; balanced {scores.baseline_balanced_accuracy:.4f}"
     lines.append(f"baseline  {scores.baseline_accuracy:.4f}  ({baseline})")
     return [*lines, f"log loss  {scores.log_loss:.4f}  (how far the probabilities are off; 0 is best)"]
+
+
+def mean_lines(scores: Scores) -> list[str]:
+    """The means over the classes, where these are uneven."""
+    if not scores.uneven:
+        return []
+    (low, high), (low_f1, high_f1) = scores.balanced_accuracy_interval, scores.macro_f1_interval
+    return [
+        f"balanced  {scores.balanced_accuracy:.4f}  (mean recall of the classes; {low:.4f} to {high:.4f})",
+        f"macro F1  {scores.macro_f1:.4f}  (mean F1 of the classes; {low_f1:.4f} to {high_f1:.4f})",
+    ]
 
 
 def class_table(scores: Scores) -> str:

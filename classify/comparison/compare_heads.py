@@ -27,9 +27,11 @@ from classify.labels.group_record import groups_to_json
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.labels.read_labels import LabelledImages
 from classify.plan_options import Plan
+from classify.scoring.metrics import uneven
 from classify.scoring.out_of_fold import CrossValidation, FittedFold, Folds, HeldOut, fit_fold, held_out
 from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
-from classify.scoring.scorers import check_scoring
+from classify.scoring.scorers import Scoring, announce_unused, check_scoring
+from classify.scoring.two_classes import check_positive
 from classify.training_parts import groups_needed
 from featurize.backbones.weights import BLANK
 from featurize.extract.cached_specs import Cached, LeftOut, cached_specs, with_views
@@ -56,6 +58,7 @@ def compare_heads(
     search: bool = False,
     seed: int = 0,
     scoring: str | None = None,
+    positive: str | None = None,
     n_jobs: int | None = None,
     answers: str | None = None,
 ) -> dict[str, Any]:
@@ -65,24 +68,28 @@ def compare_heads(
     `train` alone: what is chosen by the comparison is then still to be scored. `search` tunes a head in each fold among
     the pictures that it is fitted on there, so that no candidate sees those that are scored. scoring: a scorer of
     scikit-learn that the search goes by, and the order of the lines; by default the search goes by the log loss, and
-    the lines by accuracy. Lines that are equal then are in the order of their log loss. n_jobs: how many folds run at
-    once, by default one a core. answers: folder for the held-out answers of each line, HEAD-FEATURES.predictions.csv.
+    the lines by accuracy. positive: the class of two that `scoring` is of, such as f1. Lines that are equal then are in
+    the order of their log loss. n_jobs: how many folds run at once, by default one a core. answers: folder for the
+    held-out answers of each line, HEAD-FEATURES.predictions.csv.
 
-    Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, scoring (of the search), order
-    (what the lines go by); lines, the best first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone,
-    features, spec, views, score by `order`, difference and difference_interval: the score minus that of the first
-    line on the same pictures, with its 95% interval, and that in words, see `classify.comparison.score_difference`);
-    not_compared (head,
-    features, reason: what failed on these data, or finds nothing in the cache); left_out (features, reason);
-    forward_passes, those of this comparison, and seconds. Raises UserError where no spec has all rows, where the
-    pictures cannot be cut into the folds, and where no head gives a line.
+    Returns the report: images, pictures, failures, folds, classes, baseline_accuracy, uneven (see
+    `classify.scoring.metrics.uneven`), scoring (of the search), order (what the lines go by), positive; lines, the best
+    first (see `classify.scoring.out_of_fold.HeldOut.to_json`; head, backbone, features, spec, views, score by `order`,
+    difference and difference_interval: the score minus that of the first line on the same pictures, with its 95%
+    interval, and that in words, see `classify.comparison.score_difference`); not_compared (head, features, reason: what
+    failed on these data, or finds nothing in the cache); left_out (features, reason); forward_passes, those of this
+    comparison, and seconds. Raises UserError where no spec has all rows, where the pictures cannot be cut into the
+    folds, and where no head gives a line.
     """
     started = time.perf_counter()
     requested = [*dict.fromkeys(heads or HEADS)]
     for head in requested:
         make_head(head)  # refuses names that there are not
     pictures = without_single(_to_compare(found), in_folds=True)
-    check_scoring(order := scoring or ORDER, pictures.labels)
+    check_positive(pictures.labels, positive, None)
+    check_scoring(order := scoring or ORDER, pictures.labels, positive=positive)
+    announce_unused(positive, order)
+    ordering = Scoring.of(order, positive)
     specs, left_out = cached_specs(cache_dir, pictures.paths, chosen, progress)
     _announce(left_out)
     if not specs:
@@ -101,7 +108,9 @@ def compare_heads(
     needed = groups_needed(Plan(test_size=1 / max(folds, 2), cv=folds, search=search))
     groups = together(labels, duplicates, exact, names, needed)
     # The same folds for all specs, which part no near-duplicates.
-    plan = Folds(groups, groups.folds(labels, folds, seed), search, seed, scoring or DEFAULT_SCORING, n_jobs)
+    plan = Folds(
+        groups, groups.folds(labels, folds, seed), search, seed, ordering if scoring else DEFAULT_SCORING, n_jobs
+    )
     pairs = [
         (head, cached)
         for cached in specs
@@ -123,12 +132,14 @@ def compare_heads(
         "folds": folds,
         "seed": seed,
         "search": search,
-        "scoring": plan.scoring,
+        "scoring": str(plan.scoring),
         "order": order,
+        "positive": positive,
         "groups": groups_to_json(pictures),
         "classes": classes.tolist(),
         "baseline_accuracy": float(counts.max() / counts.sum()),
-        "lines": _ranked(found_lines, groups, order),
+        "uneven": uneven(counts),
+        "lines": _ranked(found_lines, groups, ordering),
         "not_compared": not_compared,
         "left_out": [asdict(one) for one in left_out],
         "forward_passes": sum(about["forward_passes"] for about, _ in found_lines),
@@ -196,7 +207,7 @@ def _lines(
     return lines, failed
 
 
-def _ranked(lines: list[Line], groups: Grouping, order: str) -> list[dict[str, Any]]:
+def _ranked(lines: list[Line], groups: Grouping, order: str | Scoring) -> list[dict[str, Any]]:
     """The lines by their scores, the best first, each with its difference to that one on the same pictures.
 
     A line whose score is not defined is the last, its score None.

@@ -19,7 +19,7 @@ from classify.comparison.paired_difference import Difference, paired_difference
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.scorers import score_by
+from classify.scoring.scorers import Scoring, score_by
 
 FEW = 20  # groups
 MANY = 500  # of means: both intervals are the same then, and the jackknife has a closed form
@@ -46,21 +46,21 @@ class Scorable:
         """Whether each answer is right: (n,)."""
         return self.classes[self.probabilities.argmax(axis=1)] == self.labels
 
-    def score(self, name: str, rows: Indices | slice = slice(None)) -> float:
+    def score(self, scoring: str | Scoring, rows: Indices | slice = slice(None)) -> float:
         """The score of some pictures, the higher the better; NaN where it is not defined."""
-        if name == "accuracy":
+        if str(scoring) == "accuracy":
             return float(self.right[rows].mean())
-        return score_by(name, self.classes, self.labels[rows], self.probabilities[rows])
+        return score_by(scoring, self.classes, self.labels[rows], self.probabilities[rows])
 
 
 def score_differences(
-    name: str, others: Sequence[Scorable], best: Scorable, groups: Indices, named: bool
+    scoring: str | Scoring, others: Sequence[Scorable], best: Scorable, groups: Indices, named: bool
 ) -> list[Difference]:
     """The score of each of `others` less that of `best` on the same n pictures, with its 95% interval.
 
     groups: (n,), equal numbers for pictures that are not independent. named: whether people named them.
     """
-    _, group = np.unique(groups, return_inverse=True)
+    name, (_, group) = str(scoring), np.unique(groups, return_inverse=True)
     count = int(group.max()) + 1
     if name == "accuracy" and not (named and count > 1):
         return [paired_difference(other.right, best.right, groups) for other in others]
@@ -68,10 +68,12 @@ def score_differences(
         of_best = MEANS[name](best)
         return [_of_means(MEANS[name](other) - of_best, group, count) for other in others]
     samples = _samples(group, count)
-    of_best = np.array([best.score(name, rows) for rows in samples])
-    whole = best.score(name)
+    of_best = np.array([best.score(scoring, rows) for rows in samples])
+    whole = best.score(scoring)
     return [
-        _interval(other.score(name) - whole, np.array([other.score(name, rows) for rows in samples]) - of_best, count)
+        _interval(
+            other.score(scoring) - whole, np.array([other.score(scoring, rows) for rows in samples]) - of_best, count
+        )
         for other in others
     ]
 

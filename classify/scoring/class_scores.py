@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
-from classify.scoring.intervals import by_pictures, hull, over_groups, wilson
+from classify.scoring.intervals import by_pictures, f1_of, hull, over_groups, wilson
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
 
     Over groups every score rests on the groups that have its pictures, see `classify.scoring.intervals.over_groups`.
     What does not differ between groups (all right, a single group, a class in one group) has Wilson's interval with the
-    number of these groups as n. No interval over groups is narrower than that by pictures.
+    number of these groups as n. Classes that one group alone has are high or low together: their distances add up, not
+    their squares. No interval over groups is narrower than that by pictures, and F1 has no end that those of precision
+    and recall exclude.
     """
     codes = np.stack([truth, predicted])
     cells, repeats = np.unique(codes, axis=1, return_counts=True)  # pictures of one cell are alike
@@ -55,12 +57,16 @@ def class_scores(truth: Indices, predicted: Indices, k: int, groups: Indices | N
     pictures = _sizes((tallies.T @ counts)[None])[0]
     shares = np.isin(np.arange(3 * k + 3), [*range(2 * k), 3 * k])  # all recalls and precisions, and accuracy
     drawn = by_pictures(partial(_values, tallies), counts)
-    ends = np.where(shares, wilson(np.nan_to_num(values), pictures), _ends(values, drawn, pictures))
+    ends = np.where(shares, wilson(np.nan_to_num(values), pictures), _ends(values, drawn, pictures, np.arange(3 * k)))
     if groups is not None:
         tallies = _tallies(codes, np.unique(groups, return_inverse=True)[1], k)
         sizes = _sizes(tallies.toarray())
         drawn = over_groups(partial(_values, tallies), sizes)
-        ends = hull(ends, _ends(values, drawn, (sizes > 0).sum(axis=0)))
+        there = sizes > 0
+        shared = np.where(there.sum(axis=0) == 1, 3 * k + there.argmax(axis=0), np.arange(3 * k + 3))[: 3 * k]
+        ends = hull(ends, _ends(values, drawn, there.sum(axis=0), shared))
+    recall, precision, f1 = (ends[:, start : start + k] for start in range(0, 3 * k, k))
+    ends[:, 2 * k : 3 * k] = np.clip(f1, *f1_of(precision, recall))
     found = np.concatenate([np.nan_to_num(values)[None], ends])
     return ClassScores(*np.split(found[:, : 3 * k], 3, axis=1), *found[:, 3 * k :].T)
 
@@ -97,18 +103,21 @@ def _sizes(tallies: Floats) -> Floats:
     return np.concatenate([pictures, answers, pictures + answers, each, each, each], axis=1)
 
 
-def _ends(values: Floats, drawn: Floats, units: Floats) -> Floats:
+def _ends(values: Floats, drawn: Floats, units: Floats, shared: Indices) -> Floats:
     """The ends (2, 3k + 3) of the intervals: those of draws, and of what these do not change Wilson's of so many units.
 
-    values: (3k + 3,). drawn: (2, 3k + 3), NaN where no draw changes a value.
+    values: (3k + 3,). drawn: (2, 3k + 3), NaN where no draw changes a value. shared: (3k,), equal numbers for scores of
+    classes that rest on the same unit, which are high or low together.
     """
     k = len(values) // 3 - 1
     fixed = np.isnan(drawn[0])
     ends = np.where(fixed, wilson(np.nan_to_num(values), units), drawn)
-    distances = np.square(ends - values)
-    for mean, of in ((-2, slice(k)), (-1, slice(2 * k, 3 * k))):
-        defined = np.isfinite(values[of])
-        alone = distances[:, of][:, defined & fixed[of]].sum(axis=1) / defined.sum() ** 2
-        reach = np.sqrt(np.where(fixed[mean], 0, distances[:, mean]) + alone)
+    distances = np.abs(ends - values)
+    for mean, of in ((-2, range(k)), (-1, range(2 * k, 3 * k))):
+        defined = np.array(of)[np.isfinite(values[of])]
+        alone = defined[fixed[defined]]
+        of_unit = np.stack([np.bincount(shared[alone], weights=side) for side in distances[:, alone] / len(defined)])
+        reach = np.sqrt(np.where(fixed[mean], 0, distances[:, mean]) ** 2 + np.square(of_unit).sum(axis=1))
+        reach = np.where(fixed[mean], np.maximum(reach, distances[:, mean]), reach)
         ends[:, mean] = np.clip(values[mean] + np.array([-1, 1]) * reach, 0, 1)
     return ends

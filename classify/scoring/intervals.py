@@ -85,6 +85,14 @@ def effective_number(sizes: Floats) -> Floats:
     return np.divide(np.square(sizes.sum(axis=0)), squares, out=np.zeros(squares.shape), where=squares > 0)
 
 
+def f1_of(precision: Floats, recall: Floats) -> Floats:
+    """The F1 of each precision and recall, 0 where both are 0; of the ends of their intervals, the most that F1's span.
+
+    F1 is their harmonic mean, which grows with either.
+    """
+    return 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+
+
 def hull(*ends: Floats) -> Floats:
     """The narrowest intervals (2, m) that hold all of these, NaN being none."""
     return np.stack([np.fmin.reduce([low for low, _ in ends]), np.fmax.reduce([high for _, high in ends])])

@@ -24,7 +24,8 @@ class Scores:
     """Scores of n pictures over k classes; every array is in the order of `classes`.
 
     Intervals are 95%, see `classify.scoring.class_scores`; interval_method says of what: "pictures", "bootstrap over
-    groups" or "t over groups", and interval_groups how many groups the pictures have, None where nobody named any.
+    groups", "t over groups" or "Wilson of one group", and interval_groups how many groups the pictures have, None where
+    nobody named any.
     roc_auc and average_precision: one class against the others, the mean of the classes, None where a class has no
     picture or there is only one; they and log_loss go by the probabilities, all others by the answers.
     """
@@ -57,8 +58,8 @@ class Scores:
 
     @property
     def uneven(self) -> bool:
-        """Whether the largest class has 1.5 times the pictures of the smallest, or more: then accuracy misleads."""
-        return bool(self.support.max() >= UNEVEN * self.support.min())
+        """Whether the scored pictures are, see `uneven`."""
+        return uneven(self.support)
 
     @property
     def drawn(self) -> str:
@@ -138,6 +139,14 @@ class Leaked:
         }
 
 
+def uneven(pictures: NDArray[np.intp]) -> bool:
+    """Whether the largest class has 1.5 times the pictures of the smallest, or more: then accuracy misleads.
+
+    pictures: (k,), of each class.
+    """
+    return bool(pictures.max() >= UNEVEN * pictures.min())
+
+
 def score(
     truth: ArrayLike,
     predicted: ArrayLike,
@@ -208,6 +217,8 @@ def _of_answers(truth: Indices, predicted: Indices, k: int, groups: Indices | No
         found[f"{name}_interval"] = np.stack(ends, axis=1)
     count = None if groups is None else len(np.unique(groups))
     over_groups = "bootstrap over groups" if (count or 0) >= FEW_GROUPS else "t over groups"
+    if count == 1:
+        over_groups = "Wilson of one group"
     return found | {
         "n": len(truth),
         "weighted_f1": float(f1_score(truth, predicted, average="weighted", zero_division=0)),

@@ -20,10 +20,12 @@ from classify.heads.head_table import HEADS
 from classify.labels.label_options import DEFAULT_SCORING
 from classify.saved.persist import save
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.metrics import Scores, codes_of, score
+from classify.scoring.metrics import MEANS, Scores, codes_of, score
 from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
 from classify.scoring.scorers import Scoring
 from featurize.extract.outcome import Progress, stage_progress
+
+SHOWN = (*MEANS, "log_loss", "per_class")  # of a line's scores
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class HeldOut:
         """As JSON types; seconds are medians over the folds, which are beside them."""
         scores = self.scores.to_json()
         return {
-            **{name: scores[name] for name in ("n", "accuracy", "accuracy_interval", "log_loss", "per_class")},
+            **{name: scores[name] for name in ("n", *SHOWN, *(f"{mean}_interval" for mean in MEANS))},
             **{
                 name: float(np.median([fold[name] for fold in self.folds]))
                 for name in ("train_seconds", "predict_seconds")

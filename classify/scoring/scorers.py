@@ -66,6 +66,20 @@ def check_scoring(name: str, labels: Sequence[str], used: bool = True, positive:
         raise UserError(f"{about}: it does not tell right answers from wrong ones; {DEFAULT_SCORING} and accuracy do")
 
 
+def announce_unused(positive: str | None, name: str) -> None:
+    """Say so where a positive class is given, and the scorer `name` gives the same for either class of two."""
+    if positive is not None and not _of_one_class(name):
+        log.warning("positive class %r changes nothing: scoring %r is the same for both classes", positive, name)
+
+
+def _of_one_class(name: str) -> bool:
+    """Whether what it gives depends on which class of two is the positive one."""
+    scorer = get_scorer(name)
+    takes = inspect.signature(scorer._score_func).parameters
+    binary = "pos_label" in takes and scorer._kwargs.get("average", "binary") == "binary"
+    return name == "average_precision" or (binary and scorer._response_method == "predict")
+
+
 def score_by(scoring: str | Scoring, classes: NDArray[Any], truth: NDArray[Any], probabilities: Floats) -> float:
     """The score of probabilities (n, k) about pictures with labels `truth` (n,), the higher the better.
 

@@ -12,7 +12,7 @@ from cache.errors import UserError, listed
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.intervals import by_pictures, hull, over_groups, wilson
+from classify.scoring.intervals import by_pictures, f1_of, hull, over_groups, wilson
 
 POINTS = np.linspace(0.01, 1, 100)  # shares at which the curves are drawn
 NUMBERS = ("precision", "recall", "f1", "roc_auc", "average_precision")
@@ -98,7 +98,8 @@ def positive_scores(answers: HeldOutAnswers, positive: str, prevalence: float | 
     Intervals are as in `classify.scoring.class_scores`, those of the areas and of the curves a bootstrap. The precision
     of a given prevalence has that of R. G. Newcombe, "MOVER-R confidence intervals for ratios and products of two
     independently estimated quantities", Statistical Methods in Medical Research 25 (2016) 1774-1778, from Wilson's of
-    recall and false positive rate. It has an end also where no negative was answered positively.
+    recall and false positive rate. It has an end also where no negative was answered positively. F1 is the harmonic
+    mean of precision and recall at any prevalence: its ends are no further out than what the ends of these two allow.
 
     Raises UserError as `check_positive`, and where one of the two classes has no picture.
     """
@@ -192,9 +193,10 @@ def _ends(values: Floats, drawn: Floats, units: tuple[int, int], answers: Floats
             false = np.nan_to_num(recall * prevalence * (1 - precision) / (precision * (1 - prevalence)))
         of_precision = _of_prevalence(recall, np.clip(false, 0, 1), units, prevalence)
     fixed[:, 0], fixed[:, curve] = of_precision[:, 0], of_precision[:, 1:]
-    fixed[:, 2] = 2 * fixed[:, 0] * fixed[:, 1] / np.maximum(fixed[:, 0] + fixed[:, 1], 1e-300)
+    fixed[:, 2] = f1_of(fixed[:, 0], fixed[:, 1])
     fixed[:, 3], fixed[:, 4] = wilson(values[3], min(units)), fixed[:, -1]  # the precision at a recall of 1
     ends = np.where(np.isnan(drawn), fixed, drawn)
+    ends[:, 2] = np.clip(ends[:, 2], *f1_of(ends[:, 0], ends[:, 1]))
     return np.stack([np.fmin(ends[0], values), np.fmax(ends[1], values)])
 
 

@@ -17,11 +17,13 @@ import pytest
 from conftest import REPOSITORY
 
 import pipeline
+from classify.scoring.held_out_answers import HeldOutAnswers
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 sys.path.insert(1, str(REPOSITORY / "benchmarks" / "accuracy"))
 import bench
 import bench_report
+import decisions
 import engines
 
 PICTURES = 15  # five of each surface: as many as there are folds
@@ -143,3 +145,14 @@ def test_other_labels_counts_each_picture_once(digits: tuple[np.ndarray, np.ndar
     assert engines.other_labels(features, another, labels) == 1
     assert engines.smallest_cosine(features, features) == pytest.approx(1)
     assert engines.smallest_cosine(features, another) < 0.95
+
+
+def test_a_set_of_which_nothing_is_accepted_has_a_line() -> None:
+    random = np.random.default_rng(0)
+
+    def guesses(n: int) -> HeldOutAnswers:
+        each, truth = np.arange(n), random.integers(0, 2, n)
+        return HeldOutAnswers(["a", "b"], each, np.full(n, "test"), truth, random.dirichlet([1, 1], n), each)
+
+    line = decisions.line_of([decisions.Split(guesses(30), guesses(10)) for _ in range(2)])
+    assert line[:4] == ["0.000", "-", "-", "-"] and line[5] == "2 of 2"

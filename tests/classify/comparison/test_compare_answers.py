@@ -67,20 +67,58 @@ def test_two_tables_are_compared_on_the_same_pictures(trained: Path) -> None:
     assert other["order"] == "neg_log_loss" and other["lines"][0]["score"] >= other["lines"][1]["score"]
 
 
-def test_tables_with_groups_are_compared_by_groups(trained: Path, tmp_path: Path) -> None:
+def site_of(path: str) -> str:
+    """One of nine sites."""
+    return f"site {sum(path.encode()) % 9}"
+
+
+def grouped(trained: Path, folder: Path, heads: dict[str, Callable[[str], str]]) -> list[str]:
+    """Tables of heads, each with the groups that a function gives for paths."""
     tables = []
-    for head in ("centroid", "logreg"):
+    for number, (head, group_of) in enumerate(heads.items()):
         rows = rows_of(trained / f"{head}.predictions.csv")
-        tables.append(str(tmp_path / f"{head}.csv"))
+        tables.append(str(folder / f"{number} {head}.csv"))
         with Path(tables[-1]).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
-            writer.writerows(row | {"group": f"site {sum(row['path'].encode()) % 9}"} for row in rows)
+            writer.writerows(row | {"group": group_of(row["path"])} for row in rows)
+    return tables
+
+
+def test_a_picture_without_a_group_is_one_of_its_own_and_the_others_keep_theirs(trained: Path, tmp_path: Path) -> None:
+    (lonely, *_) = rows_of(trained / "logreg.predictions.csv")
+    of_some = lambda path: "" if path == lonely["path"] else site_of(path)  # noqa: E731
+    report = pipeline.compare(predictions=grouped(trained, tmp_path, {"centroid": of_some, "logreg": of_some}))
+    assert report["groups"] == {"count": 10}
+    filled = pipeline.compare(predictions=grouped(trained, tmp_path, {"centroid": of_some, "logreg": site_of}))
+    assert filled["groups"] == {"count": 9}
+    one = pipeline.compare(predictions=grouped(trained, tmp_path, {"centroid": site_of, "logreg": lambda _: ""}))
+    assert one["groups"] == {"count": 9}
+
+
+def test_tables_that_name_other_groups_are_announced_and_the_first_counts(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads: dict[str, Callable[[str], str]] = {"centroid": site_of, "logreg": lambda path: f"burst {len(path) % 4}"}
+    report = pipeline.compare(predictions=grouped(trained, tmp_path, heads))
+    assert report["groups"] == {"count": 9}
+    (warning,) = [record.getMessage() for record in caplog.records if "names other groups" in record.getMessage()]
+    assert "logreg.csv" in warning and "burst" in warning and "site" in warning
+
+
+def test_tables_with_groups_are_compared_by_groups(trained: Path, tmp_path: Path) -> None:
+    tables = grouped(trained, tmp_path, {"centroid": site_of, "logreg": site_of})
     report = pipeline.compare(predictions=tables)
     plain = pipeline.compare(predictions=[str(trained / f"{head}.predictions.csv") for head in ("centroid", "logreg")])
     assert report["groups"] == {"count": 9} and plain["groups"] is None
     assert report["lines"][1]["difference"] == plain["lines"][1]["difference"]
     assert report["lines"][1]["difference_interval"] != plain["lines"][1]["difference_interval"]
+
+
+def test_one_group_is_said_to_be_one(run: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path) -> None:
+    tables = grouped(trained, tmp_path, {"centroid": lambda _: "site", "logreg": lambda _: "site"})
+    status, out, _ = run("compare", "--predictions", *tables)
+    assert status == 0 and "95% interval over 1 group;" in out
 
 
 @pytest.mark.parametrize(
@@ -113,6 +151,8 @@ def test_the_command_compares_tables_and_leaves_some_of_a_comparison(
     )
     assert status == 0, err
     assert "against the first" in out and "McNemar" in out
+    header = next(line for line in out.splitlines() if line.startswith("predictions"))
+    assert header.split().count("accuracy") == 1
     words = ("compare", "--data", surfaces, "--cache-dir", trained / "cache", "--folds", 2, "--answers", tmp_path)
     status, out, err = run(*words, "--heads", "ridge", "centroid")
     assert status == 0, err

@@ -84,6 +84,9 @@ def test_no_interval_is_empty_or_undefined(k, n, groups, seed, all_right):
     assert grouped.macro_f1[0] == pytest.approx(metrics.f1_score(truth, predicted, average="macro", labels=present))
     recall = metrics.recall_score(truth, predicted, average="macro", labels=np.unique(truth))
     assert grouped.balanced_accuracy[0] == pytest.approx(recall)
+    for scores in (plain, grouped):
+        box = 2 * scores.precision * scores.recall / np.maximum(scores.precision + scores.recall, 1e-9)
+        assert np.all((scores.f1[1] >= box[1] - 1e-9) & (scores.f1[2] <= box[2] + 1e-9))
 
 
 def test_all_right_is_as_sure_as_the_number_of_groups_says():
@@ -96,6 +99,37 @@ def test_all_right_is_as_sure_as_the_number_of_groups_says():
 def test_of_one_group_the_interval_is_that_of_one_trial():
     truth, predicted = np.zeros(40, int), np.arange(40) % 4 // 3
     assert class_scores(truth, predicted, 2, np.zeros(40, int)).accuracy[1:] == pytest.approx(wilson(0.75, 1))
+
+
+@pytest.mark.parametrize("wrong", [[0, 10, 20], [0, 1, 2], [0, 1, 10], []])
+def test_of_one_group_the_means_are_no_surer_than_accuracy(wrong):
+    truth = np.repeat([0, 1, 2], 10)
+    predicted = truth.copy()
+    predicted[wrong] = (predicted[wrong] + 1) % 3
+    found = class_scores(truth, predicted, 3, np.zeros(30, int))
+    for mean in (found.balanced_accuracy, found.macro_f1):
+        low, high = wilson(mean[0], 1)
+        assert mean[1] <= low + 1e-9 and mean[2] >= high - 1e-9
+
+
+def test_all_right_the_means_are_no_surer_than_accuracy():
+    truth = np.tile([0, 1, 2], 40)
+    found = class_scores(truth, truth, 3, np.arange(120) // 12)
+    assert found.balanced_accuracy[1] <= found.accuracy[1] + 1e-9
+    assert found.macro_f1[1] <= found.accuracy[1] + 1e-9
+
+
+def test_classes_that_one_group_has_are_unsure_together_and_those_of_several_groups_are_not():
+    """Class 0 is everywhere, classes 1 to 4 in one group each: the same one, or four."""
+    truth = np.concatenate([np.zeros(200, int), np.repeat([1, 2, 3, 4], 10)])
+    predicted = np.where(np.arange(240) % 10 == 0, 0, truth)
+    site = np.concatenate([np.arange(200) // 10 + 4, np.repeat([0, 1, 2, 3], 10)])
+    several, one = (
+        class_scores(truth, predicted, 5, site),
+        class_scores(truth, predicted, 5, np.where(site < 4, 0, site)),
+    )
+    np.testing.assert_array_equal(several.recall, one.recall)
+    assert one.balanced_accuracy[1] < several.balanced_accuracy[1] - 0.1
 
 
 def test_a_class_in_one_group_is_unsure_and_makes_the_means_unsure():

@@ -136,6 +136,8 @@ def test_groups_widen_the_intervals_and_change_no_score(digits):
     assert grouped.drawn == "over 20 groups"
     few = score(truth, predicted, given, classes, training_counts=counts, groups=groups // 2)
     assert (few.interval_method, few.interval_groups) == ("t over groups", 10)
+    one = score(truth, predicted, given, classes, training_counts=counts, groups=np.zeros(500, int))
+    assert (one.interval_method, one.interval_groups, one.drawn) == ("Wilson of one group", 1, "over 1 group")
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert getattr(plain, name) == getattr(grouped, name)
         widths = [np.ptp(getattr(scores, f"{name}_interval")) for scores in (plain, grouped, few)]

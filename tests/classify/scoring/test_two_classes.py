@@ -91,6 +91,19 @@ def test_over_groups_that_differ_intervals_are_wider():
     assert np.mean(plain.roc.high - plain.roc.low) < np.mean(grouped.roc.high - grouped.roc.low)
 
 
+@pytest.mark.parametrize("prevalence", [None, 0.01, 0.3])
+@pytest.mark.parametrize("groups", [None, 6, 40])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_f1_has_no_end_that_precision_and_recall_exclude(prevalence, groups, seed):
+    truth, sure = drawn(60, seed)
+    sure[truth == 0] *= 0.6  # hardly any negative is answered positively
+    names = None if groups is None else np.arange(60) * 7 % groups
+    values = positive_scores(answers(truth, sure, names), "yes", prevalence).values
+    ends = zip(*(values[name][1:] for name in ("precision", "recall", "f1")), strict=True)
+    (low, high) = ((2 * precision * recall / (precision + recall), f1) for precision, recall, f1 in ends)
+    assert low[0] <= low[1] + 1e-9 and high[1] <= high[0] + 1e-9
+
+
 @pytest.mark.parametrize("prevalence", [None, 0.01])
 def test_where_all_are_right_no_interval_is_empty(prevalence):
     truth = np.repeat([0, 1], 30)
