@@ -20,8 +20,10 @@ from bottleneck_features.report.findings import (
     Rate,
     Suspect,
 )
+from classify.scoring.held_out_answers import HeldOutAnswers
 from classify.scoring.intervals import wilson_interval
 from classify.scoring.metrics import Leaked, Scores, score
+from classify.scoring.two_classes import positive_scores
 
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
 
@@ -153,3 +155,38 @@ def _suspect(number: int, picture: Picture, given: np.ndarray, classes: list[str
     suggested, probability = picture.top[0]
     of_given = float(given[classes.index(picture.label)])
     return Suspect(number, suggested, probability, of_given, of_given < 0.05)
+
+
+def many_classes(findings: Findings, k: int) -> Findings:
+    """The same pictures in k classes, several of each answered wrongly."""
+    names = [f"n{code:08}-breed {code}" for code in range(k)]
+    truth = np.arange(4 * k) % k
+    answers = np.where(np.arange(4 * k) < k, (truth + 1) % k, truth)
+    given = np.full((len(truth), k), 1 / k)
+    labels = np.array(names)
+    scores = score(labels[truth], labels[answers], given, names, training_counts=np.ones(k))
+    pictures = [
+        Picture(findings.pictures[n % 36].path, names[t], "scored", names[a], [(names[a], 0.5)], [])
+        for n, (t, a) in enumerate(zip(truth, answers, strict=True))
+    ]
+    flat = np.random.default_rng(0).random((4 * k, 2)).astype(np.float32)
+    counts = {label: {"train": 0, "scored": 4, "other": 0} for label in names}
+    shown = {"mistakes": [0, 1], "uncertain": [2], "near_duplicates": [], "suspects": []}
+    return replace(findings, pictures=pictures, classes=names, counts=counts, scores=scores, map=flat, **shown)
+
+
+def looking_for(findings: Findings, prevalence: float | None) -> Findings:
+    """The same pictures in two classes, of which the second is looked for."""
+    found = many_classes(findings, 2)
+    random = np.random.default_rng(0)
+    truth = np.arange(60) % 2
+    sure = np.clip(0.5 + (truth - 0.5) * 0.4 + random.normal(0, 0.2, 60), 0.01, 0.99)
+    answers = HeldOutAnswers(
+        classes=found.classes,
+        rows=np.arange(60),
+        parts=np.full(60, "scored"),
+        truth=truth,
+        probabilities=np.stack([1 - sure, sure], axis=1),
+        groups=np.arange(60),
+    )
+    return replace(found, positive=positive_scores(answers, found.classes[1], prevalence))

@@ -14,16 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.report_findings import findings_of, renamed
+from helpers.report_findings import findings_of, looking_for, many_classes, renamed
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import pipeline
-from bottleneck_features.report.findings import DuplicateGroup, Findings, Picture, Suspect
+from bottleneck_features.report.findings import DuplicateGroup, Findings, Suspect
 from bottleneck_features.report.page.page import render, write_report
-from classify.scoring.held_out_answers import HeldOutAnswers
-from classify.scoring.metrics import score
-from classify.scoring.two_classes import positive_scores
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = {
@@ -307,24 +304,6 @@ def test_a_report_of_nothing_special_is_calm(findings, opened):
         assert sentence in text
 
 
-def many_classes(findings: Findings, k: int) -> Findings:
-    """The same pictures in k classes, several of each answered wrongly."""
-    names = [f"n{code:08}-breed {code}" for code in range(k)]
-    truth = np.arange(4 * k) % k
-    answers = np.where(np.arange(4 * k) < k, (truth + 1) % k, truth)
-    given = np.full((len(truth), k), 1 / k)
-    labels = np.array(names)
-    scores = score(labels[truth], labels[answers], given, names, training_counts=np.ones(k))
-    pictures = [
-        Picture(findings.pictures[n % 36].path, names[t], "scored", names[a], [(names[a], 0.5)], [])
-        for n, (t, a) in enumerate(zip(truth, answers, strict=True))
-    ]
-    flat = np.random.default_rng(0).random((4 * k, 2)).astype(np.float32)
-    counts = {label: {"train": 0, "scored": 4, "other": 0} for label in names}
-    shown = {"mistakes": [0, 1], "uncertain": [2], "near_duplicates": [], "suspects": []}
-    return replace(findings, pictures=pictures, classes=names, counts=counts, scores=scores, map=flat, **shown)
-
-
 def test_120_classes_stay_readable(findings, opened):
     found = many_classes(findings, 120)
     for viewport in ({"width": 1280, "height": 900}, PHONE):
@@ -352,23 +331,6 @@ def test_the_matrix_shows_shares_of_each_class_by_the_keyboard_alone(findings, o
         page.locator(".choice input").first.focus()
         page.keyboard.press("ArrowDown")
         assert page.locator("table.matrix tbody td").all_inner_texts() == ["75.0%", "25.0%", "25.0%", "75.0%"]
-
-
-def looking_for(findings: Findings, prevalence: float | None) -> Findings:
-    """The same pictures in two classes, of which the second is looked for."""
-    found = many_classes(findings, 2)
-    random = np.random.default_rng(0)
-    truth = np.arange(60) % 2
-    sure = np.clip(0.5 + (truth - 0.5) * 0.4 + random.normal(0, 0.2, 60), 0.01, 0.99)
-    answers = HeldOutAnswers(
-        classes=found.classes,
-        rows=np.arange(60),
-        parts=np.full(60, "scored"),
-        truth=truth,
-        probabilities=np.stack([1 - sure, sure], axis=1),
-        groups=np.arange(60),
-    )
-    return replace(found, positive=positive_scores(answers, found.classes[1], prevalence))
 
 
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE])
