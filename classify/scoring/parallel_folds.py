@@ -9,9 +9,11 @@ would take seconds to import scikit-learn.
 
 import logging
 import math
+import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,7 +40,7 @@ def in_parallel(function: Callable[[Task], Result], tasks: Sequence[Task], n_job
 
     n_jobs = min(n_jobs, len(tasks))
     # Around all threads, for the filters of warnings that one of them changes are those of all.
-    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+    with threadpool_limits(1, "blas"), warnings.catch_warnings(), _start_method_kept():
         if n_jobs <= 1:
             yield from map(function, tasks)
             return
@@ -50,6 +52,17 @@ def in_parallel(function: Callable[[Task], Result], tasks: Sequence[Task], n_job
             for text, category in warned:
                 warnings.warn(text, category, stacklevel=2)
             yield result
+
+
+@contextmanager
+def _start_method_kept() -> Iterator[None]:
+    """Leave it to the program how its processes start: a pool, even one of threads, settles that by asking."""
+    undecided = multiprocessing.get_start_method(allow_none=True) is None
+    try:
+        yield
+    finally:
+        if undecided:
+            multiprocessing.set_start_method(None, force=True)
 
 
 def jobs_for(head: str, params: dict[str, Any], features: Rows, labels: np.ndarray, n_jobs: int | None) -> int:
