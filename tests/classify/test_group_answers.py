@@ -23,9 +23,10 @@ START = datetime(2026, 5, 1, 10)
 
 @pytest.fixture(scope="module")
 def model(surfaces: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = str(tmp_path_factory.mktemp("model") / "logreg.joblib")
-    pipeline.train(str(surfaces), model=path, backbone="nano", cache_dir=str(warm_cache), refit=True)
-    return path
+    folder = tmp_path_factory.mktemp("model")
+    cache = str(shutil.copytree(warm_cache, folder / "cache"))  # predictions are stored there
+    pipeline.train(str(surfaces), model=str(folder / "logreg.joblib"), backbone="nano", cache_dir=cache, refit=True)
+    return str(folder / "logreg.joblib")
 
 
 @pytest.fixture

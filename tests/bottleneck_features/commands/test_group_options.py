@@ -34,9 +34,10 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def words(surfaces: Path, table: Path, warm_cache: Path) -> list[object]:
+def words(surfaces: Path, table: Path, warm_cache: Path, tmp_path: Path) -> list[object]:
     columns = ["--path-column", "filename", "--label-column", "species"]
-    return ["--data", surfaces, "--labels", table, *columns, "--backbone", "nano", "--cache-dir", warm_cache]
+    cache = shutil.copytree(warm_cache, tmp_path / "words")
+    return ["--data", surfaces, "--labels", table, *columns, "--backbone", "nano", "--cache-dir", cache]
 
 
 def sites_of(paths: list[str]) -> set[int]:
