@@ -29,7 +29,7 @@ from classify.labels.read_labels import LabelledImages
 from classify.plan_options import Plan
 from classify.scoring.metrics import uneven
 from classify.scoring.out_of_fold import CrossValidation, FittedFold, Folds, HeldOut, fit_fold, held_out
-from classify.scoring.parallel_folds import in_parallel, in_threads, jobs_for
+from classify.scoring.parallel_folds import LOCKED, in_parallel, in_threads, jobs_for
 from classify.scoring.scorers import Scoring, announce_unused, check_scoring
 from classify.scoring.two_classes import check_positive
 from classify.training_parts import groups_needed
@@ -240,7 +240,9 @@ def _side_by_side(
         return
     data, about, record = opened
     silent = {"verbose": 0} if HEADS[heads[0]].maps else {}  # a line an epoch is too much of so many fits
-    jobs = min(jobs_for(head, silent, data.features, data.labels, plan.n_jobs) for head in heads)
+    # One that holds Python's lock leaves the other core to a head that does not.
+    asked = [head for head in heads if head not in LOCKED] or heads
+    jobs = min(jobs_for(head, silent, data.features, data.labels, plan.n_jobs) for head in asked)
     tasks = [(head, number) for head in heads for number in range(len(plan.splits))]
     attempt = partial(_attempt, data, silent, plan, progress if in_threads() else None)
     results = enumerate(in_parallel(attempt, tasks, jobs), start=1)
