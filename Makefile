@@ -21,7 +21,7 @@ WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 DECIDING = $${ACCEPT:+--accept "$$ACCEPT"} $${COVERAGE:+--coverage "$$COVERAGE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
-.PHONY: help venv demo features train compare evaluate predict report example bench bench-peers test test-lowest torture fuzz \
+.PHONY: help venv demo features train compare evaluate predict report export serve example bench bench-peers test test-lowest torture fuzz \
 	audit lint clean
 
 help: ## Print this list
@@ -38,11 +38,15 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
 	sys.exit(None if ok else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[web]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-export: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[export]'
 	@touch $@
 
 demo: venv ## Show the whole job on photographs that come along, without network, in a minute or two
@@ -74,6 +78,12 @@ example: venv ## Do a tutorial's job: NAME=alpaca, arctic_wildlife, cats_dogs, d
 
 report: venv ## Write OUTPUT, one HTML file: what MODEL learnt, how well it does, which pictures to look at
 	@$(RUN) report $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
+
+export: $(VENV)/.installed-export ## Write MODEL as OUTPUT, one file: .onnx, .tflite, .keras, .xml, or .zip for our own use
+	@$(RUN) export $${MODEL:+--model "$$MODEL"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
+
+serve: venv ## Answer pictures by HTTP with MODEL, and show a page to try it
+	@$(RUN) serve $${MODEL:+--model "$$MODEL"} $(ARGS)
 
 bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into docs/benchmarks.md
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 import bottleneck_features.own_packages  # noqa: F401  # no file of the user hides the packages below
+from bottleneck_features.web.create_app import create_app
 from cache.arguments import checked_arguments
 from cache.errors import UserError
-from classify.export import export
+from classify.exports.export_model import export_model
+from classify.exports.plain_features import export
 from classify.labels.label_options import Options
 from classify.plan_options import (
     CompareOptions,
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from featurize.featurizer import Featurizer
 
 __all__ = [
-    "Featurizer", "UserError", "compare", "evaluate", "export", "features", "load", "predict", "predict_groups",
-    "predict_proba", "report", "top_k", "train",
+    "Featurizer", "UserError", "compare", "create_app", "evaluate", "export", "export_model", "features", "load",
+    "predict", "predict_groups", "predict_proba", "report", "top_k", "train",
 ]  # fmt: skip
 
 SCORES = ("accuracy", "classes", "confusion_matrix", "log_loss", "baseline_accuracy", "leaked", "cv_accuracy", "cv_std")

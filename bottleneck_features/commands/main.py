@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from bottleneck_features.commands import model_commands, train_commands
+from bottleneck_features.commands import deploy_commands, model_commands, train_commands
 from bottleneck_features.commands.cache_commands import cache
 from bottleneck_features.commands.demo_command import demo
 from bottleneck_features.commands.signals import Stop
@@ -31,7 +31,8 @@ def cli() -> None:
 
 for _command in (
     demo, train_commands.features, train_commands.train, train_commands.compare, model_commands.evaluate,
-    model_commands.predict, model_commands.report, cache, train_commands.distil,
+    model_commands.predict, model_commands.report, deploy_commands.export, deploy_commands.serve, cache,
+    train_commands.distil,
 ):  # fmt: skip
     cli.add_command(_command)
 

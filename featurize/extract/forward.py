@@ -185,7 +185,7 @@ def forward(
 
     def add_batch(start: int) -> int:
         batch = range(start, min(start + pace.batch, len(sources)))
-        rows.extend(_rows([picture if i == first else look(i) for i in batch], networks))
+        rows.extend(rows_of([picture if i == first else look(i) for i in batch], networks))
         return len(batch)
 
     batches = range(first, len(sources), pace.batch)
@@ -193,7 +193,8 @@ def forward(
     yield from in_order(add_batch, batches, pace.batches - 1, WORKERS) if some else map(add_batch, batches)
 
 
-def _rows(pictures: Sequence[Picture], networks: Sequence[Network]) -> Iterator[Row]:
+def rows_of(pictures: Sequence[Picture], networks: Sequence[Network]) -> Iterator[Row]:
+    """The rows of decoded pictures, and those of the others with their reasons; computed in the calling thread."""
     good = [picture for picture in pictures if picture.decoded]
     yield from (_failure(picture) for picture in pictures if not picture.decoded)
     if not good:

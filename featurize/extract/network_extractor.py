@@ -130,7 +130,7 @@ class ComputingExtractor(Extractor):
         with self._outcome(sources) as (outcome, cost):
 
             def keep(position: int, row: Row) -> None:
-                rows[position] = self._of_views(row)
+                rows[position] = self.features_of(row)
 
             everything = Missing(np.arange(len(sources)), {}, lacking)
             self._compute(outcome, cost, self.parts, everything, partial(self._ready, cost, self.parts), keep)
@@ -232,7 +232,7 @@ class ComputingExtractor(Extractor):
 
         def keep(position: int, row: Row) -> None:
             if not row.reason:
-                for part, features in zip(parts, self._of_views(row), strict=True):
+                for part, features in zip(parts, self.features_of(row), strict=True):
                     fresh[part][row.digest] = features
                 outcome.new[position] = True
 
@@ -290,7 +290,7 @@ class ComputingExtractor(Extractor):
         networks: list[Network] = [(partial(part.opened(cost), cost=cost), part.spec.row_dtype) for part in parts]
         return networks, Pace.within(SHARD_ROWS, max(part.engine.batch for part in parts), len(self.stores))
 
-    def _of_views(self, row: Row) -> list[np.ndarray]:
+    def features_of(self, row: Row) -> list[np.ndarray]:
         """Features of an image by each network, as `Extractor` has them, of a row without a `reason`."""
         every = [features for features in row.features if features is not None]
         return every if len(self.stores) > 1 else [features[0] for features in every]

@@ -1,0 +1,1 @@
+"""The service: pictures in by HTTP, answers out, and a page to try it."""
