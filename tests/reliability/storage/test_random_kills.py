@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
 from reliability.conftest import Count, Figure
 from reliability.harness.command import Command
 from reliability.harness.crashes import Workshop, require_nothing_lost, rows_in
@@ -184,5 +186,16 @@ def test_at_every_moment_no_more_than_one_shard_is_computed_and_not_committed(
 @pytest.mark.parametrize("batch", [1, 4, 8, 64])
 def test_with_the_usual_shards_every_thread_has_work_while_one_is_written(batch: int) -> None:
     pace = Pace.within(SHARD_ROWS, batch)
-    assert pace.batch == batch and pace.batches >= WORKERS
-    assert pace.commit + pace.batches * batch == SHARD_ROWS + 1 and pace.commit >= SHARD_ROWS // 2
+    assert pace.least == batch and pace.batch % batch == 0 and pace.batches >= WORKERS
+    assert pace.commit + pace.batches * pace.batch == SHARD_ROWS + 1 and pace.commit >= SHARD_ROWS // 2
+
+
+@given(most=st.integers(1, 9000), batch=st.integers(1, 64), views=st.integers(1, 9), count=st.integers(1, 2000))
+def test_batches_have_every_picture_once_and_none_is_larger_than_may_be_in_flight(
+    most: int, batch: int, views: int, count: int
+) -> None:
+    pace = Pace.within(most, batch, views)
+    cut = pace.cut(range(5, 5 + count))
+    assert [number for numbers in cut for number in numbers] == list(range(5, 5 + count))
+    assert all(len(numbers) <= pace.batch and len(numbers) % pace.least == 0 for numbers in cut[:-1])
+    assert pace.batch * pace.batches + pace.commit - 1 == max(1, most // views) and pace.commit >= 1
