@@ -49,6 +49,7 @@ def serving(model: Path, **options: Any) -> Iterator[Client]:
         try:
             with Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
                 client.service, client.port = app.service, port
+                assert client.get("/healthz").status_code == 200
                 yield client
         finally:
             server.should_exit = True
