@@ -5,9 +5,10 @@ const WORDS = {
   400: "The service could not make anything of this request.",
   401: "The service asks for its token.",
   403: "The service does not answer pages from elsewhere.",
+  408: "The picture took too long to arrive.",
   413: "This picture is more than the service takes.",
   415: "The service does not take this kind of file.",
-  422: "The service cannot do this.",
+  422: "There is no answer.",
   429: "The service has too many requests of yours.",
   503: "The service is busy.",
 };
@@ -16,16 +17,16 @@ let token = "";
 let inFlight = 0;
 const line = [];
 
-/** Why there is no answer, in a sentence or two; `status` is that of HTTP, 0 where nothing answered. */
+/** Why there is no answer, in words. status: of HTTP, 0 where nothing answered; problem: what the service says. */
 export class Refusal extends Error {
-  constructor(status, message, wait = 0) {
+  constructor(status, message, problem = {}) {
     super(message);
     this.status = status;
-    this.wait = wait;
+    this.problem = problem;
   }
   /** Whether the same request may be answered another time. */
   get passes() {
-    return this.status === 0 || this.status === 401 || this.status === 429 || this.status >= 500;
+    return [0, 401, 408, 429].includes(this.status) || this.status >= 500;
   }
 }
 
@@ -35,13 +36,13 @@ export function useToken(text) {
 
 /** The JSON of `GET path`, or of `POST path` with a file as its body. Throws Refusal, or AbortError. */
 export async function ask(path, { body, signal } = {}) {
-  const response = await inTurn(signal, () => send(path, body, signal));
+  const response = await inTurn(signal, () => send(path, { body, signal, cache: "no-store" }));
   return response.json();
 }
 
 /** The object URL of a picture that the service has. Whoever takes it revokes it. */
 export async function pictureAt(path, signal) {
-  const response = await inTurn(signal, () => send(path, undefined, signal));
+  const response = await inTurn(signal, () => send(path, { signal }));
   return URL.createObjectURL(await response.blob());
 }
 
@@ -70,11 +71,11 @@ function place(signal) {
   });
 }
 
-async function send(path, body, signal) {
+async function send(path, { body, signal, cache }) {
   const headers = { accept: "application/json, image/*" };
   if (token) headers.authorization = `Bearer ${token}`;
   if (body) headers["content-type"] = "application/octet-stream";
-  const options = { method: body ? "POST" : "GET", headers, body, signal, cache: "no-cache", redirect: "error" };
+  const options = { method: body ? "POST" : "GET", headers, body, signal, cache, redirect: "error" };
   let response;
   try {
     response = await fetch(path, options);
@@ -100,16 +101,19 @@ async function readable(file) {
 }
 
 async function refusal(response) {
-  let detail = "";
+  let problem = {};
   try {
-    detail = (await response.json()).detail ?? "";
+    problem = await response.json();
   } catch {
     // a proxy in between may answer with a page of its own
   }
-  const wait = Number(response.headers.get("retry-after")) || 0;
-  const words = WORDS[response.status] ?? `The service answers with an error (${response.status}).`;
-  const then = wait ? ` It asks to wait ${wait} s.` : "";
-  return new Refusal(response.status, `${words}${detail ? ` It says: ${sentence(detail)}` : ""}${then}`, wait);
+  const wait = Number(response.headers.get("retry-after"));
+  const words = [
+    WORDS[response.status] ?? `The service answers with an error (${response.status}).`,
+    problem.detail ? `It says: ${sentence(problem.detail)}` : "",
+    wait ? `It asks to wait ${wait} s.` : "",
+  ];
+  return new Refusal(response.status, words.filter(Boolean).join(" "), problem);
 }
 
 function sentence(text) {

@@ -9,8 +9,8 @@ const TOP = 5;
 const REJECT = "0.95"; // the share of known pictures that keep their label
 const SPOKEN = 4; // answers that are read out one by one; of more their number is
 
-const [drop, results, section, summary, announce, accept, reject, retryAll, signIn] = [
-  "drop", "results", "pictures", "summary", "announce", "accept", "reject", "retry-all", "sign-in",
+const [drop, results, section, summary, announce, accept, reject, cannot, retryAll, signIn] = [
+  "drop", "results", "pictures", "summary", "announce", "accept", "reject", "cannot", "retry-all", "sign-in",
 ].map((id) => document.getElementById(id));
 let model = null;
 let cards = [];
@@ -39,7 +39,22 @@ function changed(card, words = "") {
   else if (words) speak(words);
   else if (card.state !== "asked") said(card);
   if (card.refusal?.status === 401) signIn.hidden = false;
+  if (card.state === "answered" && model && card.model !== model.digest) readModel(); // another one is in place by now
+  if (card.state === "failed" && cannotDecide(card)) card.predict();
   summarise();
+}
+
+/** Whether a model refused the decisions that were asked: they are switched off then, and this is said. */
+function cannotDecide({ refusal, asked }) {
+  const { detail = "", pictures } = refusal.problem;
+  if (refusal.status !== 422 || pictures) return false;
+  const of = (name) => new URLSearchParams(asked).has(name);
+  if (of("reject") && detail.includes("reject")) reject.checked = false;
+  else if (of("accept")) accept.value = "";
+  else return false;
+  cannot.textContent = `Not with this model: ${printable(detail)}.`;
+  cannot.hidden = false;
+  return true;
 }
 
 /** Reads an answer out; where many are on their way, how many are there instead. */
@@ -74,10 +89,8 @@ function sentenceOf() {
   const answered = cards.filter((card) => card.state === "answered");
   const labels = new Map();
   const decisions = new Map();
-  for (const { answer } of answered) {
-    const unknown = answer.decision === "unknown" || answer.label === null;
-    if (!unknown) labels.set(answer.label, (labels.get(answer.label) ?? 0) + 1);
-    const decision = unknown ? "unknown" : answer.decision;
+  for (const { answer, decision } of answered) {
+    if (answer.label !== null) labels.set(answer.label, (labels.get(answer.label) ?? 0) + 1);
     if (decision) decisions.set(decision, (decisions.get(decision) ?? 0) + 1);
   }
   const named = [...labels].sort((one, other) => other[1] - one[1]).slice(0, 4);
@@ -141,7 +154,12 @@ document.addEventListener("drop", (event) => {
   drop.classList.remove("over");
   add(event.dataTransfer.files);
 });
-for (const control of [accept, reject]) control.addEventListener("change", () => askAgain((card) => card.answer));
+for (const control of [accept, reject]) {
+  control.addEventListener("change", () => {
+    cannot.hidden = true;
+    askAgain((card) => card.answer || card.state === "asked");
+  });
+}
 retryAll.addEventListener("click", () => askAgain((card) => card.state === "failed" && card.refusal.passes));
 document.getElementById("clear").addEventListener("click", () => {
   [...cards].forEach((card) => card.remove());

@@ -1,10 +1,11 @@
 // One picture on the page: what the service says of it, and why on demand.
 
 import { ask, pictureAt, Refusal } from "./api.js";
-import { count, DECISIONS, percent, printable } from "./wording.js";
+import { DECISIONS, count, percent, printable } from "./wording.js";
 
 const BARS = 5;
 const NEIGHBOURS = 6;
+const LARGEST = 900; // pixels of the longer side of a picture with its heat map
 const [cardTemplate, barTemplate, neighbourTemplate] = ["card", "bar", "neighbour"].map((id) =>
   document.getElementById(id));
 
@@ -16,7 +17,9 @@ export class Card {
     this.changed = changed;
     this.name = printable(file.name || "pasted picture");
     this.state = "waiting"; // asked, answered, failed
-    this.answer = null;
+    this.answer = null; // as /v1/predict has it, of the picture
+    this.decision = null;
+    this.model = null; // the digest of the one that answered
     this.refusal = null;
     this.element = cardTemplate.content.firstElementChild.cloneNode(true);
     this.urls = [];
@@ -47,10 +50,9 @@ export class Card {
 
   showPicture() {
     const image = this.part(".picture");
-    this.own ??= this.url(this.file);
     image.addEventListener("error", () => this.cannotShow(), { once: true });
     image.alt = this.name;
-    image.src = this.own;
+    image.src = this.url(this.file);
   }
 
   cannotShow() {
@@ -62,11 +64,14 @@ export class Card {
     this.aborter.abort();
     this.aborter = new AbortController();
     const { signal } = this.aborter;
-    this.refusal = null;
+    [this.answer, this.refusal] = [null, null];
+    this.asked = this.questions();
     this.say("asked", "Waiting for its answer");
     try {
-      const found = await ask(`/v1/predict?${this.questions()}`, { body: this.file, signal });
-      this.answer = found.pictures[0];
+      const found = await ask(`/v1/predict?${this.asked}`, { body: this.file, signal });
+      [this.answer] = found.answers;
+      if (this.model !== found.model.digest) this.forgetReasons();
+      this.model = found.model.digest;
       this.showAnswer();
     } catch (error) {
       if (signal.aborted) return;
@@ -95,9 +100,17 @@ export class Card {
 
   fail(refusal) {
     this.say("failed", "");
+    this.forgetReasons();
     this.refusal = refusal;
     this.complain(refusal.message);
     this.part(".retry").hidden = !refusal.passes;
+  }
+
+  /** What explained an answer does not explain the next model's. */
+  forgetReasons() {
+    this.heat = null;
+    this.showHeat(false);
+    this.showNear(false);
   }
 
   complain(words) {
@@ -107,19 +120,15 @@ export class Card {
   }
 
   showAnswer() {
-    const { label, reason, probabilities, decision } = this.answer;
-    if (!probabilities.length) {
-      this.fail(new Refusal(422, `There is no answer: ${reason}`));
-      return;
-    }
+    const { label, labels, would_be_labels: guesses, decision } = this.answer;
+    const shown = label === null ? guesses : labels;
     this.say("answered", "");
-    const [best] = probabilities;
-    this.part(".verdict .label").textContent = printable(label ?? best.label);
-    this.part(".verdict .share").textContent = percent(best.probability);
+    this.part(".verdict .label").textContent = label === null ? "No label" : printable(label);
+    this.part(".verdict .share").textContent = label === null ? "" : percent(shown[0].probability);
     this.part(".verdict").hidden = false;
-    this.showDecision(decision ?? (label === null ? "unknown" : null));
-    const bars = probabilities.slice(0, BARS).map((one) => bar(printable(one.label), one.probability));
-    this.part(".bars").replaceChildren(...bars);
+    this.decision = decision ?? (label === null ? "unknown" : null);
+    this.showDecision(this.decision);
+    this.part(".bars").replaceChildren(...shown.map((one) => bar(printable(one.label), one.probability)));
     this.part(".bars").hidden = false;
     this.part(".show-heat").hidden = this.part(".show-near").hidden = false;
   }
@@ -156,40 +165,48 @@ export class Card {
 
   async toggleHeat(button) {
     if (button.getAttribute("aria-pressed") === "true") {
-      this.hideHeat();
+      this.showHeat(false);
       return;
     }
     await this.busy(button, async (signal) => {
       this.heat ??= await ask("/v1/heatmap", { body: this.file, signal });
-      const { label, place, exact, picture } = this.heat;
-      const image = this.part(".picture");
-      this.drawn ??= this.url(await pictureOf(picture));
-      image.src = this.drawn;
-      image.alt = `${this.name} with the heat map of ${printable(label)}`;
-      image.hidden = false;
-      this.part(".gone").hidden = true;
+      await this.drawHeat();
+      const { label, place, exact, whole } = this.heat;
       const from = place === "nowhere" ? "No part of the picture speaks for" : `Where it sees`;
-      const most = place === "nowhere" ? "." : `: most of all in the ${place === "centre" ? "centre" : place}.`;
+      const most = place === "nowhere" ? "." : `: most of all in the ${place}.`;
       const how = exact ? "" : " Measured by hiding one part after the other.";
+      const part = whole ? "" : " The network sees this part of the picture alone.";
       const words = this.part(".heat-words");
-      words.textContent = `${from} ${printable(label)}${most}${how}`;
-      words.hidden = false;
-      button.setAttribute("aria-pressed", "true");
+      words.textContent = `${from} ${printable(label)}${most}${how}${part}`;
       this.changed(this, words.textContent);
     });
   }
 
-  hideHeat() {
-    this.part(".show-heat").setAttribute("aria-pressed", "false");
-    this.part(".heat-words").hidden = true;
-    this.showPicture();
+  /** The map over the picture; over what the network sees of it where the browser has not the whole picture. */
+  async drawHeat() {
+    const [image, canvas] = [this.part(".picture"), this.part(".heat")];
+    const own = this.heat.whole && !image.hidden;
+    const [under, over] = await Promise.all([own ? image : decoded(this.heat.seen, "jpeg"), decoded(this.heat.map, "png")]);
+    const [width, height] = [under.naturalWidth || under.width, under.naturalHeight || under.height];
+    const scale = Math.min(1, LARGEST / Math.max(width, height));
+    [canvas.width, canvas.height] = [width * scale, height * scale];
+    const context = canvas.getContext("2d");
+    context.drawImage(under, 0, 0, canvas.width, canvas.height);
+    context.drawImage(over, 0, 0, canvas.width, canvas.height);
+    canvas.setAttribute("aria-label", `${this.name} with the heat map of ${printable(this.heat.label)}`);
+    this.showHeat(true);
+  }
+
+  showHeat(shown) {
+    this.part(".heat").hidden = !shown;
+    this.part(".own").hidden = shown;
+    this.part(".heat-words").hidden = !shown;
+    this.part(".show-heat").setAttribute("aria-pressed", String(shown));
   }
 
   async toggleNear(button) {
-    const shown = button.getAttribute("aria-expanded") === "true";
-    if (shown) {
-      button.setAttribute("aria-expanded", "false");
-      this.part(".near").hidden = true;
+    if (button.getAttribute("aria-expanded") === "true") {
+      this.showNear(false);
       return;
     }
     await this.busy(button, async (signal) => {
@@ -197,11 +214,15 @@ export class Card {
       const items = near.pictures.map((one) => neighbour(one));
       this.part(".neighbours").replaceChildren(...items.map(({ element }) => element));
       this.part(".near-words").textContent = nearWords(near);
-      this.part(".near").hidden = false;
-      button.setAttribute("aria-expanded", "true");
+      this.showNear(true);
       this.changed(this, this.part(".near-words").textContent);
       await Promise.all(items.map((item) => item.load(signal, this.urls)));
     });
+  }
+
+  showNear(shown) {
+    this.part(".near").hidden = !shown;
+    this.part(".show-near").setAttribute("aria-expanded", String(shown));
   }
 
   remove() {
@@ -253,7 +274,7 @@ function nearWords({ pictures, reason, same, compared, trained_on: trained }) {
   return `${own}Of ${of}, the most alike for the network; 1.00 is the same.${missing}`;
 }
 
-async function pictureOf(base64) {
+function decoded(base64, kind) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  return new Blob([bytes], { type: "image/jpeg" });
+  return createImageBitmap(new Blob([bytes], { type: `image/${kind}` }));
 }

@@ -14,8 +14,9 @@ export function showModel({ labels, head, recipe, scores, created, digest, views
   const list = document.getElementById("classes");
   list.querySelector("summary").textContent = count(labels.length, "label");
   list.querySelector("ul").replaceChildren(...labels.map((label) => named("li", printable(label))));
-  list.open = labels.length <= SHOWN;
+  list.hidden = labels.length <= SHOWN;
   const rows = {
+    Labels: list.hidden ? labels.map(printable).join(", ") : "",
     Head: head,
     Backbone: backbone,
     Input: recipe.map(({ size }) => (size ? `${size[1]} x ${size[0]} pixels` : "its own size")).join(", "),
