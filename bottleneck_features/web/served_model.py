@@ -3,23 +3,33 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cache.errors import UserError
 
 if TYPE_CHECKING:
     from classify.decisions.thresholds import Acceptance
     from classify.direct_answers import DirectClassifier
+    from classify.heads.numerics import Floats
     from classify.saved.classifier import Classifier
     from featurize.extract.forward import Decoder
+
+MOST_TARGETS = 64  # whose thresholds are kept
 
 # What is told of the scores of its training: numbers and shares, no file.
 SCORES = (
     "n", "accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "macro_f1",
     "macro_f1_interval", "baseline_accuracy", "log_loss", "per_class", "cv_accuracy", "cv_std",
 )  # fmt: skip
+
+
+class Answer(NamedTuple):
+    """Of one picture: probabilities (k,), distance where it has one; why there is no answer, else ""."""
+
+    probabilities: "Floats"
+    distance: float | None
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +39,7 @@ class ServedModel:
     number: int
     classifier: "Classifier"
     direct: "DirectClassifier"
+    acceptances: "dict[float, Acceptance]" = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -48,8 +59,23 @@ class ServedModel:
         return outliers.limit(reject)
 
     def acceptance(self, accept: float) -> "Acceptance":
-        """Which answers may be accepted. Raises UserError where the model's held-out answers do not support it."""
-        return _acceptance(self, accept)
+        """Which answers may be accepted; kept for the next time. Raises UserError where nothing supports it."""
+        from classify.decisions.saved_answers import required
+        from classify.decisions.thresholds import Acceptance
+
+        found = Acceptance.of(required(self.classifier.saved.answers), self.classes, accept)
+        if refused := found.refused:
+            raise UserError(refused)
+        if len(self.acceptances) >= MOST_TARGETS:
+            self.acceptances.clear()
+        self.acceptances[accept] = found
+        return found
+
+    def answers(self, pictures: Sequence[bytes]) -> list[Answer]:
+        """What the model says of each picture, in the thread that asks."""
+        found = self.direct.answers([self.direct.decode(data) for data in pictures])
+        distances: Sequence[Any] = [None] * len(pictures) if found.distances is None else found.distances.tolist()
+        return list(map(Answer, found.probabilities, distances, found.reasons))
 
     def about(self) -> dict[str, Any]:
         """Labels, recipe, digests and scores, as JSON; no path."""
@@ -96,35 +122,6 @@ def digest_of_record(record: dict[str, Any]) -> str:
     """SHA-256 of the digests of a model's files in its record: another model has another one."""
     files = [record["payload"]["sha256"], (record.get("arrays") or {}).get("sha256", "")]
     return hashlib.sha256("\n".join(files).encode()).hexdigest()
-
-
-def decode_and_answer(model: ServedModel, pictures: Sequence[bytes]) -> list[Any]:
-    """For each picture its probabilities (k,), distance or None, and the reason why there is no answer or ""."""
-    direct = model.direct
-    found = direct.answers([direct.decode(data) for data in pictures])
-    distances: Sequence[Any] = [None] * len(pictures) if found.distances is None else found.distances.tolist()
-    return list(zip(found.probabilities, distances, found.reasons, strict=True))
-
-
-def answering(model: ServedModel) -> Any:
-    """`decode_and_answer` of a model, as the pool takes it: equal for one model."""
-    return _answering(model)
-
-
-@lru_cache(maxsize=4)
-def _answering(model: ServedModel) -> Any:
-    return partial(decode_and_answer, model)
-
-
-@lru_cache(maxsize=64)
-def _acceptance(model: ServedModel, accept: float) -> "Acceptance":
-    from classify.decisions.saved_answers import required
-    from classify.decisions.thresholds import Acceptance
-
-    found = Acceptance.of(required(model.classifier.saved.answers), model.classes, accept)
-    if refused := found.refused:
-        raise UserError(refused)
-    return found
 
 
 def _recipe(spec: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,21 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bottleneck_features.web.limits import Limits
 from bottleneck_features.web.pool import RETRY_AFTER, Full, Pool
-from bottleneck_features.web.served_model import ServedModel, answering, load_model
+from bottleneck_features.web.served_model import ServedModel, load_model
+from bottleneck_features.web.transport.bodies import Memory
 from bottleneck_features.web.transport.problems import Problem
 from cache.errors import UserError, log
+
+if TYPE_CHECKING:
+    from featurize.decoding.decode import Inputs, NetworkInput
+    from featurize.extract.forward import Decoder
+    from featurize.pictures.sources import Reserve
 
 Result = TypeVar("Result")
 
@@ -44,15 +50,10 @@ class Service:
         with self._starting:
             if self._process == os.getpid():
                 return
-            from featurize.decoding.decode import decode_inputs
             from featurize.extract.forward import WORKERS
 
             self._open = ExitStack()
-            self._decoder: Any = decode_inputs
-            if self._isolate:
-                from featurize.decoding.isolation import isolated_decoder
-
-                self._decoder = self._open.enter_context(isolated_decoder())
+            self._decoder = self._open.enter_context(_decoder(self.limits.max_pixels, self._isolate))
             self._places = (self._load(), None)
             self._pool = Pool(WORKERS, self.limits.max_queue)
             self._open.callback(self._pool.close)
@@ -83,7 +84,9 @@ class Service:
                 found = self._load()
             except (UserError, OSError) as error:
                 log.error("the model in place stays, the new one cannot be loaded: %s", error)
-                raise Problem(409, "the new model cannot be loaded, see the log: the one in place stays") from None
+                raise Problem(
+                    409, "the new model cannot be loaded, the log of the service says why: the one in place stays"
+                ) from None
             self._places = (found, self._places[0])
             log.info("model %d is in place, digest %s", found.number, found.digest)
             return found
@@ -98,9 +101,15 @@ class Service:
             log.info("model %d is back in place, digest %s", before.number, before.digest)
             return before
 
+    def about(self) -> dict[str, Any]:
+        """The model in place and the one before it, as JSON; no path."""
+        before = self._places[1]
+        previous = before and {"number": before.number, "digest": before.digest}
+        return self.model.about() | {"previous": previous}
+
     async def answers(self, model: ServedModel, pictures: Sequence[bytes]) -> list[Any]:
-        """For each picture what `served_model.decode_and_answer` says. Raises Problem as `ask`."""
-        return await self._wait(answering(model), model.direct.batch, pictures)
+        """For each picture what `ServedModel.answers` says. Raises Problem as `ask`."""
+        return await self._wait(model.answers, model.direct.batch, pictures)
 
     async def ask(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """`function(*arguments)` in a thread of the pool, after what waits already.
@@ -128,9 +137,14 @@ class Service:
             raise Problem(503, took, RETRY_AFTER) from None
 
     async def ready(self) -> None:
-        """Load the model where no lifespan event has done so. Raises UserError as `start`."""
-        if self._process != os.getpid():
+        """Load the model where the server has not told the application to start. Raises Problem."""
+        if self._process == os.getpid():
+            return
+        try:
             await asyncio.to_thread(self.start)
+        except (UserError, OSError) as error:
+            log.error("the model cannot be loaded: %s", error)
+            raise Problem(503, "the model cannot be loaded: the log of the service says why") from None
 
     @contextmanager
     def client(self, address: str) -> Iterator[None]:
@@ -160,19 +174,18 @@ class Service:
             self._swapping.release()
 
 
-class Memory:
-    """Bytes of all bodies that are in memory; `take` raises Problem where they are too many. Of one event loop."""
+@contextmanager
+def _decoder(most_pixels: int, isolate: bool) -> "Iterator[Decoder]":
+    """`decode_limited`, in this process or isolated."""
+    if isolate:
+        from featurize.decoding.isolation import isolated_decoder
 
-    def __init__(self, most: int):
-        self._most = most
-        self._taken = 0
+        with isolated_decoder(most_pixels) as isolated:
+            yield isolated
+        return
+    from featurize.decoding.pixel_limit import decode_limited
 
-    def take(self, size: int) -> None:
-        """Count `size` bytes more."""
-        if self._taken + size > self._most:
-            raise Problem(503, "too many large bodies at once: try again", RETRY_AFTER)
-        self._taken += size
+    def decoder(data: bytes, inputs: "Collection[NetworkInput]", reserve: "Reserve") -> "Inputs":
+        return decode_limited(data, inputs, reserve, most_pixels)
 
-    def give_back(self, size: int) -> None:
-        """Count `size` bytes less."""
-        self._taken -= size
+    yield decoder
