@@ -189,9 +189,7 @@ def router(service: "Service") -> APIRouter:
     return routes
 
 
-async def _of_picture(
-    service: "Service", request: Request, function: Callable[..., Result], *arguments: Any
-) -> Result:
+async def _of_picture(service: "Service", request: Request, function: Callable[..., Result], *arguments: Any) -> Result:
     """`function(model, data, *arguments)` of the one picture of a request. Raises Problem for several."""
     async with asked(request, service) as uploads:
         if len(uploads) > 1:

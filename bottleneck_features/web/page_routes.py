@@ -22,7 +22,8 @@ MEDIA_TYPES = {
     ),
 }
 
-def router(service: "Service") -> APIRouter:
+
+def router(_: "Service") -> APIRouter:
     """The routes of the page. Its files hold nothing of the model: what it is, the page asks `/v1/model`."""
     files = {name: (FOLDER / name).read_bytes() for name in MEDIA_TYPES}
     routes = APIRouter(include_in_schema=False)

@@ -27,6 +27,9 @@ from featurize.pictures.sources import read
 
 MOST_BYTES = 128 * 2**20  # of the rows that are kept: 26,214 pictures of 1,280 features; of more some are drawn
 CHUNK = 256  # pictures whose rows are read together: maps are large
+HOW_LABELLED = (
+    "path_column", "label_column", "label_pattern", "label_from", "train_folder", "validation_folder", "test_folder",
+)  # fmt: skip
 SIDE, QUALITY = 240, 60  # of a thumbnail: longest side in pixels, of WebP
 
 
@@ -133,7 +136,7 @@ def _drawn(digests: np.ndarray, width: int) -> np.ndarray:
     most = max(1, MOST_BYTES // (4 * width))
     if len(digests) <= most:
         return digests
-    return cast(np.ndarray, digests[np.sort(np.random.RandomState(0).permutation(len(digests))[:most])])
+    return digests[np.sort(np.random.RandomState(0).permutation(len(digests))[:most])]
 
 
 def _files(classifier: Classifier) -> dict[bytes, tuple[str, str]]:
@@ -174,8 +177,5 @@ def _labelled(classifier: Classifier, trained_on: set[bytes]) -> dict[str, str] 
 
 def _label_options(source: Mapping[str, Any]) -> LabelOptions:
     """What `source_of` has kept of how the labels were found."""
-    names = ("path_column", "label_column", "label_pattern", "label_from")
-    names += ("train_folder", "validation_folder", "test_folder")
-    given = {name: source[name] for name in names if source.get(name) is not None}
+    given = {name: source[name] for name in HOW_LABELLED if source.get(name) is not None}
     return cast(LabelOptions, given | ({} if source.get("table") is None else {"labels": source["table"]}))
-

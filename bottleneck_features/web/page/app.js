@@ -128,6 +128,10 @@ async function readModel() {
   document.querySelector(".of-reject").hidden = !model.can_reject;
 }
 
+if (navigator.maxTouchPoints) { // a phone or a tablet: it has a camera, and nothing is dropped or pasted there
+  document.getElementById("camera").hidden = false;
+  document.getElementById("invitation").textContent = "Show it a picture.";
+}
 for (const id of ["choose", "photograph"]) {
   document.getElementById(id).addEventListener("change", ({ target }) => {
     add(target.files);
@@ -169,6 +173,7 @@ signIn.addEventListener("submit", async (event) => {
   event.preventDefault();
   useToken(document.getElementById("token").value.trim());
   await readModel();
-  askAgain((card) => card.refusal?.status === 401);
+  signIn.querySelector(".error").hidden = signIn.hidden;
+  if (signIn.hidden) askAgain((card) => card.refusal?.status === 401);
 });
 await readModel();

@@ -143,9 +143,9 @@ export class Card {
   /** The answer in a few words, for those who hear the page. */
   get spoken() {
     if (this.state === "failed") return `${this.name}: ${this.refusal.message}`;
-    const shown = `${this.part(".verdict .label").textContent} ${this.part(".verdict .share").textContent}`;
-    const decision = this.part(".decision").hidden ? "" : `, ${this.part(".decision strong").textContent}`;
-    return `${this.name}: ${shown}${decision}`;
+    const parts = [".verdict .label", ".verdict .share", ".decision strong"].map((one) => this.part(one).textContent);
+    const [label, share, decision] = parts;
+    return [`${this.name}: ${label}`, share, this.decision && decision].filter(Boolean).join(", ");
   }
 
   /** Runs `job` while `button` says that it is busy; what is refused is said on the card. */
