@@ -22,7 +22,7 @@ function questions() {
   return query.toString();
 }
 
-function add(files) {
+async function add(files) {
   const found = [...files].filter((file) => file.size || file.type);
   if (!found.length) return;
   const added = found.map((file) => new Card(file, questions, changed));
@@ -30,8 +30,9 @@ function add(files) {
   results.prepend(...added.map((card) => card.element));
   section.hidden = false;
   speak(`${count(added.length)} added`);
-  for (const card of added) card.predict();
   summarise();
+  await known; // what the model can decide is part of the question
+  for (const card of added) if (card.state === "waiting") card.predict();
 }
 
 function changed(card, words = "") {
@@ -176,4 +177,4 @@ signIn.addEventListener("submit", async (event) => {
   signIn.querySelector(".error").hidden = signIn.hidden;
   if (signIn.hidden) askAgain((card) => card.refusal?.status === 401);
 });
-await readModel();
+const known = readModel();

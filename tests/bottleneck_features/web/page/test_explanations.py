@@ -15,8 +15,9 @@ from helpers.web.served_page import BYTES, Served, serving
 from PIL import Image
 
 import pipeline
-from bottleneck_features.web import training_pictures
-from bottleneck_features.web.training_pictures import TrainingPictures
+from bottleneck_features.web.explain import training_pictures
+from bottleneck_features.web.explain.training_pictures import TrainingPictures
+from cache.digest_table import FILE_NAME
 from classify.heads.numerics import unit_rows
 
 
@@ -88,7 +89,8 @@ def test_what_cannot_be_explained_is_a_problem(served: Served, picture: bytes, p
 def copied(model: Path, tmp_path: Path) -> Path:
     """A copy of the model, its cache and its pictures, where they were trained on as well."""
     folder = Path(shutil.copytree(model.parent / "pictures", tmp_path / "pictures"))
-    cache = shutil.copytree(model.parent / "cache", tmp_path / "cache")
+    cache = Path(shutil.copytree(model.parent / "cache", tmp_path / "cache"))
+    (cache / FILE_NAME).unlink()  # it knows the files that these are copies of
     pipeline.train(str(folder), backbone="nano", cache_dir=str(cache), model=str(tmp_path / "copied.joblib"))
     return tmp_path / "copied.joblib"
 
@@ -113,7 +115,8 @@ def test_a_record_that_names_another_place_is_not_followed(copied: Path, tmp_pat
     classifier = pipeline.load(str(copied))
     classifier.saved.record["data"]["folder"] = str(outside) if place == "outside" else place
     found = TrainingPictures.of(classifier)
-    assert found.files == {}
+    assert {label for _, label in found.files.values()} == {""}
+    assert not any(path.startswith(str(outside)) for path, _ in found.files.values())
     assert [one.label for one in found.nearest(found.units[0], 2)] == ["", ""]
 
 
@@ -145,7 +148,7 @@ def test_of_many_pictures_some_are_compared(copied: Path, monkeypatch: pytest.Mo
         ({"views": 3, "predict_views": 3}, True),
         ({"backbone": "nano+nano", "size": "96+64", "head": "svm"}, True),
         ({"head": "knn"}, False),
-        ({"head": "finetune", "epochs": 1}, True),
+        ({"head": "finetune", "head_params": {"epochs": 1}}, True),
     ],
 )
 def test_models_of_every_kind_are_explained(

@@ -12,9 +12,12 @@ from playwright.sync_api import Request
 from featurize.extract.forward import WORKERS
 
 
-def test_what_is_no_picture_is_said_beside_the_answers(served: Served, opened: Open, surfaces: Path) -> None:
+def test_what_is_no_picture_is_said_beside_the_answers(
+    served: Served, opened: Open, surfaces: Path, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "notes.jpg"
+    nothing.write_bytes(b"hello")
     with opened(served, refused=(422,)) as tab:
-        nothing = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"hello"}
         tab.choose(nothing, surfaces / "brick" / "brick.0.png")
         assert "no image of a known format" in tab.texts(".card:first-child .error")[0]
         assert tab.page.locator(".retry:visible").count() == 0  # it will not become one
@@ -105,6 +108,9 @@ def test_many_pictures_come_two_at_a_time(served: Served, opened: Open, surfaces
     with opened(served) as tab:
         asked, most = set(), 0
 
+        def ends(request: Request) -> None:
+            asked.discard(request)
+
         def begins(request: Request) -> None:
             nonlocal most
             if "/v1/predict" in request.url:
@@ -113,7 +119,7 @@ def test_many_pictures_come_two_at_a_time(served: Served, opened: Open, surfaces
 
         tab.page.on("request", begins)
         for event in ("requestfinished", "requestfailed"):
-            tab.page.on(event, asked.discard)
+            tab.page.on(event, ends)
         tab.choose(*paths)
         assert most == 2
         assert tab.texts(".file") == [path.name for path in paths]

@@ -1,21 +1,23 @@
 """Which pictures of its training a model sees as most like a new one: their rows from the cache, their files on disk.
 
 digests that the model names -> rows in the cache -> the nearest by cosine
-folder that the model names -> files whose digests the cache's table knows -> labels, thumbnails
+                             -> files that the cache's table knows -> thumbnails, labels
 
 A picture is named by its digest, never by a path, and only digests that the model names itself are answered.
 """
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.row_key import content_digest
+from cache.shard_file import DamagedShardError
 from classify.heads.numerics import Floats, unit_rows
 from classify.labels.label_options import LabelOptions
 from classify.labels.read_labels import find_labelled
@@ -62,11 +64,17 @@ class TrainingPictures:
         trained_on = classifier.saved.trained_on
         if not len(trained_on):
             raise UserError("this model does not say which pictures it was trained on")
-        cached = trained_on[classifier.extractor.store.contains(trained_on)]
-        if not len(cached):
-            raise UserError("the training pictures are not here: the model was loaded without its cache")
-        chosen = _drawn(cached, _width(classifier, cached))
-        units = np.concatenate([unit_rows(rows) for rows in _rows(classifier, chosen)])
+        try:
+            cached = trained_on[classifier.extractor.store.contains(trained_on)]
+            if not len(cached):
+                raise UserError("the training pictures are not here: the model was loaded without its cache")
+            chosen = _drawn(cached, _width(classifier, cached))
+            units = np.concatenate([unit_rows(rows) for rows in _rows(classifier, chosen)])
+        except (KeyError, OSError, DamagedShardError) as error:
+            log.error("the rows of the training pictures cannot be read: %s", error)
+            raise UserError(
+                "the rows of the training pictures cannot be read: the log of the service says why"
+            ) from error
         return cls(chosen, units, len(trained_on), _files(classifier))
 
     def nearest(self, row: Floats, count: int) -> list[Neighbour]:
@@ -140,37 +148,35 @@ def _drawn(digests: np.ndarray, width: int) -> np.ndarray:
 
 
 def _files(classifier: Classifier) -> dict[bytes, tuple[str, str]]:
-    """Digest -> path and label of the training pictures that lie unchanged where the model's record says."""
-    trained_on = {digest.tobytes() for digest in classifier.saved.trained_on}
+    """Digest -> path and label of the training pictures whose files the cache knows, and which are unchanged there."""
+    known = classifier.extractor.table.holding([digest.tobytes() for digest in classifier.saved.trained_on])
+    real = cache(os.path.realpath)  # of each folder once: records name places with all links resolved
+    resolved = {path: os.path.join(real(os.path.dirname(path)), os.path.basename(path)) for path in known}
     try:
-        found = _labelled(classifier, trained_on)
+        labels = _labels(classifier, [*resolved.values()])
     except UserError:  # the folder or the table has gone
-        return {}
-    if found is None:
-        return {}
-    known = classifier.extractor.table.unchanged([*found])
-    return {digest: (path, found[path]) for path, digest in known.items() if digest in trained_on}
+        labels = {}
+    named = sorted(known, key=lambda path: resolved[path] in labels)  # of copies the last one stays: one with a label
+    return {known[path]: (path, labels.get(resolved[path], "")) for path in named}
 
 
-def _labelled(classifier: Classifier, trained_on: set[bytes]) -> dict[str, str] | None:
-    """Path -> label of the pictures of the folder that the record names; None where it names none that is known here.
+def _labels(classifier: Classifier, known: Sequence[str]) -> dict[str, str]:
+    """Path -> label of the pictures of the place that the record names; none where it names none that is known here.
 
     A record comes from outside and might name any folder, also of another machine. It is looked into only where the
-    cache, which is this machine's own, knows training pictures below it.
+    cache, which is this machine's own, has `known` training pictures below it.
     """
     source: Any = classifier.saved.record.get("data")
     if not isinstance(source, dict):
-        return None
+        return {}
     folder, table = (source.get(name) for name in ("folder", "table"))
     if table is not None and not (isinstance(table, str) and os.path.isabs(table)):
-        return None  # a table in memory is named by its type
+        return {}  # a table in memory is named by its type
     root = folder if folder is not None else os.path.dirname(table or "")
-    if not isinstance(root, str) or not os.path.isabs(root):
-        return None
-    if trained_on.isdisjoint(classifier.extractor.table.below(root)):
-        return None
+    if not isinstance(root, str) or not any(path.startswith(os.path.join(root, "")) for path in known):
+        return {}
     if table is not None and not is_below(table, os.path.dirname(root)):
-        return None
+        return {}
     images = find_labelled(folder, **_label_options(source)).named_as(classifier.classes_)
     return dict(zip(images.paths, images.labels, strict=True))
 
