@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Request, Response
 
 from bottleneck_features.web.api_texts import PREDICT_BODY, problems
-from bottleneck_features.web.explain.heatmap import HeatMapAnswer, heatmap
+from bottleneck_features.web.explain.heatmap import HeatMapAnswer, HeatMaps
 from bottleneck_features.web.explain.nearest import NearAnswer, TrainingLookup
 from bottleneck_features.web.predict_routes import asked, unless_gone
 from bottleneck_features.web.transport.problems import Problem
@@ -21,7 +21,7 @@ KEPT = "private, max-age=86400, immutable"  # a digest names the same picture fo
 
 def router(service: "Service") -> APIRouter:
     """The routes of heat maps and of training pictures."""
-    routes, training = APIRouter(), TrainingLookup()
+    routes, heatmaps, training = APIRouter(), HeatMaps(), TrainingLookup()
     body = {"requestBody": {"required": True, "content": {"image/*": PREDICT_BODY["content"]["image/*"]}}}
     refusals = problems(400, 401, 403, 408, 413, 415, 422, 429, 503)
 
@@ -32,7 +32,7 @@ def router(service: "Service") -> APIRouter:
         openapi_extra=body,
     )
     async def heatmap_of_picture(request: Request) -> HeatMapAnswer:
-        return await _of_picture(service, request, heatmap)
+        return await _of_picture(service, request, heatmaps.of)
 
     @routes.post(
         "/v1/nearest",

@@ -2,12 +2,16 @@
 
 import base64
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from bottleneck_features.web.pool import RETRY_AFTER
 from bottleneck_features.web.transport.problems import Problem
 from cache.errors import UserError, log
 from classify.heatmaps.heat_map import colours
@@ -40,6 +44,23 @@ class HeatMapAnswer:
     whole: bool
     map: str
     seen: str
+
+
+class HeatMaps:
+    """Heat maps by the model in service. Its network is built for them when the first one is asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ready: ServedModel | None = None
+
+    def of(self, model: "ServedModel", data: bytes) -> HeatMapAnswer:
+        """As `heatmap`. Raises Problem 503 while another thread makes the first one."""
+        if self._ready is model:
+            return heatmap(model, data)
+        with first_time(self._lock, "the network is being prepared for heat maps"):
+            found = heatmap(model, data)
+            self._ready = model
+            return found
 
 
 def heatmap(model: "ServedModel", data: bytes) -> HeatMapAnswer:
@@ -76,6 +97,17 @@ def heatmap(model: "ServedModel", data: bytes) -> HeatMapAnswer:
         map=_base64(colours(heat, (large[0], large[1])), "PNG"),
         seen=_base64(seen.resize((large[0], large[1]), Image.Resampling.BICUBIC), "JPEG"),
     )
+
+
+@contextmanager
+def first_time(lock: threading.Lock, words: str) -> Iterator[None]:
+    """What takes long is done by one thread of the pool; the others answer pictures meanwhile. Raises Problem 503."""
+    if not lock.acquire(blocking=False):
+        raise Problem(503, f"{words}: try again", RETRY_AFTER)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def undecoded(reason: str) -> Problem:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bottleneck_features.web.explain.heatmap import undecoded
+from bottleneck_features.web.explain.heatmap import first_time, undecoded
 from bottleneck_features.web.explain.training_pictures import TrainingPictures, row_of
 from cache.errors import UserError
 from featurize.direct_rows import DirectRows
@@ -48,15 +48,16 @@ class TrainingLookup:
         self._last: tuple[ServedModel | None, TrainingPictures | str] = (None, "")
 
     def pictures(self, model: "ServedModel") -> TrainingPictures | str:
-        """Those of a model; why there are none, one line. Threads that ask meanwhile wait."""
-        with self._lock:
-            known, found = self._last
-            if known is not model:
-                try:
-                    found = TrainingPictures.of(model.classifier)
-                except UserError as error:
-                    found = str(error)
-                self._last = (model, found)
+        """Those of a model; why there are none, one line. Raises Problem 503 while another thread looks them up."""
+        known, found = self._last
+        if known is model:
+            return found
+        with first_time(self._lock, "the training pictures are being looked up"):
+            try:
+                found = TrainingPictures.of(model.classifier)
+            except UserError as error:
+                found = str(error)
+            self._last = (model, found)
             return found
 
     def nearest(self, model: "ServedModel", data: bytes, count: int) -> NearAnswer:

@@ -1,6 +1,7 @@
 // Requests to the service that this page came from: at most two on their way, errors in words.
 
 const MOST_IN_FLIGHT = 2;
+const TRIES = 60;
 const WORDS = {
   400: "The service could not make anything of this request.",
   401: "The service asks for its token.",
@@ -17,12 +18,14 @@ let token = "";
 let inFlight = 0;
 const line = [];
 
-/** Why there is no answer, in words. status: of HTTP, 0 where nothing answered; problem: what the service says. */
+/** Why there is no answer, in words. status: of HTTP, 0 where nothing answered; problem: what the
+ * service says; wait: for so many seconds, as it asks. */
 export class Refusal extends Error {
-  constructor(status, message, problem = {}) {
+  constructor(status, message, { problem = {}, wait = 0 } = {}) {
     super(message);
     this.status = status;
     this.problem = problem;
+    this.wait = wait;
   }
   /** Whether the same request may be answered another time. */
   get passes() {
@@ -38,6 +41,25 @@ export function useToken(text) {
 export async function ask(path, { body, signal } = {}) {
   const response = await inTurn(signal, () => send(path, { body, signal, cache: "no-store" }));
   return response.json();
+}
+
+/** As `ask`; while the service is busy it is asked again after the time that it names, `TRIES` times. */
+export async function askPatiently(path, options) {
+  for (let left = TRIES; ; left -= 1) {
+    try {
+      return await ask(path, options);
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.status !== 503 || !left) throw error;
+      await pause(error.wait || 1, options.signal);
+    }
+  }
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", () => reject(signal.reason));
+  });
 }
 
 /** The object URL of a picture that the service has. Whoever takes it revokes it. */
@@ -113,7 +135,7 @@ async function refusal(response) {
     problem.detail ? `It says: ${sentence(problem.detail)}` : "",
     wait ? `It asks to wait ${wait} s.` : "",
   ];
-  return new Refusal(response.status, words.filter(Boolean).join(" "), problem);
+  return new Refusal(response.status, words.filter(Boolean).join(" "), { problem, wait });
 }
 
 function sentence(text) {

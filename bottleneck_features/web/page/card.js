@@ -1,6 +1,6 @@
 // One picture on the page: what the service says of it, and why on demand.
 
-import { ask, pictureAt, Refusal } from "./api.js";
+import { ask, askPatiently, pictureAt, Refusal } from "./api.js";
 import { DECISIONS, count, percent, printable } from "./wording.js";
 
 const BARS = 5;
@@ -152,6 +152,7 @@ export class Card {
   async busy(button, job) {
     if (button.getAttribute("aria-busy") === "true") return;
     button.setAttribute("aria-busy", "true");
+    this.changed(this, `${button.textContent} is on its way`);
     this.complain("");
     try {
       await job(this.aborter.signal);
@@ -169,11 +170,12 @@ export class Card {
       return;
     }
     await this.busy(button, async (signal) => {
-      this.heat ??= await ask("/v1/heatmap", { body: this.file, signal });
+      this.heat ??= await askPatiently("/v1/heatmap", { body: this.file, signal });
       await this.drawHeat();
       const { label, place, exact, whole } = this.heat;
       const from = place === "nowhere" ? "No part of the picture speaks for" : `Where it sees`;
-      const most = place === "nowhere" ? "." : `: most of all in the ${place}.`;
+      const where = ["upper", "lower", "left", "right"].includes(place) ? `${place} part` : place;
+      const most = place === "nowhere" ? "." : `: most of all in the ${where}.`;
       const how = exact ? "" : " Measured by hiding one part after the other.";
       const part = whole ? "" : " The network sees this part of the picture alone.";
       const words = this.part(".heat-words");
@@ -210,7 +212,7 @@ export class Card {
       return;
     }
     await this.busy(button, async (signal) => {
-      const near = await ask(`/v1/nearest?count=${NEIGHBOURS}`, { body: this.file, signal });
+      const near = await askPatiently(`/v1/nearest?count=${NEIGHBOURS}`, { body: this.file, signal });
       const items = near.pictures.map((one) => neighbour(one));
       this.part(".neighbours").replaceChildren(...items.map(({ element }) => element));
       this.part(".near-words").textContent = nearWords(near);

@@ -1,7 +1,5 @@
 """A service in a thread of the test's process, and its page in a browser."""
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -9,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
+from helpers import services
 from playwright.sync_api import Page
 
-import pipeline
 from bottleneck_features.web.service import Service
-from bottleneck_features.web.transport.connections import Connection
 
 BYTES = {"content-type": "application/octet-stream"}
 
@@ -37,19 +33,8 @@ class Served:
 @contextmanager
 def serving(model: Path, **options: Any) -> Iterator[Served]:
     """A service of the model, in a thread of this process. options: of `pipeline.create_app`."""
-    app = pipeline.create_app(str(model), **{"max_seconds": 300} | options)  # on a machine that does much else
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, http=Connection, lifespan="on", log_config=None, access_log=False)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        try:
-            assert httpx.get(f"{url}/healthz", timeout=120).status_code == 200  # waits in the socket until it answers
-            yield Served(url, app.service)
-        finally:
-            server.should_exit = True
-            thread.join()
+    with services.serving(model, **{"max_seconds": 300} | options) as client:  # on a machine that does much else
+        yield Served(f"http://127.0.0.1:{client.port}", client.service)
 
 
 @dataclass
