@@ -22,7 +22,7 @@ class DirectRows:
 
     def __init__(self, extractor: ComputingExtractor, decoder: Decoder = decode_inputs):
         self._extractor = extractor
-        self._decoder = decoder
+        self.decoder = decoder
         self._memory = MemoryGate(WORKERS)
         self._cost = Cost()
         parts = extractor.parts
@@ -39,7 +39,7 @@ class DirectRows:
         """The bytes of an image file as pixels for each network, or the reason why not. Waits for memory."""
         with self._memory.picture() as reservation:
             try:
-                found = self._decoder(data, dict.fromkeys(self._inputs), reservation.picture)
+                found = self.decoder(data, dict.fromkeys(self._inputs), reservation.picture)
             except ImageError as error:
                 return Picture(0, b"", reason=str(error))
             return Picture(0, b"", [found[wanted] for wanted in self._inputs])

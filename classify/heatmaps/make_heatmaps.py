@@ -93,6 +93,19 @@ def heatmaps_of(
     return found
 
 
+def heatmap_of(classifier: "Classifier", code: int, features: Features) -> HeatMap | None:
+    """The map of one picture for class number `code`; None where it has no rows.
+
+    features: gives the rows of the picture, numbered 0, by an extractor; none where it cannot be decoded. Raises
+    UserError where the network cannot be had.
+    """
+    try:
+        return _exactly(classifier)(features, [code]).get(0)
+    except NoClassMapError as reason:
+        log.debug("a heat map by hiding parts of the picture, because %s", reason)
+        return _by_occlusion(classifier)(features, [code]).get(0)
+
+
 def _exactly(classifier: "Classifier") -> Make:
     """Exact maps. Raises NoClassMapError where the model has none, the returned function where its maps have not."""
     (maps_of, head, flat), seen = last_maps(classifier), _seen(classifier)
