@@ -30,7 +30,7 @@ def verify(files: Files, allowed: bool, pin: str | None, no_pickle: bool) -> byt
             raise UserError(f"{missing}; copy it along with the .joblib file, or pass {OVERRIDE} to do without")
         log.warning("%s: what the model file says of itself is believed, as you asked", missing)
     else:
-        _check_record(model, files.record, allowed)
+        check_record(model, files.record, allowed)
         if not files.match_record:
             raise UserError(
                 f"model {model} is not the file that {record_path(model)} describes: it has SHA-256 {files.sha256}, "
@@ -68,7 +68,7 @@ def find_arrays(files: Files) -> bytes | None:
     raise UserError(f"model {files.model}: its arrays {path} {what}: copy the file again, or train the model again")
 
 
-def _check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
+def check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
     """Check that a record is as it was written.
 
     Raises UserError naming both values for another fingerprint than that of the spec, and another content than the
