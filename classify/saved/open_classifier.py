@@ -46,7 +46,9 @@ def open_model(
             allow_other_versions=allow_other_versions,
         )
     saved, files = unpacked(model, sha256, allow_other_versions)
-    return open_classifier(saved, cache_dir, weights or (files.strip("+") and files), engine, isolate, predict_views)
+    if weights is None and files.strip("+"):  # else all are in packages
+        weights = files
+    return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
 
 
 def open_classifier(
