@@ -51,7 +51,7 @@ def refusal(path: str | Path) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["../escaped.bin", "/tmp/escaped.bin", "a/b.bin", "network0.xml\\x", "extra.py", "model.joblib", "weights0."],
+    ["../escaped.bin", "/tmp/escaped.bin", "a/b.bin", "network0.xml\\x", "extra.py", "model.joblib"],
 )
 def test_names_that_no_bundle_has(members: Members, tmp_path: Path, name: str) -> None:
     more = members | {name: b"x"}
@@ -199,9 +199,8 @@ def test_networks_of_other_models_do_not_answer_for_each_other(bundles: Bundles,
 def test_arrays_that_are_a_pickle_are_never_loaded(members: Members, tmp_path: Path) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(
-            "classes.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
-        )
+        header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
+        archive.writestr("classes.npy", b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header)
     path = tmp_path / "m.zip"
     path.write_bytes(packed(members | {ARRAYS: file.getvalue()}, {}))
     assert "holds no head" in refusal(path)

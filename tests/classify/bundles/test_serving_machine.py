@@ -22,12 +22,14 @@ MOST_BYTES = 600 * 10**6
 NOT_THERE = ("tensorflow", "keras", "sklearn", "pandas", "joblib", "matplotlib", "skimage", "openvino_telemetry")
 
 PREDICT = """
-import sys, numpy, pipeline
+import json, sys, pipeline
 model, *pictures = sys.argv[1:]
 classifier = pipeline.load(model)
-print(numpy.array2string(classifier.predict_proba(pictures).ravel(), precision=17, separator=",", threshold=10**6))
-print([heat.exact for heat in classifier.heatmaps(pictures[:2])])
-print(sorted(name for name in %r if name in sys.modules))
+print(json.dumps({
+    "probabilities": classifier.predict_proba(pictures).tolist(),
+    "exact": [heat.exact for heat in classifier.heatmaps(pictures[:2])],
+    "imported": [name for name in %r if name in sys.modules],
+}))
 """
 
 
@@ -48,13 +50,10 @@ def test_it_predicts_and_draws_heat_maps(serving_python: Path, bundles: Bundles,
     pictures = made.pictures[::12]
     done = run_alone(serving_python, ["-c", PREDICT % (NOT_THERE,), made.bundle, *pictures], tmp_path)
     assert done.returncode == 0, done.stderr
-    probabilities, exact, imported = (
-        done.stdout.rpartition("]\n[")[0].rpartition("]\n[")[0],
-        *done.stdout.split("\n")[-3:-1],
-    )
+    found = json.loads(done.stdout)
     expected = made.load().predict_proba(pictures, use_cache=False)
-    assert np.abs(np.array(json.loads(probabilities + "]")) - expected.ravel()).max() < 1e-6
-    assert exact == str([kind != "knn"] * 2) and imported == "[]"
+    assert np.abs(np.array(found["probabilities"]) - expected).max() < 1e-6
+    assert found["exact"] == [kind != "knn"] * 2 and found["imported"] == []
     assert os.listdir(tmp_path) == []
 
 
