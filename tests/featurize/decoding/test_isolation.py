@@ -256,7 +256,7 @@ def test_the_featurizer_and_a_loaded_model_isolate_too(
 ) -> None:
     started = []
     worker = isolation._Worker
-    monkeypatch.setattr(isolation, "_Worker", lambda: started.append(1) or worker())
+    monkeypatch.setattr(isolation, "_Worker", lambda *given: started.append(1) or worker(*given))
     cache = str(tmp_path / "cache")
     paths = sorted(map(str, surfaces.glob("*/*.png")))
     pipeline.Featurizer("nano", cache_dir=cache, isolate=True).transform(paths)
