@@ -102,6 +102,22 @@ def warm_cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def bundles(surfaces: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A `helpers.bundled_models.Bundles`: trains and bundles each kind of model when it is first asked for."""
+    from helpers.bundled_models import Bundles
+
+    return Bundles(tmp_path_factory.mktemp("bundles"), surfaces, warm_cache)
+
+
+@pytest.fixture(scope="session")
+def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The python of an environment as on a serving machine, see `helpers.clean_environments`."""
+    from helpers.clean_environments import serving_environment
+
+    return serving_environment(tmp_path_factory.mktemp("serving"))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
     """An empty store."""

@@ -43,7 +43,7 @@ class FileGraph(OpenVinoGraph):
             new_request = super().compile(count, dtype)
             new_request()(np.zeros((count, *self.size, 3), dtype))
         except RuntimeError as error:
-            raise UserError(f"backbone {self._file} cannot be computed by OpenVINO ({_reason(error)})") from error
+            raise UserError(f"backbone {self._file} cannot be computed by OpenVINO ({reason_of(error)})") from error
         return new_request
 
 
@@ -60,7 +60,7 @@ def _folded(path: str, name: str, spec: FeatureSpec) -> tuple[Any, int | None]:
     shape = sides_of(parameter.get_partial_shape())
     only_batch = shape[0] if shape else None
     images = _sized(name, tensor, parameter, spec.size, only_batch or 1)
-    _check_sizes(name, openvino.Model([tensor], [parameter]))
+    check_sizes(name, openvino.Model([tensor], [parameter]))
     pixels = fold_numbers(name, parameter, images, Numbers.of(spec.preprocess))
     model = openvino.Model([fold_pooling(name, tensor, images, spec.pooling)], [pixels])
     if only_batch is None and not _takes_batches(model):
@@ -72,19 +72,23 @@ def _folded(path: str, name: str, spec: FeatureSpec) -> tuple[Any, int | None]:
 
 
 def _read(openvino: Any, path: str) -> Any:
+    frontend = openvino.frontend.FrontEndManager().load_by_framework(FRONTENDS[os.path.splitext(path)[1].lower()])
+    try:
+        return frontend.convert(frontend.load(path))
+    except frontend_failures(openvino) as error:
+        raise UserError(f"backbone {path} cannot be read by OpenVINO ({reason_of(error)})") from error
+
+
+def frontend_failures(openvino: Any) -> tuple[type[Exception], ...]:
+    """What OpenVINO raises for a file that it does not read."""
     kinds = openvino.frontend
-    failures = (
+    return (
         RuntimeError, kinds.GeneralFailure, kinds.InitializationFailure, kinds.NotImplementedFailure,
         kinds.OpConversionFailure, kinds.OpValidationFailure,
     )  # fmt: skip
-    frontend = kinds.FrontEndManager().load_by_framework(FRONTENDS[os.path.splitext(path)[1].lower()])
-    try:
-        return frontend.convert(frontend.load(path))
-    except failures as error:
-        raise UserError(f"backbone {path} cannot be read by OpenVINO ({_reason(error)})") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The lines of OpenVINO's message that say what is wrong, without places in its source."""
     lines = [line.strip(" -\t") for line in str(error).splitlines()]
     dull = ("Check ", "Exception from ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:", "While ")
@@ -150,7 +154,7 @@ def _sized(name: str, tensor: Any, parameter: Any, size: tuple[int, int], batch:
             _reshape(tensor, parameter, images)
             fitting.append(images)
         except RuntimeError as error:
-            reasons.append(_reason(error))
+            reasons.append(reason_of(error))
     if len(fitting) != 1:
         why = reasons[0] if reasons else "the file does not say which axis has the channels, and both fit"
         raise UserError(f"{name} cannot be computed at {size[0]}x{size[1]} ({why}): export it with a fixed input")
@@ -165,7 +169,7 @@ def _reshape(tensor: Any, parameter: Any, images: Images) -> None:
     openvino.Model([tensor], [parameter]).validate_nodes_and_infer_types()
 
 
-def _check_sizes(name: str, model: Any) -> None:
+def check_sizes(name: str, model: Any) -> None:
     """Raise UserError for a tensor of more numbers than any picture needs: to compute it would take all memory."""
     for node in model.get_ops():
         for output in node.outputs():
