@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -118,6 +118,15 @@ class DigestTable:
         query = "SELECT digest FROM files WHERE path = ? OR path > ? AND path < ?"
         answers = self._answers([(query, (key, key + _SEPARATOR, key + bytes([_SEPARATOR[0] + 1])))])
         return {bytes(digest) for answer in answers for (digest,) in answer}
+
+    def holding(self, digests: Collection[bytes]) -> dict[str, bytes]:
+        """The files (absolute paths) that hold one of these contents, as far as the table knows: path -> digest.
+
+        One stat each, as `unchanged`: files that are gone or have changed are left out.
+        """
+        wanted = {*digests}
+        rows = [row for answer in self._answers([("SELECT path, digest FROM files", ())]) for row in answer]
+        return self.unchanged([os.fsdecode(path) for path, digest in rows if digest in wanted])
 
     def gone(self) -> list[bytes]:
         """The recorded paths (absolute) of files that are gone: their folder is there and has others, not them.
