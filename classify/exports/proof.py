@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError, log
 from classify.direct_answers import DirectClassifier
-from classify.exports.about import About
+from classify.exports.about import DISTANCE, About
 from classify.exports.one_view import in_one_view, one_view_cost
 from classify.exports.proof_pictures import pictures_for
 from classify.heads.numerics import Floats
@@ -82,7 +82,7 @@ def prove(path: str, classifier: Classifier, about: About, run: Run, data: str |
     where, sources = pictures_for(one, data)
     compared = _compared(path, one, run, sources, FEW if exact else MANY)
     count, name = len(compared.probabilities[0]), f"the export ({about.format}, {about.precision})"
-    _check(compared, name, f"{count} {where}", exact)
+    _check(compared, name, f"{count} {where}", exact, DISTANCE in about.outputs)
     equal, low, high = share_of(compared.equal).tolist()
     if not exact:
         said = f"{equal:.1%} of {count} labels are those of the model (95% interval {low:.1%} to {high:.1%})"
@@ -105,8 +105,10 @@ def prove(path: str, classifier: Classifier, about: About, run: Run, data: str |
     }
 
 
-def _check(compared: Compared, name: str, pictures: str, exact: bool) -> None:
-    """Raise UserError for an export whose numbers are none and, where they are to be the `exact` ones, others."""
+def _check(compared: Compared, name: str, pictures: str, exact: bool, with_distance: bool) -> None:
+    """Raise UserError for an export that lacks distances, whose numbers are none or, if `exact`, other ones."""
+    if with_distance and compared.distances is None:
+        raise UserError(f"{name} gives no distances: pictures unlike those trained on could not be told")
     wrong = [pair for pair in (compared.probabilities, compared.distances) if pair and not _are_numbers(*pair)]
     if wrong:
         raise UserError(f"{name} gives numbers of another shape than the model, or none, on {pictures}")
