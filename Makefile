@@ -22,7 +22,7 @@ DECIDING = $${ACCEPT:+--accept "$$ACCEPT"} $${COVERAGE:+--coverage "$$COVERAGE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
 .PHONY: help venv demo features train compare evaluate predict report export serve example bench bench-peers test test-lowest torture fuzz \
-	audit lint clean
+	audit lock lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,10 @@ fuzz: $(VENV)/.installed-test ## Try broken files and command lines, SECONDS=600
 audit: $(VENV)/.installed-test ## Look the installed packages up among known vulnerabilities (needs network)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]'
 	$(VENV)/bin/python .ci/audit
+
+lock: $(VENV)/.installed-test ## Write requirements-serve.txt anew: what a serving machine installs (needs network)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'uv >=0.13, <0.14'
+	$(VENV)/bin/python deploy/lock_serving.py
 
 lint: $(VENV)/.installed-test ## Check style and types
 	$(VENV)/bin/ruff check .
