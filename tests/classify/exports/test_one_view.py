@@ -1,4 +1,4 @@
-"""What it costs that an export takes one view, where the model averages several: from cached rows, with its interval."""
+"""What it costs that an export takes one view, where the model averages several: from cached rows."""
 
 import shutil
 from pathlib import Path

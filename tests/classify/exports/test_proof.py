@@ -80,7 +80,7 @@ def test_an_export_without_its_distances_is_refused(classifier: Classifier, abou
 
 def test_with_fewer_bits_the_labels_count(classifier: Classifier, about: About) -> None:
     half = replace(about, precision="float16")
-    proof = prove("it.onnx", classifier, half, changed(classifier, lambda found: np.sqrt(found)))
+    proof = prove("it.onnx", classifier, half, changed(classifier, np.sqrt))
     assert proof["largest_difference"] > 1e-3 and proof["equal_labels"] == 1
     assert proof["pictures"] == len(classifier.saved.trained_on)
     low, high = proof["equal_labels_interval"]
