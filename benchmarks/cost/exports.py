@@ -1,7 +1,7 @@
 """Every format of an export by every head and backbone: how far its answers are off, its size, its time a picture.
 
-    python benchmarks/cost/exports.py FOLDER --work /tmp/exports [--backbones nano efficientnet_lite0+nano] [--heads svm]
-        [--formats onnx xml] [--precisions float32 float16] [--weights FILE]
+    python benchmarks/cost/exports.py FOLDER --work /tmp/exports [--backbones nano efficientnet_lite0+nano]
+        [--heads svm] [--formats onnx xml] [--precisions float32 float16] [--weights FILE]
 
 Each head is trained on FOLDER (`finetune` for two epochs, for its graph and not for its accuracy) and exported in each
 format, which proves it on training pictures in the runtime of that format. Then the runtime is given one picture at a
@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from classify.exports.runtimes import open_exported
 
 import pipeline
 from cache.errors import UserError
 from classify.exports.about import About
-from classify.exports.runtimes import open_exported
 from featurize.decoding.decode import decode
 from featurize.pictures.find_images import find_images
 from featurize.pictures.sources import read
@@ -119,7 +119,7 @@ def trained(wanted: Wanted, given: argparse.Namespace) -> str:
         if "mobilenet_v2" in wanted.backbone:
             options["weights"] = given.weights
         if wanted.head == "finetune":
-            options |= {"views": 1, "head_params": {"epochs": 2}, "pooling": "none"}
+            options |= {"views": 1, "head_params": {"epochs": 2}}
         pipeline.train(given.folder, wanted.head, model=model, **options)
     return model
 
