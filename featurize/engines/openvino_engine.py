@@ -31,16 +31,16 @@ class OpenVinoGraph:
         self._precision = precision
         self._only_batch = only_batch
         self.batch = only_batch or BATCH[precision]
-        self._model = model
-        _, height, width, _ = self._model.input(0).partial_shape
+        self.model = model
+        _, height, width, _ = self.model.input(0).partial_shape
         self.size = (height.get_length(), width.get_length())
-        _, *sides = self._model.output(0).partial_shape
+        _, *sides = self.model.output(0).partial_shape
         self.row_shape: tuple[int, ...] = tuple(side.get_length() for side in sides)
 
     def compile(self, count: int, dtype: str) -> Callable[[], Request]:
         """What makes requests to the model for batches of `count` pictures of that type."""
         openvino = import_openvino()
-        model = self._model.clone()
+        model = self.model.clone()
         if self._only_batch is None:
             model.reshape([count, *self.size, 3])
         steps = openvino.preprocess.PrePostProcessor(model)

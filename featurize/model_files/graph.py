@@ -43,7 +43,7 @@ class FileGraph(OpenVinoGraph):
             new_request = super().compile(count, dtype)
             new_request()(np.zeros((count, *self.size, 3), dtype))
         except RuntimeError as error:
-            raise UserError(f"backbone {self._file} cannot be computed by OpenVINO ({_reason(error)})") from error
+            raise UserError(f"backbone {self._file} cannot be computed by OpenVINO ({reason_of(error)})") from error
         return new_request
 
 
@@ -81,10 +81,10 @@ def _read(openvino: Any, path: str) -> Any:
     try:
         return frontend.convert(frontend.load(path))
     except failures as error:
-        raise UserError(f"backbone {path} cannot be read by OpenVINO ({_reason(error)})") from error
+        raise UserError(f"backbone {path} cannot be read by OpenVINO ({reason_of(error)})") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The lines of OpenVINO's message that say what is wrong, without places in its source."""
     lines = [line.strip(" -\t") for line in str(error).splitlines()]
     dull = ("Check ", "Exception from ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:", "While ")
@@ -150,7 +150,7 @@ def _sized(name: str, tensor: Any, parameter: Any, size: tuple[int, int], batch:
             _reshape(tensor, parameter, images)
             fitting.append(images)
         except RuntimeError as error:
-            reasons.append(_reason(error))
+            reasons.append(reason_of(error))
     if len(fitting) != 1:
         why = reasons[0] if reasons else "the file does not say which axis has the channels, and both fit"
         raise UserError(f"{name} cannot be computed at {size[0]}x{size[1]} ({why}): export it with a fixed input")
