@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from classify.exports.runtimes import open_exported
 
 import pipeline
 from cache.errors import UserError
 from classify.exports.about import About
+from classify.exports.runtimes import open_exported
 from featurize.decoding.decode import decode
 from featurize.pictures.find_images import find_images
 from featurize.pictures.sources import read
