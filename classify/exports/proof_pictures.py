@@ -18,7 +18,8 @@ def pictures_for(classifier: Classifier, data: str | None) -> tuple[str, Iterato
     """What the pictures are, in words, and these: each folder's in turn, as folders are classes mostly."""
     wanted = [digest.tobytes() for digest in classifier.saved.trained_on]
     if known := classifier.extractor.table.holding(wanted):
-        return "training pictures", _in_turn(known)
+        each = {digest: path for path, digest in known.items()}  # of copies one
+        return "training pictures", _in_turn(each.values())
     if data is not None:
         found = [source for source in expand(data) if isinstance(source, str)]
         return f"pictures of {data}", _in_turn(found)
