@@ -135,3 +135,14 @@ def test_the_command_writes_it_and_says_how_far_it_is_from_the_model(
     assert out.splitlines()[0].startswith(f"{output}")
     assert "largest difference" in out and "training pictures" in out
     assert output.with_suffix(".bin").is_file()
+
+
+def test_a_bundle_is_loaded_again_and_exported_further(trained: Trained, tmp_path: Path, pictures: list[str]) -> None:
+    for head in ("logreg", "knn"):
+        model = trained(head=head)
+        bundle = pipeline.export_model(model, str(tmp_path / f"{head}.zip"))["output"]
+        loaded = pipeline.load(bundle)
+        expected = pipeline.predict_proba(pictures, model)
+        assert loaded.predict_proba(pictures, use_cache=False) == pytest.approx(expected, abs=1e-6)
+        report = pipeline.export_model(bundle, str(tmp_path / f"{head}.xml"))
+        assert run_exported(report["output"], pixels_of(loaded, pictures))[0] == pytest.approx(expected, abs=1e-4)

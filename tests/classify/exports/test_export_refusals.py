@@ -60,6 +60,14 @@ def test_a_file_of_somebody_else_stays(name: str, trained: Trained, tmp_path: Pa
     assert "is there and is no export of a model" in refused(trained(), tmp_path / "mine.onnx")
 
 
+@pytest.mark.parametrize("option", [{"precision": "int8"}, {"accept": 0.9}, {"reject": 0.9}])
+def test_what_a_bundle_does_not_take(option: Any, trained: Trained, tmp_path: Path) -> None:
+    (name,) = option
+    assert refused(trained(), tmp_path / "m.zip", **option).startswith(f"{name}: a bundle is the model as it is")
+    (tmp_path / "m.zip").write_text("three weeks of work")
+    assert "is there and is no bundle of a model" in refused(trained(), tmp_path / "m.zip")
+
+
 def test_a_place_in_the_cache(trained: Trained) -> None:
     cache = Path(pipeline.load(trained()).extractor.cache_dir)
     assert "is a place of the cache" in refused(trained(), cache / "graphs" / "a.onnx")
