@@ -7,6 +7,7 @@ RUN := $(VENV)/bin/python -m pipeline
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
 export HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
+export PRECISION
 # Under another name, because GROUPS is a shell variable of bash's own.
 GROUP_BY = $(GROUPS)
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
@@ -30,7 +31,7 @@ help: ## Print this list
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
-	@echo "GROUPS ACCEPT COVERAGE, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
+	@echo "GROUPS ACCEPT COVERAGE PRECISION, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
 
@@ -80,7 +81,9 @@ report: venv ## Write OUTPUT, one HTML file: what MODEL learnt, how well it does
 	@$(RUN) report $(ON_DATA) $(WITH_MODEL) $(PREDICTING) $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 export: $(VENV)/.installed-export ## Write MODEL as OUTPUT, one file: .onnx, .tflite, .keras, .xml, or .zip for our own use
-	@$(RUN) export $${MODEL:+--model "$$MODEL"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
+	@$(RUN) export $${MODEL:+--model "$$MODEL"} $${OUTPUT:+--output "$$OUTPUT"} \
+	$${PRECISION:+--precision "$$PRECISION"} $${ACCEPT:+--accept "$$ACCEPT"} $${REJECT:+--reject "$$REJECT"} \
+	$${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
 
 serve: venv ## Answer pictures by HTTP with MODEL, and show a page to try it
 	@$(RUN) serve $${MODEL:+--model "$$MODEL"} $(ARGS)

@@ -41,6 +41,21 @@ def _is_export(path: str) -> bool:
         return False
 
 
+def _is_exported(path: str) -> bool:
+    """Whether `path` is an exported model, the second file of one, or its description or script: see that description.
+
+    FILE.onnx, or FILE.xml and FILE.bin, with FILE.onnx.json or FILE.xml.json and FILE.onnx.py or FILE.xml.py.
+    """
+    stem, suffix = os.path.splitext(path)
+    exported = {".json": stem, ".py": stem, ".bin": f"{stem}.xml"}.get(suffix, path)
+    try:
+        with open(f"{exported}.json", encoding="utf-8") as file:
+            found = json.load(file) if file.read(1) == "{" and not file.seek(0) else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"format", "labels", "proof"} <= found.keys()
+
+
 def _has_in_header(path: str, mark: bytes) -> bool:
     with open(path, "rb") as file:
         return mark in file.read(HEADER)
@@ -49,6 +64,8 @@ def _has_in_header(path: str, mark: bytes) -> bool:
 KINDS: dict[str, Callable[[str], bool]] = {
     "JSON report": _is_report,
     "export of features": _is_export,
+    "export of a model": _is_exported,
+    "bundle of a model": lambda path: _has_in_header(path, b"bundle.json"),
     "table of predictions": lambda path: _has_in_header(path, b"path,label,probability"),
     "heat map": lambda path: _has_in_header(path, HEATMAP_MARK),
     "leaderboard": lambda path: _has_in_header(path, b"atplotlib"),  # who drew it

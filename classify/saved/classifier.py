@@ -120,7 +120,7 @@ class Classifier:
         """
         asked = accept is not None or coverage is not None
         decisions = self._decisions(accept, coverage) if asked else None
-        limit = None if reject is None else self._outliers.limit(reject)
+        limit = None if reject is None else self.outliers.limit(reject)
         outcome = Outcome(sources, len(self.extractor.stores))
         distances = None if limit is None else np.full(len(sources), np.nan)
         answers = Answers(outcome, np.full((len(sources), len(self.classes_)), np.nan), distances)
@@ -133,7 +133,7 @@ class Classifier:
             count += len(found)
             if limit is None or distances is None or not len(found):
                 continue
-            distances[answered] = away = self._outliers.distances_of(rows)
+            distances[answered] = away = self.outliers.distances_of(rows)
             for far in np.flatnonzero(away > limit):
                 answers.unknown[int(answered[far])] = (
                     f"unknown: distance {away[far]:.3f} from the training pictures; "
@@ -179,7 +179,7 @@ class Classifier:
         return np.asarray(self.saved.predictor.predict_proba(rows))
 
     @property
-    def _outliers(self) -> OutlierDetector:
+    def outliers(self) -> OutlierDetector:
         """What finds pictures unlike those trained on. Raises UserError where the model has nothing of the kind."""
         if self.saved.outliers is None:
             cannot = f"model {self.saved.path} cannot reject unknown pictures"

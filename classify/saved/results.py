@@ -35,11 +35,13 @@ def save_training(
     groups = None
     if dataset.groups is not None:
         groups = record_of(report["groups"], dataset.groups[leaks(training.trained_on, dataset.digests)].tolist())
+    accept = training.decisions and training.decisions["accept"]
     record = origin | {
         "head_params": training.head_params,
         "training_counts": training.training_counts,
         "left_out_classes": report["left_out_classes"],
         "groups": groups,
+        "accept": accept["target"] if accept and not accept["refused"] else None,
         "metrics": {name: value for name, value in report.items() if name not in NOT_RECORDED},
     }
     with locked(model):

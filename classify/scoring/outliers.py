@@ -64,7 +64,7 @@ class OutlierDetector:
         known = cls(kept, np.empty(0, np.float32))
         own = np.arange(len(kept)) if groups is None else groups[different[np.sort(drawn)]]
         parts = blocks(len(kept), len(kept)) if len(np.unique(own)) > 1 else []
-        distances = [known.distances, *(known._from(known._units[part], own[part, None] == own) for part in parts)]
+        distances = [known.distances, *(known._from(known.units[part], own[part, None] == own) for part in parts)]
         return cls(kept, np.sort(np.concatenate(distances)))
 
     def distances_of(self, rows: Rows) -> Floats:
@@ -96,8 +96,8 @@ class OutlierDetector:
 
     def _from(self, directions: Floats, own: NDArray[np.bool_] | None = None) -> Floats:
         """Distances (n,) of directions (n, w); own (n, m): which rows are no neighbours of each, for some are."""
-        neighbours = max(1, min(NEIGHBOURS, len(self.rows) - 1))  # as many as each training picture has
-        cosines = directions @ self._units.T
+        neighbours = self.neighbours
+        cosines = directions @ self.units.T
         if own is not None:
             cosines[own] = -np.inf
         nearest = np.partition(cosines, len(self.rows) - neighbours, axis=1)[:, -neighbours:]
@@ -106,8 +106,14 @@ class OutlierDetector:
         there = np.isfinite(nearest)  # fewer where a group leaves fewer others
         return (1 - np.where(there, nearest, 0).sum(axis=1) / there.sum(axis=1)).astype(np.float32)
 
+    @property
+    def neighbours(self) -> int:
+        """How many training pictures a picture is compared with: as many as each of these has."""
+        return max(1, min(NEIGHBOURS, len(self.rows) - 1))
+
     @cached_property
-    def _units(self) -> Floats:
+    def units(self) -> Floats:
+        """The directions (m, w) float32, of length 1."""
         return unit_rows(self.rows.astype(np.float32))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -137,14 +143,14 @@ def _folded(rows: Floats) -> Floats:
 
     Charikar, Chen and Farach-Colton, "Finding frequent items in data streams", ICALP 2002.
     """
-    order, signs = _drawn(rows.shape[1])
+    order, signs = folding(rows.shape[1])
     padded = np.zeros((len(rows), -(-rows.shape[1] // WIDEST) * WIDEST), np.float32)
     padded[:, : rows.shape[1]] = rows[:, order] * signs
     return padded.reshape(len(rows), -1, WIDEST).sum(axis=1)
 
 
 @lru_cache(maxsize=1)
-def _drawn(width: int) -> tuple[NDArray[np.intp], Floats]:
+def folding(width: int) -> tuple[NDArray[np.intp], Floats]:
     """An order (width,) of the features and a sign (width,) for each, by the generator that numpy never changes."""
     random = np.random.RandomState(0)
     return random.permutation(width), np.where(random.random_sample(width) < 0.5, -1, 1).astype(np.float32)

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache.errors import AT_ONCE, UserError
 from cache.files.system_calls import after_fork
@@ -14,6 +14,9 @@ from cache.row_key import MODEL_FILE
 from featurize.engines.engine import Engine, Graph, at_work, check_openvino, check_tensorflow
 from featurize.model_files.request import refuse_tensorflow
 from featurize.resolve import Resolved
+
+if TYPE_CHECKING:
+    from featurize.model_files.graph import FileGraph
 
 log = logging.getLogger("bottleneck")
 
@@ -86,7 +89,7 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
     check_bf16(precision)
     in_full = replace(checked, spec=replace(checked.spec, precision="float32"))
     try:
-        graph = OpenVinoGraph(kept_graph(in_full, cache_dir, lambda: _network(in_full)), precision)
+        graph = OpenVinoGraph(kept_graph(in_full, cache_dir, lambda: build_keras(in_full)), precision)
     except ConversionError as error:
         if asked == "openvino":
             raise UserError(f"OpenVINO cannot take {checked.network} ({error}): use --engine tensorflow") from error
@@ -96,7 +99,7 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
     return graph
 
 
-def _of_file(checked: Resolved, installed: bool) -> Graph:
+def _of_file(checked: Resolved, installed: bool) -> "FileGraph":
     """A model file, which is computed by OpenVINO alone."""
     name, precision = os.path.basename(checked.weights.path), checked.spec.precision
     refuse_tensorflow(name, checked.engine, precision)
@@ -125,10 +128,32 @@ def tensorflow_has_gpu() -> bool:
 def _on_tensorflow(checked: Resolved) -> Graph:
     from featurize.engines.tensorflow_engine import TensorFlowGraph
 
-    return TensorFlowGraph(_network(checked))
+    return TensorFlowGraph(build_keras(checked))
 
 
-def _network(checked: Resolved) -> Any:
+def openvino_network(checked: Resolved, cache_dir: str) -> Any:
+    """The network of a checked spec as an openvino.Model of its own: pixels (n, height, width, 3) -> rows.
+
+    The graph that the cache keeps, where it is there; else TensorFlow builds the network. Raises UserError where
+    OpenVINO is not installed, and for networks that it cannot compute.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        raise UserError("OpenVINO is not installed: pip install openvino")
+    if checked.graph:
+        return checked.graph.open(checked.spec).model
+    if checked.spec.backbone == MODEL_FILE:
+        return _of_file(checked, True).model
+    check_openvino()
+    from featurize.engines.converted import ConversionError, kept_graph
+
+    try:
+        return kept_graph(checked, cache_dir, lambda: build_keras(checked))
+    except ConversionError as error:
+        raise UserError(f"OpenVINO cannot take {checked.network} ({error})") from error
+
+
+def build_keras(checked: Resolved) -> Any:
+    """The network of a checked spec as a frozen keras.Model. Raises UserError where it cannot be built."""
     from featurize.backbones.network import build_network
 
     check_tensorflow()  # before the lock, which a forked process may have inherited locked

@@ -17,7 +17,8 @@ from featurize.engines.engine import check_tensorflow
 # "2026-01-31 ...: W external/...", and their fixed companions.
 NOISE = re.compile(
     rb"[IWE]\d{4} \d\d:|\d{4}-\d\d-\d\d [\d:.]+: [IWE] |WARNING: All log messages before absl::|"
-    rb"To enable the following instructions:"
+    rb"To enable the following instructions:|INFO: Created TensorFlow Lite XNNPACK delegate|"
+    rb"INFO:tensorflow:|WARNING:tensorflow:"
 )
 
 
@@ -35,7 +36,7 @@ def import_keras() -> ModuleType:
         os.environ["KERAS_BACKEND"] = "tensorflow"
     first = "tensorflow" not in sys.modules
     open_standard_streams()  # TensorFlow prints from C
-    with _without_noise() if first and quiet else contextlib.nullcontext():
+    with without_noise() if first and quiet else contextlib.nullcontext():
         import keras
         import tensorflow
 
@@ -78,7 +79,7 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
+def without_noise() -> Iterator[None]:
     """Hold back what is written to file descriptor 2, then pass on all but the lines of NOISE.
 
     The lines come from C++, past `sys.stderr`. Nothing else is lost: other lines arrive late.

@@ -367,6 +367,11 @@ class NetworkExtractor(ComputingExtractor):
         return Tail.of(self.spec, self.resolved.weights)
 
     @property
+    def checked(self) -> Resolved:
+        """The spec with its weights proven. Raises UserError as `featurize.reopen.check_weights`."""
+        return check_weights(self.resolved, self.table)
+
+    @property
     def engine(self) -> Engine:
         """The compiled network, which extractors share; a forked process has its own.
 
@@ -374,7 +379,7 @@ class NetworkExtractor(ComputingExtractor):
         """
         engine = self._engine
         if engine is None or engine.is_inherited:
-            checked = check_weights(self.resolved, self.table)
+            checked = self.checked
             plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
             one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
             self._engine = engine = shared_engine(one_view, self.cache_dir)

@@ -159,7 +159,7 @@ def test_wide_rows_are_folded_with_nearly_the_same_distances(digits: real_featur
 
 def test_rows_are_folded_everywhere_alike() -> None:
     """A model is carried to other machines and other versions of numpy, its rows as they were folded at first."""
-    order, signs = classify.scoring.outliers._drawn(4160)
+    order, signs = classify.scoring.outliers.folding(4160)
     assert order[:4].tolist() == [1649, 3122, 1127, 599] and signs[:6].tolist() == [-1, 1, -1, 1, -1, -1]
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cache.errors import UserError
-from featurize.engines.keras_import import _without_noise, import_keras
+from featurize.engines.keras_import import import_keras, without_noise
 
 USE = """
 import numpy
@@ -43,7 +43,7 @@ def test_a_level_that_the_user_set_is_left_alone():
 
 
 def test_other_lines_than_the_noise_are_passed_on(capfd):
-    with _without_noise():
+    with without_noise():
         os.write(2, b"I0000 00:00:1795336324.776738    5694 port.cc:153] oneDNN custom operations are on.\n")
         os.write(2, b"E0000 00:00:1795336557.397312    5906 cuda_platform.cc:52] failed call to cuInit\n")
         os.write(2, b"2026-01-31 12:00:00.000001: W external/local_xla/xla/a.cc:1] no GPU\n")
@@ -54,7 +54,7 @@ def test_other_lines_than_the_noise_are_passed_on(capfd):
 
 
 def test_messages_are_passed_on_when_the_import_fails(capfd):
-    with pytest.raises(ImportError), _without_noise():
+    with pytest.raises(ImportError), without_noise():
         os.write(2, b"version GLIBC_9 not found\n")
         raise ImportError("libtensorflow_framework.so.2")
     assert capfd.readouterr().err == "version GLIBC_9 not found\n"

@@ -1,0 +1,142 @@
+"""Every format of an export by every head and backbone: how far its answers are off, its size, its time a picture.
+
+    python benchmarks/cost/exports.py FOLDER --work /tmp/exports [--backbones nano efficientnet_lite0+nano]
+        [--heads svm] [--formats onnx xml] [--precisions float32 float16] [--weights FILE]
+
+Each head is trained on FOLDER (`finetune` for two epochs, for its graph and not for its accuracy) and exported in each
+format, which proves it on training pictures in the runtime of that format. Then the runtime is given one picture at a
+time, decoded before: the median of `--pictures` of them, after three that are not counted. Joined backbones take
+pictures of 224 x 224, one size for all of their parts.
+
+The work folder keeps the cache, the models, the exports and results.jsonl, a line for each export: what is there is
+not done again. Lines are printed as they come, a table in Markdown at the end.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import pipeline
+from cache.errors import UserError
+from classify.exports.about import About
+from classify.exports.runtimes import open_exported
+from featurize.decoding.decode import decode
+from featurize.pictures.find_images import find_images
+from featurize.pictures.sources import read
+
+BACKBONES = ["nano", "efficientnet_lite0", "mobilenet_v2", "efficientnet_lite0+nano"]
+HEADS = ["logreg", "svm", "dense", "ridge", "sgd", "centroid", "finetune"]
+FORMATS = ["onnx", "tflite", "keras", "xml"]
+WARM = 3  # pictures that are not counted
+
+
+class Wanted(NamedTuple):
+    """One line of the table."""
+
+    backbone: str
+    head: str
+    format: str
+    precision: str
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES)
+    parser.add_argument("--heads", nargs="+", default=HEADS)
+    parser.add_argument("--formats", nargs="+", default=FORMATS)
+    parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--weights", help="of mobilenet_v2")
+    parser.add_argument("--pictures", type=int, default=50)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    results = given.work / "results.jsonl"
+    paths = find_images(given.folder).images
+    paths = paths[:: max(1, len(paths) // given.pictures)][: given.pictures]
+    for wanted in every(given):
+        if wanted in {one for one, _ in known(results)}:
+            continue
+        found = measured(wanted, given, paths)
+        with results.open("a") as file:
+            print(json.dumps([wanted, found]), file=file)
+        print(*wanted, *(f"{name} {value}" for name, value in found.items()), flush=True)
+    print_table({wanted: found for wanted, found in known(results) if wanted in {*every(given)}})
+
+
+def every(given: argparse.Namespace) -> Iterator[Wanted]:
+    """What is asked for, the exports of one model one after the other."""
+    for backbone in given.backbones:
+        for head in given.heads:
+            for format in given.formats:
+                yield from (Wanted(backbone, head, format, precision) for precision in given.precisions)
+
+
+def known(results: Path) -> list[tuple[Wanted, dict[str, Any]]]:
+    """What has been measured before."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    return [(Wanted(*wanted), found) for wanted, found in map(json.loads, lines)]
+
+
+def measured(wanted: Wanted, given: argparse.Namespace, paths: list[str]) -> dict[str, Any]:
+    """difference, equal (labels), bytes and ms of one export, or why there is none."""
+    try:
+        model = trained(wanted, given)
+        name = f"{wanted.backbone}-{wanted.head}-{wanted.precision}.{wanted.format}"
+        output = str(given.work / "exports" / name)
+        report = pipeline.export_model(model, output, precision=wanted.precision)
+    except UserError as error:
+        return {"refused": str(error)}
+    about = About.of(pipeline.load(model), wanted.format, wanted.precision, None, None)
+    pixels = [decode(read(path), about.size, about.resize)[None].astype(np.float32) for path in paths]
+    run, times = open_exported(output), []
+    for one in pixels[:WARM] + pixels:
+        started = time.perf_counter()
+        run(one)
+        times.append(time.perf_counter() - started)
+    return {
+        "difference": report["largest_difference"],
+        "equal": report["equal_labels"],
+        "bytes": report["bytes"],
+        "ms": round(1000 * statistics.median(times[WARM:]), 3),
+    }
+
+
+def trained(wanted: Wanted, given: argparse.Namespace) -> str:
+    """The path of a model, trained where it is not there yet."""
+    model = str(given.work / "models" / f"{wanted.backbone}-{wanted.head}.joblib")
+    if not os.path.exists(model):
+        options: dict[str, Any] = {"backbone": wanted.backbone, "cache_dir": str(given.work / "cache")}
+        if "+" in wanted.backbone:
+            options["size"] = 224
+        if "mobilenet_v2" in wanted.backbone:
+            options["weights"] = given.weights
+        if wanted.head == "finetune":
+            options |= {"views": 1, "head_params": {"epochs": 2}}
+        pipeline.train(given.folder, wanted.head, model=model, **options)
+    return model
+
+
+def print_table(found: dict[Wanted, dict[str, Any]]) -> None:
+    """A row for each backbone and head, three numbers for each format."""
+    print("\n| backbone | head | format | largest difference | equal labels | MB | ms a picture |")
+    print("|---|---|---|---|---|---|---|")
+    for wanted, numbers in found.items():
+        kind = wanted.format if wanted.precision == "float32" else f"{wanted.format}, {wanted.precision}"
+        row = f"| {wanted.backbone} | {wanted.head} | {kind} |"
+        if "refused" in numbers:
+            print(row, f"{numbers['refused']} | | | |")
+        else:
+            size = f"{numbers['bytes'] / 1e6:.2f}"
+            print(row, f"{numbers['difference']:.1e} | {numbers['equal']:.1%} | {size} | {numbers['ms']:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

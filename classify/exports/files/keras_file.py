@@ -1,0 +1,29 @@
+"""Keras' own format: written and run by Keras."""
+
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from classify.exports.files.answers import Answer, Runner
+from classify.heads.numerics import Floats
+from featurize.engines.keras_import import import_keras
+
+MEMBER = "bottleneck_features.json"  # of the file, which is a zip archive; Keras reads its own members alone
+
+
+def write(graph: Any, path: str, precision: str, description: str) -> None:  # noqa: ARG001  # float32 alone
+    """Write a keras.Model to `path`, the description as one more member."""
+    graph.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(MEMBER, description)
+
+
+def opened(path: str) -> Runner:
+    """What runs the file at `path`."""
+    graph = import_keras().saving.load_model(path, compile=False)
+
+    def run(pixels: Floats) -> Answer:
+        return {name: np.asarray(value) for name, value in graph(pixels, training=False).items()}
+
+    return run

@@ -1,0 +1,164 @@
+"""The script beside an exported file: a picture's path -> label, probability, decision, without this project.
+
+It needs numpy, Pillow and the runtime of the format. What differs between models is read from the description beside
+it; the text here differs by format, for the runtime, and by how pictures are resized.
+"""
+
+import os
+from string import Template
+
+from cache.files.atomic import write_atomically
+from classify.exports.about import About, side_files
+from featurize.decoding.crops import Crop
+
+# Format -> the package to install, its import, how a file is opened, how it is run: named outputs of named inputs.
+RUNTIMES = {
+    "onnx": (
+        "onnxruntime",
+        "import onnxruntime",
+        "NETWORK = onnxruntime.InferenceSession(FILE)",
+        'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], {"pixels": pixels})))',
+    ),
+    "tflite": (
+        "ai-edge-litert",
+        "from ai_edge_litert.interpreter import Interpreter",
+        "NETWORK = Interpreter(str(FILE)).get_signature_runner()",
+        "NETWORK(pixels=pixels)",
+    ),
+    "keras": (
+        "keras tensorflow",
+        "import keras",
+        "NETWORK = keras.saving.load_model(FILE)",
+        "{name: np.asarray(value) for name, value in NETWORK(pixels).items()}",
+    ),
+    "xml": (
+        "openvino",
+        "import openvino",
+        'NETWORK = openvino.compile_model(FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
+        'NETWORK({"pixels": pixels})',
+    ),
+}
+
+SCRIPT = Template('''\
+"""Classify pictures with the exported file beside this one: python THIS.py photo.jpg [another.jpg ...]
+
+It reads that file and its description (.json), and needs: pip install numpy pillow $package
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+$import_runtime
+from PIL import Image, ImageOps
+
+FILE = Path(__file__).with_name($literal)
+ABOUT = json.loads(FILE.with_name(f"{FILE.name}.json").read_text())
+$open
+
+
+def pixels_of(path):
+    """A picture as the network takes it: upright, RGB, on white, (1, height, width, 3) float32 from 0 to 255."""
+    height, width = ABOUT["size"]
+    with Image.open(path) as picture:
+$reduce\
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode[0] in "IF":
+        raise ValueError(f"more than 8 bits a pixel ({picture.mode}): convert it to 8 bits first")
+    if picture.has_transparency_data and (seen := picture.convert("RGBA")).getextrema()[3] != (0, 0):
+        picture = Image.new("RGB", picture.size, "white")
+        picture.paste(seen, mask=seen)
+    picture = picture.convert("RGB")
+$resize
+    return np.asarray(picture, np.float32)[None]
+
+
+def classify(path):
+    """The label of a picture, its probability, and accept, review or unknown; "" where the model does not decide."""
+    pixels = pixels_of(path)
+    found = $run
+    best = int(found["probabilities"][0].argmax())
+    probability = float(found["probabilities"][0][best])
+    accept, reject, decision = ABOUT["accept"], ABOUT["reject"], ""
+    if reject and found["distance"].item() > reject["limit"]:
+        decision = "unknown"
+    elif accept:
+        threshold = accept["thresholds"][best]
+        decision = "review" if threshold is None or probability < threshold else "accept"
+    return ABOUT["labels"][best], probability, decision
+
+
+if __name__ == "__main__":
+    for path in sys.argv[1:]:
+        try:
+            label, probability, decision = classify(path)
+            print(path, label, f"{probability:.4f}", decision, sep="\\t")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            print(f"{path}: {error}", file=sys.stderr)
+''')
+
+# The triangle filter of `antialias` is Pillow's own: the pixels differ by rounding.
+PILLOW = {"antialias": "BILINEAR", "nearest": "NEAREST"}
+REDUCE = """\
+        left = min(picture.size) / (3 * max(height, width))  # a large JPEG is decoded at a half, a quarter, an eighth
+        step = max(n for n in (1, 2, 4, 8) if n <= max(1, left))
+        picture.draft(None, (picture.width // step, picture.height // step))
+"""
+STRETCH = "    picture = picture.resize(({width}, {height}), Image.Resampling.{filter})"
+BILINEAR = """\
+    picture = np.asarray(picture, np.float32)
+    for axis, new in enumerate((height, width)):  # between two neighbours, as TensorFlow's `resize` does
+        old = picture.shape[axis]
+        place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        part = (place - np.floor(place)).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+        low, high = (picture.take(end(place).astype(int), axis) for end in (np.floor, np.ceil))
+        picture = low + (high - low) * part"""
+SHORT = """\
+    short = min(picture.size)
+    size = [{short} if side == short else int({short} * side / short) for side in picture.size]
+    picture = picture.resize(size, Image.Resampling.{filter})"""
+CROP = """
+    left, upper = {half}
+    picture = picture.crop((left, upper, left + width, upper + height))"""
+HALVES = {
+    "floor": "(picture.width - width) // 2, (picture.height - height) // 2",
+    "round": "round((picture.width - width) / 2), round((picture.height - height) / 2)",
+}
+
+
+def write_script(output: str, about: About) -> None:
+    """Write the script of the export `output` beside it."""
+    write_atomically(side_files(output)[1], script_of(output, about).encode("ascii"))
+
+
+def script_of(output: str, about: About) -> str:
+    """The text of the script of the export `output`."""
+    package, import_runtime, opened, run = RUNTIMES[about.format]
+    return SCRIPT.substitute(
+        package=package,
+        import_runtime=import_runtime,
+        literal=ascii(os.path.basename(output)),  # whatever characters a name has, it stays a name
+        open=opened,
+        run=run,
+        reduce=REDUCE if about.resize == "antialias" else "",
+        resize=_resize(about.resize),
+    )
+
+
+def _resize(resize: str) -> str:
+    """The lines that bring an RGB picture to the size of the input, as `featurize.decoding.decode` does."""
+    if resize == "bilinear":
+        return BILINEAR
+    if resize in ("antialias", "nearest"):
+        return STRETCH.format(width="width", height="height", filter=PILLOW[resize])
+    crop = Crop.of(resize)
+    if crop is None:
+        raise ValueError(f"not a way of resizing: {resize!r:.100}")
+    name, cut = crop.filter.upper(), CROP.format(half=HALVES[crop.rounding])
+    if crop.short:
+        return SHORT.format(short=crop.short, filter=name) + cut
+    if crop.stretch:
+        height, width = crop.stretch
+        return STRETCH.format(width=width, height=height, filter=name) + cut
+    return STRETCH.format(width="width", height="height", filter=name)

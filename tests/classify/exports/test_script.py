@@ -1,0 +1,143 @@
+"""The script beside an export: the pixels of our decoder, and our answers, from numpy, Pillow and the runtime alone."""
+
+import os
+import runpy
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SPEC
+from helpers.clean_environments import as_here, environment, run_alone
+from helpers.kinds_of_photographs import write_all
+
+import pipeline
+from cache.row_key import FeatureSpec
+from classify.exports.about import About, side_files, write_about
+from classify.exports.script import script_of, write_script
+from featurize.decoding.decode import decode
+from featurize.pictures.sources import read
+
+ACCEPT, REJECT = 0.8, 0.9
+WAYS = ["antialias", "nearest", "bilinear", "bicubic-short128-floor", "bilinear-short128-round", "lanczos-squash"]
+WAYS += ["bicubic-squash120x130-round"]
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return write_all(tmp_path_factory.mktemp("kinds") / "photographs")
+
+
+@pytest.fixture(scope="session")
+def model(surfaces: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("exported")
+    shutil.copytree(warm_cache, folder / ".features")
+    path = str(folder / "surfaces.joblib")
+    pipeline.train(str(surfaces), "logreg", model=path, cache_dir=str(folder / ".features"), **SPEC)
+    return path
+
+
+def exported(model: str, suffix: str) -> str:
+    """The model in that format, written once."""
+    output = model.replace(".joblib", suffix)
+    if not os.path.exists(output):
+        pipeline.export_model(model, output, accept=ACCEPT, reject=REJECT)
+    return output
+
+
+@pytest.mark.parametrize(("resize", "side"), [("antialias", 96), ("antialias", 40), *((way, 96) for way in WAYS)])
+def test_its_pixels_are_those_of_our_decoder(
+    model: str, photographs: list[str], tmp_path: Path, resize: str, side: int
+) -> None:
+    plain = About.of(pipeline.load(model), "onnx", "float32", None, None)
+    about = replace(plain, resize=resize, size=(side, side))
+    output = str(shutil.copy(exported(model, ".onnx"), tmp_path / "surfaces.onnx"))
+    write_about(output, about, {})
+    write_script(output, about)
+    pixels_of = runpy.run_path(side_files(output)[1])["pixels_of"]
+    allowed = {"antialias": 1, "bilinear": 0.01}.get(resize, 0)  # steps of 255
+    for path in photographs[::3]:
+        ours, theirs = decode(read(path), about.size, resize), pixels_of(path)
+        assert theirs.shape == (1, *ours.shape) and theirs.dtype == np.float32
+        assert np.abs(theirs[0] - ours).max() <= allowed, path
+
+
+def test_its_decisions_are_those_of_the_thresholds(model: str, surfaces: Path, tmp_path: Path) -> None:
+    paths = sorted(map(str, surfaces.glob("*/*.png")))
+    classifier = pipeline.load(model)
+    pass
+
+
+def check_answers(model: str, paths: list[str], words: Sequence[object], folder: Path) -> None:
+    """What a python says that is run with the words and the paths is what the model says, in one view."""
+    done = run_alone(Path(str(words[0])), [*words[1:], *paths], folder)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    classifier = pipeline.load(model, predict_views=1)
+    table = classifier.top_k(paths, 1, accept=ACCEPT, reject=REJECT)
+    unknown = table["label"].isna()
+    labels = table["label"].where(~unknown, table["would_be_label"]).tolist()
+    probabilities = table["probability"].where(~unknown, table["would_be_probability"]).to_numpy()
+    assert [line[0] for line in lines] == paths
+    assert [line[1] for line in lines] == labels
+    assert np.abs(np.array([float(line[2]) for line in lines]) - probabilities).max() < 0.01
+    about = About.of(classifier, "onnx", "float32", ACCEPT, REJECT)
+    assert about.accept and about.reject
+    thresholds = np.array([about.accept.thresholds[about.labels.index(label)] for label in labels], float)
+    clear = (np.abs(probabilities - thresholds) > 0.01) & (np.abs(table["distance"] - about.reject.limit) > 0.01)
+    decisions = table["decision"].to_numpy()
+    assert clear.mean() > 0.5 and set(decisions[clear]) == {"accept", "review", "unknown"}
+    assert [line[3] for line, sure in zip(lines, clear, strict=True) if sure] == decisions[clear].tolist()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package"), [(".onnx", "onnxruntime"), (".tflite", "ai-edge-litert"), (".xml", "openvino")]
+)
+def test_it_answers_as_the_model_where_nothing_else_is_installed(
+    model: str, photographs: list[str], surfaces: Path, tmp_path: Path, suffix: str, package: str
+) -> None:
+    python = environment(tmp_path / "alone", as_here("numpy", "pillow", package))
+    script = side_files(exported(model, suffix))[1]
+    paths = [*photographs, *map(str, sorted(surfaces.glob("*/*.png")))]
+    check_answers(model, paths, [python, script], tmp_path)
+
+
+def test_with_keras_it_answers_as_the_model(model: str, photographs: list[str], surfaces: Path, tmp_path: Path) -> None:
+    script = side_files(exported(model, ".keras"))[1]
+    paths = [*photographs[::8], *map(str, sorted(surfaces.glob("*/*.png")))]
+    check_answers(model, paths, [sys.executable, script], tmp_path)
+
+
+def test_real_photographs_get_the_labels_of_the_model(model: str, shared: Path, tmp_path: Path) -> None:
+    found = [path for path in sorted((shared / "images").glob("*/*/**/*.jp*g")) if path.is_file()]
+    script = side_files(exported(model, ".onnx"))[1]
+    check_answers(model, [str(path) for path in found[:: len(found) // 200][:200]], [sys.executable, script], tmp_path)
+
+
+def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_answered(
+    model: str, photographs: list[str], tmp_path: Path
+) -> None:
+    broken, deep = tmp_path / "broken.jpg", tmp_path / "deep.png"
+    broken.write_bytes(Path(photographs[0]).read_bytes()[:300])
+    from PIL import Image
+
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(deep)
+    script = side_files(exported(model, ".onnx"))[1]
+    done = run_alone(Path(sys.executable), [script, broken, deep, tmp_path / "none.jpg", photographs[0]], tmp_path)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [photographs[0]]
+    said = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in said] == [str(broken), str(deep), str(tmp_path / "none.jpg")]
+    assert "more than 8 bits" in said[1]
+
+
+def test_a_name_is_never_code(tmp_path: Path) -> None:
+    output = str(tmp_path / '"""\nimport os; os.abort()\n\'\udcff\\.onnx')
+    spec = FeatureSpec("nano", "", "", "avg", (96, 96), "antialias", "none", 3).to_json()
+    about = About("onnx", "float32", "logreg", ("a", "b"), (96, 96), "antialias", ("probabilities",), 1, None, None,
+                  spec, {}, {}, {})  # fmt: skip
+    text = script_of(output, about)
+    assert text.isascii() and compile(text, "script.py", "exec") and "\nimport os;" not in text
