@@ -33,13 +33,17 @@ SOURCE = (
 
 
 def in_one_view(classifier: Classifier) -> Classifier:
-    """The same model, answering by the picture itself alone."""
-    if len(classifier.extractor.stores) == 1:
-        return classifier
+    """The same model, answering by the picture itself alone, from rows as they are computed: not rounded to float16."""
     extractor = classifier.extractor
-    parts = [replace(part.resolved, views=(ORIGINAL_VIEW,)) for part in extractor.parts]
-    if isinstance(classifier, TunedClassifier):
-        return TunedClassifier(classifier.saved, parts[0], extractor.cache_dir)
+    if isinstance(classifier, TunedClassifier):  # whose decisions are never rounded
+        cut = replace(extractor.parts[0].resolved, views=(ORIGINAL_VIEW,))
+        return TunedClassifier(classifier.saved, cut, extractor.cache_dir)
+    parts = [
+        replace(part.resolved, views=(ORIGINAL_VIEW,), spec=replace(part.spec, stored="float32"))
+        for part in extractor.parts
+    ]
+    if parts == [part.resolved for part in extractor.parts]:
+        return classifier
     return Classifier(classifier.saved, open_parts(parts, extractor.cache_dir))
 
 
