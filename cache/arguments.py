@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from cache.errors import UserError
+from cache.errors import UserError, naming_packages
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,14 +81,16 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
     Numbers and strings of numpy become Python's, also in dictionaries, lists and tuples; a float that is whole becomes
     an integer where one is wanted; `~` in a path is the home of the user, as a shell has it. Raises UserError for a
-    value of `NUMBERS` that is not valid.
+    value of `NUMBERS` that is not valid, and where a package is needed that is not installed.
     """
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
 
     @functools.wraps(function)
     def checked(*given: P.args, **named: P.kwargs) -> R:
         first = [_checked(name, value) for name, value in zip(names, given, strict=False)]
-        return function(*first, *given[len(first) :], **plain_options(named))  # type: ignore[arg-type]  # the same names
+        options = plain_options(named)
+        with naming_packages():
+            return function(*first, *given[len(first) :], **options)  # type: ignore[arg-type]  # the same names
 
     return checked
 

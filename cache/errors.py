@@ -2,7 +2,8 @@
 
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger("bottleneck")
 AT_ONCE = {"at_once": True}  # `extra` of a warning that a person may want to stop for; others wait for the result
@@ -13,6 +14,34 @@ class UserError(ValueError):
 
     The command line prints the line and exits with status 2; callers from Python can catch it as `ValueError`.
     """
+
+
+# Packages that the project is installed with, and a serving machine is not: module or package -> what pip calls it.
+NOT_TO_SERVE = {
+    "tensorflow": "tensorflow", "keras": "tensorflow", "sklearn": "scikit-learn", "scikit-learn": "scikit-learn",
+    "pandas": "pandas", "joblib": "joblib", "threadpoolctl": "threadpoolctl", "matplotlib": "matplotlib",
+    "jinja2": "jinja2", "skimage": "scikit-image", "scipy": "scipy", "h5py": "h5py", "isal": "isal",
+}  # fmt: skip
+
+
+@contextmanager
+def naming_packages() -> Iterator[None]:
+    """Raise UserError where the body needs a package that is not installed here, as on a serving machine."""
+    try:
+        yield
+    except ModuleNotFoundError as error:  # also what `importlib.metadata` raises for a version that it does not find
+        package = NOT_TO_SERVE.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        raise not_installed(package) from error
+
+
+def not_installed(package: str) -> UserError:
+    """What a person is told who asks for what a serving machine cannot do."""
+    return UserError(
+        f"this takes {package}, which is not installed here: install the whole project (pip install .), or predict "
+        "with a bundle (export --output NAME.zip), which needs requirements-serve.txt alone"
+    )
 
 
 def listed(words: Iterable[str], most: int) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.arguments import at_home, checked_arguments, plain_options
-from cache.errors import UserError
+from cache.errors import UserError, naming_packages
 from classify.labels.label_options import PredictOptions, TopOptions
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load(
     Parameters
     ----------
     model : str
-        Path of a `.joblib` file.
+        Path of a `.joblib` file, or of a bundle, the `.zip` that `export` writes: everything is in that.
     cache_dir : str, optional
         Where features are kept; by default the cache that the model was trained with, if it is still there.
     weights : str, optional
@@ -45,7 +45,7 @@ def load(
     isolate : bool
         Decode pictures in processes of their own, which a picture may crash.
     allow_other_versions, sha256, no_pickle
-        Which files may be read, see `classify.saved.persist.load`.
+        Which files may be read, see `classify.saved.persist.load`. Of a bundle, `sha256` is that of the whole file.
     predict_views : int, optional
         Average so many views of each picture, not as many as the model was saved with.
 
@@ -65,11 +65,11 @@ def load(
     >>> pipeline.load("models/logreg.joblib").classes_
     ['brick', 'grass', 'gravel']
     """
-    from classify.saved.open_classifier import open_classifier
-    from classify.saved.persist import load as load_saved
+    from classify.saved.open_classifier import open_model
 
-    saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
-    return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
+    return open_model(
+        os.fspath(model), cache_dir, weights, engine, isolate, allow_other_versions, sha256, no_pickle, predict_views
+    )
 
 
 def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOptions]) -> "np.ndarray":
@@ -81,7 +81,7 @@ def predict(images: Any, model: "str | Classifier", **options: Unpack[PredictOpt
         A path, a folder, the bytes of an image file, a picture, pixels (height, width[, channels]). A folder, also in a
         list, stands at its place for its images, in byte order of their paths.
     model : str or Classifier
-        Path of a `.joblib` file, which is loaded once, or what `load` returned.
+        Path of a `.joblib` file or a bundle, which is loaded once, or what `load` returned.
     **options
         cache_dir, weights, use_cache, rehash, reject: see `classify.labels.label_options.PredictOptions`.
 
@@ -252,5 +252,5 @@ def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tup
     from cache.digest_table import rehashing
 
     rest = plain_options(options) if options else {}
-    with rehashing(rest.pop("rehash", False)):
+    with naming_packages(), rehashing(rest.pop("rehash", False)):
         yield warm_classifier(model, rest.pop("cache_dir", None), rest.pop("weights", None)), rest

@@ -16,6 +16,7 @@ LOCK = REPOSITORY / "requirements-serve.txt"
 # Of [options] install_requires. h5py and isal read cached rows, which a serving machine may have as well.
 NEEDED = ("numpy", "openvino", "pillow", "pi-heif", "cykooz.resizer", "h5py", "isal", "psutil", "click", "rich")
 EXTRA = "web"
+FURTHER = ("scipy",)  # what `--accept` takes: a dependency of scikit-learn's, which setup.cfg therefore does not name
 # OpenVINO asks for it, and runs without it: see featurize/engines/silent_openvino.py.
 LEFT_OUT = "openvino-telemetry"
 
@@ -32,7 +33,7 @@ def requirements() -> list[str]:
     setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     lines = setup["options"]["install_requires"].splitlines()
     kept = [line for line in lines if name_of(line) in NEEDED]
-    return kept + [line for line in setup["options.extras_require"][EXTRA].splitlines() if line]
+    return [*kept, *FURTHER, *(line for line in setup["options.extras_require"][EXTRA].splitlines() if line)]
 
 
 def name_of(requirement: str) -> str:

@@ -38,10 +38,7 @@ def reopen(
     this version computes, are not those of the spec.
     """
     spec = FeatureSpec.from_json(record["spec"])
-    for field, values in KNOWN.items():
-        if (trained := getattr(spec, field)) not in values:
-            known = " or ".join(map(str, values))
-            raise UserError(f"the model was trained with {field} {trained}, this version has {known}: train it again")
+    check_known(spec)
     if weights is None:
         found = Weights(**record["weights"])
         if found.kind in ("packaged", "imagenet"):
@@ -63,6 +60,14 @@ def reopen(
     if weights is None and found.kind != "random" and not os.path.exists(found.path):
         return resolved
     return check_weights(resolved, table)
+
+
+def check_known(spec: FeatureSpec) -> None:
+    """Raise UserError where this version computes other rows than those of a model's spec."""
+    for field, values in KNOWN.items():
+        if (trained := getattr(spec, field)) not in values:
+            known = " or ".join(map(str, values))
+            raise UserError(f"the model was trained with {field} {trained}, this version has {known}: train it again")
 
 
 def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str | None) -> Weights:
@@ -89,8 +94,11 @@ def _here(recorded: Weights, spec: FeatureSpec, table: DigestTable, beside: str 
 def check_weights(resolved: Resolved, table: DigestTable) -> Resolved:
     """`resolved` with weights that are proven to be those of the spec, downloaded again if need be.
 
-    Raises UserError, naming both sides, where they are others, and where they cannot be had.
+    Raises UserError, naming both sides, where they are others, and where they cannot be had. A network that came along
+    needs none.
     """
+    if resolved.graph:
+        return resolved
     spec, weights = resolved.spec, resolved.weights
     if weights.kind in ("imagenet", "packaged") and not os.path.exists(weights.path):
         weights = locate(find_backbone(spec.backbone), spec.size or 0, None)

@@ -65,6 +65,7 @@ KINDS: dict[str, Callable[[str], bool]] = {
     "JSON report": _is_report,
     "export of features": _is_export,
     "export of a model": _is_exported,
+    "bundle of a model": lambda path: _has_in_header(path, b"bundle.json"),
     "table of predictions": lambda path: _has_in_header(path, b"path,label,probability"),
     "heat map": lambda path: _has_in_header(path, HEATMAP_MARK),
     "leaderboard": lambda path: _has_in_header(path, b"atplotlib"),  # who drew it

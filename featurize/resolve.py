@@ -27,6 +27,7 @@ from featurize.spec_options import DEFAULT_BACKBONE, DEFAULT_RECIPE, ENGINES, LA
 
 if TYPE_CHECKING:
     from featurize.backbones.tail import Tuned
+    from featurize.engines.carried import CarriedGraph
 
 log = logging.getLogger("bottleneck")
 
@@ -39,7 +40,8 @@ class Resolved:
 
     `views` names the views of each picture that have a row; `spec` is that of the picture itself. `isolate`: pictures
     are decoded in processes of their own; the network is the same. `tuned`: the weights that the spec names by their
-    digest, see `featurize.backbones.tail`.
+    digest, see `featurize.backbones.tail`. `graph`: the converted network, where the model brings it along; no weights
+    are needed then.
     """
 
     spec: FeatureSpec
@@ -48,6 +50,7 @@ class Resolved:
     isolate: bool = field(default=False, compare=False)
     views: tuple[str, ...] = (ORIGINAL_VIEW,)
     tuned: "Tuned | None" = field(default=None, compare=False)
+    graph: "CarriedGraph | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.spec.view != ORIGINAL_VIEW:
@@ -63,7 +66,7 @@ class Resolved:
         """The fields that decide the network; specs that differ in others, such as the resizing, share a network."""
         spec = self.spec
         fields = (spec.backbone, spec.weights, spec.layer, spec.pooling, spec.size, spec.preprocess)
-        return (*fields, spec.precision, spec.tuned)
+        return (*fields, spec.precision, spec.tuned, self.graph and self.graph.key)
 
     def tuned_by(self, tuned: "Tuned") -> "Resolved":
         """The computation from pixels to decisions, where this one gives the maps that `tuned` was trained on."""

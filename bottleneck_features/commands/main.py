@@ -19,7 +19,7 @@ from bottleneck_features.commands.cache_commands import cache
 from bottleneck_features.commands.demo_command import demo
 from bottleneck_features.commands.signals import Stop
 from bottleneck_features.terminal.safe_text import printable
-from cache.errors import UserError, log
+from cache.errors import UserError, log, naming_packages
 from cache.files.standard_streams import open_standard_streams
 
 
@@ -106,7 +106,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
 def _status(command: click.Command, name: str, arguments: Sequence[str], stop: Stop) -> int:
     try:
         # As click's own `main`, which turns every interruption into the same exception, without what it says.
-        with command.make_context(name, list(arguments)) as context:
+        with naming_packages(), command.make_context(name, list(arguments)) as context:
             return command.invoke(context) or 0
     except click.exceptions.Exit as ended:
         return ended.exit_code

@@ -111,6 +111,7 @@ def predict(
     from cache.digest_table import rehashing
     from cache.files.atomic import write_atomically
     from classify.answers import check_table, prediction_rows
+    from classify.bundles.open_bundle import is_bundle
     from classify.data.default_data import surfaces_to_predict
     from classify.group_answers import group_answers, groups_of_pictures
     from classify.heatmaps.heatmap_files import check_folder, write_heatmaps
@@ -133,10 +134,12 @@ def predict(
         require_outputs(named("--output", output), chosen, [*used, *named("--images", *wanted)])
     if heatmap:
         check_folder(heatmap, sources, wanted, classifier.extractor.cache_dir)
+    # A bundle is for machines without a cache: one is filled where it is named, and read where it is.
+    use_cache = False if no_cache else None if is_bundle(classifier.saved.path) and not chosen["cache_dir"] else True
     with rehashing(rest.get("rehash", False)):
-        answers = classifier.answers(sources, not no_cache, reject, accept, coverage)
+        answers = classifier.answers(sources, use_cache, reject, accept, coverage)
         if heatmap:
-            maps = heatmaps_of(classifier, sources, answers.codes, not no_cache).maps
+            maps = heatmaps_of(classifier, sources, answers.codes, use_cache).maps
             answers = replace(answers, heatmaps=write_heatmaps(heatmap, sources, maps))
     groups = group_answers(answers, names) if names else None
     rows = prediction_rows(answers, classifier.classes_, top_k, wide=wide, order=order, groups=groups)

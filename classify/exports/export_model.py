@@ -80,7 +80,10 @@ def export_model(
     ('onnx', True)
     """
     if suffix_of(output) == BUNDLE:
-        return _bundle(model, output, precision, cache_dir, weights)
+        asked = {"precision": None if precision == "float32" else precision, "accept": accept, "reject": reject}
+        if wrong := next((name for name, value in {**asked, "data": data}.items() if value is not None), None):
+            raise UserError(f"{wrong}: a bundle is the model as it is, which decides when it predicts: leave it out")
+        return _bundle(warm_classifier(model, cache_dir, weights), output)
     kind = format_of(output)
     if precision not in kind.precisions:
         raise UserError(f"precision {precision!r}: {suffix_of(output)} has {', '.join(kind.precisions)}")
@@ -94,7 +97,7 @@ def export_model(
 
     stem = os.path.splitext(output)[0]
     files = [output, *([stem + kind.beside] if kind.beside else []), *side_files(output)]
-    _check_output(classifier, files, data)
+    _check_output(classifier, files, data, "export of a model")
     require_writable(output)
     accept, reject = _decisions(classifier, accept, reject)
     about = About.of(classifier, kind.name, precision, accept, reject)
@@ -116,8 +119,8 @@ def _write(classifier: "Classifier", kind: Format, path: str, precision: str, de
         kind.module.write(graph, path, precision, description)
 
 
-def _check_output(classifier: "Classifier", files: list[str], data: str | None) -> None:
-    """Raise UserError where an output would overwrite what is read, or a file that is no export."""
+def _check_output(classifier: "Classifier", files: list[str], data: str | None, kind: str) -> None:
+    """Raise UserError where an output would overwrite what is read, or a file that is none of this kind."""
     from classify.saved.model_files import read_with_model
     from featurize.outputs import check_outputs, named
     from featurize.replaceable import require_kind
@@ -125,7 +128,7 @@ def _check_output(classifier: "Classifier", files: list[str], data: str | None) 
     used = read_with_model(classifier.saved.path, classifier.extractor.record())
     check_outputs(named("--output", *files), used, data=data, cache_dir=classifier.extractor.cache_dir)
     for path in files:
-        require_kind("--output", path, "export of a model")
+        require_kind("--output", path, kind)
 
 
 def _decisions(
@@ -166,11 +169,8 @@ def _all_or_none(files: list[str]) -> Iterator[list[str]]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _bundle(
-    model: "str | Classifier", output: str, precision: str, cache_dir: str | None, weights: str | None
-) -> dict[str, Any]:
+def _bundle(classifier: "Classifier", output: str) -> dict[str, Any]:
     from classify.bundles.write_bundle import write_bundle
 
-    if precision != "float32":
-        raise UserError(f"precision {precision!r}: a bundle ({BUNDLE}) has float32")
-    return write_bundle(warm_classifier(model, cache_dir, weights), output)
+    _check_output(classifier, [output], None, "bundle of a model")
+    return write_bundle(classifier, output)

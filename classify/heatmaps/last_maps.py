@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache.row_key import MODEL_FILE, ORIGINAL_VIEW, FeatureSpec
+from classify.bundles.row_heads import RowHead
+from classify.bundles.whole_classifier import DecidedHead
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
 from featurize.backbones.backbone_table import BACKBONES
@@ -17,6 +19,7 @@ from featurize.extract.network_extractor import NetworkExtractor
 if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
 
+LAST_MAP = "last_map"
 Maps = list[np.ndarray]  # (h, w, c) of one picture by each network
 MapsOf = Callable[[Callable[[Extractor], dict[int, np.ndarray]]], dict[int, Maps]]
 
@@ -31,15 +34,18 @@ def last_maps(classifier: "Classifier") -> tuple[MapsOf, ArrayHead, list[bool]]:
     The first takes what gives features of pictures by their numbers; it raises NoClassMapError where a network ends in
     no map. Raises NoClassMapError for a head that is not linear, and for other ways of pooling than avg and flatten.
     """
-    parts = [_before_pooling(part) for part in classifier.extractor.parts]
-    if isinstance(tuned := classifier.saved.predictor, TunedHead):
-        return _after_tail(parts[0], tuned)
+    predictor, parts = classifier.saved.predictor, classifier.extractor.parts
+    if isinstance(predictor, DecidedHead):
+        return _one_by_one(_before_pooling(parts[0])), _linear_of(predictor.tuned), [False]
+    if isinstance(predictor, TunedHead):
+        return _after_tail(_before_pooling(parts[0]), predictor)
     head, specs = _linear(classifier), classifier.saved.spec.parts
     for spec in specs:
         _check(spec)
+    before_pooling = [_before_pooling(part) for part in parts]
 
     def maps_of(features: Callable[[Extractor], dict[int, np.ndarray]]) -> dict[int, Maps]:
-        of_parts = [features(part) for part in parts]
+        of_parts = [features(part) for part in before_pooling]
         numbers = sorted(set.intersection(*map(set, of_parts)))
         found = {number: [of_part[number] for of_part in of_parts] for number in numbers}
         return {number: _with_channels_last(maps, specs, head) for number, maps in found.items()}
@@ -49,14 +55,21 @@ def last_maps(classifier: "Classifier") -> tuple[MapsOf, ArrayHead, list[bool]]:
 
 def _before_pooling(part: NetworkExtractor) -> NetworkExtractor:
     """The same network without its pooling, of the picture itself alone."""
-    plain = replace(part.resolved, spec=replace(part.spec, pooling="none"), views=(ORIGINAL_VIEW,))
+    graph = part.resolved.graph
+    if graph and not graph.has_maps:
+        raise NoClassMapError(f"{part.spec.backbone} came without a last map")
+    if graph:
+        graph = graph.before_pooling()
+    # Of a fine-tuned network, pooling none names its decisions.
+    spec = replace(part.spec, pooling=LAST_MAP if part.spec.tuned else "none")
+    plain = replace(part.resolved, spec=spec, views=(ORIGINAL_VIEW,), graph=graph)
     return NetworkExtractor.open(plain, part.cache_dir)
 
 
 def _linear(classifier: "Classifier") -> ArrayHead:
     predictor = classifier.saved.predictor
-    head = predictor if isinstance(predictor, ArrayHead) else predictor.arrays()
-    if head is None or len(head.layers) > 1:
+    head = predictor if isinstance(predictor, ArrayHead | RowHead) else predictor.arrays()
+    if not isinstance(head, ArrayHead) or len(head.layers) > 1:
         raise NoClassMapError(f"the head {classifier.saved.record['head']} does not decide by planes")
     return head
 
@@ -102,5 +115,19 @@ def _after_tail(part: NetworkExtractor, tuned: TunedHead) -> tuple[MapsOf, Array
         last = pooled_features(tail, np.stack([*found.values()]))
         return {number: [one] for number, one in zip(found, last, strict=True)}
 
+    return maps_of, _linear_of(tuned), [False]
+
+
+def _linear_of(tuned: TunedHead) -> ArrayHead:
+    """What a fine-tuned model decides by, of its pooled last map."""
     planes = [(tuned.tuned.kernel, tuned.tuned.bias)]
-    return maps_of, ArrayHead(tuned.classes_, planes, 1.0, "l2", None, None, cosine=False), [False]
+    return ArrayHead(tuned.classes_, planes, 1.0, "l2", None, None, cosine=False)
+
+
+def _one_by_one(part: NetworkExtractor) -> MapsOf:
+    """The maps that a network gives, as they are."""
+
+    def maps_of(features: Callable[[Extractor], dict[int, np.ndarray]]) -> dict[int, Maps]:
+        return {number: [one] for number, one in features(part).items()}
+
+    return maps_of

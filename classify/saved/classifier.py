@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache.errors import UserError, log
+from cache.errors import UserError, log, naming_packages
 from cache.stored_rows import Rows
 from classify.answers import Answers, prediction_rows
 from classify.data.beyond_memory import features_for
@@ -73,7 +73,8 @@ class Classifier:
         would_be_probability and distance as well, with `accept` reason and decision, with `coverage` labels: see
         `classify.answers` and `answers`.
         """
-        import pandas as pd
+        with naming_packages():
+            import pandas as pd
 
         answers = self.answers(expand(images), use_cache, reject, accept, coverage)
         rows, columns = prediction_rows(answers, self.classes_, k), answers.columns

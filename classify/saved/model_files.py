@@ -64,4 +64,5 @@ def written_by_training(model: str, tensorboard: str | None = None) -> list[Name
 def read_with_model(model: str, record: dict[str, Any]) -> list[Named]:
     """What a saved model consists of, and the files of its weights, for `check_outputs`."""
     places = record["weights"] if isinstance(record["weights"], list) else [record["weights"]]
-    return named("--model", *files_of(model)) + named("--weights", *(place["path"] for place in places))
+    files = dict.fromkeys([model, *files_of(model)])
+    return named("--model", *files) + named("--weights", *(place["path"] for place in places))

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 
+from classify.bundles.open_bundle import is_bundle, open_bundle, unpacked
 from classify.data.view_counts import Views
 from classify.saved.classifier import Classifier
 from classify.saved.model_files import stamp_of
@@ -14,6 +15,40 @@ from featurize.extract.joined_extractor import open_parts
 from featurize.extract.writable import open_table
 from featurize.joined_options import reopen_parts
 from featurize.spec_options import DEFAULT_CACHE
+
+
+def open_model(
+    model: str,
+    cache_dir: str | None = None,
+    weights: str | None = None,
+    engine: str = "auto",
+    isolate: bool = False,
+    allow_other_versions: bool = False,
+    sha256: str | None = None,
+    no_pickle: bool = False,
+    predict_views: int | None = None,
+) -> Classifier:
+    """The model at a path, the arguments as `pipeline.load` has them.
+
+    The networks of a bundle are those that it holds, unless others are to be built of `weights` or by TensorFlow.
+    """
+    if not is_bundle(model):
+        saved = load_saved(model, allow_other_versions, sha256=sha256, no_pickle=no_pickle)
+        return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
+    if weights is None and engine != "tensorflow":
+        return open_bundle(
+            model,
+            sha256=sha256,
+            cache_dir=cache_dir,
+            engine=engine,
+            isolate=isolate,
+            predict_views=predict_views,
+            allow_other_versions=allow_other_versions,
+        )
+    saved, files = unpacked(model, sha256, allow_other_versions)
+    if weights is None and files.strip("+"):  # else all are in packages
+        weights = files
+    return open_classifier(saved, cache_dir, weights, engine, isolate, predict_views)
 
 
 def open_classifier(
@@ -62,7 +97,7 @@ def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:
             return _loaded[key]
         for other in [other for other in _loaded if stamp_of(other[0]) != other[1]]:
             del _loaded[other]
-    opened = open_classifier(load_saved(os.fspath(model)), cache_dir, weights)  # says what is wrong with the file
+    opened = open_model(os.fspath(model), cache_dir, weights)  # says what is wrong with the file
     with _lock:
         kept = _loaded.setdefault(key, opened)  # another thread may have been faster
         for other in [*_loaded][:-MOST_MODELS]:

@@ -33,6 +33,7 @@ from cache.files.atomic import make_folder, require_writable, sync_file, write_a
 from cache.files.lock import holding
 from cache.joined_rows import Spec, read_spec
 from cache.row_key import DIGEST_BYTES
+from classify.bundles.row_heads import RowHead, is_row_head, read_row_head
 from classify.decisions.saved_answers import ARRAYS as ANSWER_ARRAYS
 from classify.decisions.saved_answers import SavedAnswers
 from classify.heads.finetune.tuned_head import TunedHead
@@ -52,7 +53,7 @@ from classify.saved.record import (
     shown,
 )
 from classify.saved.renamed import unpickle
-from classify.saved.verify_record import agreed, check_versions, verify
+from classify.saved.verify_record import agreed, check_record, check_versions, verify
 from classify.scoring.outliers import ARRAYS, OutlierDetector
 
 LIBRARIES = ("scikit-learn", "numpy", "joblib", "tensorflow", "keras", "h5py", "pandas", "pillow")
@@ -217,9 +218,7 @@ def _construct(files: Files, arrays: bytes | None, allowed: bool, no_pickle: boo
         outliers = OutlierDetector(*(payload[name] for name in ARRAYS)) if ARRAYS[0] in payload else None
         answers = _answers_in(payload, predictor, record)
         payload_of = partial(dict, payload)  # not once more, and the bytes need not be kept
-    _check_classes(model, predictor, record)
-    if isinstance(predictor, TunedHead) and read_spec(record["spec"]).pooling != "none":
-        raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
+    _check_head(model, predictor, record)
     return Saved(model, predictor, record, trained_on, payload_of, outliers, answers)
 
 
@@ -232,13 +231,36 @@ def _plain_arrays(
     head = estimator.arrays() if isinstance(estimator, Head) else None
     if head is None or head.classes_.dtype.hasobject:  # objects would be pickled
         return None
+    return arrays_with(head, trained_on, about, others)
+
+
+def arrays_with(
+    head: ArrayHead | RowHead | TunedHead, trained_on: np.ndarray, about: dict[str, Any], others: dict[str, np.ndarray]
+) -> memoryview:
+    """A head as an npz file, with what it says of itself, and the arrays `others` of outliers and answers."""
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     return write_arrays({"about": text, "trained_on": trained_on, **others, **head.to_arrays()})
 
 
+def load_arrays(path: str, record: dict[str, Any], arrays: bytes, allowed: bool = False) -> Saved:
+    """A head from its record and arrays alone; `estimator` is refused. path: of the file that they are from.
+
+    Raises UserError as `load`; `allowed` is its `allow_other_versions`.
+    """
+    check_record(path, record, allowed)
+    predictor, trained_on, about, outliers, answers = _from_arrays(path, arrays, record)
+    record = agreed(path, record, about, (*ABOUT, "payload"), allowed)
+    _check_head(path, predictor, record)
+    return Saved(path, predictor, record, trained_on, partial(_no_estimator, path), outliers, answers)
+
+
+def _no_estimator(path: str) -> dict[str, Any]:
+    raise UserError(f"{path} has no estimator, which would be a pickle: load the model's .joblib file for it")
+
+
 def _from_arrays(
     model: str, data: bytes, record: dict[str, Any] | None
-) -> tuple[ArrayHead | TunedHead, np.ndarray, Any, OutlierDetector | None, SavedAnswers | None]:
+) -> tuple[ArrayHead | RowHead | TunedHead, np.ndarray, Any, OutlierDetector | None, SavedAnswers | None]:
     """The head, the digests of its training pictures, what the arrays say of themselves, outliers, held-out answers."""
     try:
         named = read_arrays(data)
@@ -250,13 +272,11 @@ def _from_arrays(
             tuned = TunedHead.from_arrays(named)
             return tuned, trained_on, about, None, _answers_in(held_out, tuned, record)
         known = {name: named.pop(name) for name in ARRAYS if name in named}
-        head = ArrayHead.from_arrays(named)
+        head = read_row_head(named) if is_row_head(named) else ArrayHead.from_arrays(named)
         outliers = OutlierDetector.from_arrays(known, head.n_features_in_) if known else None
         return head, trained_on, about, outliers, _answers_in(held_out, head, record)
     except (ValueError, KeyError, RecursionError) as error:
-        raise UserError(
-            f"model {model}: {arrays_path(model)} holds no head: {reason_of(error)}: train it again"
-        ) from error
+        raise UserError(f"model {model}: its .npz holds no head: {reason_of(error)}: train it again") from error
 
 
 def _answers_in(named: Mapping[str, Any], head: Any, record: dict[str, Any] | None) -> SavedAnswers | None:
@@ -290,6 +310,12 @@ def _unpickle(
 def _check_classes(model: str, head: Any, record: dict[str, Any]) -> None:
     if [str(name) for name in head.classes_] != record["classes"]:
         raise UserError(f"model {model}: its classes are not those of its record: train it again")
+
+
+def _check_head(model: str, head: Any, record: dict[str, Any]) -> None:
+    _check_classes(model, head, record)
+    if isinstance(head, TunedHead) and read_spec(record["spec"]).pooling != "none":
+        raise UserError(f"model {model} takes maps, those of its spec are rows: train it again")
 
 
 def _refuse(model: str) -> dict[str, Any]:

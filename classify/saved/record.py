@@ -139,11 +139,20 @@ def read_record(path: str) -> dict[str, Any] | None:
     Raises UserError for anything else: bounded in time and memory, whatever lies there.
     """
     try:
-        record = parse(read_regular(path, LARGEST))
+        text = read_regular(path, LARGEST)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"the record {path} cannot be read ({error}): train the model again") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    return record_of(text, path)
+
+
+def record_of(text: bytes, path: str) -> dict[str, Any]:
+    """The record in a JSON text, called `path` in messages. Raises UserError as `read_record`."""
+    try:
+        record = parse(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
     if not isinstance(record, dict) or "format" not in record:
         raise UserError(f"the record {path} is not that of a model: train the model again")
     if record["format"] != FORMAT:
@@ -162,6 +171,10 @@ def read_record(path: str) -> dict[str, Any] | None:
     if wrong:
         raise UserError(f"the record {path} is damaged: {wrong!r} is missing or has no usable value")
     return record
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(f"the record {path} cannot be read ({error}): train the model again")
 
 
 def parse(data: bytes) -> Any:

@@ -10,11 +10,12 @@ import os
 import re
 from typing import Any
 
-from cache.errors import UserError, log
+from cache.errors import UserError, log, not_installed
 from cache.joined_rows import read_spec
 from classify.saved.model_files import arrays_path, record_path
 from classify.saved.record import Files, own_digest, shown, unusable
 
+NONE = "none"
 OVERRIDE = "--allow-other-versions (allow_other_versions=True)"
 
 
@@ -30,7 +31,7 @@ def verify(files: Files, allowed: bool, pin: str | None, no_pickle: bool) -> byt
             raise UserError(f"{missing}; copy it along with the .joblib file, or pass {OVERRIDE} to do without")
         log.warning("%s: what the model file says of itself is believed, as you asked", missing)
     else:
-        _check_record(model, files.record, allowed)
+        check_record(model, files.record, allowed)
         if not files.match_record:
             raise UserError(
                 f"model {model} is not the file that {record_path(model)} describes: it has SHA-256 {files.sha256}, "
@@ -68,7 +69,7 @@ def find_arrays(files: Files) -> bytes | None:
     raise UserError(f"model {files.model}: its arrays {path} {what}: copy the file again, or train the model again")
 
 
-def _check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
+def check_record(model: str, record: dict[str, Any], allow_other_versions: bool) -> None:
     """Check that a record is as it was written.
 
     Raises UserError naming both values for another fingerprint than that of the spec, and another content than the
@@ -90,6 +91,8 @@ def check_versions(model: str, record: dict[str, Any], allow_other_versions: boo
     Raises UserError for another major or minor version; with `allow_other_versions` it is a warning.
     """
     written, here = str(record["versions"].get("scikit-learn", "unknown")), installed_scikit_learn()
+    if here == NONE:
+        raise not_installed("scikit-learn")
     if written.split(".")[:2] != here.split(".")[:2]:
         _refuse(model, f"was written with scikit-learn {shown(written)}, this is {here}", allow_other_versions)
 
@@ -128,13 +131,13 @@ def agreed(
 
 
 def installed_scikit_learn() -> str:
-    """The version of scikit-learn that is installed here; "none" where there is none.
+    """The version of scikit-learn that is installed here; `NONE` where there is none.
 
     From the name of its folder of metadata where that leaves no doubt: to import `importlib.metadata` takes 25 ms.
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.origin:
-        return "none"
+        return NONE
     names = os.listdir(os.path.dirname(os.path.dirname(package.origin)))
     found = [match[1] for name in names if (match := re.fullmatch(r"scikit_learn-(.*)\.dist-info", name))]
     if len(found) == 1:

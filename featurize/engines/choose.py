@@ -65,6 +65,8 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
         log.warning(
             "%s has random weights: features to try things with, not to classify with", checked.network, extra=AT_ONCE
         )
+    if checked.graph:
+        return checked.graph.open(checked.spec)
     installed = importlib.util.find_spec("openvino") is not None
     precision = checked.spec.precision
     asked = ONLY_BY.get(precision, checked.engine)
@@ -82,9 +84,9 @@ def _open_graph(checked: Resolved, cache_dir: str) -> Graph:
         return _on_tensorflow(checked)
     check_openvino()
     from featurize.engines.converted import ConversionError, kept_graph
-    from featurize.engines.openvino_engine import OpenVinoGraph
+    from featurize.engines.openvino_engine import OpenVinoGraph, check_bf16
 
-    _check_bf16(precision)
+    check_bf16(precision)
     in_full = replace(checked, spec=replace(checked.spec, precision="float32"))
     try:
         graph = OpenVinoGraph(kept_graph(in_full, cache_dir, lambda: build_keras(in_full)), precision)
@@ -104,17 +106,11 @@ def _of_file(checked: Resolved, installed: bool) -> "FileGraph":
     if not installed:
         raise UserError(f"backbone {name} is computed by OpenVINO, which is not installed: pip install openvino")
     check_openvino()
+    from featurize.engines.openvino_engine import check_bf16
     from featurize.model_files.graph import FileGraph
 
-    _check_bf16(precision)
+    check_bf16(precision)
     return FileGraph(checked.weights.path, checked.spec)
-
-
-def _check_bf16(precision: str) -> None:
-    from featurize.engines.openvino_engine import has_bf16
-
-    if precision == "bf16" and not has_bf16():
-        raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")
 
 
 def tensorflow_has_gpu() -> bool:
@@ -143,6 +139,8 @@ def openvino_network(checked: Resolved, cache_dir: str) -> Any:
     """
     if importlib.util.find_spec("openvino") is None:
         raise UserError("OpenVINO is not installed: pip install openvino")
+    if checked.graph:
+        return checked.graph.open(checked.spec).model
     if checked.spec.backbone == MODEL_FILE:
         return _of_file(checked, True).model
     check_openvino()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.errors import UserError
 from featurize.engines.engine import Request
 from featurize.engines.silent_openvino import import_openvino
 from featurize.machine.parallel import THREADS
@@ -29,7 +30,7 @@ class OpenVinoGraph:
     def __init__(self, model: Any, precision: str = "float32", only_batch: int | None = None):
         self._core = import_openvino().Core()
         self._precision = precision
-        self._only_batch = only_batch
+        self.only_batch = only_batch
         self.batch = only_batch or BATCH[precision]
         self.model = model
         _, height, width, _ = self.model.input(0).partial_shape
@@ -41,7 +42,7 @@ class OpenVinoGraph:
         """What makes requests to the model for batches of `count` pictures of that type."""
         openvino = import_openvino()
         model = self.model.clone()
-        if self._only_batch is None:
+        if self.only_batch is None:
             model.reshape([count, *self.size, 3])
         steps = openvino.preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type(np.dtype(dtype)))
@@ -54,7 +55,7 @@ class OpenVinoGraph:
             "ENABLE_CPU_PINNING": False,  # the same cores also decode
         }
         compiled = self._core.compile_model(steps.build(), "CPU", settings)
-        short = (self._only_batch or count) - count
+        short = (self.only_batch or count) - count
 
         def request() -> Request:
             infer = partial(compiled.create_infer_request().infer, share_inputs=True)
@@ -71,3 +72,9 @@ def _padded(infer: Request, short: int, pixels: np.ndarray) -> Any:
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def check_bf16(precision: str) -> None:
+    """Raise UserError for a precision that this processor does not compute in."""
+    if precision == "bf16" and not has_bf16():
+        raise UserError("precision bf16: this processor does not compute in bfloat16; use --precision float32")

@@ -383,7 +383,8 @@ class NetworkExtractor(ComputingExtractor):
             plain = replace(checked.spec, view=ORIGINAL_VIEW, stored="float32")  # the network is the same
             one_view = replace(checked, spec=plain, views=(ORIGINAL_VIEW,))
             self._engine = engine = shared_engine(one_view, self.cache_dir)
-            if self.when_missing == "store" and checked.weights.kind == "file" and checked.spec.backbone != OWN_MODEL:
+            own = checked.spec.backbone == OWN_MODEL or checked.graph  # nothing that could be given again
+            if self.when_missing == "store" and checked.weights.kind == "file" and not own:
                 given = Remembered(checked.spec.backbone, checked.spec.weights, checked.weights.path)
                 remember(self.cache_dir, given)
         return engine

@@ -60,7 +60,7 @@ def _folded(path: str, name: str, spec: FeatureSpec) -> tuple[Any, int | None]:
     shape = sides_of(parameter.get_partial_shape())
     only_batch = shape[0] if shape else None
     images = _sized(name, tensor, parameter, spec.size, only_batch or 1)
-    _check_sizes(name, openvino.Model([tensor], [parameter]))
+    check_sizes(name, openvino.Model([tensor], [parameter]))
     pixels = fold_numbers(name, parameter, images, Numbers.of(spec.preprocess))
     model = openvino.Model([fold_pooling(name, tensor, images, spec.pooling)], [pixels])
     if only_batch is None and not _takes_batches(model):
@@ -72,16 +72,20 @@ def _folded(path: str, name: str, spec: FeatureSpec) -> tuple[Any, int | None]:
 
 
 def _read(openvino: Any, path: str) -> Any:
+    frontend = openvino.frontend.FrontEndManager().load_by_framework(FRONTENDS[os.path.splitext(path)[1].lower()])
+    try:
+        return frontend.convert(frontend.load(path))
+    except frontend_failures(openvino) as error:
+        raise UserError(f"backbone {path} cannot be read by OpenVINO ({reason_of(error)})") from error
+
+
+def frontend_failures(openvino: Any) -> tuple[type[Exception], ...]:
+    """What OpenVINO raises for a file that it does not read."""
     kinds = openvino.frontend
-    failures = (
+    return (
         RuntimeError, kinds.GeneralFailure, kinds.InitializationFailure, kinds.NotImplementedFailure,
         kinds.OpConversionFailure, kinds.OpValidationFailure,
     )  # fmt: skip
-    frontend = kinds.FrontEndManager().load_by_framework(FRONTENDS[os.path.splitext(path)[1].lower()])
-    try:
-        return frontend.convert(frontend.load(path))
-    except failures as error:
-        raise UserError(f"backbone {path} cannot be read by OpenVINO ({reason_of(error)})") from error
 
 
 def reason_of(error: Exception) -> str:
@@ -165,7 +169,7 @@ def _reshape(tensor: Any, parameter: Any, images: Images) -> None:
     openvino.Model([tensor], [parameter]).validate_nodes_and_infer_types()
 
 
-def _check_sizes(name: str, model: Any) -> None:
+def check_sizes(name: str, model: Any) -> None:
     """Raise UserError for a tensor of more numbers than any picture needs: to compute it would take all memory."""
     for node in model.get_ops():
         for output in node.outputs():

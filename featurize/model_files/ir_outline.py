@@ -25,14 +25,25 @@ def ir_outline(path: str) -> Outline:
     weights = os.path.splitext(path)[0] + ".bin"
     if not os.path.isfile(weights):
         raise UserError(f"backbone {path}: its weights {weights} are not there: copy them beside it")
-    reader = _Reader(os.path.getsize(weights))
     with open(path, "rb") as file:
         try:
-            reader.parser.ParseFile(file)
-            outline = reader.outline()
-        except (expat.ExpatError, ValueError, KeyError, RecursionError) as error:
+            outline = read_ir(file.read(), os.path.getsize(weights))
+        except NoIrError as error:
             raise UserError(f"backbone {path} is no OpenVINO IR, or a damaged one ({error})") from None
     return Outline(outline.inputs, outline.outputs, (os.path.basename(weights),))
+
+
+def read_ir(text: bytes, held: int) -> Outline:
+    """The outline of the XML of an IR whose weights have `held` bytes, without further files.
+
+    Raises NoIrError for what is no IR, and for one that declares more than they hold.
+    """
+    reader = _Reader(held)
+    try:
+        reader.parser.Parse(text, True)
+        return reader.outline()
+    except (expat.ExpatError, ValueError, KeyError, RecursionError) as error:
+        raise NoIrError(str(error)) from None
 
 
 class _Reader:

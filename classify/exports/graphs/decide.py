@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError
+from classify.bundles.row_heads import PRIOR_VOTES, KernelHead, NeighbourHead, RowHead, row_head
 from classify.exports.graphs.operations import Operations, Tensor
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
@@ -24,16 +25,15 @@ def probabilities_of(ops: Operations, head: Any, rows: Tensor) -> Tensor:
         return ops.softmax(rows)
     if isinstance(head, ArrayHead):
         return _of_arrays(ops, head, rows)
-    if (arrays := head.arrays()) is not None:  # of a model that is unpickled
+    if not isinstance(head, RowHead) and (arrays := head.arrays()) is not None:  # of a model that is unpickled
         return probabilities_of(ops, arrays, rows)
-    from classify.heads.neighbours import KNNHead  # two heads that need scikit-learn
-    from classify.heads.svm import SVMHead
-
-    if isinstance(head, KNNHead):
-        return _of_neighbours(ops, head, rows)
-    if isinstance(head, SVMHead):
-        return _of_kernel_machine(ops, head, rows)
-    raise UserError(f"a head {type(head).__name__} has no form that can be exported: train another one")
+    if (compares := head if isinstance(head, RowHead) else row_head(head)) is None:
+        raise UserError(f"a head {type(head).__name__} has no form that can be exported: train another one")
+    rows = _normalized(ops, rows, compares.normalize, compares.mean, compares.scale)
+    if isinstance(compares, KernelHead):
+        return _of_kernel_machine(ops, compares, rows)
+    assert isinstance(compares, NeighbourHead)
+    return _of_neighbours(ops, compares, rows)
 
 
 def distance_of(ops: Operations, outliers: OutlierDetector, rows: Tensor) -> Tensor:
@@ -59,28 +59,23 @@ def _of_arrays(ops: Operations, head: ArrayHead, rows: Tensor) -> Tensor:
     return _softmax(ops, rows, kernel, bias, head.temperature)
 
 
-def _of_neighbours(ops: Operations, head: Any, rows: Tensor) -> Tensor:
+def _of_neighbours(ops: Operations, head: NeighbourHead, rows: Tensor) -> Tensor:
     """A softmax of the nearest cosines weighs their votes."""
-    from classify.heads.neighbours import PRIOR_VOTES
-
-    rows = ops.unit(_normalized(ops, rows, head.normalize, head.mean_, head.scale_))
-    cosines, where = ops.largest(ops.dense(rows, head.rows_.T), head.n_neighbors_)
-    weights = cosines * _number(0) + _number(1)
-    if head.temperature is not None:
-        weights = ops.softmax(cosines / _number(head.temperature)) * _number(head.n_neighbors_)
-    votes = np.eye(len(head.classes_))[head.labels_] * np.asarray(head.votes_)[:, None]
-    found = ops.weighted(weights, ops.looked_up(votes, where)) + (PRIOR_VOTES * head.prior_).astype(np.float32)
+    count = int(head.neighbours)
+    cosines, where = ops.largest(ops.dense(ops.unit(rows), head.rows.T), count)
+    weights = ops.softmax(cosines * _number(1 / float(head.temperature))) * _number(count)
+    votes = np.eye(len(head.classes_))[head.labels] * head.votes[:, None]
+    found = ops.weighted(weights, ops.looked_up(votes, where)) + (PRIOR_VOTES * head.prior).astype(np.float32)
     return found / ops.total(found)
 
 
-def _of_kernel_machine(ops: Operations, head: Any, rows: Tensor) -> Tensor:
+def _of_kernel_machine(ops: Operations, head: KernelHead, rows: Tensor) -> Tensor:
     """Similarities exp(-gamma |x - r|^2) with the training rows r, all squares of distances in one matrix product."""
-    rows = _normalized(ops, rows, head.normalize, head.mean_, head.scale_)
-    known, gamma = np.asarray(head.rows_, np.float64), float(head.gamma_)
+    known, gamma = head.rows.astype(np.float64), float(head.gamma)
     scaled = ops.dense(rows, -2 * gamma * known.T, gamma * np.square(known).sum(axis=1))
     squares = scaled + ops.total(rows * rows) * _number(gamma)
     similarities = ops.exp(ops.relu(squares) * _number(-1))  # rounding may make a distance negative
-    return _softmax(ops, similarities, head.coef_.T, head.intercept_, head.temperature_)
+    return _softmax(ops, similarities, head.coef, head.intercept, float(head.temperature))
 
 
 def _normalized(ops: Operations, rows: Tensor, normalize: str, mean: Floats | None, scale: Floats | None) -> Tensor:

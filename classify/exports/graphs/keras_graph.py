@@ -86,7 +86,7 @@ def keras_graph(classifier: Classifier) -> Any:
         if part.spec.backbone == MODEL_FILE:
             raise UserError(f"backbone {part.network} is a model file, which only --output FILE.xml can hold")
     keras, ops = import_keras(), KerasOperations()
-    networks = [build_keras(part) for part in parts]
+    networks = [_named(keras, build_keras(part), f"backbone_{number}") for number, part in enumerate(parts)]
     pixels = keras.Input(networks[0].input_shape[1:], dtype="float32", name="pixels")
     rows = [network(pixels, training=False) for network in networks]
     joined = ops.side_by_side([ops.unit(each) for each in rows]) if len(rows) > 1 else rows[0]
@@ -96,6 +96,11 @@ def keras_graph(classifier: Classifier) -> Any:
     model = keras.Model(pixels, outputs, name="classifier")
     model.trainable = False
     return model
+
+
+def _named(keras: Any, network: Any, name: str) -> Any:
+    """The same network under another name: joined ones need one each."""
+    return keras.Model(network.inputs, network.outputs[0], name=name)
 
 
 def in_full(checked: Resolved) -> Resolved:

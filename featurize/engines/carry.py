@@ -1,0 +1,72 @@
+"""A network on OpenVINO as one that can be brought along: its graph as bytes, with the last map as second output.
+
+The map is found by walking back from the rows, and taken only where pooling it gives the rows.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from featurize.engines.carried import MAPS, CarriedGraph
+from featurize.engines.openvino_engine import OpenVinoGraph
+from featurize.engines.silent_openvino import import_openvino
+
+MOST_STEPS = 16  # from the rows back to the map that they are made of
+COMPUTES = ("Convolution", "GroupConvolution")  # what lies before these is no last map
+SAME = 1e-4  # of the largest number: rounding stays far below
+
+Pooled = Callable[[np.ndarray], np.ndarray]  # maps (n, h, w, c) -> rows
+
+
+def carried(graph: OpenVinoGraph, name: str, pooled: Pooled | None) -> CarriedGraph:
+    """A graph to be brought along, with its last map where `pooled` makes the rows of it."""
+    openvino = import_openvino()
+    model = graph.model.clone()
+    if graph.only_batch is not None:
+        model.reshape([graph.only_batch, *graph.size, 3])
+    outputs = [model.output(0).get_node().input_value(0)]
+    maps = _last_map(model) if pooled else None
+    if pooled and maps is not None:
+        outputs.append(maps)
+    if len(outputs) > MAPS and not _agree(openvino.Model(outputs, model.get_parameters()), graph, pooled):
+        del outputs[MAPS]
+    both = openvino.Model(outputs, model.get_parameters(), "bundle")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "network.xml")
+        openvino.save_model(both, path, compress_to_fp16=False)
+        with open(path, "rb") as xml, open(os.path.join(folder, "network.bin"), "rb") as weights:
+            return CarriedGraph(name, xml.read(), weights.read())
+
+
+def _last_map(model: Any) -> Any:
+    """The tensor (n, h, w, c) that the rows of a model are pooled from; None where the last steps show none."""
+    openvino = import_openvino()
+    node = model.output(0).get_node()
+    for _ in range(MOST_STEPS):
+        node, kind = node.input_value(0).get_node(), node.get_type_name()
+        if kind in COMPUTES or not node.get_input_size():
+            return None
+        tensor = node.input_value(0)
+        if tensor.get_partial_shape().rank.get_length() != 4:
+            continue
+        if node.get_type_name() == "ReduceMean":
+            axes = sorted(axis % 4 for axis in node.input_value(1).get_node().get_data().ravel().tolist())
+            turned = openvino.opset13.transpose(tensor, [0, 2, 3, 1]).output(0)
+            return {(1, 2): tensor, (2, 3): turned}.get(tuple(axes))
+        if node.get_type_name() == "Reshape":
+            return tensor
+    return None
+
+
+def _agree(both: Any, graph: OpenVinoGraph, pooled: Pooled | None) -> bool:
+    """Whether the rows are what `pooled` makes of the maps, of pixels without any order."""
+    count = graph.only_batch or 2
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *graph.size, 3)).astype(np.float32)
+    rows, maps = import_openvino().compile_model(both, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels).to_tuple()
+    if maps.ndim != 4 or not pooled:
+        return False
+    expected = pooled(maps.astype(np.float64))
+    return expected.shape == rows.shape and bool(np.abs(expected - rows).max() <= SAME * np.abs(rows).max())
