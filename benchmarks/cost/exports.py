@@ -4,12 +4,13 @@
         [--heads svm] [--formats onnx xml] [--precisions float32 float16] [--weights FILE]
 
 Each head is trained on FOLDER (`finetune` for two epochs, for its graph and not for its accuracy) and exported in each
-format, which proves it on training pictures in the runtime of that format. Then the runtime is given one picture at a
-time, decoded before: the median of `--pictures` of them, after three that are not counted. Joined backbones take
-pictures of 224 x 224, one size for all of their parts.
+format, which proves it on training pictures in the runtime of that format. A line is printed for each as it comes. At
+the end each runtime is given decoded pictures, one at a time, and a table in Markdown is printed: its milliseconds are
+the smallest of three medians of `--pictures`, with a few before that are not counted. Joined backbones take pictures of
+224 x 224, one size for all of their parts.
 
 The work folder keeps the cache, the models, the exports and results.jsonl, a line for each export: what is there is
-not done again. Lines are printed as they come, a table in Markdown at the end.
+not made again. Only the times are measured anew.
 """
 
 import argparse
@@ -25,8 +26,8 @@ import numpy as np
 
 import pipeline
 from cache.errors import UserError
-from classify.exports.about import About
-from classify.exports.runtimes import open_exported
+from classify.exports.about import side_files
+from classify.exports.runtimes import Exported, open_exported
 from featurize.decoding.decode import decode
 from featurize.pictures.find_images import find_images
 from featurize.pictures.sources import read
@@ -34,7 +35,7 @@ from featurize.pictures.sources import read
 BACKBONES = ["nano", "efficientnet_lite0", "mobilenet_v2", "efficientnet_lite0+nano"]
 HEADS = ["logreg", "svm", "dense", "ridge", "sgd", "centroid", "finetune"]
 FORMATS = ["onnx", "tflite", "keras", "xml"]
-WARM = 3  # pictures that are not counted
+WARM, ROUNDS = 3, 3  # pictures that are not counted, medians of which the smallest is
 
 
 class Wanted(NamedTuple):
@@ -59,16 +60,15 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = given.work / "results.jsonl"
-    paths = find_images(given.folder).images
-    paths = paths[:: max(1, len(paths) // given.pictures)][: given.pictures]
     for wanted in every(given):
-        if wanted in {one for one, _ in known(results)}:
+        if wanted in known(results):
             continue
-        found = measured(wanted, given, paths)
+        found = exported(wanted, given)
         with results.open("a") as file:
             print(json.dumps([wanted, found]), file=file)
         print(*wanted, *(f"{name} {value}" for name, value in found.items()), flush=True)
-    print_table({wanted: found for wanted, found in known(results) if wanted in {*every(given)}})
+    found_all = known(results)
+    print_table({wanted: found_all[wanted] for wanted in every(given)}, given)
 
 
 def every(given: argparse.Namespace) -> Iterator[Wanted]:
@@ -79,34 +79,44 @@ def every(given: argparse.Namespace) -> Iterator[Wanted]:
                 yield from (Wanted(backbone, head, format, precision) for precision in given.precisions)
 
 
-def known(results: Path) -> list[tuple[Wanted, dict[str, Any]]]:
-    """What has been measured before."""
+def known(results: Path) -> dict[Wanted, dict[str, Any]]:
+    """What has been exported before."""
     lines = results.read_text().splitlines() if results.exists() else []
-    return [(Wanted(*wanted), found) for wanted, found in map(json.loads, lines)]
+    return {Wanted(*wanted): found for wanted, found in map(json.loads, lines)}
 
 
-def measured(wanted: Wanted, given: argparse.Namespace, paths: list[str]) -> dict[str, Any]:
-    """difference, equal (labels), bytes and ms of one export, or why there is none."""
+def path_of(wanted: Wanted, given: argparse.Namespace) -> str:
+    """Where an export is."""
+    return str(given.work / "exports" / f"{wanted.backbone}-{wanted.head}-{wanted.precision}.{wanted.format}")
+
+
+def exported(wanted: Wanted, given: argparse.Namespace) -> dict[str, Any]:
+    """difference, equal (labels) and bytes of one export, or why there is none."""
     try:
-        model = trained(wanted, given)
-        name = f"{wanted.backbone}-{wanted.head}-{wanted.precision}.{wanted.format}"
-        output = str(given.work / "exports" / name)
-        report = pipeline.export_model(model, output, precision=wanted.precision)
+        report = pipeline.export_model(trained(wanted, given), path_of(wanted, given), precision=wanted.precision)
     except UserError as error:
         return {"refused": str(error)}
-    about = About.of(pipeline.load(model), wanted.format, wanted.precision, None, None)
-    pixels = [decode(read(path), about.size, about.resize)[None].astype(np.float32) for path in paths]
-    run, times = open_exported(output), []
-    for one in pixels[:WARM] + pixels:
-        started = time.perf_counter()
+    names = {"difference": "largest_difference", "equal": "equal_labels", "bytes": "bytes"}
+    return {name: report[field] for name, field in names.items()}
+
+
+def milliseconds(wanted: Wanted, given: argparse.Namespace) -> float:
+    """What one picture takes in the runtime of an export."""
+    path = path_of(wanted, given)
+    about = json.loads(Path(side_files(path)[0]).read_text())
+    paths = find_images(given.folder).images
+    paths = paths[:: max(1, len(paths) // given.pictures)][: given.pictures]
+    pixels = [decode(read(one), tuple(about["size"]), about["resize"])[None].astype(np.float32) for one in paths]
+    run = open_exported(path)
+    for one in pixels[:WARM]:
         run(one)
-        times.append(time.perf_counter() - started)
-    return {
-        "difference": report["largest_difference"],
-        "equal": report["equal_labels"],
-        "bytes": report["bytes"],
-        "ms": round(1000 * statistics.median(times[WARM:]), 3),
-    }
+    return 1000 * min(statistics.median(seconds(run, one) for one in pixels) for _ in range(ROUNDS))
+
+
+def seconds(run: Exported, pixels: np.ndarray) -> float:
+    started = time.perf_counter()
+    run(pixels)
+    return time.perf_counter() - started
 
 
 def trained(wanted: Wanted, given: argparse.Namespace) -> str:
@@ -124,18 +134,18 @@ def trained(wanted: Wanted, given: argparse.Namespace) -> str:
     return model
 
 
-def print_table(found: dict[Wanted, dict[str, Any]]) -> None:
-    """A row for each backbone and head, three numbers for each format."""
+def print_table(found: dict[Wanted, dict[str, Any]], given: argparse.Namespace) -> None:
+    """A line for each export."""
     print("\n| backbone | head | format | largest difference | equal labels | MB | ms a picture |")
     print("|---|---|---|---|---|---|---|")
     for wanted, numbers in found.items():
         kind = wanted.format if wanted.precision == "float32" else f"{wanted.format}, {wanted.precision}"
         row = f"| {wanted.backbone} | {wanted.head} | {kind} |"
         if "refused" in numbers:
-            print(row, f"{numbers['refused']} | | | |")
+            print(row, f"{numbers['refused']} | | | |", flush=True)
         else:
-            size = f"{numbers['bytes'] / 1e6:.2f}"
-            print(row, f"{numbers['difference']:.1e} | {numbers['equal']:.1%} | {size} | {numbers['ms']:.2f} |")
+            size, ms = f"{numbers['bytes'] / 1e6:.2f}", f"{milliseconds(wanted, given):.2f}"
+            print(row, f"{numbers['difference']:.1e} | {numbers['equal']:.1%} | {size} | {ms} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from classify.evaluate import scorable, scored_of
 from classify.labels.label_options import LabelOptions
 from classify.labels.read_labels import read_labels
 from classify.saved.classifier import Classifier
+from classify.saved.record import shown
 from classify.saved.tuned_classifier import TunedClassifier
 from featurize.extract.joined_extractor import open_parts
 
@@ -32,13 +33,17 @@ SOURCE = (
 
 
 def in_one_view(classifier: Classifier) -> Classifier:
-    """The same model, answering by the picture itself alone."""
-    if len(classifier.extractor.stores) == 1:
-        return classifier
+    """The same model, answering by the picture itself alone, from rows as they are computed: not rounded to float16."""
     extractor = classifier.extractor
-    parts = [replace(part.resolved, views=(ORIGINAL_VIEW,)) for part in extractor.parts]
-    if isinstance(classifier, TunedClassifier):
-        return TunedClassifier(classifier.saved, parts[0], extractor.cache_dir)
+    if isinstance(classifier, TunedClassifier):  # whose decisions are never rounded
+        cut = replace(extractor.parts[0].resolved, views=(ORIGINAL_VIEW,))
+        return TunedClassifier(classifier.saved, cut, extractor.cache_dir)
+    parts = [
+        replace(part.resolved, views=(ORIGINAL_VIEW,), spec=replace(part.spec, stored="float32"))
+        for part in extractor.parts
+    ]
+    if parts == [part.resolved for part in extractor.parts]:
+        return classifier
     return Classifier(classifier.saved, open_parts(parts, extractor.cache_dir))
 
 
@@ -98,13 +103,12 @@ def _source_of(record: dict[str, Any]) -> tuple[str | None, LabelOptions]:
     if not isinstance(source, dict):
         raise UserError("its record does not say what it was trained on: name the folder with --data")
     options: Any = {name: source[name] for name in SOURCE if source.get(name) is not None}
-    folder, table, groups = source.get("folder"), source.get("table"), record.get("groups")
+    folder, table = source.get("folder"), source.get("table")
+    for what, path, is_there in (("labels", table, os.path.isfile), ("pictures", folder, os.path.isdir)):
+        if path is not None and not (isinstance(path, str) and os.path.isabs(path) and is_there(path)):
+            raise UserError(f"its {what} were in {shown(path)}, which is not there: name a folder with --data")
     if table is not None:
-        if not os.path.isfile(table):
-            raise UserError(f"its labels came from {table}, which is not there: name a folder with --data")
         options["labels"] = table
-    if folder is not None and not os.path.isdir(folder):
-        raise UserError(f"its pictures were in {folder}, which is not there: name a folder with --data")
-    if groups:
+    if groups := record.get("groups"):
         options["groups"] = groups["by"]
     return folder, options

@@ -99,3 +99,12 @@ def test_pictures_that_have_changed_are_not_taken_for_those_trained_on(
     assert (proof["pictures"], proof["pictures_from"]) == (32, f"pictures of {surfaces}")
     proof = prove("it.onnx", classifier, about, same)
     assert (proof["pictures"], proof["pictures_from"]) == (32, "photographs that come with scikit-image")
+
+
+def test_rows_that_are_kept_as_float16_are_compared_as_they_are_computed(surfaces: Path, tmp_path: Path) -> None:
+    model, cache = str(tmp_path / "half.joblib"), str(tmp_path / "cache")
+    pipeline.train(str(surfaces), model=model, cache_dir=cache, stored="float16", head_params={"C": 1e4}, **SPEC)
+    half = pipeline.load(model)
+    about = About.of(half, "onnx", "float32", None, None)
+    proof = prove("it.onnx", half, about, changed(half, lambda found: found))
+    assert proof["largest_difference"] < 1e-5
