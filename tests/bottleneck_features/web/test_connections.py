@@ -1,4 +1,4 @@
-"""Connections: slow ones end, large ones are refused, thousands keep nobody out, the end waits for what is in flight."""
+"""Slow connections end, large bodies are refused, thousands keep nobody out, what is in flight is answered."""
 
 import json
 import signal
