@@ -101,7 +101,7 @@ def test_more_connections_than_may_be_close_those_that_wait(hasty: Client, pictu
     others = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(200)]
     for one in others[::2]:
         one.send(stalled)
-    for _ in range(10):
+    for _ in range(3):
         hasty.ask(pictures[0])
     with connected(hasty.port, HEAD + b"Content-Length: %d\r\n\r\n" % len(pictures[0]) + pictures[0]) as new:
         assert b" 200 " in new.recv(1000)
