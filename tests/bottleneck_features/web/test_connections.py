@@ -134,9 +134,11 @@ def test_ten_thousand_connections_keep_nobody_out_and_the_end_is_graceful(traine
             others.clear()
             half = len(pictures[0]) // 2
             others += [socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) for _ in range(8)]
+            head = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(pictures[0])
             for one in others:
-                one.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(pictures[0]) + pictures[0][:half])
-            assert client.get("/healthz").status_code == 200, "which comes after these"
+                one.sendall(head)
+                assert b" 100 " in one.recv(1000), "its body is waited for"
+                one.sendall(pictures[0][:half])
             service.process.send_signal(signal.SIGTERM)
             for one in others:
                 one.sendall(pictures[0][half:])
