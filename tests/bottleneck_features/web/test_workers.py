@@ -9,6 +9,7 @@ import httpx
 import pytest
 from helpers.services import PATIENCE, command
 
+CONNECTION = "bottleneck_features.web.transport.connections:Connection"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 
 
@@ -45,7 +46,7 @@ def test_a_model_that_no_process_can_load_ends_all(tmp_path: Path) -> None:
 
 def test_uvicorn_takes_the_application(trained: Path, pictures: list[bytes], tmp_path: Path) -> None:
     module(tmp_path, trained)
-    with command("deployed:app", "--port", "0", module="uvicorn", folder=tmp_path) as service:
+    with command("deployed:app", "--port", "0", "--http", CONNECTION, module="uvicorn", folder=tmp_path) as service:
         asked(service.url, pictures)
         service.stop()
 
@@ -78,8 +79,8 @@ async def labelled(app):
     async def send(message):
         sent.append(message)
     headers = [(b"host", b"localhost"), (b"content-type", b"image/png")]
-    scope = dict(type="http", method="POST", path="/v1/predict", raw_path=b"/v1/predict", query_string=b"", root_path="",
-                 headers=headers, http_version="1.1", scheme="http", client=("127.0.0.1", 1), server=("127.0.0.1", 2))
+    scope = dict(type="http", method="POST", path="/v1/predict", raw_path=b"/v1/predict", query_string=b"",
+                 root_path="", headers=headers, http_version="1.1", scheme="http", client=("::1", 1), server=("::1", 2))
     await app(scope, receive, send)
     return sent[0]["status"]
 
