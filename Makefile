@@ -7,6 +7,11 @@ RUN := $(VENV)/bin/python -m pipeline
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
 export HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
+export HOST PORT TOKEN
+# Some shells export HOST, the name of the machine: a service listens there only where make is told so.
+ifneq ($(origin HOST),command line)
+override HOST =
+endif
 # Under another name, because GROUPS is a shell variable of bash's own.
 GROUP_BY = $(GROUPS)
 SPEC = $${BACKBONE:+--backbone "$$BACKBONE"} $${POOLING:+--pooling "$$POOLING"} $${LAYER:+--layer "$$LAYER"} \
@@ -30,7 +35,7 @@ help: ## Print this list
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
-	@echo "GROUPS ACCEPT COVERAGE, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
+	@echo "GROUPS ACCEPT COVERAGE HOST PORT TOKEN, and ARGS for any other option: make train DATA=photos HEAD=svm ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
 
@@ -83,7 +88,8 @@ export: $(VENV)/.installed-export ## Write MODEL as OUTPUT, one file: .onnx, .tf
 	@$(RUN) export $${MODEL:+--model "$$MODEL"} $${OUTPUT:+--output "$$OUTPUT"} $(ARGS)
 
 serve: venv ## Answer pictures by HTTP with MODEL, and show a page to try it
-	@$(RUN) serve $${MODEL:+--model "$$MODEL"} $(ARGS)
+	@$(RUN) serve $${MODEL:+--model "$$MODEL"} $${HOST:+--host "$$HOST"} $${PORT:+--port "$$PORT"} \
+	$${TOKEN:+--token "$$TOKEN"} $(ARGS)
 
 bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into docs/benchmarks.md
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \

@@ -47,8 +47,10 @@ def serving(model: Path, **options: Any) -> Iterator[Client]:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            with Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
+            alone = httpx.Limits(max_keepalive_connections=0)  # a kept one may be closed as it is used again
+            with Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False, limits=alone) as client:
                 client.service, client.port = app.service, port
+                assert client.get("/healthz").status_code == 200
                 yield client
         finally:
             server.should_exit = True

@@ -60,13 +60,19 @@ class Memory:
     def take(self, reading: _Reading, size: int) -> None:
         """Count bytes that have come. Raises Problem where they are too many and this body is the largest."""
         if self._taken + size > self._most:
-            largest = max((one for one in self._coming if not one.is_ended), key=lambda one: one.size, default=reading)
-            if largest is reading or largest.timeout is None:
-                raise _no_memory()
-            largest.is_ended = True
-            largest.timeout.reschedule(asyncio.get_running_loop().time())
+            self._make_room(reading, size)
         self._taken += size
         reading.size += size
+
+    def _make_room(self, reading: _Reading, size: int) -> None:
+        leaving = sum(one.size for one in self._coming if one.is_ended)
+        if self._taken - leaving + size <= self._most:
+            return
+        largest = max((one for one in self._coming if not one.is_ended), key=lambda one: one.size, default=reading)
+        if largest is reading or largest.timeout is None:
+            raise _no_memory()
+        largest.is_ended = True
+        largest.timeout.reschedule(asyncio.get_running_loop().time())
 
     def arrived(self, reading: _Reading) -> None:
         """The body is complete: it is not ended any more."""

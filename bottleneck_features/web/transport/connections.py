@@ -62,6 +62,8 @@ class Connection(_Base):
         if self.transport.is_closing():
             return
         self._see()
+        if self._is_active and not hasattr(_Base, "on_body"):  # h11 has limits of its own
+            return
         is_discarding = self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
         if self._came > (MOST_DISCARDED if is_discarding else MOST_HEADERS + len(data)):
             self.refuse(Problem(431, "the headers are too large"), is_silent=self._is_active or is_discarding)
@@ -80,8 +82,9 @@ class Connection(_Base):
         super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        """Count anew with each piece of a body."""
-        self._came = 0
+        """Count anew with each piece of a body that is taken."""
+        if self._is_active:
+            self._came = 0
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:

@@ -9,6 +9,7 @@ import socket
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from bottleneck_features.web.create_app import create_app
@@ -51,7 +52,7 @@ def run_server(model: str, host: str, port: int, workers: int, options: dict[str
             _announce(model, host, listener)
             processes = Multiprocess(config, [listener])
             processes.run()
-        return max((abs(process.exitcode or 0) for process in processes.processes), default=0) and 1
+        return int(any(process.exitcode == STARTUP_FAILURE for process in processes.processes))
     app = create_app(model, **options)
     app.service.start()
     server = _Server(uvicorn.Config(app, **SETTINGS), app.service)
