@@ -165,7 +165,10 @@ for (const control of [accept, reject]) {
     askAgain((card) => card.answer || card.state === "asked");
   });
 }
-retryAll.addEventListener("click", () => askAgain((card) => card.state === "failed" && card.refusal.passes));
+retryAll.addEventListener("click", () => {
+  section.focus(); // the button goes
+  askAgain((card) => card.state === "failed" && card.refusal.passes);
+});
 document.getElementById("clear").addEventListener("click", () => {
   [...cards].forEach((card) => card.remove());
   document.getElementById("choose").focus();

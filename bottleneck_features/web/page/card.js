@@ -27,7 +27,10 @@ export class Card {
     this.part(".file bdi").textContent = this.name;
     this.part(".remove").setAttribute("aria-label", `Remove ${this.name}`);
     this.showPicture();
-    this.on(".retry", () => this.predict());
+    this.on(".retry", () => {
+      this.element.focus(); // the button goes
+      this.predict();
+    });
     this.on(".remove", () => this.remove());
     this.on(".show-heat", (button) => this.toggleHeat(button));
     this.on(".show-near", (button) => this.toggleNear(button));
