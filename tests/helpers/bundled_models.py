@@ -22,7 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "joined": {"head": "logreg", "backbone": "nano+nano", "size": "+64"},
     "views": {"head": "logreg", "views": 2},
     "finetune": {"head": "finetune", "head_params": {"epochs": 1, "validation_fraction": 0}},
-    "onnx": {"head": "logreg", "backbone": "network.onnx", "preprocess": "scale=1/255"},
+    "onnx": {"head": "logreg", "backbone": "network.onnx", "preprocess": "scale=1/255 mean=0.5 std=0.5 crop=none"},
 }
 
 
