@@ -36,6 +36,9 @@ def carried(graph: OpenVinoGraph, name: str, pooled: Pooled | None) -> CarriedGr
         outputs.append(maps)
     if len(outputs) > MAPS and not _agree(openvino.Model(outputs, model.get_parameters()), graph, pooled):
         del outputs[MAPS]
+    for output, called in zip(outputs, NAMES, strict=False):
+        if not output.get_names():  # else OpenVINO gives one that counts all nodes of the process
+            output.get_tensor().set_names({called})
     both = openvino.Model(outputs, model.get_parameters(), "bundle")
     for result, called in zip(both.get_results(), NAMES, strict=False):
         result.set_friendly_name(f"{called}_result")
@@ -65,7 +68,7 @@ def _last_map(model: Any) -> Any:
 
 
 def _channels_last(tensor: Any) -> Any:
-    """A tensor (n, c, h, w) as (n, h, w, c). Names that OpenVINO gave would count all nodes of the process."""
+    """A tensor (n, c, h, w) as (n, h, w, c)."""
     openvino = import_openvino()
     order = openvino.opset13.constant([0, 2, 3, 1])
     order.set_friendly_name("channels_last")
