@@ -87,7 +87,7 @@ class ServedModel:
             "created": record.get("created"),
             "labels": self.classes,
             "head": record["head"],
-            "recipe": [_recipe(part) for part in (spec if isinstance(spec, list) else [spec])],
+            "recipe": [_recipe(part) for part in spec.get("parts", [spec])],
             "views": len(self.classifier.extractor.stores),
             "digests": {
                 "spec": record["fingerprint"],

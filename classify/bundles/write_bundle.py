@@ -19,7 +19,7 @@ from cache.errors import UserError
 from cache.files.atomic import write_atomically
 from cache.row_key import MODEL_FILE
 from classify.bundles.archive import ARRAYS, RECORD, network_files, packed
-from classify.bundles.open_bundle import is_bundle
+from classify.bundles.open_bundle import is_bundle, open_bundle
 from classify.bundles.row_heads import RowHead, row_head
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
@@ -33,6 +33,8 @@ from featurize.engines.openvino_engine import OpenVinoGraph
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.reopen import check_weights
 
+PICTURES = 8  # that the bundle is proven on
+SAME = 1e-3  # of a probability
 UNKNOWN = "bin"  # suffix of a weights file that has none
 
 
@@ -42,7 +44,7 @@ def write_bundle(classifier: Classifier, output: str) -> dict[str, Any]:
     Parameters
     ----------
     classifier : Classifier
-        What `pipeline.load` returned.
+        What `pipeline.load` returned. The bundle is opened and compared with it before it gets its name.
     output : str
         The file to write, which ends in `.zip`. It is replaced at once, when everything is written.
 
@@ -50,12 +52,13 @@ def write_bundle(classifier: Classifier, output: str) -> dict[str, Any]:
     -------
     dict
         output, format ("bundle"), bytes, networks (of each backbone: name, bytes, and whether its last map is there,
-        which exact heat maps are made of), sha256 of the file.
+        which exact heat maps are made of), sha256 of the file, largest_difference of a probability from the model's.
 
     Raises
     ------
     UserError
-        The head has no form as arrays, the network is computed by TensorFlow alone, or its weights are not here.
+        The head has no form as arrays, the network is computed by TensorFlow alone, its weights are not here, or the
+        bundle answers otherwise than the model.
     OSError
         The file cannot be written.
 
@@ -84,9 +87,24 @@ def write_bundle(classifier: Classifier, output: str) -> dict[str, Any]:
         members |= {f"weights{number}.{suffix}": data for suffix, data in _weights(part)}
     versions = {name: version(name) for name in ("bottleneck-features", "openvino", "numpy")}
     data = packed(members, {"networks": networks, "versions": versions})
-    write_atomically(output, data)
-    digest = sha256(data).hexdigest()
-    return {"output": output, "format": "bundle", "bytes": len(data), "networks": networks, "sha256": digest}
+    proof: dict[str, Any] = {}
+    write_atomically(output, data, check=lambda path: proof.update(_proof(classifier, path)))
+    about = {"output": output, "format": "bundle", "bytes": len(data), "networks": networks}
+    return {**about, "sha256": sha256(data).hexdigest(), **proof}
+
+
+def _proof(classifier: Classifier, path: str) -> dict[str, Any]:
+    """How far the answers of the bundle at `path` are from those of the model. Raises UserError where that is far."""
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(PICTURES)]
+    bundle = open_bundle(path, predict_views=len(classifier.extractor.stores))
+    of_model, of_bundle = (model.predict_proba(pictures, use_cache=False) for model in (classifier, bundle))
+    apart = float(np.abs(of_model - of_bundle).max())
+    if not apart <= SAME:  # nor NaN
+        raise UserError(f"the bundle answers otherwise than the model, by {apart:.2g}: it is not written")
+    equal = float((of_model.argmax(axis=1) == of_bundle.argmax(axis=1)).mean())
+    named = {"pictures": PICTURES, "pictures_from": "pictures of noise"}
+    return {"largest_difference": apart, "equal_labels": equal, **named}
 
 
 def _arrays(saved: Saved) -> memoryview:

@@ -22,7 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "joined": {"head": "logreg", "backbone": "nano+nano", "size": "+64"},
     "views": {"head": "logreg", "views": 2},
     "finetune": {"head": "finetune", "head_params": {"epochs": 1, "validation_fraction": 0}},
-    "onnx": {"head": "logreg", "backbone": "network.onnx", "preprocess": "scale=1/255"},
+    "onnx": {"head": "logreg", "backbone": "network.onnx", "preprocess": "scale=1/255 mean=0.5 std=0.5 crop=none"},
 }
 
 
@@ -66,6 +66,5 @@ class Bundles:
 def most_apart(maps: list[Any], others: list[Any]) -> float:
     """The largest difference of heat maps, as a share of the largest value."""
     largest = max(float(np.abs(one.values).max()) for one in maps)
-    return (
-        max(float(np.abs(one.values - other.values).max()) for one, other in zip(maps, others, strict=True)) / largest
-    )
+    apart = [float(np.abs(one.values - other.values).max()) for one, other in zip(maps, others, strict=True)]
+    return max(apart) / (largest or 1)  # where hiding a part changes nothing, all are 0

@@ -16,7 +16,7 @@ from classify.bundles.archive import ARRAYS, MANIFEST, RECORD
 from classify.bundles.write_bundle import write_bundle
 from classify.direct_answers import DirectClassifier
 
-EXACT = ("logreg", "flatten", "joined", "finetune", "onnx")
+EXACT = ("logreg", "dense", "flatten", "joined", "finetune", "onnx")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,6 +75,7 @@ def test_equal_models_make_equal_bundles_that_say_what_they_hold(bundles: Bundle
     report = write_bundle(made.load(), str(tmp_path / "again.zip"))
     assert (tmp_path / "again.zip").read_bytes() == Path(made.bundle).read_bytes()
     assert report["bytes"] == os.path.getsize(made.bundle) == os.path.getsize(report["output"])
+    assert report["largest_difference"] < 1e-6 and report["equal_labels"] == 1
     assert [network["last_map"] for network in report["networks"]] == [True, True]
     with zipfile.ZipFile(made.bundle) as archive:
         names = [entry.filename for entry in archive.infolist()]
