@@ -17,6 +17,7 @@ from classify.exports.formats import BUNDLE, Format, check_packages, format_of, 
 from classify.predict import warm_classifier
 
 if TYPE_CHECKING:
+    from classify.exports.about import About
     from classify.saved.classifier import Classifier
 
 KNOWN_SHARE = 0.95  # of known pictures that the limit for outliers keeps, unless it is said
@@ -91,8 +92,6 @@ def export_model(
     classifier = warm_classifier(model, cache_dir, weights)
     from cache.files.atomic import require_writable
     from classify.exports.about import About, side_files, write_about
-    from classify.exports.proof import prove
-    from classify.exports.runtimes import open_exported
     from classify.exports.script import write_script
 
     stem = os.path.splitext(output)[0]
@@ -104,8 +103,7 @@ def export_model(
     log.info("exporting %s", classifier.saved.path)
     with _all_or_none(files) as (written, *_):
         _write(classifier, kind, written, precision, json.dumps(about.to_json()))
-        exported = open_exported(written)
-        proof = prove(written, classifier, about, lambda _, pixels: exported(pixels), data)
+        proof = _proven(written, classifier, about, data)
         write_about(written, about, proof)
         write_script(written, about)
     sizes = {path: os.path.getsize(path) for path in files}
@@ -117,6 +115,15 @@ def _write(classifier: "Classifier", kind: Format, path: str, precision: str, de
     graph = kind.graph(classifier)
     with in_one_line(f"the model cannot be written for {kind.runtime}"):
         kind.module.write(graph, path, precision, description)
+
+
+def _proven(path: str, classifier: "Classifier", about: "About", data: str | None) -> dict[str, Any]:
+    """What the proof found. The runtime has let go of the file then: Windows moves none that is open."""
+    from classify.exports.proof import prove
+    from classify.exports.runtimes import open_exported
+
+    exported = open_exported(path)
+    return prove(path, classifier, about, lambda _, pixels: exported(pixels), data)
 
 
 def _check_output(classifier: "Classifier", files: list[str], data: str | None, kind: str) -> None:

@@ -1,4 +1,7 @@
-"""The formats of an export, by suffix: from which graph it is written, the weights it can have, what it needs."""
+"""The formats of an export, by suffix: from which graph it is written, the weights it can have, what it needs.
+
+Imports nothing heavy.
+"""
 
 import importlib
 import importlib.util
@@ -10,8 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
-from featurize.engines.keras_import import without_noise
-from featurize.model_files.graph import reason_of
 
 if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
@@ -90,6 +91,9 @@ def check_packages(path: str, packages: dict[str, str]) -> None:
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
     """What libraries print in the body is held back, what they raise becomes a UserError: what failed, and why."""
+    from featurize.engines.keras_import import without_noise
+    from featurize.model_files.graph import reason_of
+
     try:
         with warnings.catch_warnings(), without_noise():
             warnings.simplefilter("ignore")
