@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.atomic import write_atomically
 from classify.data.view_counts import Views
 from classify.decisions.saved_answers import required
@@ -135,6 +135,8 @@ def _accepted(classifier: "Classifier", target: float) -> Accept:
     acceptance = Acceptance.of(required(classifier.saved.answers), classifier.classes_, target)
     if refused := acceptance.refused:
         raise UserError(refused)
+    if (views := Views.of_record(classifier.saved.record).predict) > 1:
+        log.warning("accept %g rests on answers by %d views of a picture; those of the export are by 1", target, views)
     thresholds = acceptance.thresholds.tolist()
     return Accept(acceptance.target, tuple(each if math.isfinite(each) else None for each in thresholds))
 

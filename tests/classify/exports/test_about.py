@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SPEC
+from helpers.exported import Trained
 
 import pipeline
 from cache.errors import UserError
@@ -48,6 +49,12 @@ def test_thresholds_are_those_of_predictions(classifier: Classifier) -> None:
     assert classifier.saved.answers and about.accept
     expected = Acceptance.of(classifier.saved.answers, classifier.classes_, 0.5).thresholds.tolist()
     assert about.accept.target == 0.5 and list(about.accept.thresholds) == expected and about.reject is None
+
+
+def test_thresholds_of_averages_are_announced(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    about = About.of(pipeline.load(trained("centroid", views=3)), "onnx", "float32", accept=0.5, reject=None)
+    assert about.accept and about.views == 3
+    assert "accept 0.5 rests on answers by 3 views of a picture; those of the export are by 1" in caplog.text
 
 
 def test_a_target_that_the_model_does_not_reach_is_refused(classifier: Classifier) -> None:

@@ -4,14 +4,14 @@ import os
 import runpy
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SPEC
 from helpers.clean_environments import as_here, environment, run_alone
+from helpers.exported import Trained
 from helpers.kinds_of_photographs import write_all
 
 import pipeline
@@ -20,6 +20,8 @@ from classify.exports.about import About, Accept, Reject, side_files, write_abou
 from classify.exports.script import script_of, write_script
 from featurize.decoding.decode import decode
 from featurize.pictures.sources import expand, read
+
+Exported = Callable[[str], str]
 
 ACCEPT, REJECT = 0.8, 0.9
 WAYS = ["nearest", "bilinear", "bicubic-short128-floor", "bilinear-short128-round", "lanczos-squash"]
@@ -32,29 +34,31 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def model(surfaces: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def model(trained: Trained) -> str:
+    return trained()
+
+
+@pytest.fixture(scope="session")
+def exported(model: str, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Export the model to a format, once a session: suffix -> path of the export."""
     folder = tmp_path_factory.mktemp("exported")
-    shutil.copytree(warm_cache, folder / ".features")
-    path = str(folder / "surfaces.joblib")
-    pipeline.train(str(surfaces), "logreg", model=path, cache_dir=str(folder / ".features"), **SPEC)
-    return path
 
+    def export(suffix: str) -> str:
+        output = str(folder / f"surfaces{suffix}")
+        if not os.path.exists(output):
+            pipeline.export_model(model, output, accept=ACCEPT, reject=REJECT)
+        return output
 
-def exported(model: str, suffix: str) -> str:
-    """The model in that format, written once."""
-    output = model.replace(".joblib", suffix)
-    if not os.path.exists(output):
-        pipeline.export_model(model, output, accept=ACCEPT, reject=REJECT)
-    return output
+    return export
 
 
 @pytest.mark.parametrize(("resize", "side"), [("antialias", 96), ("antialias", 40), *((way, 96) for way in WAYS)])
 def test_its_pixels_are_those_of_our_decoder(
-    model: str, photographs: list[str], tmp_path: Path, resize: str, side: int
+    model: str, exported: Exported, photographs: list[str], tmp_path: Path, resize: str, side: int
 ) -> None:
     plain = About.of(pipeline.load(model), "onnx", "float32", None, None)
     about = replace(plain, resize=resize, size=(side, side))
-    output = str(shutil.copy(exported(model, ".onnx"), tmp_path / "surfaces.onnx"))
+    output = str(shutil.copy(exported(".onnx"), tmp_path / "surfaces.onnx"))
     write_about(output, about, {})
     write_script(output, about)
     pixels_of = runpy.run_path(side_files(output)[1])["pixels_of"]
@@ -65,7 +69,9 @@ def test_its_pixels_are_those_of_our_decoder(
         assert np.abs(theirs[0] - ours).max() <= allowed, path
 
 
-def test_its_decisions_are_those_of_the_thresholds(model: str, surfaces: Path, tmp_path: Path) -> None:
+def test_its_decisions_are_those_of_the_thresholds(
+    model: str, exported: Exported, surfaces: Path, tmp_path: Path
+) -> None:
     paths = sorted(map(str, surfaces.glob("*/*.png")))
     classifier = pipeline.load(model)
     answers = classifier.answers(expand(paths), reject=REJECT)
@@ -76,7 +82,7 @@ def test_its_decisions_are_those_of_the_thresholds(model: str, surfaces: Path, t
     limit = float(np.quantile(distances, 0.7))
     accept, reject = Accept(ACCEPT, (middle[0], None, middle[2])), Reject(REJECT, limit)
     about = replace(About.of(classifier, "onnx", "float32", None, None), accept=accept, reject=reject)
-    output = str(shutil.copy(exported(model, ".onnx"), tmp_path / "surfaces.onnx"))
+    output = str(shutil.copy(exported(".onnx"), tmp_path / "surfaces.onnx"))
     write_script(output, about)
     for of_accept, of_reject in ((accept, reject), (accept, None), (None, reject), (None, None)):
         write_about(output, replace(about, accept=of_accept, reject=of_reject), {})
@@ -121,36 +127,38 @@ def check_answers(model: str, paths: list[str], words: Sequence[object], folder:
 
 
 def test_it_answers_as_the_model_where_nothing_else_is_installed(
-    model: str, photographs: list[str], surfaces: Path, tmp_path: Path
+    model: str, exported: Exported, photographs: list[str], surfaces: Path, tmp_path: Path
 ) -> None:
     python = environment(tmp_path / "alone", as_here("numpy", "pillow", "onnxruntime"))
     paths = [*photographs, *map(str, sorted(surfaces.glob("*/*.png")))]
-    check_answers(model, paths, [python, side_files(exported(model, ".onnx"))[1]], tmp_path)
+    check_answers(model, paths, [python, side_files(exported(".onnx"))[1]], tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".keras", ".xml"])
 def test_in_every_runtime_it_answers_as_the_model(
-    model: str, photographs: list[str], surfaces: Path, tmp_path: Path, suffix: str
+    model: str, exported: Exported, photographs: list[str], surfaces: Path, tmp_path: Path, suffix: str
 ) -> None:
     paths = [*photographs[::8], *map(str, sorted(surfaces.glob("*/*.png")))]
-    check_answers(model, paths, [sys.executable, side_files(exported(model, suffix))[1]], tmp_path)
+    check_answers(model, paths, [sys.executable, side_files(exported(suffix))[1]], tmp_path)
 
 
-def test_real_photographs_get_the_labels_of_the_model(model: str, shared: Path, tmp_path: Path) -> None:
+def test_real_photographs_get_the_labels_of_the_model(
+    model: str, exported: Exported, shared: Path, tmp_path: Path
+) -> None:
     found = [path for path in sorted((shared / "images").glob("*/*/**/*.jp*g")) if path.is_file()]
-    script = side_files(exported(model, ".onnx"))[1]
+    script = side_files(exported(".onnx"))[1]
     check_answers(model, [str(path) for path in found[:: len(found) // 200][:200]], [sys.executable, script], tmp_path)
 
 
 def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_answered(
-    model: str, photographs: list[str], tmp_path: Path
+    exported: Exported, photographs: list[str], tmp_path: Path
 ) -> None:
     broken, deep = tmp_path / "broken.jpg", tmp_path / "deep.png"
     broken.write_bytes(Path(photographs[0]).read_bytes()[:300])
     from PIL import Image
 
     Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(deep)
-    script = side_files(exported(model, ".onnx"))[1]
+    script = side_files(exported(".onnx"))[1]
     done = run_alone(Path(sys.executable), [script, broken, deep, tmp_path / "none.jpg", photographs[0]], tmp_path)
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [photographs[0]]
