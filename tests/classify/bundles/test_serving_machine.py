@@ -109,7 +109,7 @@ def test_it_serves(serving_python: Path, machine: Path) -> None:
     with subprocess.Popen(command, cwd=machine, stderr=subprocess.PIPE, text=True) as server:
         try:
             address = _address(server)
-            assert json.load(urllib.request.urlopen(f"{address}/v1/model", timeout=60))["classes"][0] == "brick"
+            assert json.load(urllib.request.urlopen(f"{address}/v1/model", timeout=60))["labels"][0] == "brick"
             request = urllib.request.Request(f"{address}/v1/predict", (machine / "0.png").read_bytes())
             request.add_header("Content-Type", "image/png")
             answer = json.load(urllib.request.urlopen(request, timeout=60))
