@@ -96,12 +96,12 @@ def typical(coordinates: Floats, labelled: NDArray[np.bool_], left: Indices, cou
     There is a cluster for each labelled picture and each that is asked.
     """
     members = np.concatenate([np.flatnonzero(labelled), left])
-    clusters = _clusters(coordinates[members], min(int(labelled.sum()) + count, len(members)), seed)
+    clusters = clusters_of(coordinates[members], min(int(labelled.sum()) + count, len(members)), seed)
     covered = np.unique(clusters[: int(labelled.sum())])
     sizes = np.bincount(clusters)
     sizes[covered] = 0
     largest = [number for number in np.argsort(-sizes, kind="stable")[:count] if sizes[number]]
-    return np.array([_most_typical(coordinates, members[clusters == number]) for number in largest], np.intp)
+    return np.array([most_typical(coordinates, members[clusters == number]) for number in largest], np.intp)
 
 
 def uncertain(coordinates: Floats, margin: Floats, left: Indices, count: int, seed: int) -> Indices:
@@ -109,12 +109,13 @@ def uncertain(coordinates: Floats, margin: Floats, left: Indices, count: int, se
     least = left[np.argsort(margin, kind="stable")[: max(LEAST_CERTAIN, count)]]
     if len(least) <= count:
         return least
-    clusters = _clusters(coordinates[least], count, seed)
+    clusters = clusters_of(coordinates[least], count, seed)
     groups = [least[clusters == number] for number in np.unique(clusters)]
     return np.array([_nearest(coordinates[group], group) for group in groups], np.intp)
 
 
-def _clusters(coordinates: Floats, count: int, seed: int) -> Indices:
+def clusters_of(coordinates: Floats, count: int, seed: int) -> Indices:
+    """The cluster, one of `count`, of each picture with coordinates (n, c): (n,)."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     kind = KMeans if len(coordinates) <= MOST_COMPARED else MiniBatchKMeans
@@ -126,7 +127,7 @@ def _nearest(coordinates: Floats, members: Indices) -> int:
     return int(members[np.square(coordinates - coordinates.mean(axis=0)).sum(axis=1).argmin()])
 
 
-def _most_typical(coordinates: Floats, members: Indices) -> int:
+def most_typical(coordinates: Floats, members: Indices) -> int:
     """The member that is nearest to its neighbours among them; of many, of some that are spread over all."""
     step = -(-len(members) // MOST_COMPARED)
     members = members[::step]
