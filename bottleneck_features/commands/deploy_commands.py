@@ -1,12 +1,17 @@
 """export, serve: a saved model leaves the project, or answers others."""
 
+import sys
 from typing import Any
 
 import click
 
 import pipeline
-from bottleneck_features.commands.command_options import FILE, examples
+from bottleneck_features.commands.command_options import FILE, FOLDER, examples, given
 from bottleneck_features.terminal.safe_text import printable
+from bottleneck_features.web.create_app import EXTRA
+from cache.errors import UserError
+from featurize.pictures.recipes import MOST_VIEWS
+from featurize.spec_options import ENGINES
 
 
 @click.command(epilog=examples("export --model models/logreg.joblib --output animals.onnx"))
@@ -18,8 +23,39 @@ def export(model: str, output: str) -> None:
     print(printable(str(report)))
 
 
-@click.command(epilog=examples("serve --model models/logreg.joblib"))
-@click.option("--model", **FILE, required=True, help="The saved model.")
-def serve(**chosen: Any) -> None:
-    """Answer pictures that come by HTTP, and show a page to try it."""
-    pipeline.create_app(**chosen)
+@click.command(
+    epilog=examples("serve --model models/logreg.joblib", "serve --model animals.zip --host 0.0.0.0 --token SECRET")
+)
+@click.option("--model", **FILE, required=True, help="The saved model, or a bundle.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
+@click.option(
+    "--token", metavar="TEXT", envvar="BOTTLENECK_TOKEN", help="Answer nobody without it. [$BOTTLENECK_TOKEN]"
+)
+@click.option(
+    "--allow-host", "hosts", metavar="NAME", multiple=True, help="Name under which it is reached; repeatable."
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with the model.")
+@click.option("--isolate", is_flag=True, help="Decode in processes of their own, which a picture may crash.")
+@click.option("--engine", type=click.Choice(ENGINES), help="What computes. [auto: openvino where installed]")
+@click.option("--cache-dir", **FOLDER, help="Cache whose converted networks are read. [that of the training]")
+@click.option("--weights", **FILE, help="Weights of the backbone. [those of the training]")
+@click.option("--allow-other-versions", is_flag=True, default=None, help="Load a model of another scikit-learn.")
+@click.option("--sha256", metavar="HEX", help="Load nothing but the file of this digest.")
+@click.option("--no-pickle", is_flag=True, default=None, help="Unpickle nothing: refuse a model without plain arrays.")
+@click.option("--predict-views", type=click.IntRange(1, MOST_VIEWS), help="Views of a picture. [as trained]")
+@click.option("--max-body", type=click.IntRange(1024), metavar="BYTES", help="Of a request. [64 MiB]")
+@click.option("--max-pixels", type=click.IntRange(1), metavar="COUNT", help="Of a picture. [178,956,970]")
+@click.option("--max-pictures", type=click.IntRange(1), metavar="COUNT", help="Of a request. [64]")
+@click.option("--max-queue", type=click.IntRange(1), metavar="COUNT", help="Pictures that wait. [512]")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="For an answer. [30]")
+def serve(model: str, host: str, port: int, workers: int, **chosen: Any) -> None:
+    """Answer pictures that come by HTTP, and show a page to try it.
+
+    SIGTERM and Ctrl-C answer what is in flight, then end it. SIGHUP puts the model's file in place anew.
+    """
+    try:
+        from bottleneck_features.web.transport.run_server import run_server
+    except ModuleNotFoundError as error:
+        raise UserError(f"a service needs {error.name}: {EXTRA}") from None
+    sys.exit(run_server(model, host, port, workers, given(chosen)))

@@ -1,12 +1,79 @@
 """The service as an ASGI application, for a server of one's own. Imports nothing heavy."""
 
-from typing import Any
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from cache.arguments import checked_arguments
 from cache.errors import UserError
 
+if TYPE_CHECKING:
+    from bottleneck_features.web.transport.guard import Guard
+
+EXTRA = "pip install 'bottleneck-features[web]'"
+OF_MODEL = (
+    "cache_dir", "weights", "engine", "allow_other_versions", "sha256", "no_pickle", "predict_views",
+)  # fmt: skip
+
 
 @checked_arguments
-def create_app(model: str, **options: Any) -> Any:
-    """Not there yet."""
-    raise UserError(f"{model} {options}")
+def create_app(
+    model: str,
+    *,
+    token: str | None = None,
+    hosts: Sequence[str] = (),
+    isolate: bool = False,
+    **options: Any,
+) -> "Guard":
+    """Make the service of a trained model an ASGI application, for uvicorn, gunicorn or any other server.
+
+    The model is loaded by the process that serves, when its application starts: a server may fork after this call. One
+    process answers with threads, one a core; more processes are more memory, not more speed.
+
+    Parameters
+    ----------
+    model : str
+        As in `load`.
+    token : str, optional
+        Answer nothing of the API without `Authorization: Bearer TOKEN`.
+    hosts : list of str
+        Names under which the service is reached, beside localhost and addresses. With a token any name is answered.
+    isolate : bool
+        Decode pictures in processes of their own, which a picture may crash.
+    **options
+        cache_dir, weights, engine, allow_other_versions, sha256, no_pickle, predict_views: as in `load`. max_body,
+        max_pixels, max_pictures, max_queue, max_client, max_seconds, max_connections: see
+        `bottleneck_features.web.limits.Limits`.
+
+    Returns
+    -------
+    Guard
+        The ASGI application. `service` is what its routes use.
+
+    Raises
+    ------
+    UserError
+        There is no such file, an option is not valid, or the packages of `[web]` are not installed.
+
+    Examples
+    --------
+    >>> app = pipeline.create_app("models/logreg.joblib")  # module.py: uvicorn module:app
+    >>> app.service.limits.max_pictures
+    64
+    """
+    from bottleneck_features.web.limits import Limits
+
+    if not os.path.exists(model):
+        raise UserError(f"model {model}: no such file")
+    if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
+        raise UserError("the token is empty or has other characters than those of a header: give letters and digits")
+    of_model = {name: options.pop(name) for name in OF_MODEL if name in options}
+    limits = Limits.of(options)
+    try:
+        from bottleneck_features.web.application import application
+    except ModuleNotFoundError as error:
+        raise UserError(f"a service needs {error.name}: {EXTRA}") from None
+    from bottleneck_features.web.service import Service
+
+    hosts = [hosts] if isinstance(hosts, str) else hosts
+    return application(Service(model, limits, of_model, isolate), token, hosts)

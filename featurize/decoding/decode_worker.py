@@ -29,8 +29,11 @@ LITTLE = 16 * 10**6  # bytes of memory that need not be asked for
 
 
 def main() -> None:
-    """Decode until stdin ends; arguments: bytes of memory that this process may take, seconds for a picture."""
-    memory, seconds = map(int, sys.argv[1:3])
+    """Decode until stdin ends.
+
+    Arguments: bytes of memory that this process may take, seconds for a picture, most pixels of one (0: any number).
+    """
+    memory, seconds, most_pixels = map(int, sys.argv[1:4])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else comes between
     requests = os.fdopen(0, "rb", closefd=False)
@@ -39,8 +42,9 @@ def main() -> None:
 
     import numpy as np
 
-    from featurize.decoding.decode import NetworkInput, decode_inputs
+    from featurize.decoding.decode import NetworkInput
     from featurize.decoding.memory_gate import trim
+    from featurize.decoding.pixel_limit import decode_limited
     from featurize.pictures.find_images import ImageError
     from featurize.pictures.sources import within_limit
 
@@ -71,7 +75,7 @@ def main() -> None:
         inputs = [NetworkInput((h, w), resize, tuple(views), version) for (h, w), resize, views, version in asked]
         signal.alarm(seconds)  # whose default is to end the process, in the middle of C code too
         try:
-            found = decode_inputs(data, inputs, reserve).values()
+            found = decode_limited(data, inputs, reserve, most_pixels).values()
         except ImageError as error:
             return REASON, str(error).encode()
         finally:

@@ -35,18 +35,22 @@ SECONDS = 60  # for one picture
 GRACE = 5  # seconds after which the parent ends what has not ended itself
 LONGEST_REASON = 1000  # bytes; also of note and changed of one input
 MOST_ASKED = 6  # times that one picture may ask for memory: a file that is mended is decoded again
-START = "import sys; sys.path[:] = sys.argv[3:]; from featurize.decoding.decode_worker import main; main()"
+START = "import sys; sys.path[:] = sys.argv[4:]; from featurize.decoding.decode_worker import main; main()"
 
 
-def isolated_decoder() -> "closing[IsolatedDecoder]":
-    """A context: `decode_inputs` as a function that decodes in other processes, which end with the context."""
-    return closing(IsolatedDecoder())
+def isolated_decoder(most_pixels: int = 0) -> "closing[IsolatedDecoder]":
+    """A context: `decode_inputs` as a function that decodes in other processes, which end with the context.
+
+    most_pixels: pictures of more are refused, see `featurize.decoding.pixel_limit`; by default as many as Pillow takes.
+    """
+    return closing(IsolatedDecoder(most_pixels))
 
 
 class IsolatedDecoder:
     """Called as `decode_inputs` is, by several threads, with one process for each concurrent call."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_pixels: int = 0) -> None:
+        self._most_pixels = most_pixels
         self._workers: list[_Worker] = []
         self._idle: deque[_Worker] = deque()
 
@@ -55,7 +59,7 @@ class IsolatedDecoder:
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = _Worker()
+            worker = _Worker(self._most_pixels)
             self._workers.append(worker)
         try:
             result = worker.decode(data, inputs, reserve)
@@ -77,10 +81,10 @@ class IsolatedDecoder:
 class _Worker:
     """One process. What it does wrong is an ImageError."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_pixels: int) -> None:
         paths = [os.path.abspath(path) for path in sys.path]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", START, str(MEMORY_LIMIT), str(SECONDS), *paths],
+            [sys.executable, "-P", "-c", START, str(MEMORY_LIMIT), str(SECONDS), str(most_pixels), *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

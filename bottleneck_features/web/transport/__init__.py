@@ -1,0 +1,1 @@
+"""How requests come and answers go: bodies, problems, who may ask, connections."""
