@@ -18,6 +18,19 @@ from bottleneck_features.web.transport.problems import Problem
 from cache.errors import AT_ONCE, UserError, log
 
 GRACE = 60  # seconds in which what is in flight at the end is answered
+# Of uvicorn.
+SETTINGS: dict[str, Any] = {
+    "http": Connection,
+    "ws": "none",
+    "lifespan": "on",
+    "log_config": None,
+    "log_level": "error",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": IDLE_SECONDS,
+    "timeout_graceful_shutdown": GRACE,
+}
 HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -30,31 +43,19 @@ def run_server(model: str, host: str, port: int, workers: int, options: dict[str
     log.addFilter(_at_once)
     if not (_is_loopback(host) or options.get("token")):
         log.warning("anybody who reaches %s may ask this service: give --token to prevent that", host)
-    settings: dict[str, Any] = {
-        "http": Connection,
-        "ws": "none",
-        "lifespan": "on",
-        "log_config": None,
-        "log_level": "error",
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_keep_alive": IDLE_SECONDS,
-        "timeout_graceful_shutdown": GRACE,
-    }
     if workers > 1:
         factory = functools.partial(create_app, model, **options)
         factory()  # for what it refuses
-        config = uvicorn.Config(factory, factory=True, workers=workers, **settings)
-        with _listening(host, port) as listener:
+        config = uvicorn.Config(factory, factory=True, workers=workers, **SETTINGS)
+        with listening(host, port) as listener:
             _announce(model, host, listener)
             processes = Multiprocess(config, [listener])
             processes.run()
         return max((abs(process.exitcode or 0) for process in processes.processes), default=0) and 1
     app = create_app(model, **options)
     app.service.start()
-    server = _Server(uvicorn.Config(app, **settings), app.service)
-    with _listening(host, port) as listener:
+    server = _Server(uvicorn.Config(app, **SETTINGS), app.service)
+    with listening(host, port) as listener:
         _announce(model, host, listener)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has ended
             server.run([listener])
@@ -83,7 +84,7 @@ class _Server(uvicorn.Server):
             await asyncio.to_thread(self._service.reload)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """A socket at the address, for the processes that inherit it too."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

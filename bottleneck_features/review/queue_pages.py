@@ -1,0 +1,158 @@
+"""A page of a queue: which pictures come next, and what is known of each, as JSON."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bottleneck_features.report.parts.suspects import suspects
+from bottleneck_features.review.session import View
+from bottleneck_features.web.transport.problems import Problem
+from cache.errors import did_you_mean
+from classify.data.split import Indices
+from classify.heads.numerics import Floats
+from classify.labelling.ask import ask
+from classify.labelling.learner import Check
+from classify.labelling.queues import expected_mistakes, like, mistakes, stacks, to_confirm, unknown
+
+NAMES = ("start", "ask", "confirm", "doubt", "mistakes", "unknown", "like", "search")
+MOST = 500  # pictures of a page
+EARLY = "label pictures of two classes first: Start shows where to begin"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. label, true, answer: names of classes; picture: a number; least: of the confidence, 0 to 1."""
+
+    name: str
+    label: str = ""
+    true: str = ""
+    answer: str = ""
+    picture: int = -1
+    text: str = ""
+    least: float = 0.0
+    start: int = 0
+    count: int = 100
+
+
+def queue_page(view: View, request: Request) -> dict[str, Any]:
+    """pictures: of this page; total: of the queue; and what the queue itself has to say.
+
+    Raises Problem 404 for an unknown queue, class or picture, 409 where nothing is learnt yet.
+    """
+    if request.name not in NAMES:
+        known = f"{did_you_mean(request.name, NAMES)}they are {', '.join(NAMES)}"
+        raise Problem(404, f"there is no queue {request.name!r:.80}: {known}")
+    if request.name == "start":
+        return _stacks(view, request)
+    about: dict[str, Any] = {}
+    if request.name == "ask":
+        given = None if view.opinion is None else view.opinion.probabilities
+        numbers = (
+            ask(view.pictures.pool, view.settled, given, min(request.count, MOST)) if len(view.labels) else _none()
+        )
+    elif request.name == "confirm":
+        numbers, about = _confirm(view, request)
+    elif request.name == "doubt":
+        numbers, about = _doubt(view)
+    elif request.name == "mistakes":
+        check = _checked(view)
+        numbers = mistakes(check, *(_code(check.held_out.classes, name) for name in (request.true, request.answer)))
+    elif request.name == "unknown":
+        numbers = unknown(view.pictures.rows, view.pictures.groups, view.settled)
+    elif request.name == "like":
+        if not 0 <= request.picture < len(view.labels):
+            raise Problem(404, f"there is no picture {request.picture}")
+        numbers = like(view.pictures.rows, request.picture)
+    else:
+        numbers = _search(view, request.text)
+    some = numbers[request.start : request.start + min(request.count, MOST)]
+    return {"version": view.version, "total": len(numbers), "pictures": [said(view, int(n)) for n in some], **about}
+
+
+def said(view: View, number: int) -> dict[str, Any]:
+    """What is known of a picture."""
+    opinion = view.opinion
+    return {
+        "picture": number,
+        "name": view.pictures.names[number],
+        "label": str(view.labels[number]),
+        "state": str(view.states[number]),
+        "answer": None if opinion is None else opinion.classes[opinion.answers[number]],
+        "confidence": None if opinion is None else round(float(opinion.confidence[number]), 4),
+    }
+
+
+def _stacks(view: View, request: Request) -> dict[str, Any]:
+    found = stacks(view.pictures.pool, np.flatnonzero(~view.settled))
+    return {
+        "version": view.version,
+        "total": len(found),
+        "stacks": [
+            {"total": len(stack.members), "pictures": [said(view, int(n)) for n in stack.members[: request.count]],
+             "members": stack.members.tolist()}
+            for stack in found
+        ],
+    }  # fmt: skip
+
+
+def _confirm(view: View, request: Request) -> tuple[Indices, dict[str, Any]]:
+    if view.opinion is None:
+        raise Problem(409, EARLY)
+    called = to_confirm(view.opinion, _code(view.opinion.classes, request.label), view.settled)
+    sure = called[_sureness(view)[called] >= request.least]
+    wrong = expected_mistakes(view.opinion, view.check, sure)
+    return sure, {"mistakes": wrong and {"expected": wrong.expected, "interval": wrong.interval}}
+
+
+def _sureness(view: View) -> Floats:
+    """The probability of each answer (n,), calibrated where held-out answers allow it."""
+    assert view.opinion
+    given = view.opinion.probabilities if view.check is None else view.check.calibrated(view.opinion.probabilities)
+    return given.max(axis=1)
+
+
+def _doubt(view: View) -> tuple[Indices, dict[str, Any]]:
+    check = _checked(view)
+    answers = check.held_out
+    truth = np.array(answers.classes)[answers.truth]
+    position = {row: number for number, row in enumerate(answers.rows.tolist())}
+    splits = [(np.empty(0, np.intp), np.array([position[row] for row in test])) for _, test in check.splits]
+    found = suspects(answers.probabilities, truth, answers.classes, splits)
+    numbers = answers.rows[[one.picture for one in found]] if found else _none()
+    words = {True: "probably wrong", False: "uncertain"}
+    return numbers, {
+        "suggested": {
+            int(number): {"label": one.suggested, "probability": one.probability, "doubt": words[one.probably_wrong]}
+            for number, one in zip(numbers, found, strict=True)
+        }
+    }
+
+
+def _search(view: View, text: str) -> Indices:
+    """Pictures whose name or label has the text, in any case."""
+    wanted = text.casefold()
+    return np.array(
+        [
+            number
+            for number, (name, label) in enumerate(zip(view.pictures.names, view.labels.tolist(), strict=True))
+            if wanted in name.casefold() or wanted in label.casefold()
+        ],
+        np.intp,
+    )
+
+
+def _checked(view: View) -> Check:
+    if view.check is None:
+        raise Problem(409, f"nothing is checked yet: {EARLY}")
+    return view.check
+
+
+def _code(classes: list[str], name: str) -> int:
+    if name not in classes:
+        raise Problem(404, f"there is no class {name!r:.80}: {did_you_mean(name, classes)}they are {classes!r:.300}")
+    return classes.index(name)
+
+
+def _none() -> Indices:
+    return np.empty(0, np.intp)
