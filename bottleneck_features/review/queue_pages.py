@@ -1,9 +1,10 @@
 """A page of a queue: which pictures come next, and what is known of each, as JSON."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from bottleneck_features.report.parts.suspects import suspects
 from bottleneck_features.review.session import View
@@ -17,12 +18,16 @@ from classify.labelling.queues import expected_mistakes, like, mistakes, stacks,
 
 NAMES = ("start", "ask", "confirm", "doubt", "mistakes", "unknown", "like", "search")
 MOST = 500  # pictures of a page
+PATIENCE = 3.0  # seconds
 EARLY = "label pictures of two classes first: Start shows where to begin"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. label, true, answer: names of classes; picture: a number; least: of the confidence, 0 to 1."""
+    """What is asked for. label, true, answer: names of classes; picture: a number; least: of the confidence, 0 to 1.
+
+    after: a version whose labels the head is to have learnt first, where that takes no longer than `PATIENCE`.
+    """
 
     name: str
     label: str = ""
@@ -31,8 +36,9 @@ class Request:
     picture: int = -1
     text: str = ""
     least: float = 0.0
-    start: int = 0
-    count: int = 100
+    start: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int, Field(ge=1, le=MOST)] = 100
+    after: int = 0
 
 
 def queue_page(view: View, request: Request) -> dict[str, Any]:
@@ -44,13 +50,11 @@ def queue_page(view: View, request: Request) -> dict[str, Any]:
         known = f"{did_you_mean(request.name, NAMES)}they are {', '.join(NAMES)}"
         raise Problem(404, f"there is no queue {request.name!r:.80}: {known}")
     if request.name == "start":
-        return _stacks(view, request)
+        return _stacks(view)
     about: dict[str, Any] = {}
     if request.name == "ask":
         given = None if view.opinion is None else view.opinion.probabilities
-        numbers = (
-            ask(view.pictures.pool, view.settled, given, min(request.count, MOST)) if len(view.labels) else _none()
-        )
+        numbers = ask(view.pictures.pool, view.settled, given, request.count) if len(view.labels) else _none()
     elif request.name == "confirm":
         numbers, about = _confirm(view, request)
     elif request.name == "doubt":
@@ -58,6 +62,7 @@ def queue_page(view: View, request: Request) -> dict[str, Any]:
     elif request.name == "mistakes":
         check = _checked(view)
         numbers = mistakes(check, *(_code(check.held_out.classes, name) for name in (request.true, request.answer)))
+        numbers = numbers[(view.labels[numbers] == request.true) & ~view.kept[numbers]]
     elif request.name == "unknown":
         numbers = unknown(view.pictures.rows, view.pictures.groups, view.settled)
     elif request.name == "like":
@@ -65,8 +70,8 @@ def queue_page(view: View, request: Request) -> dict[str, Any]:
             raise Problem(404, f"there is no picture {request.picture}")
         numbers = like(view.pictures.rows, request.picture)
     else:
-        numbers = _search(view, request.text)
-    some = numbers[request.start : request.start + min(request.count, MOST)]
+        numbers = _search(view, request)
+    some = numbers[request.start : request.start + request.count]
     return {"version": view.version, "total": len(numbers), "pictures": [said(view, int(n)) for n in some], **about}
 
 
@@ -77,20 +82,20 @@ def said(view: View, number: int) -> dict[str, Any]:
         "picture": number,
         "name": view.pictures.names[number],
         "label": str(view.labels[number]),
+        "kept": bool(view.kept[number]),
         "state": str(view.states[number]),
         "answer": None if opinion is None else opinion.classes[opinion.answers[number]],
         "confidence": None if opinion is None else round(float(opinion.confidence[number]), 4),
     }
 
 
-def _stacks(view: View, request: Request) -> dict[str, Any]:
+def _stacks(view: View) -> dict[str, Any]:
     found = stacks(view.pictures.pool, np.flatnonzero(~view.settled))
     return {
         "version": view.version,
         "total": len(found),
         "stacks": [
-            {"total": len(stack.members), "pictures": [said(view, int(n)) for n in stack.members[: request.count]],
-             "members": stack.members.tolist()}
+            {"members": stack.members.tolist(), "picture": said(view, int(stack.members[0]))}
             for stack in found
         ],
     }  # fmt: skip
@@ -102,7 +107,8 @@ def _confirm(view: View, request: Request) -> tuple[Indices, dict[str, Any]]:
     called = to_confirm(view.opinion, _code(view.opinion.classes, request.label), view.settled)
     sure = called[_sureness(view)[called] >= request.least]
     wrong = expected_mistakes(view.opinion, view.check, sure)
-    return sure, {"mistakes": wrong and {"expected": wrong.expected, "interval": wrong.interval}}
+    told = wrong and {"expected": round(wrong.expected, 2), "interval": wrong.interval}
+    return sure, {"mistakes": told, "members": sure.tolist(), "called": len(called)}
 
 
 def _sureness(view: View) -> Floats:
@@ -119,27 +125,31 @@ def _doubt(view: View) -> tuple[Indices, dict[str, Any]]:
     position = {row: number for number, row in enumerate(answers.rows.tolist())}
     splits = [(np.empty(0, np.intp), np.array([position[row] for row in test])) for _, test in check.splits]
     found = suspects(answers.probabilities, truth, answers.classes, splits)
+    current = (view.labels[answers.rows] == truth) & ~view.kept[answers.rows]
+    found = [one for one in found if current[one.picture]]
     numbers = answers.rows[[one.picture for one in found]] if found else _none()
     words = {True: "probably wrong", False: "uncertain"}
     return numbers, {
         "suggested": {
-            int(number): {"label": one.suggested, "probability": one.probability, "doubt": words[one.probably_wrong]}
+            int(number): {
+                "label": one.suggested,
+                "probability": round(one.probability, 4),
+                "doubt": words[one.probably_wrong],
+            }
             for number, one in zip(numbers, found, strict=True)
         }
     }
 
 
-def _search(view: View, text: str) -> Indices:
-    """Pictures whose name or label has the text, in any case."""
-    wanted = text.casefold()
-    return np.array(
-        [
-            number
-            for number, (name, label) in enumerate(zip(view.pictures.names, view.labels.tolist(), strict=True))
-            if wanted in name.casefold() or wanted in label.casefold()
-        ],
-        np.intp,
-    )
+def _search(view: View, request: Request) -> Indices:
+    """Pictures whose name, label or state has the text, in any case; of one class where that is given."""
+    wanted = request.text.casefold()
+    among = np.flatnonzero(view.labels == request.label) if request.label else np.arange(len(view.labels))
+    if not wanted:
+        return among
+    texts = zip(among.tolist(), view.labels[among].tolist(), view.states[among].tolist(), strict=True)
+    names = view.pictures.names
+    return np.array([n for n, *more in texts if any(wanted in text.casefold() for text in (names[n], *more))], np.intp)
 
 
 def _checked(view: View) -> Check:

@@ -5,7 +5,8 @@ one draws the learning curve. Whoever asks gets the last `View`, and never waits
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from bottleneck_features.report.findings import LearningPoint
 from bottleneck_features.report.parts.learning_curve import learning_curve
 from bottleneck_features.review.gallery import Gallery, Pictures
 from cache.errors import log
-from classify.labelling.label_log import Entry, LabelLog
+from classify.data.split import Indices
+from classify.labelling.label_log import KEPT, NOTHING, STATES, Entry, LabelLog
 from classify.labelling.learner import HEAD, Check, Opinion, check, learn
 
 
@@ -23,13 +25,18 @@ from classify.labelling.learner import HEAD, Check, Opinion, check, learn
 class View:
     """What is known at a moment. version: grows with every change; labels: (n,), "" for none.
 
-    states: (n,), "not sure" and the like, "" where there is none. opinion and check may be of labels a moment ago.
+    states: (n,), "not sure" and the like, "" where there is none. kept: (n,), whether a person stands by a label that
+    was doubted. classes: the names, each with its number of pictures, in the order in which they came up. opinion and
+    check may be of labels a moment ago; learnt: the version whose labels opinion is of.
     """
 
     version: int
     pictures: Pictures
     labels: NDArray[np.str_]
     states: NDArray[np.str_]
+    kept: NDArray[np.bool_]
+    classes: Mapping[str, int]
+    learnt: int = 0
     opinion: Opinion | None = None
     check: Check | None = None
     curve: tuple[LearningPoint, ...] = ()
@@ -57,7 +64,9 @@ class Session:
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self._stopped = threading.Event()
-        self._view = View(0, Pictures.none(), np.empty(0, str), np.empty(0, str))
+        self._view = View(0, Pictures.none(), np.empty(0, str), np.empty(0, str), np.empty(0, bool), {})
+        self._numbers: dict[str, int] = {}  # of the pictures by name
+        self._named = list(dict.fromkeys(labels.labels.values()))  # classes in the order in which they came up
         self._threads = [
             threading.Thread(target=self._fill, name="review-features", daemon=True),
             threading.Thread(target=self._teach, name="review-training", daemon=True),
@@ -89,21 +98,42 @@ class Session:
             if not all(0 <= number < len(names) for number in entries):
                 raise IndexError(f"no picture has one of the numbers {[*entries][:5]}")
             self.log.put({names[number]: entry for number, entry in entries.items()})
-            self._changed()
+            self._changed({names[number] for number in entries})
+
+    def put_named(self, entries: Mapping[str, Entry]) -> None:
+        """Say something of pictures by their names, also of those that have no row yet. Raises as `LabelLog.put`."""
+        with self._change:
+            self.log.put(entries)
+            self._changed(entries)
+
+    def add_class(self, name: str) -> None:
+        """Have a class that no picture has yet; it is forgotten at the end if none gets it."""
+        with self._change:
+            if name not in self._named:
+                self._named.append(name)
+            self._changed(())
 
     def rename(self, old: str, new: str) -> int:
-        """As `LabelLog.rename`."""
+        """As `LabelLog.rename`; the class keeps its place among the others."""
         with self._change:
             count = self.log.rename(old, new)
-            self._changed()
+            names = [new if name == old else name for name in self._named]
+            self._named = [*dict.fromkeys(name for name in names if name)]
+            self._changed(self.log.last_paths if count else ())
             return count
 
     def undo(self) -> list[int]:
         """Take the last action back; returns the numbers of its pictures that are shown."""
         with self._change:
-            names = {*self.log.undo()}
-            self._changed()
-            return [number for number, name in enumerate(self._view.pictures.names) if name in names]
+            names = self.log.undo()
+            self._changed(names)
+            return sorted(self._numbers[name] for name in names if name in self._numbers)
+
+    def wait_until_named(self, version: int, seconds: float) -> View:
+        """The view once the head has learnt the labels of a version, or after so many seconds."""
+        with self._change:
+            self._change.wait_for(lambda: self._view.learnt >= version or self._stopped.is_set(), seconds)
+            return self._view
 
     def wait_until_learnt(self) -> View:
         """The view once the head has learnt all labels that are there, and was checked. For scripts and tests."""
@@ -111,16 +141,31 @@ class Session:
             self._change.wait_for(lambda: self.trained == self._view.version or self._stopped.is_set())
             return self._view
 
-    def _changed(self) -> None:
-        """Read the labels anew; the caller holds the lock."""
-        pictures, entries = self.gallery.pictures, self.log.entries
-        found = [entries.get(name) for name in pictures.names]
-        labels = np.array([entry.label if entry else "" for entry in found], dtype=np.str_)
-        states = np.array([entry.how if entry and not entry.label else "" for entry in found], dtype=np.str_)
-        view = self._view
-        kept = view.opinion if view.opinion and len(view.opinion.probabilities) == len(labels) else None
+    def _changed(self, names: Collection[str] | None = None) -> None:
+        """Read the labels of these pictures anew, by default of all; the caller holds the lock."""
+        pictures, view = self.gallery.pictures, self._view
+        if len(view.labels) != len(pictures.names):
+            self._numbers = {name: number for number, name in enumerate(pictures.names)}
+            names = None
+        found = pictures.names if names is None else [name for name in names if name in self._numbers]
+        numbers = np.array([self._numbers[name] for name in found], np.intp)
+        entries = [self.log.entries.get(name, NOTHING) for name in found]
+        before = [np.empty(len(pictures.names), "<U1")] * 2 if names is None else [view.labels, view.states]
+        kept = np.zeros(len(pictures.names), bool) if names is None else view.kept.copy()
+        kept[numbers] = [bool(entry.label) and entry.how == KEPT for entry in entries]
+        labels = with_texts(before[0], numbers, [entry.label for entry in entries])
+        shown = ["" if entry.label or entry.how not in STATES else entry.how for entry in entries]
+        counted = Counter(self.log.labels.values())
+        self._named = [*dict.fromkeys([*self._named, *counted])]
         self._view = replace(
-            view, version=view.version + 1, pictures=pictures, labels=labels, states=states, opinion=kept
+            view,
+            version=view.version + 1,
+            pictures=pictures,
+            labels=labels,
+            states=with_texts(before[1], numbers, shown),
+            kept=kept,
+            classes={name: counted[name] for name in self._named},
+            opinion=view.opinion if view.opinion and len(view.opinion.probabilities) == len(labels) else None,
         )
         self._change.notify_all()
 
@@ -138,7 +183,7 @@ class Session:
     def _teach(self) -> None:
         while view := self._once(lambda: self._view.version != self._taught):
             self._taught = view.version
-            self._publish(view, opinion=learn(view.pictures.rows, view.labels))
+            self._publish(view, learnt=view.version, opinion=learn(view.pictures.rows, view.labels))
             if self._view.version != view.version:  # the next labels come first
                 continue
             self._publish(view, check=check(view.pictures.rows, view.labels, view.pictures.groups))
@@ -165,10 +210,12 @@ class Session:
         with self._change:
             if len(self._view.labels) == len(of.labels):
                 self._view = replace(self._view, **found)  # type: ignore[arg-type]
+            self._change.notify_all()
 
 
-def of_classes(labels: Sequence[str]) -> dict[str, int]:
-    """How many pictures each class has, the most frequent first."""
-    names, counts = np.unique([label for label in labels if label], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return {str(names[number]): int(counts[number]) for number in order}
+def with_texts(before: NDArray[np.str_], numbers: Indices, texts: Sequence[str]) -> NDArray[np.str_]:
+    """A copy of texts (n,) with those at `numbers` (m,) changed, wide enough for all."""
+    width = max(before.dtype.itemsize // 4, 1, *map(len, texts))
+    changed = before.astype(f"<U{width}")
+    changed[numbers] = texts
+    return changed

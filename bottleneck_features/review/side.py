@@ -6,27 +6,33 @@ from typing import Any
 import numpy as np
 
 from bottleneck_features.report.findings import LearningPoint
-from bottleneck_features.review.session import Session, View, of_classes
+from bottleneck_features.review.session import Session, View
+from classify.labelling.label_log import STATES
 from classify.labelling.learner import TARGET, Check
 from classify.scoring.class_scores import share_of
 
 MORE = 50  # labels that a gain is told for
-PAIRS = 5
+PAIRS = 20
 
 
 def side_of(session: Session) -> dict[str, Any]:
     """All of it. Parts that cannot be told yet are None."""
     view, gallery = session.view, session.gallery
+    called = Counter[str]()
+    if view.opinion:
+        counts = np.bincount(view.opinion.answers[~view.settled], minlength=len(view.opinion.classes))
+        called.update(dict(zip(view.opinion.classes, counts.tolist(), strict=True)))
     return {
         "version": view.version,
+        "learnt": view.learnt,
         "trained": session.trained,
         "read_only": session.log.read_only,
         "pictures": len(view.labels),
         "progress": {"done": gallery.done, "total": gallery.total, "failed": len(gallery.failures)},
         "stopped": session.failed or None,
         "labelled": int(view.labelled.sum()),
-        "classes": of_classes(view.labels.tolist()),
-        "states": of_classes(view.states.tolist()),
+        "classes": [{"name": name, "count": count, "called": called[name]} for name, count in view.classes.items()],
+        "states": {state: int((view.states == state).sum()) for state in STATES},
         "accuracy": None if view.check is None else accuracy_of(view, view.check),
         "gain": expected_gain(view.curve),
         "curve": [{"labels": point.pictures, "accuracy": point.accuracy} for point in view.curve],

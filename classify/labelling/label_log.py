@@ -23,6 +23,7 @@ from cache.files.system_calls import AT_ONCE, sync, take_lock
 HEADER = ("path", "label", "when", "how")
 NOT_SURE, NONE_OF_THESE = "not sure", "none of these"
 STATES = (NOT_SURE, NONE_OF_THESE)  # in the column `how`: the picture was looked at, and has no label
+KEPT = "kept"  # in the same column: a person stands by a label that was doubted
 UNDONE = "undone"
 LARGEST = 2**30  # bytes
 
@@ -59,6 +60,11 @@ class LabelLog:
         """path -> label, of the pictures that have one."""
         return {path: entry.label for path, entry in self.entries.items() if entry.label}
 
+    @property
+    def last_paths(self) -> list[str]:
+        """The pictures of the last action that is not undone."""
+        return [*self._actions[-1]] if self._actions else []
+
     def put(self, changes: Changes) -> None:
         """Append one action, durably. `when` of the entries is set here.
 
@@ -83,7 +89,9 @@ class LabelLog:
 
     def rename(self, old: str, new: str) -> int:
         """Give all pictures of a class another label, as one action: also to merge it, or with "" to delete it."""
-        changes = {path: Entry(new, how=f"renamed from {old}") for path, label in self.labels.items() if label == old}
+        changes = {
+            path: Entry(new, how=f"renamed from {old}"[:80]) for path, label in self.labels.items() if label == old
+        }
         self.put(changes)
         return len(changes)
 
@@ -131,6 +139,14 @@ def open_log(path: str) -> Iterator[LabelLog]:
         yield _parsed(path, data[: data.rfind(b"\n") + 1], read_only, file)
     finally:
         os.close(file)
+
+
+def labels_of(path: str) -> dict[str, str]:
+    """path -> label, of the pictures that have one in the file at `path`. Raises UserError for no such table."""
+    if not os.path.isfile(path):
+        raise UserError(f"there is no table of labels {path!r}")
+    with open_log(path) as log:
+        return log.labels
 
 
 def _locked(file: int) -> bool:
