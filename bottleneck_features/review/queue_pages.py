@@ -11,7 +11,6 @@ from bottleneck_features.review.session import View
 from bottleneck_features.web.transport.problems import Problem
 from cache.errors import did_you_mean
 from classify.data.split import Indices
-from classify.heads.numerics import Floats
 from classify.labelling.ask import ask
 from classify.labelling.learner import Check
 from classify.labelling.queues import expected_mistakes, like, mistakes, stacks, to_confirm, unknown
@@ -85,7 +84,7 @@ def said(view: View, number: int) -> dict[str, Any]:
         "kept": bool(view.kept[number]),
         "state": str(view.states[number]),
         "answer": None if opinion is None else opinion.classes[opinion.answers[number]],
-        "confidence": None if opinion is None else round(float(opinion.confidence[number]), 4),
+        "confidence": None if opinion is None else round(float(view.sureness[number]), 4),
     }
 
 
@@ -105,17 +104,10 @@ def _confirm(view: View, request: Request) -> tuple[Indices, dict[str, Any]]:
     if view.opinion is None:
         raise Problem(409, EARLY)
     called = to_confirm(view.opinion, _code(view.opinion.classes, request.label), view.settled)
-    sure = called[_sureness(view)[called] >= request.least]
+    sure = called[view.sureness[called] >= request.least]
     wrong = expected_mistakes(view.opinion, view.check, sure)
     told = wrong and {"expected": round(wrong.expected, 2), "interval": wrong.interval}
     return sure, {"mistakes": told, "members": sure.tolist(), "called": len(called)}
-
-
-def _sureness(view: View) -> Floats:
-    """The probability of each answer (n,), calibrated where held-out answers allow it."""
-    assert view.opinion
-    given = view.opinion.probabilities if view.check is None else view.check.calibrated(view.opinion.probabilities)
-    return given.max(axis=1)
 
 
 def _doubt(view: View) -> tuple[Indices, dict[str, Any]]:

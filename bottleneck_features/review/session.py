@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from bottleneck_features.report.parts.learning_curve import learning_curve
 from bottleneck_features.review.gallery import Gallery, Pictures
 from cache.errors import log
 from classify.data.split import Indices
+from classify.heads.numerics import Floats
 from classify.labelling.label_log import KEPT, NOTHING, STATES, Entry, LabelLog
 from classify.labelling.learner import HEAD, Check, Opinion, check, learn
 
@@ -50,6 +52,13 @@ class View:
     def settled(self) -> NDArray[np.bool_]:
         """Which pictures a person has looked at: (n,)."""
         return self.labelled | (self.states != "")
+
+    @cached_property
+    def sureness(self) -> Floats:
+        """How probable each answer is (n,), calibrated where held-out answers allow it. Needs an opinion."""
+        assert self.opinion
+        given = self.opinion.probabilities
+        return (given if self.check is None else self.check.calibrated(given)).max(axis=1)
 
 
 class Session:

@@ -206,16 +206,22 @@ function act(said, how) {
 }
 
 function save(body, before) {
-  page.pending += 1;
+  countPending(1);
   tail = tail.then(async () => {
     const done = await told(() => post("/v1/labels", body));
-    page.pending -= 1;
+    countPending(-1);
     if (done) page.saved = done.version;
     else before.forEach(({ item, was }) => Object.assign(item, { label: "", state: "", done: false }, was));
     grid.items.forEach((_, at) => grid.say(at));
     if (done && !page.pending) await next();
     look();
   });
+}
+
+/** How many actions are on their way: the pictures say so, and are not looked at anew. */
+function countPending(more) {
+  page.pending += more;
+  byId("grid").toggleAttribute("data-saving", page.pending > 0);
 }
 
 /** After an action: a stack closes, a batch that is decided gives way to the next one. */
