@@ -119,6 +119,11 @@ class DigestTable:
         answers = self._answers([(query, (key, key + _SEPARATOR, key + bytes([_SEPARATOR[0] + 1])))])
         return {bytes(digest) for answer in answers for (digest,) in answer}
 
+    def digests(self) -> set[bytes]:
+        """Those of all recorded files."""
+        found = [*self._answers([("SELECT digest FROM files", ())])]
+        return {bytes(digest) for answer in found for (digest,) in answer}
+
     def gone(self) -> list[bytes]:
         """The recorded paths (absolute) of files that are gone: their folder is there and has others, not them.
 

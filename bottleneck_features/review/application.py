@@ -38,7 +38,16 @@ def application(session: Session, training: Training, token: str, adoptable: Ado
     app.include_router(work_routes.router(session, training, adoptable))
     app.include_router(_page())
     answer_errors(app)
-    return Guard(app, Limits().max_connections, token)
+    return _Local(app, Limits().max_connections, token)
+
+
+class _Local(Guard):
+    """With the token, and under a name of this machine: another one may have been made to point here."""
+
+    def _check(self, method: str, path: str, headers: dict[bytes, list[str]]) -> None:
+        if any(not self._is_known(host) for host in headers.get(b"host", [])):
+            raise Problem(421, "this page is of this machine alone: open the address that was printed")
+        super()._check(method, path, headers)
 
 
 def run_review(session: Session, training: Training, adoptable: Adoptable, port: int, browser: bool) -> None:

@@ -63,7 +63,7 @@ def queue_page(view: View, request: Request) -> dict[str, Any]:
         numbers = mistakes(check, *(_code(check.held_out.classes, name) for name in (request.true, request.answer)))
         numbers = numbers[(view.labels[numbers] == request.true) & ~view.kept[numbers]]
     elif request.name == "unknown":
-        numbers = unknown(view.pictures.rows, view.pictures.groups, view.settled)
+        numbers = unknown(view.pictures.pool, view.settled)
     elif request.name == "like":
         if not 0 <= request.picture < len(view.labels):
             raise Problem(404, f"there is no picture {request.picture}")

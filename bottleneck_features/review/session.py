@@ -164,7 +164,7 @@ class Session:
         kept[numbers] = [bool(entry.label) and entry.how == KEPT for entry in entries]
         labels = with_texts(before[0], numbers, [entry.label for entry in entries])
         shown = ["" if entry.label or entry.how not in STATES else entry.how for entry in entries]
-        counted = Counter(self.log.labels.values())
+        counted = Counter(entry.label for entry in self.log.entries.values() if entry.label)
         self._named = [*dict.fromkeys([*self._named, *counted])]
         self._view = replace(
             view,

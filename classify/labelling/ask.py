@@ -17,6 +17,7 @@ from classify.data.split import Indices
 from classify.heads.numerics import Floats
 
 COMPONENTS = 64  # principal components of the rows: distances between pictures hardly need more
+MOST_FITTED = 5000  # rows that the components are found from
 TYPICAL_BATCHES = 3
 LEAST_CERTAIN = 50  # pictures among which those that differ are chosen
 NEIGHBOURS = 20  # that a typical picture is near to
@@ -41,9 +42,10 @@ class Pool:
         """From rows (n, d) of length 1."""
         from sklearn.decomposition import PCA
 
-        components = min(COMPONENTS, *rows.shape)
-        reduced = PCA(components, random_state=seed).fit_transform(rows).astype(np.float32)
-        return cls(reduced, groups, np.random.default_rng(seed).permutation(len(rows)))
+        order = np.random.default_rng(seed).permutation(len(rows))
+        some = rows[np.sort(order[:MOST_FITTED])] if len(rows) > MOST_FITTED else rows
+        reducer = PCA(min(COMPONENTS, *some.shape), random_state=seed).fit(some)
+        return cls(reducer.transform(rows).astype(np.float32), groups, order)
 
     def drawn(self, labelled: NDArray[np.bool_]) -> Indices:
         """The labelled pictures (m,) that are a random sample of all: the first ones of `order`, to the first gap.

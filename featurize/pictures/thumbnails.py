@@ -8,7 +8,7 @@ import io
 import os
 import sqlite3
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from cache.errors import log
 from cache.files.atomic import make_folder
@@ -74,6 +74,26 @@ def keep(cache_dir: str, pictures: Mapping[bytes, bytes]) -> None:
         log.info("thumbnails are not kept: %s: %s", error, path)
         if isinstance(error, sqlite3.Error):
             _discard(path, error)
+
+
+def drop_others(cache_dir: str, digests: Set[bytes]) -> int:
+    """Delete the thumbnails of other pictures than these; returns how many there were."""
+    path = os.path.join(cache_dir, FILE_NAME)
+    if not os.path.exists(path):
+        return 0
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            with connection:
+                connection.execute(_CREATE)
+                known = [bytes(digest) for (digest,) in connection.execute("SELECT digest FROM thumbnails")]
+                others = [(digest,) for digest in known if digest not in digests]
+                connection.executemany("DELETE FROM thumbnails WHERE digest = ?", others)
+            connection.execute("VACUUM")  # gives the room back
+            return len(others)
+    except sqlite3.Error as error:
+        log.info("thumbnails are left as they are: %s: %s", error, path)
+        _discard(path, error)
+        return 0
 
 
 def _made(digest: bytes, path: str) -> bytes:
