@@ -64,7 +64,9 @@ def test_stacks_asked_and_unknown_pictures_are_named_by_touch(opened, reviewed: 
         assert name not in reviewed.session.log.labels
 
 
-def test_a_class_is_confirmed_a_picture_is_opened_and_others_like_it_are_shown_by_touch(opened, taught: Reviewed) -> None:
+def test_a_class_is_confirmed_a_picture_is_opened_and_others_like_it_are_shown_by_touch(
+    opened, taught: Reviewed
+) -> None:
     with opened(taught, **PHONE) as page:
         open_queue(page, "confirm")
         page.page.locator("#least").fill("0")

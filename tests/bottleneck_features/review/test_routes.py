@@ -93,7 +93,7 @@ def test_one_action_says_different_things_of_different_pictures(reviewed: Review
 
 
 def test_names_with_signs_of_html_and_formulas_are_data(reviewed: Reviewed, tmp_path: Path) -> None:
-    name = "<img src=x onerror=alert(1)>, \"quoted\" =1+1"
+    name = '<img src=x onerror=alert(1)>, "quoted" =1+1'
     reviewed.ask("POST", "/v1/labels", json={"said": [{"pictures": [3], "label": name}]})
     answer = reviewed.ask("GET", "/v1/queue", params={"name": "search", "label": name})
     assert answer.headers["content-type"] == "application/json" and answer.json()["pictures"][0]["label"] == name
