@@ -168,7 +168,8 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     thumbnails = drop_others(cache_dir, table.digests())
     print(
         f"deleted {gone['files']} leftover files, {graphs} graphs of no use, {thumbnails} thumbnails and "
-        f"{gone['rows']} rows, {gone['shards']} shards fewer; forgot the digests of {len(forgotten)} files that are gone"
+        f"{gone['rows']} rows, {gone['shards']} shards fewer; "
+        f"forgot the digests of {len(forgotten)} files that are gone"
     )
 
 

@@ -9,7 +9,8 @@ PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobil
 SCHEMES = ["light", "dark"]
 CONTRAST = """() => {
   const number = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
   const behind = (one) => {
     for (let at = one; at; at = at.parentElement) {
@@ -64,9 +65,7 @@ def test_stacks_asked_and_unknown_pictures_are_named_by_touch(opened, reviewed: 
         assert name not in reviewed.session.log.labels
 
 
-def test_a_class_is_confirmed_a_picture_is_opened_and_others_like_it_are_shown_by_touch(
-    opened, taught: Reviewed
-) -> None:
+def test_a_class_is_confirmed_a_picture_opened_and_others_like_it_shown_by_touch(opened, taught: Reviewed) -> None:
     with opened(taught, **PHONE) as page:
         open_queue(page, "confirm")
         page.page.locator("#least").fill("0")
@@ -121,8 +120,9 @@ def test_text_has_contrast_and_the_page_fits(opened, taught: Reviewed, scheme: s
 def test_every_control_has_a_name_and_focus_is_seen(opened, taught: Reviewed) -> None:
     with opened(taught) as page:
         unnamed = page.page.evaluate(
-            """() => [...document.querySelectorAll('button, input, select')].filter((one) =>
-                !one.textContent.trim() && !one.labels?.length && !one.getAttribute('aria-label')).map((one) => one.id)"""
+            """() => [...document.querySelectorAll('button, input, select')]
+                .filter((one) => !one.textContent.trim() && !one.labels?.length && !one.getAttribute('aria-label'))
+                .map((one) => one.id)"""
         )
         assert unnamed == []
         page.page.locator("#undo").focus()
