@@ -4,7 +4,8 @@ heat maps.
     .venv/bin/python docs/pictures/make_pictures.py
 
 writes demo.webp, report.webp, review.webp and heatmaps.webp beside this file. All show photographs that come with
-scikit-image alone. Needs what `make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some minutes.
+scikit-image alone. Needs what `make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some
+minutes.
 """
 
 import os
