@@ -91,7 +91,6 @@ def keys(session: Session, truth: np.ndarray, first: int) -> None:
     for number in range(first, first + KEYS):
         start = time.perf_counter()
         session.put({number: Entry(str(truth[number]))})
-        side_of(session)
         seconds.append(time.perf_counter() - start)
     print(f"| a key while training runs, median | {statistics.median(seconds):.4f} | |")
     print(f"| a key while training runs, slowest of {KEYS} | {max(seconds):.4f} | |")

@@ -84,7 +84,7 @@ def said(view: View, number: int) -> dict[str, Any]:
         "kept": bool(view.kept[number]),
         "state": str(view.states[number]),
         "answer": None if opinion is None else opinion.classes[opinion.answers[number]],
-        "confidence": None if opinion is None else round(float(view.sureness[number]), 4),
+        "confidence": None if view.confidence is None else round(float(view.confidence[number]), 4),
     }
 
 
@@ -101,10 +101,10 @@ def _stacks(view: View) -> dict[str, Any]:
 
 
 def _confirm(view: View, request: Request) -> tuple[Indices, dict[str, Any]]:
-    if view.opinion is None:
+    if view.opinion is None or view.confidence is None:
         raise Problem(409, EARLY)
     called = to_confirm(view.opinion, _code(view.opinion.classes, request.label), view.settled)
-    sure = called[view.sureness[called] >= request.least]
+    sure = called[view.confidence[called] >= request.least]
     wrong = expected_mistakes(view.opinion, view.check, sure)
     told = wrong and {"expected": round(wrong.expected, 2), "interval": wrong.interval}
     return sure, {"mistakes": told, "members": sure.tolist(), "called": len(called)}

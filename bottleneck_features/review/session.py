@@ -8,7 +8,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,8 @@ class View:
 
     states: (n,), "not sure" and the like, "" where there is none. kept: (n,), whether a person stands by a label that
     was doubted. classes: the names, each with its number of pictures, in the order in which they came up. opinion and
-    check may be of labels a moment ago; learnt: the version whose labels opinion is of.
+    check may be of labels a moment ago; learnt: the version whose labels opinion is of. sureness: (n,), how probable
+    each answer is, calibrated by held-out answers where there are some.
     """
 
     version: int
@@ -41,6 +41,7 @@ class View:
     learnt: int = 0
     opinion: Opinion | None = None
     check: Check | None = None
+    sureness: Floats | None = None
     curve: tuple[LearningPoint, ...] = ()
 
     @property
@@ -53,12 +54,12 @@ class View:
         """Which pictures a person has looked at: (n,)."""
         return self.labelled | (self.states != "")
 
-    @cached_property
-    def sureness(self) -> Floats:
-        """How probable each answer is (n,), calibrated where held-out answers allow it. Needs an opinion."""
-        assert self.opinion
-        given = self.opinion.probabilities
-        return (given if self.check is None else self.check.calibrated(given)).max(axis=1)
+    @property
+    def confidence(self) -> Floats | None:
+        """How probable each answer is (n,), as far as that is known; None without an opinion."""
+        if self.opinion is None:
+            return None
+        return self.opinion.confidence if self.sureness is None else self.sureness
 
 
 class Session:
@@ -192,10 +193,12 @@ class Session:
     def _teach(self) -> None:
         while view := self._once(lambda: self._view.version != self._taught):
             self._taught = view.version
-            self._publish(view, learnt=view.version, opinion=learn(view.pictures.rows, view.labels))
+            opinion, before = learn(view.pictures.rows, view.labels), self._view.check
+            self._publish(view, learnt=view.version, opinion=opinion, sureness=_sureness(opinion, before))
             if self._view.version != view.version:  # the next labels come first
                 continue
-            self._publish(view, check=check(view.pictures.rows, view.labels, view.pictures.groups))
+            found = check(view.pictures.rows, view.labels, view.pictures.groups)
+            self._publish(view, check=found, sureness=_sureness(opinion, found))
             with self._change:
                 self.trained = view.version
                 self._change.notify_all()
@@ -220,6 +223,11 @@ class Session:
             if len(self._view.labels) == len(of.labels):
                 self._view = replace(self._view, **found)  # type: ignore[arg-type]
             self._change.notify_all()
+
+
+def _sureness(opinion: Opinion | None, found: Check | None) -> Floats | None:
+    """Here, in the background: whoever gives a label does not wait for it."""
+    return found.calibrated(opinion.probabilities).max(axis=1) if opinion and found else None
 
 
 def with_texts(before: NDArray[np.str_], numbers: Indices, texts: Sequence[str]) -> NDArray[np.str_]:

@@ -78,7 +78,7 @@ def confused(check: Check) -> list[dict[str, Any]]:
 
 def accepted(view: View, check: Check) -> dict[str, Any]:
     """How many pictures without label could be accepted as they are answered, or why none."""
-    acceptance, left = check.acceptance(), np.flatnonzero(~view.settled)
+    acceptance, left = check.acceptance, np.flatnonzero(~view.settled)
     found: dict[str, Any] = {"target": TARGET, "left": len(left), "count": 0, "refused": acceptance.refused}
     if acceptance.refused is None and view.opinion and view.opinion.classes == acceptance.classes:
         sure = acceptance.accepts(view.opinion.answers[left], view.opinion.confidence[left])

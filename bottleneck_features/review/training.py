@@ -53,6 +53,7 @@ class Training:
         self._session = session
         self._lock = threading.Lock()
         self._page: bytes | None = None
+        self._thread = threading.Thread()
 
     def start(self) -> None:
         """Begin; raises UserError while one runs."""
@@ -60,7 +61,8 @@ class Training:
             if self.job.running:
                 raise UserError("a training is running: wait for its end")
             self.job = Job("training", running=True, of=len(self._session.log.labels))
-        threading.Thread(target=self._run, name="review-train", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="review-train", daemon=True)
+            self._thread.start()
 
     def page(self, key: str) -> bytes | None:
         """The report, for who knows its address."""

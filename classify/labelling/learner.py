@@ -64,6 +64,7 @@ class Check:
         chosen = np.isin(self.held_out.rows, sample)
         return self.held_out.of(chosen) if chosen.sum() >= LEAST_DRAWN else None
 
+    @cached_property
     def acceptance(self) -> Acceptance:
         """Which answers may be accepted at `TARGET`."""
         return Acceptance.of(SavedAnswers.of(self.held_out), self.held_out.classes, TARGET)

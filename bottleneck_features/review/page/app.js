@@ -257,7 +257,12 @@ function confirm(all = false) {
     if (members.length) act([{ item: { members }, label: page.params.label }], "confirmed");
     return;
   }
-  const items = page.params.members ? grid.items.filter((item) => grid.isChosen(item)) : subject();
+  const chosen = page.params.members ? grid.items.filter((item) => grid.isChosen(item)) : subject();
+  const items = QUEUES[page.name].keeps ? chosen : chosen.filter((item) => !item.label && !item.state);
+  if (!items.length) {
+    announce("There is nothing to confirm here: what has a label is named by a key");
+    return;
+  }
   const answered = items.map((item) => ({ item, label: item.suggested?.label ?? item.answer }));
   if (answered.some(({ label }) => !label)) {
     complain("The model knows nothing yet: name pictures of two classes first.");

@@ -25,8 +25,8 @@ def test_folders_are_taken_over_and_taken_back(surfaces: Path, cache: Path, tmp_
 
 def test_train_and_save_does_what_train_does_and_shows_the_report(taught: Reviewed) -> None:
     taught.ask("POST", "/v1/train")
-    while (job := taught.ask("GET", "/v1/work").json()["training"])["running"]:
-        pass
+    taught.training._thread.join()
+    job = taught.ask("GET", "/v1/work").json()["training"]
     assert job["error"] == "" and job["of"] == 18
     low, high = job["result"]["accuracy_interval"]
     assert low <= job["result"]["accuracy"] <= high
@@ -41,8 +41,8 @@ def test_train_and_save_does_what_train_does_and_shows_the_report(taught: Review
 
 def test_a_training_that_cannot_be_says_why(reviewed: Reviewed) -> None:
     reviewed.ask("POST", "/v1/train")
-    while (job := reviewed.ask("GET", "/v1/work").json()["training"])["running"]:
-        pass
+    reviewed.training._thread.join()
+    job = reviewed.ask("GET", "/v1/work").json()["training"]
     assert "gives no picture a label" in job["error"] and job["report"] == ""
 
 
