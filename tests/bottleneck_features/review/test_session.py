@@ -1,6 +1,5 @@
 """Labels in, what the head says of all pictures out: on photographs of three surfaces that only the test can name."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,24 +13,13 @@ from bottleneck_features.review.session import Session
 from bottleneck_features.review.side import side_of
 from cache.errors import UserError
 from classify.labelling.ask import ask
-from classify.labelling.label_log import NOT_SURE, Entry, open_log
+from classify.labelling.label_log import NONE_OF_THESE, NOT_SURE, Entry, open_log
 from classify.labelling.queues import mistakes, stacks, to_confirm
 from featurize.pictures.find_images import find_images
 
 
 @pytest.fixture
-def flat(surfaces: Path, tmp_path: Path) -> Path:
-    """All photographs in one folder: the first word of a name is what it shows."""
-    folder = tmp_path / "flat"
-    folder.mkdir()
-    for picture in surfaces.rglob("*.png"):
-        shutil.copy(picture, folder)
-    return folder
-
-
-@pytest.fixture
-def gallery(flat: Path, warm_cache: Path, tmp_path: Path) -> Gallery:
-    cache = shutil.copytree(warm_cache, tmp_path / "cache")
+def gallery(flat: Path, cache: Path) -> Gallery:
     extractor = pipeline.open_extractor(str(cache), backbone="nano")
     return Gallery(str(flat), find_images(str(flat)).images, extractor)
 
@@ -70,10 +58,11 @@ def test_what_the_side_says_has_its_interval_and_what_it_is_of(session: Session)
     side = side_of(session) if session.wait_until_learnt() else {}
     low, high = side["accuracy"]["interval"]
     assert side["accuracy"]["drawn"] and low <= side["accuracy"]["value"] <= high
-    assert side["classes"] == {"brick": 12, "grass": 12, "gravel": 12} and side["labelled"] == 36
+    assert {one["name"]: one["count"] for one in side["classes"]} == {"brick": 12, "grass": 12, "gravel": 12}
+    assert side["labelled"] == 36 and all(one["called"] == 0 for one in side["classes"])
     assert side["accepted"]["left"] == 0 and "0.98" in side["accepted"]["refused"]
     session.put({0: Entry("", how=NOT_SURE), 1: Entry("", how=NOT_SURE)})
-    assert side_of(session)["states"] == {NOT_SURE: 2} and side_of(session)["labelled"] == 34
+    assert side_of(session)["states"] == {NOT_SURE: 2, NONE_OF_THESE: 0} and side_of(session)["labelled"] == 34
 
 
 def test_with_few_drawn_labels_the_accuracy_says_that_they_were_asked(session: Session) -> None:
@@ -108,6 +97,27 @@ def test_stacks_hold_every_picture_once_and_mostly_one_class_each(session: Sessi
     assert sorted(np.concatenate([stack.members for stack in found]).tolist()) == list(range(36))
     alike = [np.unique(names[stack.members], return_counts=True)[1].max() for stack in found]
     assert sum(alike) >= 30
+
+
+def test_classes_keep_their_place_whatever_they_are_called_and_counted(session: Session) -> None:
+    label(session, [0])
+    first = truth(session)[0]
+    others = [number for number, name in enumerate(truth(session)) if name != first][:5]
+    label(session, others)
+    session.add_class("moss")
+    assert next(iter(session.view.classes)) == first and session.view.classes["moss"] == 0
+    session.rename(first, "a longer name than any other")
+    assert next(iter(session.view.classes)) == "a longer name than any other" == session.view.labels[0]
+    assert session.rename("moss", "") == 0 and "moss" not in session.view.classes
+
+
+def test_what_was_said_of_one_picture_changes_nothing_of_the_others(session: Session) -> None:
+    label(session, list(range(36)))
+    before = session.view
+    session.put({3: Entry("", how=NOT_SURE)})
+    after = session.view
+    changed = [number for number in range(36) if before.labels[number] != after.labels[number]]
+    assert changed == [3] and after.states[3] == NOT_SURE and before.states[3] == ""
 
 
 def test_undo_and_renaming_reach_the_view(session: Session) -> None:
