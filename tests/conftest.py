@@ -27,6 +27,8 @@ from PIL import Image
 from cache.shard_file import Shard
 from cache.store import FeatureStore
 
+pytest_plugins = ["helpers.review.review_fixtures"]
+
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 BUNDLED = Path(skimage.__file__).parent / "data"

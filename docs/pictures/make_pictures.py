@@ -50,7 +50,7 @@ def labelled(work: Path) -> None:
     (work / "flat").mkdir()
     for path in (work / "surfaces" / "train").rglob("*.png"):
         shutil.copy(path, work / "flat" / f"{path.parent.name}-{path.name}")
-    command = [sys.executable, "-m", "pipeline", "review", "--data", "flat", "--no-browser"]
+    command = [sys.executable, "-m", "pipeline", "review", "--data", "flat", "--backbone", "nano", "--no-browser"]
     with subprocess.Popen(command, cwd=work, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         address = next(word for line in server.stdout for word in line.split() if word.startswith("http"))

@@ -276,8 +276,10 @@ function keep() {
 }
 
 function undo() {
+  countPending(1);
   tail = tail.then(async () => {
     const done = await told(() => post("/v1/undo"));
+    countPending(-1);
     if (!done) return;
     page.saved = done.version;
     const shown = new Set(grid.items.map((item) => item.picture));

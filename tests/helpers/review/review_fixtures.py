@@ -1,4 +1,7 @@
-"""Photographs of three surfaces that only the test can name, a session on them, and its page in a browser."""
+"""Photographs of three surfaces that only the test can name, a session on them, and its page in a browser.
+
+Fixtures that `tests/conftest.py` names as a plugin: two files called conftest would be one module.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
