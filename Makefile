@@ -7,8 +7,7 @@ RUN := $(VENV)/bin/python -m pipeline
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
 export HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
-export PRECISION
-export HOST PORT TOKEN
+export LABELS PRECISION HOST PORT TOKEN
 # Some shells export HOST, the name of the machine: a service listens there only where make is told so.
 ifneq ($(origin HOST),command line)
 override HOST =
@@ -27,8 +26,8 @@ WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 DECIDING = $${ACCEPT:+--accept "$$ACCEPT"} $${COVERAGE:+--coverage "$$COVERAGE"}
 PREDICTING = $${PREDICT_VIEWS:+--predict-views "$$PREDICT_VIEWS"}
 
-.PHONY: help venv demo features train compare evaluate predict report export serve example bench bench-peers test test-lowest torture fuzz \
-	audit lock lint clean
+.PHONY: help venv demo features train compare evaluate predict report export serve review example bench bench-peers test test-lowest \
+	torture fuzz audit lock lint clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +35,7 @@ help: ## Print this list
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
-	@echo "GROUPS ACCEPT COVERAGE PRECISION HOST PORT TOKEN, and ARGS for any other option: make train DATA=photos ARGS='--cv 5'"
+	@echo "GROUPS ACCEPT COVERAGE LABELS PRECISION HOST PORT TOKEN, and ARGS for any other option: make train ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
 
@@ -93,6 +92,9 @@ export: $(VENV)/.installed-export ## Write MODEL as OUTPUT, one file: .onnx, .tf
 serve: venv ## Answer pictures by HTTP with MODEL, and show a page to try it
 	@$(RUN) serve $${MODEL:+--model "$$MODEL"} $${HOST:+--host "$$HOST"} $${PORT:+--port "$$PORT"} \
 	$${TOKEN:+--token "$$TOKEN"} $(ARGS)
+
+review: venv ## Label the photographs in DATA on a page that shows what the model thinks of them; LABELS=labels.csv
+	@$(RUN) review $${DATA:+--data "$$DATA"} $(SPEC) $${LABELS:+--labels "$$LABELS"} $${MODEL:+--model "$$MODEL"} $(ARGS)
 
 bench: venv ## Measure speed beside other ways, in turns; ARGS=--record writes it into docs/benchmarks.md
 	@$(VENV)/bin/python benchmarks/bench.py $${DATA:+--data "$$DATA"} $${BACKBONE:+--backbone "$$BACKBONE"} \

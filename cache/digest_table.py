@@ -128,6 +128,11 @@ class DigestTable:
         rows = [row for answer in self._answers([("SELECT path, digest FROM files", ())]) for row in answer]
         return self.unchanged([os.fsdecode(path) for path, digest in rows if digest in wanted])
 
+    def digests(self) -> set[bytes]:
+        """Those of all recorded files."""
+        found = [*self._answers([("SELECT digest FROM files", ())])]
+        return {bytes(digest) for answer in found for (digest,) in answer}
+
     def gone(self) -> list[bytes]:
         """The recorded paths (absolute) of files that are gone: their folder is there and has others, not them.
 

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of one would wait for those of another, spinning
     os.environ |= dict.fromkeys(
@@ -27,6 +27,10 @@ from PIL import Image
 from cache.shard_file import Shard
 from cache.store import FeatureStore
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = shutil.which("chromium")
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 BUNDLED = Path(skimage.__file__).parent / "data"
@@ -116,6 +120,19 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from helpers.clean_environments import serving_environment
 
     return serving_environment(tmp_path_factory.mktemp("serving"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Headless Chromium, one for all tests of pages: two of Playwright's loops cannot run in one process."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium in the PATH: pages are not tried in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

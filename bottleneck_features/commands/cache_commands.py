@@ -135,7 +135,7 @@ def explain(path: str, **chosen: Any) -> None:
 def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run: bool, yes: bool) -> None:
     """Delete leftovers, merge small shards.
 
-    Also deletes graphs of no use, and forgets the digests of files that are gone.
+    Also deletes graphs of no use, and forgets the digests and thumbnails of files that are gone.
 
     With --data, drop the rows of all images that are not in that folder: what would go is printed, and goes with --yes,
     or after a question on a terminal. Rows of pictures that cannot be read stay."""
@@ -143,6 +143,7 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     from cache.store import SHARD_ROWS
     from cache.upkeep.inventory import collect_garbage, leftovers_of, listing, rows_to_drop
     from featurize.engines.converted import delete_useless_graphs, useless_graphs
+    from featurize.pictures.thumbnails import drop_others
 
     cache_dir = cache_dir or pipeline.DEFAULT_CACHE
     table = ReadOnlyTable(cache_dir) if dry_run else DigestTable(cache_dir)
@@ -164,9 +165,11 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     gone = collect_garbage(cache_dir, shard_rows or SHARD_ROWS, keep)
     graphs = delete_useless_graphs(cache_dir)
     table.forget(forgotten := table.gone())
+    thumbnails = drop_others(cache_dir, table.digests())
     print(
-        f"deleted {gone['files']} leftover files, {graphs} graphs of no use and {gone['rows']} rows, "
-        f"{gone['shards']} shards fewer; forgot the digests of {len(forgotten)} files that are gone"
+        f"deleted {gone['files']} leftover files, {graphs} graphs of no use, {thumbnails} thumbnails and "
+        f"{gone['rows']} rows, {gone['shards']} shards fewer; "
+        f"forgot the digests of {len(forgotten)} files that are gone"
     )
 
 

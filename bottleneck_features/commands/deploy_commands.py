@@ -1,4 +1,4 @@
-"""export, serve: a saved model leaves the project, or answers others."""
+"""export, serve, review: a saved model leaves the project or answers others; a page to label photographs on."""
 
 import os
 import sys
@@ -7,7 +7,17 @@ from typing import Any
 import click
 
 import pipeline
-from bottleneck_features.commands.command_options import CACHE, DECISIONS, FILE, FOLDER, examples, given, options
+from bottleneck_features.commands.command_options import (
+    CACHE,
+    DATA,
+    DECISIONS,
+    FILE,
+    FOLDER,
+    SPEC,
+    examples,
+    given,
+    options,
+)
 from bottleneck_features.terminal.safe_text import printable
 from bottleneck_features.web.create_app import EXTRA
 from cache.errors import UserError
@@ -92,3 +102,54 @@ def serve(model: str, host: str, port: int, workers: int, **chosen: Any) -> None
     except ModuleNotFoundError as error:
         raise UserError(f"a service needs {error.name}: {EXTRA}") from None
     sys.exit(run_server(model, host, port, workers, given(chosen)))
+
+
+@click.command(epilog=examples("review --data photos", "review --data photos --labels mine.csv --adopt"))
+@options(DATA, SPEC, CACHE)
+@click.option("--labels", **FILE, default="labels.csv", show_default=True, help="The table that every label goes to.")
+@click.option("--adopt", is_flag=True, help="Take what the folders of the pictures say as labels first.")
+@click.option("--adopt-table", **FILE, help="Take the labels of this table (path, label) first.")
+@click.option("--model", **FILE, help="Where `Train and save` puts the model. [models/logreg.joblib]")
+@click.option("--export", "folders", **FOLDER, help="Write folders of classes there instead of the page.")
+@click.option("--links", is_flag=True, help="Export links to the pictures, not copies.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page. [a free one]")
+@click.option("--no-browser", is_flag=True, help="Print the address alone.")
+def review(
+    labels: str,
+    adopt: bool,
+    adopt_table: str | None,
+    model: str | None,
+    folders: str | None,
+    links: bool,
+    port: int,
+    no_browser: bool,
+    **chosen: Any,
+) -> None:
+    """Label photographs on a page that shows what the model thinks of all of them.
+
+    Every label is kept in a table as it is given; pictures are never touched. Without --data: the photographs of
+    surfaces that come with scikit-image.
+    """
+    from classify.data.default_data import given_or_surfaces
+
+    spec: Any = given(chosen)
+    data, cache_dir = given_or_surfaces(spec.pop("data", None), {}), spec.pop("cache_dir", pipeline.DEFAULT_CACHE)
+    if folders:
+        _export(data or "", labels, folders, links)
+        return
+    try:
+        from bottleneck_features.review.review_folder import review_folder
+        from bottleneck_features.review.training import Project
+
+        project = Project(data or "", labels, cache_dir, model or pipeline.default_model("logreg"), spec)
+        review_folder(project, adopt, adopt_table, port, not no_browser)
+    except ModuleNotFoundError as error:
+        raise UserError(f"the page needs {error.name}: {EXTRA}") from None
+
+
+def _export(data: str, labels: str, folders: str, links: bool) -> None:
+    from bottleneck_features.review.folders import export_folders
+    from classify.labelling.label_log import labels_of
+
+    done = export_folders(data, labels_of(labels), folders, "links" if links else "copies")
+    print(f"{done.written} pictures in folders of classes in {printable(folders)}")

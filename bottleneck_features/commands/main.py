@@ -31,7 +31,8 @@ def cli() -> None:
 
 for _command in (
     demo, train_commands.features, train_commands.train, train_commands.compare, model_commands.evaluate,
-    model_commands.predict, model_commands.report, deploy_commands.export, deploy_commands.serve, cache,
+    model_commands.predict, model_commands.report, deploy_commands.export, deploy_commands.serve,
+    deploy_commands.review, cache,
     train_commands.distil,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -8,7 +8,7 @@ from cache.arguments import checked_arguments
 from cache.errors import UserError
 
 if TYPE_CHECKING:
-    from bottleneck_features.web.transport.guard import Guard
+    from bottleneck_features.web.application import Application
 
 EXTRA = "pip install 'bottleneck-features[web]'"
 OF_MODEL = (
@@ -24,7 +24,7 @@ def create_app(
     hosts: Sequence[str] = (),
     isolate: bool = False,
     **options: Any,
-) -> "Guard":
+) -> "Application":
     """Make the service of a trained model an ASGI application, for uvicorn, gunicorn or any other server.
 
     The model is loaded by the process that serves, when its application starts: a server may fork after this call. One
@@ -47,7 +47,7 @@ def create_app(
 
     Returns
     -------
-    Guard
+    Application
         The ASGI application. `service` is what its routes use.
 
     Raises

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ GROUPS = (
     "individual", "animal", "person", "sequence", "seq", "burst", "event", "video", "clip", "session", "group",
 )  # fmt: skip
 OF_NAMES = ("id", "ids", "name", "number", "no", "nr", "code", "key")
+OF_LOG = ("when", "how")  # columns of a table that grows by a row each time that a picture is labelled
 TIMES = ("datetime", "timestamp", "capturetime", "capturedate", "datetaken", "timetaken", "eventtime", "eventstart")
 
 MOST_ROWS = 2**24  # of a Parquet table: a few bytes can claim any number of them
@@ -75,6 +76,7 @@ def read_table(
     table: a pandas DataFrame, or a file. A suffix of Parquet means Parquet and needs pyarrow; anything else is CSV with
     a header line, in UTF-8 (or UTF-16 with a byte order mark), its delimiter `,`, `;` or tab, or as its first line
     `sep=` says. Names of columns are found in any case. White space and quotes around a value are no part of it.
+    Where there are columns `when` and `how` the last row of each path counts, see `classify.labelling.label_log`.
 
     Raises UserError for a table that cannot be read, or lacks one of the columns or a path.
     """
@@ -100,7 +102,26 @@ def read_table(
     found = Table(name, folder, paths, labels, groups=groups)
     for column, cells in others:
         (found.splits if _may_split(column) else found.others)[column] = [bare(cell) for cell in cells]
+    if all(found.others.pop(column, None) is not None for column in OF_LOG):
+        return _last_of_each_path(found)
     return found
+
+
+def _last_of_each_path(table: Table) -> Table:
+    """The last row of each path: of a table that has a row for each time that a picture was labelled."""
+    rows = {path: row for row, path in enumerate(table.paths)}.values()
+
+    def kept(cells: list[str]) -> list[str]:
+        return [cells[row] for row in rows]
+
+    return replace(
+        table,
+        paths=kept(table.paths),
+        labels=kept(table.labels),
+        splits={column: kept(cells) for column, cells in table.splits.items()},
+        groups=None if table.groups is None else kept(table.groups),
+        others={column: kept(cells) for column, cells in table.others.items()},
+    )
 
 
 def bare(cell: str) -> str:
@@ -221,7 +242,7 @@ def _choose(table: str, wanted: tuple[str, ...], header: list[str]) -> list[int]
         _index(column, header, table, "--group-column" if number > 1 else first) for number, column in enumerate(wanted)
     ]
     unique = [index for index, name in enumerate(header) if index not in chosen and header.count(name) == 1]
-    useful = (_may_split, names_groups, names_times)
+    useful = (_may_split, names_groups, names_times, OF_LOG.__contains__)
     return chosen + [index for index in unique if any(may(header[index]) for may in useful)]
 
 

@@ -229,8 +229,8 @@ def _why_nothing_is_labelled(labelled: LabelledImages, root: str, label_source: 
         first_name = os.path.basename(labelled.unlabelled[0])
         return f"--label-pattern {label_pattern!r} fits none of {pictures} file names, such as {first_name!r}"
     return (
-        f"no image in {root!r} has a label (images: {pictures}): put each class into a folder of its name, "
-        "or give --labels or --label-pattern"
+        f"no image in {root!r} has a label (images: {pictures}): label them with `review --data {root}`, put each "
+        "class into a folder of its name, or give --labels or --label-pattern"
     )
 
 

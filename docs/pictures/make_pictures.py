@@ -1,9 +1,11 @@
-"""The pictures of the documentation: what the demo draws, the report as a browser shows it, heat maps.
+"""The pictures of the documentation: what the demo draws, the report and the page of `review` as a browser shows them,
+heat maps.
 
     .venv/bin/python docs/pictures/make_pictures.py
 
-writes demo.webp, report.webp and heatmaps.webp beside this file. All show photographs that come with scikit-image
-alone. Needs what `make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some minutes.
+writes demo.webp, report.webp, review.webp and heatmaps.webp beside this file. All show photographs that come with
+scikit-image alone. Needs what `make test` needs (`pip install -e '.[test]'`) and chromium in the PATH; takes some
+minutes.
 """
 
 import os
@@ -24,6 +26,9 @@ COPIED = (("brick", 20), ("gravel", 31), ("coins", 40))
 QUARTER, MOSAICS = 192, 5  # side of a crop in a mosaic of four, in pixels; mosaics
 WINDOW = {"width": 820, "height": 900}  # of the browser; two of them side by side
 GAP = 24
+PAGE = {"width": 1200, "height": 800}  # of the browser that shows the page of `review`
+STACKS = 9  # that are named there
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
 
 
 def main() -> None:
@@ -36,7 +41,39 @@ def main() -> None:
         run(work, "train", "--data", "photos")
         run(work, "report", "--data", "photos")
         save(beside(windows(work / "report.html", ("header", "#suspects"))), "report.webp")
+        labelled(work)
         looked_at(work)
+
+
+def labelled(work: Path) -> None:
+    """The page of `review` on all crops in one folder, after a few stacks were named."""
+    (work / "flat").mkdir()
+    for path in (work / "surfaces" / "train").rglob("*.png"):
+        shutil.copy(path, work / "flat" / f"{path.parent.name}-{path.name}")
+    command = [sys.executable, "-m", "pipeline", "review", "--data", "flat", "--backbone", "nano", "--no-browser"]
+    with subprocess.Popen(command, cwd=work, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        address = next(word for line in server.stdout for word in line.split() if word.startswith("http"))
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            tab = chromium.new_page(viewport=PAGE, color_scheme="light")
+            tab.goto(address)
+            tab.locator("#computing").wait_for(state="hidden", timeout=600_000)
+            tab.locator("[data-queue=ask]").click()
+            tab.locator("[data-queue=start]").click()
+            for _ in range(STACKS):
+                tab.locator("#grid:not([aria-busy], [data-saving])").wait_for()
+                name = str(tab.locator(".tile.cursor").get_attribute("aria-label")).partition("-")[0]
+                tab.locator("#name").fill(name)
+                tab.locator("#name").press("Enter")
+            tab.locator(".curve").wait_for(timeout=600_000)
+            tab.evaluate("scrollTo(0, 0)")
+            tab.wait_for_timeout(1000)
+            tab.screenshot(path=str(work / "review.png"))
+            chromium.close()
+        server.terminate()
+    with Image.open(work / "review.png") as picture:
+        save(picture.convert("RGB"), "review.webp")
 
 
 def looked_at(work: Path) -> None:
@@ -59,8 +96,7 @@ def looked_at(work: Path) -> None:
 
 
 def run(work: Path, *words: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
-    subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=work, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=work, env=ENVIRONMENT, check=True)
 
 
 def collect(surfaces: Path, photos: Path) -> None:

@@ -9,12 +9,9 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bottleneck_features.web.transport.problems import MEDIA_TYPE, Problem
-
-if TYPE_CHECKING:
-    from bottleneck_features.web.service import Service
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,13 +44,12 @@ HEADERS = {
 class Guard:
     """An ASGI application around another one.
 
-    token: without it nothing of `API` is answered. hosts: names beside `LOCAL_NAMES` under which the service is
-    reached.
+    max_connections: that may be open at once. token: without it nothing of `API` is answered. hosts: names beside
+    `LOCAL_NAMES` under which the service is reached.
     """
 
-    def __init__(self, app: Application, service: "Service", token: str | None = None, hosts: Collection[str] = ()):
-        self.service = service
-        self.max_connections = service.limits.max_connections
+    def __init__(self, app: Application, max_connections: int, token: str | None = None, hosts: Collection[str] = ()):
+        self.max_connections = max_connections
         self._app = app
         self._token = token
         self._hosts = LOCAL_NAMES | {name.lower() for name in hosts}

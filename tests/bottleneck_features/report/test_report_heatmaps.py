@@ -1,18 +1,16 @@
 """Where it looked, in the report: maps of the shown pictures alone, by keyboard and pointer, and without weights."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.planted_objects import plant_many
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import pipeline
 from bottleneck_features.report.findings import Findings
 
-CHROMIUM = shutil.which("chromium")
 OPACITIES = "images => images.map(image => Number(getComputedStyle(image).opacity))"
 BOXES = """cards => cards.map(card => {
     const [thumb, heat] = card.querySelectorAll("img");
@@ -50,18 +48,14 @@ def page_of_maps(place: Path) -> tuple[Findings, Path]:
 
 
 @pytest.fixture
-def page(page_of_maps: tuple[Findings, Path]) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium in the PATH: the report is not tried in a browser")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = chromium.new_page(viewport={"width": 1000, "height": 900})
-        complaints: list[str] = []
-        opened.on("console", lambda message: complaints.append(message.text))
-        opened.goto(page_of_maps[1].as_uri())
-        yield opened
-        assert not complaints
-        chromium.close()
+def page(page_of_maps: tuple[Findings, Path], browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1000, "height": 900})
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.goto(page_of_maps[1].as_uri())
+    yield opened
+    assert not complaints
+    opened.close()
 
 
 def test_mistakes_and_uncertain_pictures_have_a_map_each_for_their_answer(

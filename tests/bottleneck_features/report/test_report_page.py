@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -16,13 +15,12 @@ import pytest
 from conftest import SPEC
 from helpers.report_findings import findings_of, looking_for, many_classes, renamed
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import pipeline
 from bottleneck_features.report.findings import DuplicateGroup, Findings, Suspect
 from bottleneck_features.report.page.page import render, write_report
 
-CHROMIUM = shutil.which("chromium")
 HOSTILE = {
     "brick": "<img src=x onerror=\"document.title='ran'\">",
     "grass": "'\"&</script><script>document.title='ran'</script>\u202egnp",
@@ -51,16 +49,6 @@ def findings(surfaces: Path, warm_cache: Path) -> Findings:
     rows = pipeline.Featurizer(cache_dir=str(warm_cache), **SPEC).fit_transform(paths)
     found = findings_of(str(surfaces), paths, [Path(path).parent.name for path in paths], rows)
     return replace(found, mistakes=found.mistakes or found.uncertain[:5])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium in the PATH: the report is not tried in a browser")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from helpers.web.served_page import Open, Opened, Served, serving
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 import pipeline
 
 WAIT = 120_000  # milliseconds: on a machine that does much else
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +31,6 @@ def model(surfaces: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFac
 def served(model: Path) -> Iterator[Served]:
     with serving(model) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium in the PATH: the page is not tried in a browser")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+// Numbers and names as the page says them, and small helpers for elements.
+
+const NUMBERS = new Intl.NumberFormat("en");
+
+export const STATES = [
+  { name: "not sure", key: "u" },
+  { name: "none of these", key: "x" },
+];
+
+/** "98.8%". Only 0 is "0.0%" and only 1 is "100.0%": 0.9999 is ">99.9%". */
+export function percent(share, digits = 1) {
+  if (share > 0 && share < 0.0005) return "<0.1%";
+  if (share >= 0.9995 && share < 1) return ">99.9%";
+  return `${(100 * share).toFixed(digits)}%`;
+}
+
+/** "1 picture", "1,200 pictures". */
+export function count(number, noun = "picture") {
+  return `${NUMBERS.format(number)} ${noun}${number === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
+}
+
+export function number(value) {
+  return NUMBERS.format(value);
+}
+
+/** A name with every invisible character, and what turns a line around, as its escape. */
+export function printable(text) {
+  return text.replace(/(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`);
+}
+
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/** An element: attributes by name, children that are elements or texts. */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== undefined) made.setAttribute(name, String(value));
+  }
+  made.append(...children);
+  return made;
+}
+
+/** A name in an element of its own direction. */
+export function named(text) {
+  return element("bdi", {}, printable(text));
+}
+
+export function button(words, act, attributes = {}) {
+  const made = element("button", { type: "button", ...attributes }, words);
+  made.addEventListener("click", act);
+  return made;
+}
+
+/** The key of each class: digits for the first ten, then a free letter, of its name where one is. */
+export function keysOf(classes) {
+  const taken = new Set("zoklnuxr");
+  const keys = new Map();
+  classes.forEach((name, at) => {
+    const letters = [...name.toLowerCase(), ..."abcdefghijklmnopqrstuvwxyz"];
+    const key = at < 10 ? "1234567890"[at] : letters.find((letter) => /^[a-z]$/.test(letter) && !taken.has(letter));
+    if (!key) return;
+    taken.add(key);
+    keys.set(key, name);
+  });
+  return keys;
+}
+
+let spoken = 0;
+
+/** Tell those who hear the page; the same words twice are told twice. */
+export function announce(words) {
+  spoken += 1;
+  byId("announce").textContent = words + (spoken % 2 ? "" : "\u00a0");
+}

@@ -1,0 +1,59 @@
+"""From a folder of photographs to a page to label them on: what is there is found, the rest is computed meanwhile."""
+
+import os
+
+from bottleneck_features.review.folders import adoptable
+from bottleneck_features.review.gallery import Gallery
+from bottleneck_features.review.session import Session
+from bottleneck_features.review.training import Project, Training
+from cache.errors import UserError, log
+from classify.labelling.label_log import LabelLog, open_log
+from classify.labels.read_labels import LabelledImages, find_labelled
+from featurize.extract.extractor import Extractor
+from featurize.open_extractor import open_extractor
+
+OF_FOLDER = "of its folder"
+
+
+def review_folder(project: Project, adopt: bool, adopt_table: str | None, port: int, browser: bool) -> None:
+    """Serve the page of a project until Ctrl-C.
+
+    adopt: take the labels that the folders of the pictures say into its table first. adopt_table: those of a table.
+    Raises UserError for a folder without pictures, for a file that is no such table, and as `open_extractor`.
+    """
+    from bottleneck_features.review.application import run_review
+
+    data, labels = project.data, project.labels
+    found = find_labelled(data)
+    if adopt_table and os.path.exists(labels) and os.path.samefile(adopt_table, labels):
+        raise UserError(f"--adopt-table {adopt_table} is the table that labels go to: name another one with --labels")
+    extractor = open_extractor(project.cache_dir, **project.spec)
+    with open_log(labels) as table:
+        if table.read_only:
+            log.warning("%s is open in another window: this one shows it, and cannot change it", labels)
+        else:
+            if adopt_table:
+                told = adoptable(table, find_labelled(data, labels=adopt_table), data, "of a table")
+                table.put(told)
+                log.info("%d labels of %s are taken over into %s", len(told), adopt_table, labels)
+            if adopt:
+                told = adoptable(table, found, data, OF_FOLDER)
+                table.put(told)
+                log.info("%d labels of folders are taken over into %s", len(told), labels)
+        session = open_session(found, data, extractor, table)
+        try:
+            run_review(
+                session, Training(session, project), lambda: adoptable(table, found, data, OF_FOLDER), port, browser
+            )
+        finally:
+            session.close()
+    print(f"{len(table.labels)} labels in {labels}; next: {project.command}")
+
+
+def open_session(found: LabelledImages, data: str, extractor: Extractor, table: LabelLog) -> Session:
+    """A session on the pictures that were found below `data`, which has begun to compute and to learn."""
+    if not (images := found.all_images):
+        raise UserError(f"there is no image in {data!r}")
+    session = Session(Gallery(os.path.abspath(data), images, extractor), table)
+    session.start()
+    return session

@@ -1,0 +1,111 @@
+"""What a head that is fitted on the labels given so far says of all pictures, and how far it may be believed.
+
+labels -> one fit, a prediction of every picture: `Opinion`; then folds of the labelled ones, which take longer: `Check`
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classify.data.grouping import Grouping
+from classify.data.split import Indices, Split
+from classify.decisions.saved_answers import SavedAnswers
+from classify.decisions.thresholds import Acceptance
+from classify.heads.calibrated import fit_temperature
+from classify.heads.head_table import fit_head, make_head
+from classify.heads.numerics import Floats, probabilities
+from classify.scoring.held_out_answers import HeldOutAnswers
+
+HEAD = "logreg"
+FOLDS = 5
+LEAST_DRAWN = 30  # labelled pictures of a random sample, from which on the accuracy is that of these alone
+TARGET = 0.98  # precision of what may be accepted
+SMALLEST = 1e-12  # probability: keeps logarithms finite
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """Probabilities (n, k) of all pictures by a head fitted on the labelled ones, in the order of `classes`."""
+
+    classes: list[str]
+    probabilities: Floats
+
+    @cached_property
+    def answers(self) -> Indices:
+        """The most probable class (n,) of each picture."""
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """The probability (n,) of each answer."""
+        return self.probabilities.max(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """Answers about labelled pictures by heads that were fitted on the others.
+
+    temperature: what makes their probabilities as sure as they are right.
+    """
+
+    held_out: HeldOutAnswers
+    splits: list[Split]
+    temperature: float
+
+    def calibrated(self, given: Floats) -> Floats:
+        """Probabilities (n, k) as sure as held-out answers are right."""
+        return probabilities(np.log(np.maximum(given, SMALLEST)), self.temperature)
+
+    def drawn(self, sample: Indices) -> HeldOutAnswers | None:
+        """The answers about pictures of a random sample, numbers (m,); None where these are too few to score."""
+        chosen = np.isin(self.held_out.rows, sample)
+        return self.held_out.of(chosen) if chosen.sum() >= LEAST_DRAWN else None
+
+    @cached_property
+    def acceptance(self) -> Acceptance:
+        """Which answers may be accepted at `TARGET`."""
+        return Acceptance.of(SavedAnswers.of(self.held_out), self.held_out.classes, TARGET)
+
+
+def learn(rows: Floats, labels: NDArray[np.str_]) -> Opinion | None:
+    """Fit on the pictures that have a label; None where these are of fewer than two classes.
+
+    rows: (n, d) of length 1. labels: (n,), "" for none.
+    """
+    labelled = labels != ""
+    if len(np.unique(labels[labelled])) < 2:
+        return None
+    head: Any = fit_head(make_head(HEAD), rows[labelled], labels[labelled])
+    coefficients, intercepts = (values.astype(np.float32) for values in (head.coef_, head.intercept_))
+    # In float32 as the rows are: a page shows no more digits, and a hundred thousand rows are no copy in float64.
+    return Opinion([str(name) for name in head.classes_], probabilities(rows @ coefficients.T + intercepts))
+
+
+def check(rows: Floats, labels: NDArray[np.str_], groups: Indices, seed: int = 0) -> Check | None:
+    """Held-out answers about the labelled pictures, in folds that part no near-duplicates; None of too few.
+
+    rows, labels: as for `learn`. groups: (n,), equal numbers for near-duplicates. Pictures of a class that has a single
+    one are in every training part, and have no answer.
+    """
+    labelled = np.flatnonzero(labels != "")
+    classes = sorted({*labels[labelled].tolist()})
+    if len(classes) < 2:
+        return None
+    grouping = Grouping(np.unique(groups[labelled], return_inverse=True)[1].astype(np.intp))
+    splits = grouping.inner_folds(labels[labelled], FOLDS, seed)
+    if not splits:
+        return None
+    found = []
+    for number, (train, test) in enumerate(splits, start=1):
+        head = fit_head(make_head(HEAD), rows[labelled[train]], labels[labelled[train]])
+        given = np.zeros((len(test), len(classes)))
+        given[:, np.searchsorted(classes, head.classes_)] = head.predict_proba(rows[labelled[test]])
+        truth = np.searchsorted(classes, labels[labelled[test]])
+        parts = np.full(len(test), f"fold {number}")
+        found.append(HeldOutAnswers(classes, labelled[test], parts, truth, given, grouping.numbers[test]))
+    answers = HeldOutAnswers.joined(found)
+    temperature = fit_temperature(np.log(np.maximum(answers.probabilities, SMALLEST)), answers.truth)
+    return Check(answers, [(labelled[train], labelled[test]) for train, test in splits], temperature)

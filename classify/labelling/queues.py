@@ -1,0 +1,89 @@
+"""Orders in which pictures are shown to the person who labels: what to confirm, what to doubt, what is like another."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classify.data.split import Indices
+from classify.heads.numerics import Floats
+from classify.labelling.ask import Pool, clusters_of, most_typical
+from classify.labelling.learner import Check, Opinion
+from classify.scoring.outliers import OutlierDetector
+
+STACKS = 24
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Pictures (m,) that look alike, the most typical one first."""
+
+    members: Indices
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """How many of some answers are expected to be wrong, and the 95% interval of that."""
+
+    expected: float
+    interval: tuple[int, int]
+
+
+def stacks(pool: Pool, left: Indices, count: int = STACKS, seed: int = 0) -> list[Stack]:
+    """The pictures `left` (m,) as stacks of those that look alike, the largest first."""
+    if not len(left):
+        return []
+    clusters = clusters_of(pool.coordinates[left], min(count, len(left)), seed)
+    found = []
+    for number in np.argsort(-np.bincount(clusters), kind="stable"):
+        members = left[clusters == number]
+        if len(members):
+            typical = most_typical(pool.coordinates, members)
+            away = np.square(pool.coordinates[members] - pool.coordinates[typical]).sum(axis=1)
+            found.append(Stack(members[np.argsort(away, kind="stable")]))
+    return found
+
+
+def to_confirm(opinion: Opinion, code: int, labelled: NDArray[np.bool_]) -> Indices:
+    """The pictures without label that are called the class of this number, surest first."""
+    called = np.flatnonzero((opinion.answers == code) & ~labelled)
+    return called[np.argsort(-opinion.confidence[called], kind="stable")]
+
+
+def expected_mistakes(opinion: Opinion, check: Check | None, pictures: Indices) -> Mistakes | None:
+    """How many of the answers about some pictures are wrong; None where no held-out answers tell.
+
+    By calibrated probabilities. The interval is that of a sum of independent mistakes: two standard deviations to
+    either side.
+    """
+    if check is None:
+        return None
+    sure = check.calibrated(opinion.probabilities[pictures]).max(axis=1)
+    expected, reach = float((1 - sure).sum()), 2 * float(np.sqrt((sure * (1 - sure)).sum()))
+    low, high = int(max(0, np.floor(expected - reach))), int(min(len(pictures), np.ceil(expected + reach)))
+    return Mistakes(expected, (low, high))
+
+
+def mistakes(check: Check, true: int, answer: int) -> Indices:
+    """The labelled pictures of one class that held-out answers give another: a cell of the confusion matrix."""
+    answers = check.held_out
+    return answers.rows[(answers.truth == true) & (answers.predicted == answer)]
+
+
+def unknown(pool: Pool, labelled: NDArray[np.bool_]) -> Indices:
+    """The pictures without label, those least like any labelled one first.
+
+    By principal components: of all features a hundred thousand pictures would take minutes.
+    """
+    known = np.flatnonzero(labelled)
+    others = np.flatnonzero(~labelled)
+    if not len(known) or not len(others):
+        return others
+    away = OutlierDetector.of(pool.coordinates[known], pool.groups[known]).distances_of(pool.coordinates[others])
+    return others[np.argsort(-away, kind="stable")]
+
+
+def like(rows: Floats, picture: int) -> Indices:
+    """All other pictures, the most similar first, by the cosine of their rows (n, d) of length 1."""
+    order = np.argsort(-(rows @ rows[picture]), kind="stable")
+    return order[order != picture]
