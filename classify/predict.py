@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cache.arguments import at_home, checked_arguments, plain_options
-from cache.errors import UserError, naming_packages
+from cache.errors import UserError
 from classify.labels.label_options import PredictOptions, TopOptions
 
 if TYPE_CHECKING:
@@ -252,5 +252,5 @@ def _serving(model: "str | Classifier", options: PredictOptions) -> Iterator[tup
     from cache.digest_table import rehashing
 
     rest = plain_options(options) if options else {}
-    with naming_packages(), rehashing(rest.pop("rehash", False)):
+    with rehashing(rest.pop("rehash", False)):
         yield warm_classifier(model, rest.pop("cache_dir", None), rest.pop("weights", None)), rest

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 
+from cache.errors import naming_packages
 from classify.bundles.open_bundle import is_bundle, open_bundle, unpacked
 from classify.data.view_counts import Views
 from classify.saved.classifier import Classifier
@@ -97,7 +98,8 @@ def warm(model: str, cache_dir: str | None, weights: str | None) -> Classifier:
             return _loaded[key]
         for other in [other for other in _loaded if stamp_of(other[0]) != other[1]]:
             del _loaded[other]
-    opened = open_model(os.fspath(model), cache_dir, weights)  # says what is wrong with the file
+    with naming_packages():
+        opened = open_model(os.fspath(model), cache_dir, weights)  # says what is wrong with the file
     with _lock:
         kept = _loaded.setdefault(key, opened)  # another thread may have been faster
         for other in [*_loaded][:-MOST_MODELS]:

@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cache.errors import AT_ONCE, UserError
+from cache.errors import AT_ONCE, UserError, naming_packages
 from cache.files.system_calls import after_fork
 from cache.row_key import MODEL_FILE
 from featurize.engines.engine import Engine, Graph, at_work, check_openvino, check_tensorflow
@@ -53,10 +53,10 @@ def shared_engine(checked: Resolved, cache_dir: str) -> Engine:
 def open_graph(checked: Resolved, cache_dir: str) -> Graph:
     """The network of a checked spec on its engine, which is announced where it is TensorFlow.
 
-    Raises UserError where OpenVINO is asked for and not installed, for networks that cannot be built, and in forked
+    Raises UserError where what it takes is not installed, for networks that cannot be built, and in forked
     processes where an engine would hang, see `featurize.engines.engine`.
     """
-    with at_work():
+    with at_work(), naming_packages():
         return _open_graph(checked, cache_dir)
 
 
