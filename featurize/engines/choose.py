@@ -140,9 +140,9 @@ def openvino_network(checked: Resolved, cache_dir: str) -> Any:
     if importlib.util.find_spec("openvino") is None:
         raise UserError("OpenVINO is not installed: pip install openvino")
     if checked.graph:
-        return checked.graph.open(checked.spec).model
+        return checked.graph.open(checked.spec).of_any_number()
     if checked.spec.backbone == MODEL_FILE:
-        return _of_file(checked, True).model
+        return _of_file(checked, True).of_any_number()
     check_openvino()
     from featurize.engines.converted import ConversionError, kept_graph
 

@@ -63,6 +63,14 @@ class OpenVinoGraph:
 
         return request
 
+    def of_any_number(self) -> Any:
+        """The model for any number of pictures at once; where it takes one number alone, as it is."""
+        free = self.model.clone()
+        if self.only_batch is None:
+            free.reshape([-1, *self.size, 3])
+        _, *sides = free.output(0).partial_shape
+        return free if all(side.is_static for side in sides) else self.model.clone()
+
 
 def _padded(infer: Request, short: int, pixels: np.ndarray) -> Any:
     """As `infer`, of fewer pictures than it takes: the first rows are theirs."""
