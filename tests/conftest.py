@@ -122,9 +122,9 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return serving_environment(tmp_path_factory.mktemp("serving"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Headless Chromium, one for all tests of pages: two of Playwright's loops cannot run in one process."""
+    """Headless Chromium. Two of Playwright's loops cannot run in one process, nor asyncio's own beside one."""
     if CHROMIUM is None:
         pytest.skip("no chromium in the PATH: pages are not tried in a browser")
     from playwright.sync_api import sync_playwright

@@ -30,7 +30,7 @@ class Gate:
 def busy(client: Client, threads: int, picture: bytes) -> Iterator[tuple[Gate, ThreadPoolExecutor, list[Future[Any]]]]:
     """Each thread of the service holds a picture; the gate opens at the end."""
     gate = Gate(client)
-    client.service.model.direct.rows._decoder = gate
+    client.service.model.direct.rows.decoder = gate
     with ThreadPoolExecutor(32) as pool:
         held = [pool.submit(client.post, "/v1/predict", content=picture) for _ in range(threads)]
         try:
