@@ -6,8 +6,8 @@
 Each head is trained on FOLDER (`finetune` for two epochs, for its graph and not for its accuracy) and exported in each
 format, which proves it on training pictures in the runtime of that format. A line is printed for each as it comes. At
 the end each runtime is given decoded pictures, one at a time, and a table in Markdown is printed: its milliseconds are
-the smallest of three medians of `--pictures`, with a few before that are not counted. Joined backbones take a picture
-in the size of each.
+the smallest of three medians of `--pictures`, with a few before that are not counted. Joined backbones take pictures of
+224 x 224, one size for all of their parts.
 
 The work folder keeps the cache, the models, the exports and results.jsonl, a line for each export: what is there is
 not made again. Only the times are measured anew.
@@ -27,7 +27,6 @@ import numpy as np
 import pipeline
 from cache.errors import UserError
 from classify.exports.about import side_files
-from classify.exports.inputs import INPUT
 from classify.exports.runtimes import Exported, open_exported
 from featurize.decoding.decode import decode
 from featurize.pictures.find_images import find_images
@@ -107,20 +106,14 @@ def milliseconds(wanted: Wanted, given: argparse.Namespace) -> float:
     about = json.loads(Path(side_files(path)[0]).read_text())
     paths = find_images(given.folder).images
     paths = paths[:: max(1, len(paths) // given.pictures)][: given.pictures]
-    pixels = [pixels_of(one, about) for one in paths]
+    pixels = [decode(read(one), tuple(about["size"]), about["resize"])[None].astype(np.float32) for one in paths]
     run = open_exported(path)
     for one in pixels[:WARM]:
         run(one)
     return 1000 * min(statistics.median(seconds(run, one) for one in pixels) for _ in range(ROUNDS))
 
 
-def pixels_of(path: str, about: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What each input of an export takes of a picture. about: its description."""
-    inputs, data = about.get("inputs") or [about | {"name": INPUT}], read(path)
-    return {one["name"]: decode(data, tuple(one["size"]), one["resize"])[None].astype(np.float32) for one in inputs}
-
-
-def seconds(run: Exported, pixels: dict[str, np.ndarray]) -> float:
+def seconds(run: Exported, pixels: np.ndarray) -> float:
     started = time.perf_counter()
     run(pixels)
     return time.perf_counter() - started
@@ -131,6 +124,8 @@ def trained(wanted: Wanted, given: argparse.Namespace) -> str:
     model = str(given.work / "models" / f"{wanted.backbone}-{wanted.head}.joblib")
     if not os.path.exists(model):
         options: dict[str, Any] = {"backbone": wanted.backbone, "cache_dir": str(given.work / "cache")}
+        if "+" in wanted.backbone:
+            options["size"] = 224
         if "mobilenet_v2" in wanted.backbone:
             options["weights"] = given.weights
         if wanted.head == "finetune":
