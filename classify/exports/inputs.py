@@ -8,10 +8,10 @@ import numpy as np
 
 from classify.heads.numerics import Floats
 from featurize.engines.engine import Cost
-from featurize.extract.forward import Picture
 
 if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
+    from featurize.extract.forward import Picture
 
 INPUT = "pixels"  # float32, N x height x width x 3, RGB, 0 to 255
 
@@ -47,7 +47,7 @@ def inputs_of(classifier: "Classifier") -> list[Input]:
     return [named[kind] for kind in wanted]
 
 
-def pixels_of(of_parts: Sequence[Input], pictures: Sequence[Picture]) -> dict[str, Floats]:
+def pixels_of(of_parts: Sequence[Input], pictures: Sequence["Picture"]) -> dict[str, Floats]:
     """What each input takes of decoded pictures, in their first view: name -> (n, height, width, 3) float32.
 
     of_parts: what `inputs_of` says of the model that they were decoded for.
