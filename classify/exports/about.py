@@ -11,12 +11,11 @@ from cache.files.atomic import write_atomically
 from classify.data.view_counts import Views
 from classify.decisions.saved_answers import required
 from classify.decisions.thresholds import Acceptance
-from featurize.engines.engine import Cost
+from classify.exports.inputs import Input, inputs_of
 
 if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
 
-INPUT = "pixels"  # float32, N x height x width x 3, RGB, 0 to 255
 PROBABILITIES, DISTANCE = "probabilities", "distance"
 # What may have made an export.
 LIBRARIES = ("bottleneck-features", "keras", "tensorflow", "openvino", "onnx", "tf2onnx", "ai-edge-litert")
@@ -42,18 +41,17 @@ class Reject:
 class About:
     """An exported model in words and numbers.
 
-    labels: (k,), in the order of the probabilities. size: (height, width) of the pictures that it takes, in pixels.
-    resize: how pictures are brought to that size, see `featurize.decoding.decode`. spec: the recipe of the features.
-    model: SHA-256 of the files of the saved model, by suffix. views: how many views of a picture the model averages in
-    its own predictions; the export takes one. versions: of what made the export; trained_with: of what trained.
+    labels: (k,), in the order of the probabilities. inputs: several where joined backbones take pictures of several
+    sizes. spec: the recipe of the features. model: SHA-256 of the files of the saved model, by suffix. views: how many
+    views of a picture the model averages in its own predictions; the export takes one. versions: of what made the
+    export; trained_with: of what trained.
     """
 
     format: str
     precision: str
     head: str
     labels: tuple[str, ...]
-    size: tuple[int, int]
-    resize: str
+    inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     views: int
     accept: Accept | None
@@ -70,18 +68,15 @@ class About:
         """An export of `classifier` to `format`, such as "onnx", with weights of `precision`.
 
         accept: the target precision, and reject: the share of known pictures to keep; None is without. The distance is
-        an output wherever the model keeps what it takes. Raises UserError where the model cannot do what is asked, and
-        where its joined backbones take pictures of several sizes.
+        an output wherever the model keeps what it takes. Raises UserError where the model cannot do what is asked.
         """
         record, outliers = classifier.saved.record, classifier.saved.outliers
-        size, resize = input_of(classifier)
         return cls(
             format=format,
             precision=precision,
             head=record["head"],
             labels=tuple(classifier.classes_),
-            size=size,
-            resize=resize,
+            inputs=tuple(dict.fromkeys(inputs_of(classifier))),
             outputs=(PROBABILITIES,) if outliers is None else (PROBABILITIES, DISTANCE),
             views=Views.of_record(record).predict,
             accept=None if accept is None else _accepted(classifier, accept),
@@ -97,8 +92,13 @@ class About:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        fields: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        """The fields as JSON types: of one input its size and resize, of several "inputs", with a name each."""
+        fields: dict[str, Any] = {}
+        for name, value in json.loads(json.dumps(asdict(self))).items():
+            if name == "inputs" and len(value) == 1:
+                fields |= {"size": value[0]["size"], "resize": value[0]["resize"]}
+            else:
+                fields[name] = value
         return fields
 
 
@@ -111,24 +111,6 @@ def write_about(output: str, about: About, proof: dict[str, Any]) -> None:
     """Write what the export `output` is, and what `classify.exports.proof.prove` found, beside it."""
     text = json.dumps(about.to_json() | {"proof": proof}, indent=2, ensure_ascii=True, allow_nan=False)
     write_atomically(side_files(output)[0], f"{text}\n".encode())
-
-
-def input_of(classifier: "Classifier") -> tuple[tuple[int, int], str]:
-    """(height, width) of the pictures that a model takes, and how they are resized.
-
-    Raises UserError where joined backbones take several kinds: an export has one input.
-    """
-    inputs = [part.input(Cost()) for part in classifier.of_pixels.parts]
-    found = list(dict.fromkeys((tuple(one.size), one.resize) for one in inputs))
-    if len(found) > 1:
-        kinds = " and ".join(f"{height}x{width} ({resize})" for (height, width), resize in found)
-        size = max(one.size for one in inputs)
-        raise UserError(
-            f"model {classifier.saved.path}: its backbones take pictures of {kinds}, an export takes one: "
-            f"train it with one --size and --resize, such as --size {'x'.join(map(str, size))}"
-        )
-    (height, width), resize = found[0]
-    return (height, width), resize
 
 
 def _accepted(classifier: "Classifier", target: float) -> Accept:

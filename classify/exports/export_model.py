@@ -39,8 +39,9 @@ def export_model(
 
     The file holds backbone, pooling, normalisation, head and temperature: "pixels" (n, height, width, 3) float32, RGB
     from 0 to 255, become "probabilities" (n, classes) and, where the model can reject, "distance" (n,) from the
-    training pictures. It computes in float32, of one view of a picture. Beside it lie FILE.json, which says what it is,
-    and FILE.py, a script that classifies with it.
+    training pictures. Joined backbones of several sizes have an input each, such as "pixels_260x260", of the same
+    pictures. It computes in float32, of one view of a picture. Beside it lie FILE.json, which says what it is, and
+    FILE.py, a script that classifies with it.
 
     Parameters
     ----------

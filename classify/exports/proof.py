@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from cache.errors import UserError, log
 from classify.direct_answers import DirectClassifier
 from classify.exports.about import DISTANCE, About
+from classify.exports.files.answers import Pixels
+from classify.exports.inputs import inputs_of, pixels_of
 from classify.exports.one_view import in_one_view, one_view_cost
 from classify.exports.proof_pictures import pictures_for
 from classify.heads.numerics import Floats
@@ -24,8 +26,8 @@ from featurize.extract.forward import Picture
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Source, bytes_of
 
-# The path of an exported file and pixels (n, height, width, 3) float32 -> probabilities (n, k), distances (n,) or None.
-Run = Callable[[str, Floats], tuple[Floats, Floats | None]]
+# The path of an exported file and what its inputs take of n pictures -> probabilities (n, k), distances (n,) or None.
+Run = Callable[[str, Pixels], tuple[Floats, Floats | None]]
 
 LARGEST = 1e-3
 LEAST_EQUAL = 0.98
@@ -129,12 +131,11 @@ def _compared(path: str, classifier: Classifier, run: Run, sources: Iterator[Sou
     pictures = list(islice(_decoded(direct, sources), most))
     if not pictures:
         raise UserError(f"{path} cannot be proven, no picture for it can be read: name a folder with --data")
-    found = []
+    found, inputs = [], inputs_of(classifier)
     for start in range(0, len(pictures), AT_ONCE):
         some = pictures[start : start + AT_ONCE]
         answers = direct.answers(some)
-        pixels = np.stack([np.asarray(picture.decoded[0].pixels[0], np.float32) for picture in some])
-        found.append((answers.probabilities, answers.distances, *run(path, pixels)))
+        found.append((answers.probabilities, answers.distances, *run(path, pixels_of(inputs, some))))
     ours, away, theirs, their_away = zip(*found, strict=True)
     without = away[0] is None or their_away[0] is None
     distances = None if without else (np.concatenate(away), np.concatenate(their_away))

@@ -1,41 +1,49 @@
 """The script beside an exported file: a picture's path -> label, probability, decision, without this project.
 
 It needs numpy, Pillow and the runtime of the format. What differs between models is read from the description beside
-it; the text here differs by format, for the runtime, and by how pictures are resized.
+it; the text here differs by format, for the runtime, by how pictures are resized, and for one input or several.
 """
 
+import json
 import os
+import textwrap
+from collections.abc import Mapping
 from string import Template
 
 from cache.files.atomic import write_atomically
 from classify.exports.about import About, side_files
 from featurize.decoding.crops import Crop
 
-# Format -> the package to install, its import, how a file is opened, how it is run: named outputs of named inputs.
+# Format -> the package to install, its import, how a file is opened, how it is run: named outputs of one input, of
+# several that are a dictionary by name.
 RUNTIMES = {
     "onnx": (
         "onnxruntime",
         "import onnxruntime",
         "NETWORK = onnxruntime.InferenceSession(FILE)",
         'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], {"pixels": pixels})))',
+        'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], pixels)))',
     ),
     "tflite": (
         "ai-edge-litert",
         "from ai_edge_litert.interpreter import Interpreter",
         "NETWORK = Interpreter(str(FILE)).get_signature_runner()",
         "NETWORK(pixels=pixels)",
+        "NETWORK(**pixels)",
     ),
     "keras": (
         "keras tensorflow",
         "import keras",
         "NETWORK = keras.saving.load_model(FILE)",
         "NETWORK.predict_on_batch(pixels)",  # compiled: a call of the model itself takes ten times as long
+        "NETWORK.predict_on_batch(pixels)",
     ),
     "xml": (
         "openvino",
         "import openvino",
         'NETWORK = openvino.compile_model(FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
         'NETWORK({"pixels": pixels})',
+        "NETWORK(pixels)",
     ),
 }
 
@@ -58,9 +66,9 @@ ABOUT = json.loads(FILE.with_name(f"{FILE.name}.json").read_text())
 $open
 
 
-def pixels_of(path):
+def pixels_of($taken):
     """A picture as the network takes it: upright, RGB, on white, (1, height, width, 3) float32 from 0 to 255."""
-    height, width = ABOUT["size"]
+    height, width = $about["size"]
     with Image.open(path) as picture:
 $reduce\
         picture = ImageOps.exif_transpose(picture)
@@ -76,7 +84,7 @@ $resize
 
 def classify(path):
     """The label of a picture, its probability, and accept, review or unknown; "" where the model does not decide."""
-    pixels = pixels_of(path)
+    pixels = $pixels
     found = $run
     best = int(found["probabilities"][0].argmax())
     probability = float(found["probabilities"][0][best])
@@ -142,15 +150,31 @@ def write_script(output: str, about: About) -> None:
 
 def script_of(output: str, about: About) -> str:
     """The text of the script of the export `output`."""
-    package, import_runtime, opened, run = RUNTIMES[about.format]
+    package, import_runtime, opened, run_one, run_several = RUNTIMES[about.format]
+    several = len(about.inputs) > 1
+    ways = list(dict.fromkeys(one.resize for one in about.inputs))
     return SCRIPT.substitute(
         package=package,
         import_runtime=import_runtime,
         literal=ascii(os.path.basename(output)),  # whatever characters a name has, it stays a name
         open=opened,
-        run=run,
-        reduce=REDUCE if about.resize == "antialias" else "",
-        resize=_resize(about.resize),
+        taken="path, taken" if several else "path",
+        about="taken" if several else "ABOUT",
+        pixels='{taken["name"]: pixels_of(path, taken) for taken in ABOUT["inputs"]}' if several else "pixels_of(path)",
+        run=run_several if several else run_one,
+        reduce=_of_ways(ways, {"antialias": REDUCE}, 8),
+        resize=_of_ways(ways, {way: _resize(way) for way in ways}, 4).rstrip("\n"),
+    )
+
+
+def _of_ways(ways: list[str], texts: Mapping[str, str], indent: int) -> str:
+    """The lines of those ways of resizing that have some, indented so far; of several ways each under its condition."""
+    known = {way: texts[way] for way in ways if way in texts}
+    if len(ways) == 1:
+        return "".join(known.values())
+    return "".join(
+        f'{" " * indent}if taken["resize"] == {json.dumps(way)}:\n{textwrap.indent(text.rstrip(), "    ")}\n'
+        for way, text in known.items()
     )
 
 

@@ -6,13 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from classify.direct_answers import DirectClassifier
+from classify.exports import inputs
 from classify.saved.classifier import Classifier
 
 Trained = Callable[..., str]  # options of a training -> path of the model
 
 
 def pixels_of(classifier: Classifier, paths: Sequence[str]) -> np.ndarray:
-    """The pixels (n, height, width, 3) float32 that the network takes of some pictures, in one view."""
+    """The pixels (n, height, width, 3) float32 that an export of one input takes of some pictures, in one view."""
+    (pixels,) = named_pixels(classifier, paths).values()
+    return pixels
+
+
+def named_pixels(classifier: Classifier, paths: Sequence[str]) -> dict[str, np.ndarray]:
+    """What each input of an export takes of some pictures, in one view: (n, height, width, 3) float32."""
     direct = DirectClassifier(classifier)
-    decoded = [direct.decode(Path(path).read_bytes()).decoded for path in paths]
-    return np.stack([np.asarray(views[0].pixels[0], np.float32) for views in decoded])
+    return inputs.pixels_of(inputs.inputs_of(classifier), [direct.decode(Path(path).read_bytes()) for path in paths])

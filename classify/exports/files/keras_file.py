@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from classify.exports.files.answers import Answer, Runner
-from classify.heads.numerics import Floats
+from classify.exports.files.answers import Answer, Pixels, Runner
 from featurize.engines.keras_import import import_keras
 
 MEMBER = "bottleneck_features.json"  # of the file, which is a zip archive; Keras reads its own members alone
@@ -23,7 +22,12 @@ def opened(path: str) -> Runner:
     """What runs the file at `path`."""
     graph = import_keras().saving.load_model(path, compile=False)
 
-    def run(pixels: Floats) -> Answer:
-        return {name: np.asarray(value) for name, value in graph(pixels, training=False).items()}
+    def run(pixels: Pixels) -> Answer:
+        return {name: np.asarray(value) for name, value in graph(fed(graph, pixels), training=False).items()}
 
     return run
+
+
+def fed(graph: Any, pixels: Pixels) -> Any:
+    """Pixels as a keras.Model of an export takes them: by name, but those of an only input as they are."""
+    return pixels if isinstance(graph.input, dict) else pixels[graph.input.name]

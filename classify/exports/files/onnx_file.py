@@ -4,15 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from classify.exports.files.answers import Answer, Runner
-from classify.heads.numerics import Floats
+from classify.exports.files.answers import Answer, Pixels, Runner
+from classify.exports.files.keras_file import fed
 
 KEY = "bottleneck_features"  # of the description, among the metadata of the file
 
 
 def write(graph: Any, path: str, precision: str, description: str) -> None:
     """Write a keras.Model to `path`, its weights in `precision`, the description among its metadata."""
-    graph(np.zeros((1, *graph.input_shape[1:]), np.float32))  # Keras exports what was called
+    nothing = {one.name: np.zeros((1, *one.shape[1:]), np.float32) for one in graph.inputs}
+    graph(fed(graph, nothing))  # Keras exports what was called
     graph.export(path, format="onnx", verbose=False)
     import onnx
 
@@ -35,7 +36,7 @@ def opened(path: str) -> Runner:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
-    def run(pixels: Floats) -> Answer:
-        return dict(zip(names, map(np.asarray, session.run(names, {"pixels": pixels})), strict=True))
+    def run(pixels: Pixels) -> Answer:
+        return dict(zip(names, map(np.asarray, session.run(names, dict(pixels))), strict=True))
 
     return run

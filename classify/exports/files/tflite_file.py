@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from cache.files.atomic import write_atomically
-from classify.exports.files.answers import Answer, Runner
-from classify.heads.numerics import Floats
+from classify.exports.files.answers import Answer, Pixels, Runner
 from featurize.machine.parallel import THREADS
 
 KEY = "bottleneck_features"  # of the description, among the metadata of the file
@@ -40,7 +39,7 @@ def opened(path: str) -> Runner:
     interpreter = Interpreter(path, num_threads=THREADS)
     run_named = interpreter.get_signature_runner()
 
-    def run(pixels: Floats) -> Answer:
-        return {name: np.array(value) for name, value in run_named(pixels=pixels).items()}
+    def run(pixels: Pixels) -> Answer:
+        return {name: np.array(value) for name, value in run_named(**pixels).items()}
 
     return run

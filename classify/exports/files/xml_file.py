@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from classify.exports.files.answers import Answer, Runner
+from classify.exports.files.answers import Answer, Pixels, Runner
 from classify.heads.numerics import Floats
 from featurize.engines.silent_openvino import import_openvino
 
@@ -21,17 +21,19 @@ def opened(path: str) -> Runner:
     """What runs the file at `path`."""
     openvino = import_openvino()
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    count, names = compiled.input(0).partial_shape[0], [output.any_name for output in compiled.outputs]
-    only = count.get_length() if count.is_static else None
+    inputs, names = ([port.any_name for port in ports] for ports in (compiled.inputs, compiled.outputs))
+    counts = [port.partial_shape[0] for port in compiled.inputs]
+    only = next((count.get_length() for count in counts if count.is_static), None)
 
-    def run(pixels: Floats) -> Answer:
-        step = only or max(1, len(pixels))
-        parts = [_of_batch(pixels[start : start + step], step) for start in range(0, len(pixels), step)]
-        return {name: np.concatenate([part[name] for part in parts])[: len(pixels)] for name in names}
+    def run(pixels: Pixels) -> Answer:
+        taken = [pixels[name] for name in inputs]
+        total = len(taken[0])
+        step = only or max(1, total)
+        parts = [_of_batch([one[start : start + step] for one in taken], step) for start in range(0, total, step)]
+        return {name: np.concatenate([part[name] for part in parts])[:total] for name in names}
 
-    def _of_batch(some: Floats, step: int) -> Answer:
-        padding = np.zeros((step - len(some), *some.shape[1:]), np.float32)
-        found = compiled(np.concatenate([some, padding]))
+    def _of_batch(some: list[Floats], step: int) -> Answer:
+        found = compiled([np.pad(one, [(0, step - len(one)), (0, 0), (0, 0), (0, 0)]) for one in some])
         return {name: np.array(found[name]) for name in names}
 
     return run

@@ -10,6 +10,7 @@ from cache.errors import UserError
 from cache.row_key import MODEL_FILE
 from classify.exports.graphs.decide import distance_of, probabilities_of
 from classify.exports.graphs.operations import Tensor
+from classify.exports.inputs import inputs_of
 from classify.heads.numerics import Floats
 from classify.saved.classifier import Classifier
 from featurize.engines.choose import build_keras
@@ -79,7 +80,8 @@ class KerasOperations:
 def keras_graph(classifier: Classifier) -> Any:
     """keras.Model: "pixels" (n, height, width, 3) RGB 0..255 float32 -> {"probabilities": (n, k), "distance": (n,)}.
 
-    The distance is there where the model can reject. Raises UserError for backbones that Keras does not compute.
+    Several inputs are a dictionary by name, see `classify.exports.inputs`. The distance is there where the model can
+    reject. Raises UserError for backbones that Keras does not compute.
     """
     parts = [in_full(part.checked) for part in classifier.of_pixels.parts]
     for part in parts:
@@ -87,13 +89,15 @@ def keras_graph(classifier: Classifier) -> Any:
             raise UserError(f"backbone {part.network} is a model file, which only --output FILE.xml can hold")
     keras, ops = import_keras(), KerasOperations()
     networks = [_named(keras, build_keras(part), f"backbone_{number}") for number, part in enumerate(parts)]
-    pixels = keras.Input(networks[0].input_shape[1:], dtype="float32", name="pixels")
-    rows = [network(pixels, training=False) for network in networks]
+    names = [one.name for one in inputs_of(classifier)]
+    shapes = {name: network.input_shape[1:] for name, network in zip(names, networks, strict=True)}
+    pixels = {name: keras.Input(shape, dtype="float32", name=name) for name, shape in shapes.items()}
+    rows = [network(pixels[name], training=False) for name, network in zip(names, networks, strict=True)]
     joined = ops.side_by_side([ops.unit(each) for each in rows]) if len(rows) > 1 else rows[0]
     outputs = {"probabilities": probabilities_of(ops, classifier.saved.predictor, joined)}
     if classifier.saved.outliers is not None:
         outputs["distance"] = distance_of(ops, classifier.saved.outliers, joined)
-    model = keras.Model(pixels, outputs, name="classifier")
+    model = keras.Model(pixels if len(pixels) > 1 else pixels[names[0]], outputs, name="classifier")
     model.trainable = False
     return model
 

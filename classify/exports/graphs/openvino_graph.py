@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from classify.exports.graphs.decide import distance_of, probabilities_of
 from classify.exports.graphs.keras_graph import in_full
 from classify.exports.graphs.operations import Tensor
+from classify.exports.inputs import inputs_of
 from classify.heads.numerics import Floats
 from classify.saved.classifier import Classifier
 from featurize.engines.choose import openvino_network
@@ -81,14 +82,17 @@ def openvino_graph(classifier: Classifier) -> Any:
     openvino, ops = import_openvino(), OpenVinoOperations()
     cache_dir = classifier.extractor.cache_dir
     networks = [openvino_network(in_full(part.checked), cache_dir) for part in classifier.of_pixels.parts]
-    only = next((network for network in networks if network.input(0).partial_shape[0].is_static), networks[0])
-    (pixels,) = only.get_parameters()
+    names = [one.name for one in inputs_of(classifier)]
+    pixels: dict[str, Any] = {}
+    for name, network in zip(names, networks, strict=True):
+        if name not in pixels or network.input(0).partial_shape[0].is_static:
+            (pixels[name],) = network.get_parameters()
     rows = []
-    for network in networks:
+    for name, network in zip(names, networks, strict=True):
         (own,) = network.get_parameters()
-        if own is not pixels:
+        if own is not pixels[name]:
             for user in own.output(0).get_target_inputs():
-                user.replace_source_output(pixels.output(0))
+                user.replace_source_output(pixels[name].output(0))
         rows.append(ops.node(network.get_results()[0].input_value(0)))
     joined = ops.side_by_side([ops.unit(each) for each in rows]) if len(rows) > 1 else rows[0]
     outputs = {"probabilities": probabilities_of(ops, classifier.saved.predictor, joined)}
@@ -98,8 +102,9 @@ def openvino_graph(classifier: Classifier) -> Any:
     for name, tensor in outputs.items():
         tensor.output(0).get_tensor().set_names({name})
         results.append(openvino.opset13.result(tensor, name=name))
-    pixels.set_friendly_name("pixels")
-    pixels.output(0).get_tensor().set_names({"pixels"})
-    model = openvino.Model(results, [pixels], "classifier")
+    for name, parameter in pixels.items():
+        parameter.set_friendly_name(name)
+        parameter.output(0).get_tensor().set_names({name})
+    model = openvino.Model(results, [*pixels.values()], "classifier")
     model.validate_nodes_and_infer_types()
     return model

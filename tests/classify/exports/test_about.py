@@ -14,6 +14,7 @@ import pipeline
 from cache.errors import UserError
 from classify.decisions.thresholds import Acceptance
 from classify.exports.about import About, side_files, write_about
+from classify.exports.inputs import Input
 from classify.saved.classifier import Classifier
 
 
@@ -35,7 +36,7 @@ def test_it_has_what_the_model_has(classifier: Classifier) -> None:
     digests = {suffix: hashlib.sha256(model.with_suffix(suffix).read_bytes()).hexdigest() for suffix in about.model}
     assert about.model == digests and about.model.keys() == {".joblib", ".npz"}
     assert (about.format, about.precision, about.head, about.views) == ("onnx", "float16", "logreg", 1)
-    assert about.labels == ("brick", "grass", "gravel") and about.size == (96, 96) and about.resize == "antialias"
+    assert about.labels == ("brick", "grass", "gravel") and about.inputs == (Input("pixels", (96, 96), "antialias"),)
     assert about.outputs == ("probabilities", "distance")
     assert classifier.saved.outliers and about.reject
     assert (about.reject.share, about.reject.limit) == (0.9, classifier.saved.outliers.limit(0.9))
@@ -66,19 +67,11 @@ def test_the_file_is_strict_json_of_all_fields_and_of_the_proof(classifier: Clas
     about = About.of(classifier, "onnx", "float32", accept=0.5, reject=0.9)
     output = str(tmp_path / "surfaces.onnx")
     write_about(output, about, {"largest_difference": 1e-6})
+    assert about.to_json().items() >= {"size": [96, 96], "resize": "antialias"}.items()
+    assert "inputs" not in about.to_json()
     assert side_files(output) == (f"{output}.json", f"{output}.py")
     text = (tmp_path / "surfaces.onnx.json").read_text()
     assert json.loads(text) == about.to_json() | {"proof": {"largest_difference": 1e-6}} and text.isascii()
     with pytest.raises(ValueError, match="JSON"):
         write_about(output, about, {"largest_difference": np.nan})
     assert (tmp_path / "surfaces.onnx.json").read_text() == text
-
-
-def test_backbones_that_take_pictures_of_two_sizes_are_refused(surfaces: Path, cache: Path, tmp_path: Path) -> None:
-    options = {"cache_dir": str(cache), "backbone": "nano+nano", "test_size": 0.5}
-    two, one = str(tmp_path / "two.joblib"), str(tmp_path / "one.joblib")
-    pipeline.train(str(surfaces), model=two, size="96+64", **options)
-    with pytest.raises(UserError, match=r"pictures of 96x96 \(antialias\) and 64x64 .* such as --size 96x96"):
-        About.of(pipeline.load(two), "onnx", "float32", None, None)
-    pipeline.train(str(surfaces), model=one, pooling="avg+max", **options)
-    assert About.of(pipeline.load(one), "onnx", "float32", None, None).size == (96, 96)

@@ -12,6 +12,7 @@ from conftest import SPEC
 import pipeline
 from cache.errors import UserError
 from classify.exports.about import About
+from classify.exports.files.answers import Pixels
 from classify.exports.proof import Run, prove
 from classify.heads.numerics import Floats
 from classify.saved.classifier import Classifier
@@ -41,8 +42,8 @@ def changed(classifier: Classifier, change: Callable[[Floats], Floats], distance
     (network,), outliers = classifier.of_pixels.parts, classifier.saved.outliers
     assert outliers is not None
 
-    def run(_: str, pixels: Floats) -> tuple[Floats, Floats | None]:
-        rows = network.engine(pixels)
+    def run(_: str, pixels: Pixels) -> tuple[Floats, Floats | None]:
+        rows = network.engine(pixels["pixels"])
         probabilities = change(classifier.decided(rows).astype(np.float32))
         return probabilities, outliers.distances_of(rows) if distances else None
 

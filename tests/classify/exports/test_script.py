@@ -17,6 +17,7 @@ from helpers.kinds_of_photographs import write_all
 import pipeline
 from cache.row_key import FeatureSpec
 from classify.exports.about import About, Accept, Reject, side_files, write_about
+from classify.exports.inputs import Input
 from classify.exports.script import script_of, write_script
 from featurize.decoding.decode import decode
 from featurize.pictures.sources import expand, read
@@ -57,14 +58,14 @@ def test_its_pixels_are_those_of_our_decoder(
     model: str, exported: Exported, photographs: list[str], tmp_path: Path, resize: str, side: int
 ) -> None:
     plain = About.of(pipeline.load(model), "onnx", "float32", None, None)
-    about = replace(plain, resize=resize, size=(side, side))
+    about = replace(plain, inputs=(Input("pixels", (side, side), resize),))
     output = str(shutil.copy(exported(".onnx"), tmp_path / "surfaces.onnx"))
     write_about(output, about, {})
     write_script(output, about)
     pixels_of = runpy.run_path(side_files(output)[1])["pixels_of"]
     allowed = {"antialias": 1, "bilinear": 0.01}.get(resize, 0)  # steps of 255
     for path in photographs[::4]:  # all kinds
-        ours, theirs = decode(read(path), about.size, resize), pixels_of(path)
+        ours, theirs = decode(read(path), (side, side), resize), pixels_of(path)
         assert theirs.shape == (1, *ours.shape) and theirs.dtype == np.float32
         assert np.abs(theirs[0] - ours).max() <= allowed, path
 
@@ -170,7 +171,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_answered(
 def test_a_name_is_never_code(tmp_path: Path) -> None:
     output = str(tmp_path / '"""\nimport os; os.abort()\n\'\udcff\\.onnx')
     spec = FeatureSpec("nano", "", "", "avg", (96, 96), "antialias", "none", 3).to_json()
-    about = About("onnx", "float32", "logreg", ("a", "b"), (96, 96), "antialias", ("probabilities",), 1, None, None,
-                  spec, {}, {}, {})  # fmt: skip
+    inputs = (Input("pixels", (96, 96), "antialias"),)
+    about = About("onnx", "float32", "logreg", ("a", "b"), inputs, ("probabilities",), 1, None, None, spec, {}, {}, {})
     text = script_of(output, about)
     assert text.isascii() and compile(text, "script.py", "exec") and "\nimport os;" not in text
