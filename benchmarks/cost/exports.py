@@ -6,8 +6,7 @@
 Each head is trained on FOLDER (`finetune` for two epochs, for its graph and not for its accuracy) and exported in each
 format, which proves it on training pictures in the runtime of that format. A line is printed for each as it comes. At
 the end each runtime is given decoded pictures, one at a time, and a table in Markdown is printed: its milliseconds are
-the smallest of three medians of `--pictures`, with a few before that are not counted. Joined backbones take pictures of
-224 x 224, one size for all of their parts.
+the smallest of three medians of `--pictures`, with a few before that are not counted.
 
 The work folder keeps the cache, the models, the exports and results.jsonl, a line for each export: what is there is
 not made again. Only the times are measured anew.
@@ -27,12 +26,13 @@ import numpy as np
 import pipeline
 from cache.errors import UserError
 from classify.exports.about import side_files
+from classify.exports.inputs import INPUT
 from classify.exports.runtimes import Exported, open_exported
 from featurize.decoding.decode import decode
 from featurize.pictures.find_images import find_images
 from featurize.pictures.sources import read
 
-BACKBONES = ["nano", "efficientnet_lite0", "mobilenet_v2", "efficientnet_lite0+nano"]
+BACKBONES = ["nano", "efficientnet_lite0", "mobilenet_v2", "efficientnet_lite0+efficientnet_lite2"]
 HEADS = ["logreg", "svm", "dense", "ridge", "sgd", "centroid", "finetune"]
 FORMATS = ["onnx", "tflite", "keras", "xml"]
 WARM, ROUNDS = 3, 3  # pictures that are not counted, medians of which the smallest is
@@ -106,14 +106,21 @@ def milliseconds(wanted: Wanted, given: argparse.Namespace) -> float:
     about = json.loads(Path(side_files(path)[0]).read_text())
     paths = find_images(given.folder).images
     paths = paths[:: max(1, len(paths) // given.pictures)][: given.pictures]
-    pixels = [decode(read(one), tuple(about["size"]), about["resize"])[None].astype(np.float32) for one in paths]
+    inputs = about.get("inputs") or [{"name": INPUT, "size": about["size"], "resize": about["resize"]}]
+    pixels = [
+        {
+            each["name"]: decode(read(one), tuple(each["size"]), each["resize"])[None].astype(np.float32)
+            for each in inputs
+        }
+        for one in paths
+    ]
     run = open_exported(path)
     for one in pixels[:WARM]:
         run(one)
     return 1000 * min(statistics.median(seconds(run, one) for one in pixels) for _ in range(ROUNDS))
 
 
-def seconds(run: Exported, pixels: np.ndarray) -> float:
+def seconds(run: Exported, pixels: dict[str, np.ndarray]) -> float:
     started = time.perf_counter()
     run(pixels)
     return time.perf_counter() - started
@@ -124,8 +131,6 @@ def trained(wanted: Wanted, given: argparse.Namespace) -> str:
     model = str(given.work / "models" / f"{wanted.backbone}-{wanted.head}.joblib")
     if not os.path.exists(model):
         options: dict[str, Any] = {"backbone": wanted.backbone, "cache_dir": str(given.work / "cache")}
-        if "+" in wanted.backbone:
-            options["size"] = 224
         if "mobilenet_v2" in wanted.backbone:
             options["weights"] = given.weights
         if wanted.head == "finetune":
