@@ -19,7 +19,7 @@ class UserError(ValueError):
 # Packages that the project is installed with, and a serving machine is not: module or package -> what pip calls it.
 NOT_TO_SERVE = {
     "tensorflow": "tensorflow", "keras": "tensorflow", "sklearn": "scikit-learn", "scikit-learn": "scikit-learn",
-    "pandas": "pandas", "joblib": "joblib", "threadpoolctl": "threadpoolctl", "matplotlib": "matplotlib",
+    "pandas": "pandas", "joblib": "joblib", "threadpoolctl": "scikit-learn", "matplotlib": "matplotlib",
     "jinja2": "jinja2", "skimage": "scikit-image", "scipy": "scipy", "h5py": "h5py", "isal": "isal",
 }  # fmt: skip
 

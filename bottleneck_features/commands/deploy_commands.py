@@ -24,6 +24,8 @@ from cache.errors import UserError
 from featurize.pictures.recipes import MOST_VIEWS
 from featurize.spec_options import ENGINES
 
+TOKEN = "BOTTLENECK_TOKEN"  # in the environment, where no list of processes shows it
+
 
 @click.command(
     epilog=examples(
@@ -31,7 +33,7 @@ from featurize.spec_options import ENGINES
         "export --model models/logreg.joblib --output animals.tflite --precision int8",
     )
 )
-@click.option("--model", **FILE, required=True, help="The saved model.")
+@click.option("--model", **FILE, help="The saved model. [models/logreg.joblib]")
 @click.option(
     "--output",
     **FILE,
@@ -49,13 +51,13 @@ from featurize.spec_options import ENGINES
 @click.option("--data", **FOLDER, help="Pictures to prove the export on, where those of the training are gone.")
 @click.option("--weights", **FILE, help="Weights of the backbone. [those of the training]")
 @options(CACHE)
-def export(model: str, output: str, **chosen: Any) -> None:
+def export(model: str | None, output: str, **chosen: Any) -> None:
     """Write a trained model as one file for another runtime, and prove it there.
 
     Pixels go in, probabilities come out: the backbone and the head in one graph. Beside the file lie FILE.json, which
     says what it is, and FILE.py, which classifies pictures with it, numpy, Pillow and the runtime alone.
     """
-    report = pipeline.export_model(model, output, **given(chosen))
+    report = pipeline.export_model(model or pipeline.default_model("logreg"), output, **given(chosen))
     sizes = {path: os.path.getsize(path) for path in report.get("files", [output])}
     for path, size in sizes.items():
         print(f"{printable(path)}  ({size / 1e6:.2f} MB)" if size > 1e5 else printable(path))
@@ -69,12 +71,10 @@ def export(model: str, output: str, **chosen: Any) -> None:
 @click.command(
     epilog=examples("serve --model models/logreg.joblib", "serve --model animals.zip --host 0.0.0.0 --token SECRET")
 )
-@click.option("--model", **FILE, required=True, help="The saved model, or a bundle.")
+@click.option("--model", **FILE, help="The saved model, or a bundle. [models/logreg.joblib]")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where it listens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
-@click.option(
-    "--token", metavar="TEXT", envvar="BOTTLENECK_TOKEN", help="Answer nobody without it. [$BOTTLENECK_TOKEN]"
-)
+@click.option("--token", metavar="TEXT", envvar=TOKEN, help="Answer nobody without it. [$BOTTLENECK_TOKEN]")
 @click.option(
     "--allow-host", "hosts", metavar="NAME", multiple=True, help="Name under which it is reached; repeatable."
 )
@@ -88,20 +88,29 @@ def export(model: str, output: str, **chosen: Any) -> None:
 @click.option("--no-pickle", is_flag=True, default=None, help="Unpickle nothing: refuse a model without plain arrays.")
 @click.option("--predict-views", type=click.IntRange(1, MOST_VIEWS), help="Views of a picture. [as trained]")
 @click.option("--max-body", type=click.IntRange(1024), metavar="BYTES", help="Of a request. [64 MiB]")
-@click.option("--max-pixels", type=click.IntRange(1), metavar="COUNT", help="Of a picture. [178,956,970]")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="COUNT",
+    help="Of a picture. [178,956,970, no JPEG half]",
+)
 @click.option("--max-pictures", type=click.IntRange(1), metavar="COUNT", help="Of a request. [64]")
 @click.option("--max-queue", type=click.IntRange(1), metavar="COUNT", help="Pictures that wait. [512]")
+@click.option("--max-client", type=click.IntRange(1), metavar="COUNT", help="Requests of an address at once. [64]")
+@click.option("--max-connections", type=click.IntRange(1), metavar="COUNT", help="That are open. [12,000]")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="For an answer. [30]")
-def serve(model: str, host: str, port: int, workers: int, **chosen: Any) -> None:
+def serve(model: str | None, host: str, port: int, workers: int, **chosen: Any) -> None:
     """Answer pictures that come by HTTP, and show a page to try it.
 
     SIGTERM and Ctrl-C answer what is in flight, then end it. SIGHUP puts the model's file in place anew.
     """
+    if os.environ.get(TOKEN) == "":
+        raise UserError(f"${TOKEN} is empty: put a token into it, or unset it to answer anybody")
     try:
         from bottleneck_features.web.transport.run_server import run_server
     except ModuleNotFoundError as error:
         raise UserError(f"a service needs {error.name}: {EXTRA}") from None
-    sys.exit(run_server(model, host, port, workers, given(chosen)))
+    sys.exit(run_server(model or pipeline.default_model("logreg"), host, port, workers, given(chosen)))
 
 
 @click.command(epilog=examples("review --data photos", "review --data photos --labels mine.csv --adopt"))

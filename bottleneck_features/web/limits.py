@@ -32,7 +32,7 @@ class Limits:
     """
 
     max_body: int = 64 * MIB
-    max_pixels: int = 178_956_970  # beyond which Pillow refuses a picture
+    max_pixels: int = 178_956_970  # of a JPEG; Pillow takes half as many of others
     max_pictures: int = 64
     max_queue: int = 512
     max_client: int = 64

@@ -98,12 +98,15 @@ def classify(path):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # labels have any letters, some terminals do not
+    failed = [] if sys.argv[1:] else ["no picture is named: " + __doc__.splitlines()[0]]
     for path in sys.argv[1:]:
         try:
             label, probability, decision = classify(path)
             print(path, label, f"{probability:.4f}", decision, sep="\\t")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            failed.append(f"{path}: {error}")
+    sys.exit("\\n".join(failed) or None)
 ''')
 
 REDUCE = """\

@@ -77,6 +77,7 @@ UPRIGHT = {  # by the EXIF tag Orientation; 1 is upright (EXIF 2.32, 4.6.4 A)
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+BOMB = "decompression bomb?"  # how the reason begins
 ORIENTATION = 274  # a tag of EXIF and TIFF
 
 # What Pillow raises when a file lies to it; seen while feeding it damaged files, or raised in its source.
@@ -252,7 +253,7 @@ def refuse_unfit(picture: Image.Image) -> None:
     if not width * height:
         raise ImageError(f"picture of {width}x{height} pixels")
     if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ImageError(f"decompression bomb? {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}")
+        raise ImageError(f"{BOMB} {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}")
 
 
 def rawmode_of(picture: Image.Image) -> str:

@@ -1,6 +1,6 @@
 """Who may ask: known names and addresses, pages of this site, and whoever has the token."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -117,3 +117,14 @@ def test_limits_that_are_none_are_refused(trained: Path, options: dict[str, floa
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         pipeline.create_app(str(tmp_path / "m.joblib"))
+
+
+def test_an_empty_token_in_the_environment_does_not_open_the_service(
+    trained: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOTTLENECK_TOKEN", "")
+    status, _, errors = run("serve", "--model", trained, "--host", "0.0.0.0")
+    assert (
+        status == 2
+        and errors == "error: $BOTTLENECK_TOKEN is empty: put a token into it, or unset it to answer anybody\n"
+    )

@@ -143,7 +143,26 @@ def test_bodies_of_other_kinds_are_problems(
     problem(client.post("/v1/predict", content=content, headers=headers), status)
 
 
-@pytest.mark.parametrize("query", ["top_k=0", "top_k=x", "reject=0", "reject=1", "reject=nan", "accept=2", "accept=x"])
+def test_a_picture_of_more_pixels_than_are_decoded_is_413(client: Client) -> None:
+    file = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    assert "too many pixels" in problem(client.post("/v1/predict", content=file.getvalue()), 413)["detail"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "top_k=0",
+        "top_k=x",
+        "reject=0",
+        "reject=1",
+        "reject=nan",
+        "accept=2",
+        "accept=x",
+        "rejct=0.9",
+        "top_k=2&top_k=3",
+    ],
+)
 def test_options_that_are_not_valid_are_problems(client: Client, query: str) -> None:
     said = problem(client.post(f"/v1/predict?{query}", files=FORM), 422)
     assert said["detail"].startswith(query.partition("=")[0])

@@ -161,7 +161,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_answered(
     Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(deep)
     script = side_files(exported(".onnx"))[1]
     done = run_alone(Path(sys.executable), [script, broken, deep, tmp_path / "none.jpg", photographs[0]], tmp_path)
-    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [photographs[0]]
     said = done.stderr.splitlines()
     assert [line.partition(":")[0] for line in said] == [str(broken), str(deep), str(tmp_path / "none.jpg")]
