@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bottleneck_features.review.gallery import Pictures
+from bottleneck_features.review.growing_gallery import Pictures
 from bottleneck_features.review.queue_pages import NAMES, Request, queue_page
 from bottleneck_features.review.session import Session
 from bottleneck_features.review.side import side_of
@@ -29,7 +29,7 @@ from classify.labelling.ask import Pool
 from classify.labelling.label_log import Entry, open_log
 from classify.labelling.learner import learn
 from featurize.pictures.find_images import find_images
-from featurize.pictures.thumbnails import thumbnails_of
+from featurize.pictures.kept_thumbnails import thumbnails_of
 
 ROUNDS, FEATURES, SHOWN, KEYS = 5, 1280, 100, 50
 

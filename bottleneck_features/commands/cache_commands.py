@@ -143,7 +143,7 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     from cache.store import SHARD_ROWS
     from cache.upkeep.inventory import collect_garbage, leftovers_of, listing, rows_to_drop
     from featurize.engines.converted import delete_useless_graphs, useless_graphs
-    from featurize.pictures.thumbnails import drop_others
+    from featurize.pictures.kept_thumbnails import drop_others
 
     cache_dir = cache_dir or pipeline.DEFAULT_CACHE
     table = ReadOnlyTable(cache_dir) if dry_run else DigestTable(cache_dir)

@@ -52,7 +52,9 @@ TOKEN = "BOTTLENECK_TOKEN"  # in the environment, where no list of processes sho
 @click.option("--weights", **FILE, help="Weights of the backbone. [those of the training]")
 @options(CACHE)
 def export(model: str | None, output: str, **chosen: Any) -> None:
-    """Write a trained model as one file for another runtime, and prove it there.
+    """Write a trained model as one file.
+
+    For another runtime, and proven there.
 
     Pixels go in, probabilities come out: the backbone and the head in one graph. Beside the file lie FILE.json, which
     says what it is, and FILE.py, which classifies pictures with it, numpy, Pillow and the runtime alone.
@@ -134,7 +136,9 @@ def review(
     no_browser: bool,
     **chosen: Any,
 ) -> None:
-    """Label photographs on a page that shows what the model thinks of all of them.
+    """Label photographs on a page.
+
+    It shows what the model thinks of all of them.
 
     Every label is kept in a table as it is given; pictures are never touched. Without --data: the photographs of
     surfaces that come with scikit-image.
@@ -148,7 +152,7 @@ def review(
         return
     try:
         from bottleneck_features.review.review_folder import review_folder
-        from bottleneck_features.review.training import Project
+        from bottleneck_features.review.train_and_save import Project
 
         project = Project(data or "", labels, cache_dir, model or pipeline.default_model("logreg"), spec)
         review_folder(project, adopt, adopt_table, port, not no_browser)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bottleneck_features.review.gallery import name_of
+from bottleneck_features.review.growing_gallery import name_of
 from cache.errors import UserError, log
 from classify.labelling.label_log import Entry, LabelLog
 from classify.labels.read_labels import LabelledImages

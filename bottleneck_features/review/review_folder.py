@@ -3,9 +3,9 @@
 import os
 
 from bottleneck_features.review.folders import adoptable
-from bottleneck_features.review.gallery import Gallery
+from bottleneck_features.review.growing_gallery import Gallery
 from bottleneck_features.review.session import Session
-from bottleneck_features.review.training import Project, Training
+from bottleneck_features.review.train_and_save import Project, Training
 from cache.errors import UserError, log
 from classify.labelling.label_log import LabelLog, open_log
 from classify.labels.read_labels import LabelledImages, find_labelled
@@ -21,7 +21,7 @@ def review_folder(project: Project, adopt: bool, adopt_table: str | None, port: 
     adopt: take the labels that the folders of the pictures say into its table first. adopt_table: those of a table.
     Raises UserError for a folder without pictures, for a file that is no such table, and as `open_extractor`.
     """
-    from bottleneck_features.review.application import run_review
+    from bottleneck_features.review.run_review import run_review
 
     data, labels = project.data, project.labels
     found = find_labelled(data)

@@ -21,8 +21,8 @@ from classify.labelling.label_log import STATES, Entry
 from classify.labels.label_names import label_of
 from featurize.decoding.decode import decode_within
 from featurize.pictures.find_images import ImageError
+from featurize.pictures.kept_thumbnails import thumbnails_of
 from featurize.pictures.sources import read
-from featurize.pictures.thumbnails import thumbnails_of
 
 MOST = 100_000  # pictures of one action
 FULL = 4096  # pixels of the longer side of a picture that is opened

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bottleneck_features.report.findings import LearningPoint
 from bottleneck_features.report.parts.learning_curve import learning_curve
-from bottleneck_features.review.gallery import Gallery, Pictures
+from bottleneck_features.review.growing_gallery import Gallery, Pictures
 from cache.errors import log
 from classify.data.split import Indices
 from classify.heads.numerics import Floats

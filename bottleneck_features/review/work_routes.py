@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from bottleneck_features.review.folders import export_folders
 from bottleneck_features.review.session import Session
-from bottleneck_features.review.training import Training
+from bottleneck_features.review.train_and_save import Training
 from bottleneck_features.web.transport.problems import Problem
 from cache.errors import UserError
 from classify.labelling.label_log import Entry

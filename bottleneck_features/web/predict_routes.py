@@ -15,7 +15,7 @@ from bottleneck_features.web.service import Service
 from bottleneck_features.web.transport.bodies import Upload, uploads_of
 from bottleneck_features.web.transport.problems import Problem
 from cache.errors import UserError, did_you_mean
-from featurize.decoding.pixel_limit import TOO_MANY
+from featurize.pictures.pixel_limit import TOO_MANY
 
 if TYPE_CHECKING:
     from classify.decisions.thresholds import Acceptance

@@ -183,7 +183,7 @@ def _decoder(most_pixels: int, isolate: bool) -> "Iterator[Decoder]":
         with isolated_decoder(most_pixels) as isolated:
             yield isolated
         return
-    from featurize.decoding.pixel_limit import decode_limited
+    from featurize.pictures.pixel_limit import decode_limited
 
     def decoder(data: bytes, inputs: "Collection[NetworkInput]", reserve: "Reserve") -> "Inputs":
         return decode_limited(data, inputs, reserve, most_pixels)

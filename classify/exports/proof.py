@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cache.errors import UserError, log
 from classify.direct_answers import DirectClassifier
 from classify.exports.about import DISTANCE, About
-from classify.exports.files.answers import Pixels
+from classify.exports.files.named_outputs import Pixels
 from classify.exports.inputs import inputs_of, pixels_of
 from classify.exports.one_view import in_one_view, one_view_cost
 from classify.exports.proof_pictures import pictures_for

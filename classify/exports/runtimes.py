@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from classify.exports.files.answers import Pixels
+from classify.exports.files.named_outputs import Pixels
 from classify.exports.formats import check_packages, format_of, in_one_line
 from classify.exports.inputs import INPUT
 from classify.heads.numerics import Floats

@@ -44,8 +44,8 @@ def main() -> None:
 
     from featurize.decoding.decode import NetworkInput
     from featurize.decoding.memory_gate import trim
-    from featurize.decoding.pixel_limit import decode_limited
     from featurize.pictures.find_images import ImageError
+    from featurize.pictures.pixel_limit import decode_limited
     from featurize.pictures.sources import within_limit
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

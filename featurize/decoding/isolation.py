@@ -41,7 +41,7 @@ START = "import sys; sys.path[:] = sys.argv[4:]; from featurize.decoding.decode_
 def isolated_decoder(most_pixels: int = 0) -> "closing[IsolatedDecoder]":
     """A context: `decode_inputs` as a function that decodes in other processes, which end with the context.
 
-    most_pixels: pictures of more are refused, see `featurize.decoding.pixel_limit`; by default as many as Pillow takes.
+    most_pixels: pictures of more are refused, see `featurize.pictures.pixel_limit`; by default as many as Pillow takes.
     """
     return closing(IsolatedDecoder(most_pixels))
 

@@ -17,9 +17,9 @@ from cache.errors import UserError, log
 from classify.heatmaps.heat_map import colours
 from classify.heatmaps.make_heatmaps import heatmap_of
 from featurize.decoding.crops import Crop
-from featurize.decoding.pixel_limit import TOO_MANY
 from featurize.direct_rows import DirectRows
 from featurize.extract.network_extractor import ComputingExtractor
+from featurize.pictures.pixel_limit import TOO_MANY
 
 if TYPE_CHECKING:
     from bottleneck_features.web.served_model import ServedModel

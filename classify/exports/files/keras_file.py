@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from classify.exports.files.answers import Answer, Pixels, Runner
+from classify.exports.files.named_outputs import Answer, Pixels, Runner
 from featurize.engines.keras_import import import_keras
 
 MEMBER = "bottleneck_features.json"  # of the file, which is a zip archive; Keras reads its own members alone

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from classify.exports.files.answers import Answer, Pixels, Runner
 from classify.exports.files.keras_file import fed
+from classify.exports.files.named_outputs import Answer, Pixels, Runner
 
 KEY = "bottleneck_features"  # of the description, among the metadata of the file
 

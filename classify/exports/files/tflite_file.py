@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cache.files.atomic import write_atomically
-from classify.exports.files.answers import Answer, Pixels, Runner
+from classify.exports.files.named_outputs import Answer, Pixels, Runner
 from featurize.machine.parallel import THREADS
 
 KEY = "bottleneck_features"  # of the description, among the metadata of the file

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from classify.exports.files.answers import Answer, Pixels, Runner
+from classify.exports.files.named_outputs import Answer, Pixels, Runner
 from classify.heads.numerics import Floats
 from featurize.engines.silent_openvino import import_openvino
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError
 from cache.row_key import MODEL_FILE
-from classify.exports.graphs.decide import distance_of, probabilities_of
+from classify.exports.graphs.head_graph import distance_of, probabilities_of
 from classify.exports.graphs.operations import Tensor
 from classify.exports.inputs import inputs_of
 from classify.heads.numerics import Floats

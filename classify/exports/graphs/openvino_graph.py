@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classify.exports.graphs.decide import distance_of, probabilities_of
+from classify.exports.graphs.head_graph import distance_of, probabilities_of
 from classify.exports.graphs.keras_graph import in_full
 from classify.exports.graphs.operations import Tensor
 from classify.exports.inputs import inputs_of

@@ -3,7 +3,7 @@
 import numpy as np
 from helpers import real_features
 
-from bottleneck_features.review.gallery import Pictures
+from bottleneck_features.review.growing_gallery import Pictures
 from bottleneck_features.review.queue_pages import Request, queue_page
 from bottleneck_features.review.session import View
 from classify.heads.numerics import unit_rows

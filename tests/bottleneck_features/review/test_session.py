@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from bottleneck_features.review.gallery import FIRST, Gallery
+from bottleneck_features.review.growing_gallery import FIRST, Gallery
 from bottleneck_features.review.session import Session
 from bottleneck_features.review.side import side_of
 from cache.errors import UserError

@@ -12,7 +12,7 @@ from conftest import SPEC
 import pipeline
 from cache.errors import UserError
 from classify.exports.about import About
-from classify.exports.files.answers import Pixels
+from classify.exports.files.named_outputs import Pixels
 from classify.exports.proof import Run, prove
 from classify.heads.numerics import Floats
 from classify.saved.classifier import Classifier

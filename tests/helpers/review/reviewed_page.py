@@ -14,11 +14,11 @@ import uvicorn
 from playwright.sync_api import Page
 
 import pipeline
-from bottleneck_features.review.application import application
 from bottleneck_features.review.folders import adoptable
 from bottleneck_features.review.review_folder import OF_FOLDER, open_session
+from bottleneck_features.review.run_review import application
 from bottleneck_features.review.session import Session
-from bottleneck_features.review.training import Project, Training
+from bottleneck_features.review.train_and_save import Project, Training
 from bottleneck_features.web.transport.run_server import SETTINGS
 from classify.labelling.label_log import open_log
 from classify.labels.read_labels import find_labelled

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI, Response
 
 from bottleneck_features.review import routes, work_routes
 from bottleneck_features.review.session import Session
-from bottleneck_features.review.training import Training
+from bottleneck_features.review.train_and_save import Training
 from bottleneck_features.review.work_routes import Adoptable
 from bottleneck_features.web.limits import Limits
 from bottleneck_features.web.transport.error_answers import answer_errors
