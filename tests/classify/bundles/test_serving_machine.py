@@ -82,7 +82,7 @@ def test_the_command_line_predicts_on_a_file_system_that_is_only_read(serving_py
     ("words", "package"),
     [
         (["features", "--data", "photos", "--backbone", "nano"], "tensorflow"),
-        (["evaluate", "--data", "photos", "--model", "model.zip"], "threadpoolctl"),
+        (["evaluate", "--data", "photos", "--model", "model.zip"], "scikit-learn"),
         (["predict", "--model", "knn.joblib", "0.png"], "scikit-learn"),
     ],
 )
