@@ -3,6 +3,7 @@
 They hold every training row, which is why a saved model has them in its pickle alone; a bundle has no pickle.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -17,7 +18,7 @@ PRIOR_VOTES = 0.5  # as in `classify.heads.neighbours`
 
 
 @dataclass(frozen=True, eq=False)
-class RowHead:
+class RowHead(ABC):
     """Classes (k,) in sorted order, training rows (n, d), and how rows are normalised, as `ArrayHead` has it."""
 
     classes_: NDArray[Any]
@@ -49,9 +50,9 @@ class RowHead:
         """The most probable class (n,) of each row of X (n, d), or picture of X (n, M, d)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
+    @abstractmethod
     def of_normalized(self, rows: Floats) -> Floats:
         """Probabilities (n, k) for rows (n, d) float64 that are normalised already."""
-        raise NotImplementedError
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as named arrays, none of objects."""
@@ -81,9 +82,9 @@ class RowHead:
             raise ValueError("the shapes of its arrays do not fit each other")
         return head
 
+    @abstractmethod
     def _fits(self) -> bool:
         """Whether what else the head holds fits its rows and classes."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
