@@ -11,7 +11,7 @@ import pipeline
 
 FUNCTIONS = [
     "features", "train", "evaluate", "compare", "report", "load", "predict", "predict_proba", "top_k",
-    "predict_groups", "export",
+    "predict_groups", "export", "export_model", "create_app",
 ]  # fmt: skip
 
 

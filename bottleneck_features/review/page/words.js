@@ -1,6 +1,7 @@
 // Numbers and names as the page says them, and small helpers for elements.
 
 const NUMBERS = new Intl.NumberFormat("en");
+const REMEMBERED = 5; // sentences that a screen reader can still find
 
 export const STATES = [
   { name: "not sure", key: "u" },
@@ -68,10 +69,9 @@ export function keysOf(classes) {
   return keys;
 }
 
-let spoken = 0;
-
-/** Tell those who hear the page; the same words twice are told twice. */
+/** Tell those who hear the page. It is a log of the last words: what comes at once does not drown what came before. */
 export function announce(words) {
-  spoken += 1;
-  byId("announce").textContent = words + (spoken % 2 ? "" : "\u00a0");
+  const log = byId("announce");
+  log.append(element("p", {}, words));
+  while (log.children.length > REMEMBERED) log.firstChild.remove();
 }

@@ -7,6 +7,7 @@ import { count, printable } from "./wording.js";
 
 const TOP = 5;
 const REJECT = "0.95"; // the share of known pictures that keep their label
+const REMEMBERED = 5; // sentences that a screen reader can still find
 const SPOKEN = 4; // answers that are read out one by one; of more their number is
 
 const [drop, results, section, summary, announce, accept, reject, cannot, retryAll, signIn] = [
@@ -65,8 +66,11 @@ function said(card) {
   else speak(left ? `${cards.length - left} of ${cards.length} answered` : sentenceOf());
 }
 
+/** A log of the last words: what comes at once does not drown what came before. */
 function speak(words) {
-  announce.textContent = words;
+  const said = announce.appendChild(document.createElement("p"));
+  said.textContent = words;
+  while (announce.children.length > REMEMBERED) announce.firstChild.remove();
 }
 
 function forget(card) {

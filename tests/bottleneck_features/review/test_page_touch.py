@@ -76,8 +76,9 @@ def test_a_class_is_confirmed_a_picture_opened_and_others_like_it_shown_by_touch
         left_out = page.page.locator(".tile[aria-selected=false]")  # wherever it is now: the queue may be newer
         out = (left_out.get_attribute("aria-label") or "").partition(",")[0]
         assert left_out.count() == 1 and out
+        label = page.page.locator("#confirm-class").input_value()
         tap(page, "#confirm")
-        page.page.locator("#announce", has_text="Confirm").wait_for(state="attached")
+        page.announced(f"{label}: ")
         page.ready()
         assert len(taught.session.log.labels) > 18 and out not in taught.session.log.labels
         open_queue(page, "search")
@@ -101,6 +102,7 @@ def test_doubt_and_mistakes_by_touch(opened, taught: Reviewed) -> None:
         page.page.locator("#cell").wait_for()
         open_queue(page, "doubt")
         tap(page, ".tile", "brick.3")
+        label = page.page.locator("#confirm-class").input_value()
         tap(page, "#confirm")
         page.announced("brick: 1 picture")
         page.ready()

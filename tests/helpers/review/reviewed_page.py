@@ -97,7 +97,10 @@ class Opened:
         return [str(one.get_attribute("aria-label")) for one in self.page.locator(selector).all()]
 
     def announced(self, words: str) -> None:
-        self.page.locator("#announce", has_text=words).wait_for(state="attached")
+        """Wait until those who hear the page are told these words; what was said until then is heard only once."""
+        said = self.page.locator("#announce p", has_text=words).first
+        said.wait_for(state="attached")
+        said.evaluate("said => { while (said.previousSibling) said.previousSibling.remove(); said.remove(); }")
 
 
 @contextmanager

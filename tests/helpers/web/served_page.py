@@ -57,8 +57,10 @@ class Opened:
         return [text.strip() for text in self.page.locator(selector).all_text_contents()]
 
     def announced(self, words: str) -> None:
-        """Wait until those who hear the page are told something with these words."""
-        self.page.locator("#announce", has_text=words).wait_for(state="attached")
+        """Wait until those who hear the page are told these words; what was said until then is heard only once."""
+        said = self.page.locator("#announce p", has_text=words).first
+        said.wait_for(state="attached")
+        said.evaluate("said => { while (said.previousSibling) said.previousSibling.remove(); said.remove(); }")
 
 
 Open = Callable[..., AbstractContextManager[Opened]]
