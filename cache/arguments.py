@@ -73,6 +73,7 @@ NUMBERS = {
     "coverage": or_none(INSIDE),
 }
 PATHS = {"data", "model", "output", "cache_dir", "weights", "backbone", "labels", "tensorboard"}
+WRITTEN = {"output"}  # always needed, where a function has it
 AS_GIVEN = {"images"}  # pixels of numpy among them: `featurize.pictures.sources.expand` takes these
 
 
@@ -110,6 +111,8 @@ def at_home(path: Any) -> Any:
 
 def _checked(name: str, value: Any) -> Any:
     value = value if name in AS_GIVEN else plain(value)
+    if name in WRITTEN and not isinstance(value, str | os.PathLike):
+        raise UserError(f"{name}={value!r} is not valid: give the path of a file to write")
     if name in PATHS:
         return at_home(value)
     if name == "size":

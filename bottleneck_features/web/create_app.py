@@ -63,6 +63,8 @@ def create_app(
     """
     from bottleneck_features.web.limits import Limits
 
+    if not isinstance(model, str):
+        raise UserError(f"create_app takes the path of a model, not {model!r}: each process that serves loads it")
     if not os.path.exists(model):
         raise UserError(f"model {model}: no such file")
     if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):

@@ -26,7 +26,7 @@ def record_path(model: str) -> str:
     """Path of the JSON record of the model file `model`. Raises UserError unless it ends in `.joblib`."""
     stem, suffix = os.path.splitext(model)
     if suffix != ".joblib":
-        raise UserError(f"model {model}: the name of a model file ends in .joblib")
+        raise UserError(f"model {model}: the name of a model file ends in .joblib, that of a bundle in .zip")
     return stem + ".json"
 
 

@@ -18,6 +18,7 @@ from classify.heatmaps.heat_map import colours
 from classify.heatmaps.make_heatmaps import heatmap_of
 from featurize.decoding.crops import Crop
 from featurize.direct_rows import DirectRows
+from featurize.extract.forward import Picture
 from featurize.extract.network_extractor import ComputingExtractor
 from featurize.pictures.pixel_limit import TOO_MANY
 
@@ -54,25 +55,29 @@ class HeatMaps:
         self._ready: ServedModel | None = None
 
     def of(self, model: "ServedModel", data: bytes) -> HeatMapAnswer:
-        """As `heatmap`. Raises Problem 503 while another thread makes the first one."""
+        """The heat map of the bytes of an image file, for the label that it is given.
+
+        Raises Problem where the picture cannot be decoded, and 503 while another thread makes the first one.
+        """
+        picture = model.direct.decode(data)
+        answers = model.direct.answers([picture])
+        if answers.reasons[0]:
+            raise undecoded(answers.reasons[0])
+        code = int(answers.probabilities[0].argmax())
         if self._ready is model:
-            return heatmap(model, data)
+            return heatmap(model, data, picture, code)
         with first_time(self._lock, "the network is being prepared for heat maps"):
-            found = heatmap(model, data)
+            found = heatmap(model, data, picture, code)
             self._ready = model
             return found
 
 
-def heatmap(model: "ServedModel", data: bytes) -> HeatMapAnswer:
-    """The heat map of the bytes of an image file, for the label that it is given.
+def heatmap(model: "ServedModel", data: bytes, picture: Picture, code: int) -> HeatMapAnswer:
+    """The heat map of the bytes of an image file, decoded as `picture`, for the class with this code.
 
-    Raises Problem where the picture cannot be decoded, and where the model's network cannot be had.
+    Raises Problem where the model's network cannot be had.
     """
     classifier, decoder = model.classifier, model.direct.rows.decoder
-    picture = model.direct.decode(data)
-    answers = model.direct.answers([picture])
-    if answers.reasons[0]:
-        raise undecoded(answers.reasons[0])
 
     def features(extractor: "Extractor") -> dict[int, np.ndarray]:
         assert isinstance(extractor, ComputingExtractor)
@@ -81,7 +86,7 @@ def heatmap(model: "ServedModel", data: bytes) -> HeatMapAnswer:
         return {} if reason else {0: found[0]}
 
     try:
-        heat = heatmap_of(classifier, int(answers.probabilities[0].argmax()), features)
+        heat = heatmap_of(classifier, code, features)
     except UserError as error:  # it may name files of this machine
         log.error("no heat map: %s", error)
         raise Problem(501, "this model has no heat maps here: the log of the service says why") from None

@@ -114,9 +114,11 @@ def test_limits_that_are_none_are_refused(trained: Path, options: dict[str, floa
         pipeline.create_app(str(trained), **options)
 
 
-def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_or_loaded_already_is_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         pipeline.create_app(str(tmp_path / "m.joblib"))
+    with pytest.raises(UserError, match="takes the path of a model"):
+        pipeline.create_app(pipeline.load(str(trained)))
 
 
 def test_an_empty_token_in_the_environment_does_not_open_the_service(

@@ -16,7 +16,9 @@ from PIL import Image
 
 import pipeline
 from bottleneck_features.web.explain import training_pictures
+from bottleneck_features.web.explain.heatmap import HeatMaps
 from bottleneck_features.web.explain.training_pictures import TrainingPictures
+from bottleneck_features.web.transport.problems import Problem
 from cache.digest_table import FILE_NAME
 from classify.heads.numerics import unit_rows
 
@@ -83,6 +85,15 @@ def test_what_cannot_be_explained_is_a_problem(served: Served, picture: bytes, p
     assert httpx.get(served.url + path).status_code == 405
     from_elsewhere = BYTES | {"origin": "http://elsewhere.example"}
     assert httpx.post(served.url + path, content=picture, headers=from_elsewhere).status_code == 403
+
+
+def test_while_the_first_map_is_made_what_is_no_picture_is_called_so(served: Served, picture: bytes) -> None:
+    heatmaps = HeatMaps()
+    with heatmaps._lock:  # as a thread that makes the first one holds it
+        for data, status in ((b"hello", 422), (picture, 503)):
+            with pytest.raises(Problem) as caught:
+                heatmaps.of(served.service.model, data)
+            assert caught.value.status == status
 
 
 @pytest.fixture
