@@ -4,7 +4,8 @@
 
 In turns, in one process, after a turn that is not counted: `features` of the joined backbones into a new cache, with
 all that belongs to it (hashing, the commits); the same of each part alone; one decode of all files on all cores, at the
-larger input; and the pass of each network alone on decoded pictures, by OpenVINO in its throughput mode, by the size of
+larger input, and the decode for all inputs, which reads a JPEG twice where the inputs want it reduced to other sizes;
+and the pass of each network alone on decoded pictures, by OpenVINO in its throughput mode, by the size of
 request that was fastest before, and as the project computes it. Printed are the medians in milliseconds a picture and
 the median of the ratios within a turn, with quartiles: of the time, and of the time that all cores worked for it, which
 says more where other processes take theirs.
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 import pipeline
-from featurize.decoding.decode import decode
+from featurize.decoding.decode import NetworkInput, decode, decode_inputs
 from featurize.machine.parallel import THREADS
 from featurize.pictures.find_images import find_images
 from featurize.pictures.sources import digest_of, read
@@ -66,7 +67,8 @@ def features(folder: str, backbone: str, precision: str, paths: list[str]) -> No
 
 
 def bounds(folder: str, names: list[str], precision: str, paths: list[str]) -> dict[str, Callable[[], None]]:
-    """One decode of all files, the pass of each network in throughput mode, then that of each by the project."""
+    """Both decodes of all files, the pass of each network in throughput mode, then that of each by the project."""
+    inputs = []
     throughput: dict[str, Callable[[], None]] = {}
     ours: dict[str, Callable[[], None]] = {}
     sizes = []
@@ -79,7 +81,9 @@ def bounds(folder: str, names: list[str], precision: str, paths: list[str]) -> d
         throughput[f"pass of {name}"] = partial(fastest, pixels)
         ours[f"our pass of {name}"] = partial(by_engine(engine), pixels)
         sizes.append(size)
-    return {"one decode": partial(decoded, paths, max(sizes))} | throughput | ours
+        inputs.append(NetworkInput(size))
+    decodes = {"one decode": partial(decoded, paths, max(sizes)), "decode for all": partial(decoded_for, paths, inputs)}
+    return decodes | throughput | ours
 
 
 def decoded(paths: list[str], size: tuple[int, int]) -> np.ndarray:
@@ -95,6 +99,13 @@ def decoded(paths: list[str], size: tuple[int, int]) -> np.ndarray:
     return pixels
 
 
+def decoded_for(paths: list[str], inputs: list[NetworkInput]) -> None:
+    """Decode all files for all inputs, on all cores."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(lambda path: decode_inputs(read(path), inputs), paths):
+            pass
+
+
 def clocked(work: Callable[[], object]) -> Clock:
     start = time.perf_counter(), time.process_time()
     work()
@@ -102,16 +113,17 @@ def clocked(work: Callable[[], object]) -> Clock:
 
 
 def print_table(names: list[str], clocks: np.ndarray, parts: int, pictures: int) -> None:
-    """clocks: (turns, ways, 2). Ways are joined, each of the `parts` alone, one decode, and twice the pass of each."""
+    """clocks: (turns, ways, 2). Ways: joined, each of the `parts` alone, both decodes, and twice the pass of each."""
     print(f"{datetime.date.today()}, {pictures} pictures, {len(clocks)} turns, {THREADS} cores\n")
     print(f"{'':30} {'ms a picture':>12} {'of all cores':>12}")
     for name, milliseconds in zip(names, 1000 * np.median(clocks, axis=0) / pictures, strict=True):
         print(f"{name:30} {milliseconds[0]:12.2f} {milliseconds[1]:12.2f}")
-    decode, joined = clocks[:, 1 + parts], clocks[:, 0]
-    alone, throughput, ours = (clocks[:, i : i + parts].sum(axis=1) for i in (1, 2 + parts, 2 + 2 * parts))
+    joined, decode, decode_all = clocks[:, 0], clocks[:, 1 + parts], clocks[:, 2 + parts]
+    alone, throughput, ours = (clocks[:, i : i + parts].sum(axis=1) for i in (1, 3 + parts, 3 + 2 * parts))
     for what, others in (
         ("one decode and both passes", decode + throughput),
-        ("one decode and both passes of ours", decode + ours),
+        ("the decode for all and both passes", decode_all + throughput),
+        ("the decode for all and both passes of ours", decode_all + ours),
         ("the parts alone", alone),
     ):
         ratios = joined / others
