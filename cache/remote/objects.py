@@ -4,6 +4,7 @@ Both are the same few calls. An object is written in one request and is there wh
 """
 
 import contextlib
+import functools
 import os
 import random
 import re
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from cache.errors import UserError, log
 from cache.files.atomic import write_atomically
 from cache.files.plain_file import open_plain
-from cache.remote.file_systems import file_system, is_url
+from cache.remote.file_systems import EXTRAS, file_system, is_url
 
 R = TypeVar("R")
 TRIES = 4  # of a request, beside what the driver tries by itself
@@ -69,6 +70,8 @@ def open_objects(address: str) -> Objects:
         raise UserError("the address is empty: give one such as s3://bucket/features, or a mounted folder")
     if address.lower().startswith("file://"):
         address = address[len("file://") :]
+    if "://" in address and not is_url(address):
+        raise UserError(f"{address}: no driver has such addresses: give one of {', '.join(EXTRAS)}, or a folder")
     return Bucket(address) if is_url(address) else MountedFolder(address)
 
 
@@ -175,7 +178,7 @@ class Bucket:
                 continue
             size = entry["size"] if entry["type"] == "file" else None
             if entry["type"] == "file" and size is None:  # a page of links has no sizes
-                size = self._ask(name, lambda path=path: self._system.size(path)) or 0
+                size = self._ask(name, functools.partial(self._system.size, path)) or 0
             yield Entry(name, size)
 
     def read(self, path: str, start: int, stop: int) -> bytes:

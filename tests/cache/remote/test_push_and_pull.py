@@ -1,24 +1,22 @@
 """Rows go to object storage and come back: each once, whole, under whatever names."""
 
-import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, filled, keys, rows, shards
+from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
 
 from cache.remote.objects import open_objects
 from cache.remote.pull import pull
 from cache.remote.push import push
-from cache.signatures import SPEC as SIGNATURE, signature_store
 from cache.store import FeatureStore
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(params=["s3", "memory", "folder"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty place on the other side."""
+    if request.param == "s3":
+        return str(request.getfixturevalue("storage").url) + "/features"
     return f"memory://{uuid.uuid4().hex}/features" if request.param == "memory" else str(tmp_path / "nas" / "features")
 
 
@@ -42,7 +40,11 @@ def test_a_second_time_nothing_is_copied(tmp_path: Path, address: str) -> None:
     filled(tmp_path / "a", 3, 2)
     push(str(tmp_path / "a"), address)
     pull(str(tmp_path / "b"), address)
-    for done in (push(str(tmp_path / "a"), address), push(str(tmp_path / "b"), address), pull(str(tmp_path / "b"), address)):
+    for done in (
+        push(str(tmp_path / "a"), address),
+        push(str(tmp_path / "b"), address),
+        pull(str(tmp_path / "b"), address),
+    ):
         assert (done.objects, done.rows, done.bytes) == (0, 0, 0)
 
 
