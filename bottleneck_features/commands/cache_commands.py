@@ -211,6 +211,8 @@ ADDRESS = click.argument("address", metavar="ADDRESS", type=at_home)
 
 @cache.command(epilog=examples("cache push s3://bucket/features", "cache push /mnt/nas/features --backbone nano"))
 @options(CACHE, SELECTION)
+@click.option("--check", is_flag=True, help="Also read every object there; those that are damaged are replaced.")
+@click.option("--merge", is_flag=True, help="Also merge small objects there, and delete doubles.")
 @ADDRESS
 def push(address: str, cache_dir: str | None, **chosen: Any) -> None:
     """Copy the rows that object storage lacks, or a mounted folder, to it.
@@ -244,6 +246,8 @@ def _print_transfer(done: "Transfer", verb: str, dry_run: bool) -> NoReturn:
     for folder, objects, rows, size in done.folders:
         print(f"{rows:>9} rows {objects:>5} objects {size:>13} bytes  {printable(folder)}")
     print(f"{done.rows:>9} rows {done.objects:>5} objects {done.bytes:>13} bytes  {verb}")
+    if done.fewer:
+        print(f"{done.fewer} objects fewer there")
     sys.exit(1 if done.damaged else 0)
 
 

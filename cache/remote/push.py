@@ -1,7 +1,7 @@
 """Copy the rows of a cache that object storage lacks, or a mounted folder.
 
 A shard whose rows are all new goes as it is, one of which some are there already goes as a new shard of the others: a
-row is stored there once, however often shards are merged here. Nothing there is overwritten or deleted.
+row is stored there once, however often shards are merged here.
 """
 
 import functools
@@ -15,6 +15,7 @@ from cache.remote.objects import Objects, StorageError, open_objects
 from cache.remote.remote_spec import heads, list_shards, require_other_place
 from cache.remote.selection import Covered, Selection, Transfer, in_parallel
 from cache.remote.shard_objects import check_bytes, object_name, stem_of
+from cache.remote.upkeep import merge_small, replace_damaged
 from cache.shard_file import DamagedShardError, Shard, encode_shard
 from cache.signatures import FOLDER as SIGNATURES
 from cache.signatures import signatures_folder
@@ -44,6 +45,8 @@ def push(
     *,
     backbone: str | None = None,
     fingerprint: str | None = None,
+    check: bool = False,
+    merge: bool = False,
     dry_run: bool = False,
 ) -> Transfer:
     """Copy the rows that object storage lacks from a cache to it, with the signatures of their pictures.
@@ -59,6 +62,10 @@ def push(
         An address such as "s3://bucket/features", or the path of a folder, such as one of a mounted disk.
     backbone, fingerprint : str, optional
         Copy the specs of this backbone, whose fingerprint begins so, alone. Signatures always go along.
+    check : bool
+        Also read every object there, and replace those that are damaged.
+    merge : bool
+        Also merge small objects there, and delete doubles. Without `check` and `merge` nothing is deleted there.
     dry_run : bool
         Change nothing, and say what would be copied.
 
@@ -86,8 +93,14 @@ def push(
     done = Transfer()
     for parent, folder in ((SIGNATURES, signatures_folder(cache_dir)), ("", cache_dir)):
         for store in stored_specs(folder):
-            if chosen.takes(store.spec):
-                _push_spec(store, "/".join(filter(None, (parent, store.spec.folder))), there, done, dry_run)
+            if not chosen.takes(store.spec):
+                continue
+            name = "/".join(filter(None, (parent, store.spec.folder)))
+            if check:
+                replace_damaged(there, name, store.spec, done, dry_run)
+            _push_spec(store, name, there, done, dry_run)
+            if merge and not dry_run:
+                merge_small(there, name, store.spec, done)
     return done
 
 

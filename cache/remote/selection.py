@@ -52,15 +52,16 @@ class Selection:
 class Transfer:
     """What a push or pull has done, or with `dry_run` would do.
 
-    objects, rows, bytes: what was copied. left: rows that stay where they are, for `most`. damaged: "object: reason",
-    of objects that are not what was stored; nothing of them was taken. folders: (folder, objects, rows, bytes) of each
-    spec of which something was copied.
+    objects, rows, bytes: what was copied. left: rows that stay where they are, for `most`. fewer: objects fewer there
+    after a merge. damaged: "object: reason" of objects that are not what was stored; nothing of them was taken.
+    folders: (folder, objects, rows, bytes) of each spec of which something was copied.
     """
 
     objects: int = 0
     rows: int = 0
     bytes: int = 0
     left: int = 0
+    fewer: int = 0
     damaged: list[str] = field(default_factory=list)
     folders: list[tuple[str, int, int, int]] = field(default_factory=list)
 
@@ -91,6 +92,11 @@ class Covered:
         """Numbers (m,) of those of `digests` (n, 32) that are new, each once, in order."""
         new = np.flatnonzero(self._index.locate(self._shards, digests)[0] < 0)
         return new[np.sort(np.unique(comparable(digests[new]), return_index=True)[1])]
+
+    def holders(self, digests: np.ndarray) -> set[Shard]:
+        """The shards that have these rows, one for each."""
+        where, _ = self._index.locate(self._shards, digests)
+        return {self._shards[index] for index in np.unique(where[where >= 0]).tolist()}
 
     def add(self, shard: Shard) -> None:
         """Count the rows of `shard` among them."""
