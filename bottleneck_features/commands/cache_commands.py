@@ -185,11 +185,15 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     )
 
 
-@cache.command(epilog=examples("cache export --data photos --output features.h5"))
+@cache.command(
+    epilog=examples(
+        "cache export --data photos --output features.h5", "cache export --data photos --output features.parquet"
+    )
+)
 @options(DATA, SPEC, LABELS, CACHE)
-@click.option("--output", **FILE, required=True, help="HDF5 file to write.")
+@click.option("--output", **FILE, required=True, help="File to write: HDF5, or Parquet (.parquet).")
 def export(output: str, **chosen: Any) -> None:
-    """Write features, labels and paths into one HDF5 file.
+    """Write features, labels and paths into one HDF5 or Parquet file.
 
     They are those of the images in a folder, without other views of them.
 
