@@ -18,8 +18,10 @@ from cache.files.plain_file import open_plain
 from cache.remote.file_systems import EXTRAS, file_system, is_url
 
 R = TypeVar("R")
-TRIES = 4  # of a request, beside what the driver tries by itself
-FIRST_PAUSE = 0.2  # seconds, doubled after each try
+# Tries of a request, after pauses that double. Drivers of object storage repeat requests by themselves, that of web
+# pages does not.
+TRIES = {"http": 5, "https": 5}
+FIRST_PAUSE = 0.1  # seconds
 
 
 class StorageError(UserError):
@@ -133,6 +135,7 @@ class Bucket:
 
     def __init__(self, address: str):
         self.address = address.rstrip("/")
+        self._tries = TRIES.get(address.partition(":")[0].lower(), 1)
         self._system, root = file_system(self.address)
         self._root = root.rstrip("/")
 
@@ -140,10 +143,10 @@ class Bucket:
         return f"{self._root}/{path}" if path else self._root
 
     def _ask(self, path: str, request: Callable[[], R]) -> R:
-        """The answer to a request, which is repeated after failures. Raises FileNotFoundError and StorageError."""
+        """The answer to a request. Raises FileNotFoundError and StorageError."""
         where = f"{self.address}/{path}" if path else self.address
         pause = FIRST_PAUSE
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(self._tries)):
             try:
                 return request()
             except FileNotFoundError:
@@ -178,14 +181,21 @@ class Bucket:
                 continue
             size = entry["size"] if entry["type"] == "file" else None
             if entry["type"] == "file" and size is None:  # a page of links has no sizes
-                size = self._ask(name, functools.partial(self._system.size, path)) or 0
+                size = self._ask(name, functools.partial(self._size, path))
             yield Entry(name, size)
+
+    def _size(self, path: str) -> int:
+        try:
+            return self._system.size(path) or 0
+        except FileNotFoundError as error:  # what the driver makes of any failure, and it has just been listed
+            raise OSError("its size is not known") from error
 
     def read(self, path: str, start: int, stop: int) -> bytes:
         """As `Objects.read`."""
         if start >= stop:
             return b""
-        return self._ask(path, lambda: bytes(self._system.cat_file(self._path(path), start=start, end=stop)))
+        data = self._ask(path, lambda: bytes(self._system.cat_file(self._path(path), start=start, end=stop)))
+        return data if len(data) <= stop - start else data[start:stop]  # from a server that only sends whole files
 
     def write(self, path: str, data: bytes) -> None:
         """As `Objects.write`."""
