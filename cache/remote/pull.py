@@ -6,6 +6,7 @@ Every object is checked whole, its SHA-256 and each of its rows, before anything
 import functools
 import os
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cache.errors import UserError
@@ -96,21 +97,27 @@ def pull(
         if spec and chosen.takes(spec):
             store = FeatureStore(os.path.join(cache_dir, *parents), spec)
             plans.append((store, folder, _plan(store, folder, there, done)))
-    copies = _within(most, cache_dir, [copy for _, _, copies in plans for copy in copies], done)
-    for store, folder, planned in plans:
-        chosen_here = [copy for copy in planned if copy in copies]
+    _require_room(cache_dir, most, sum(copy.object.size for *_, copies in plans for copy in copies))
+    for store, folder, copies in plans:
         if dry_run:
-            done.add(folder, [copy.rows for copy in chosen_here], [copy.object.size for copy in chosen_here])
+            fitting, left = _fitting(copies, most, done)
+            done.add(folder, [copy.rows for copy in fitting], [copy.object.size for copy in fitting])
+            done.left += left
         else:
-            _copy(store, folder, there, chosen_here, done)
+            _copy(store, folder, there, copies, most, done)
     return done
 
 
-def _plan(store: FeatureStore, folder: str, there: Objects, done: Transfer) -> list[_Copy]:
-    """Objects that have what the cache lacks, those with most rows first: they may be merged from others there."""
+def _plan(
+    store: FeatureStore, folder: str, there: Objects, done: Transfer, without: Collection[str] = ()
+) -> list[_Copy]:
+    """Objects that have what the cache lacks, those with most rows first: they may be merged from others there.
+
+    `without`: paths of objects that are none.
+    """
     mine = store.refresh()
     here = {stem_of(shard) for shard in mine}
-    others = [shard for shard in list_shards(there, folder) if shard.stem not in here]
+    others = [shard for shard in list_shards(there, folder) if shard.stem not in here and shard.path not in without]
     found, damaged = heads(there, others, store.spec)
     for damage in damaged:
         done.note_damaged(there, damage)
@@ -123,27 +130,39 @@ def _plan(store: FeatureStore, folder: str, there: Objects, done: Transfer) -> l
     return copies
 
 
-def _within(most: int | None, cache_dir: str, copies: list[_Copy], done: Transfer) -> set[_Copy]:
-    """Those that fit into `most` bytes; the rows of the others are counted. Raises UserError for too full a disk."""
-    taken = set()
-    size = 0
-    for copy in copies:
-        if most is None or size + copy.object.size <= most:
-            taken.add(copy)
-            size += copy.object.size
-        else:
-            done.left += copy.rows
+def _require_room(cache_dir: str, most: int | None, planned: int) -> None:
+    """Raise UserError where the disk has too little room for `planned` bytes, or `most` of them."""
+    size = planned if most is None else min(planned, most)
     if size > (free := free_bytes(cache_dir)):
         raise UserError(
             f"too little disk: {readable(size)} are to be pulled, but {readable(free)} are free for "
             f"{os.path.abspath(cache_dir)}; choose another --cache-dir, a --backbone, or give --most"
         )
-    return taken
 
 
-def _copy(store: FeatureStore, folder: str, there: Objects, copies: list[_Copy], done: Transfer) -> None:
-    """Copy objects, several at once. Those that are gone, merged by somebody, are looked for under other names."""
+def _fitting(copies: list[_Copy], most: int | None, done: Transfer) -> tuple[list[_Copy], int]:
+    """Those that fit into `most` bytes with what is done, and the rows of the others."""
+    size = done.bytes
+    fitting, left = [], 0
+    for copy in copies:
+        if most is None or size + copy.object.size <= most:
+            fitting.append(copy)
+            size += copy.object.size
+        else:
+            left += copy.rows
+    return fitting, left
+
+
+def _copy(
+    store: FeatureStore, folder: str, there: Objects, planned: list[_Copy], most: int | None, done: Transfer
+) -> None:
+    """Copy objects, several at once. What is lacking then, of objects that are damaged or gone, may be in others.
+
+    Raises StorageError where objects go again and again, or are listed long after they have gone.
+    """
+    damaged: set[str] = set()
     for _ in range(ROUNDS):
+        copies, left = _fitting(planned, most, done)
         place = functools.partial(_place, store, there, threading.Lock())
         results = in_parallel(place, copies, max((copy.object.size for copy in copies), default=0))
         found = [(rows, copy) for rows, copy in zip(results, copies, strict=True) if isinstance(rows, int)]
@@ -151,10 +170,13 @@ def _copy(store: FeatureStore, folder: str, there: Objects, copies: list[_Copy],
         for damage in results:
             if isinstance(damage, DamagedShardError):
                 done.note_damaged(there, damage)
-        if all(result is not None for result in results):
+                damaged.add(damage.path)
+        if len(found) == len(copies):
+            done.left += left
             return
-        copies = _plan(store, folder, there, done)
-    raise StorageError(f"{there.address}/{folder}: objects are listed that are not there: pull again later")
+        planned = _plan(store, folder, there, done, damaged)
+    if planned:
+        raise StorageError(f"{there.address}/{folder}: objects are listed that are not there: pull again later")
 
 
 def _place(store: FeatureStore, there: Objects, alone: threading.Lock, copy: _Copy) -> int | DamagedShardError | None:
