@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cache.errors import UserError
 from cache.files.disk import free_bytes, readable
-from cache.remote.objects import Objects, StorageError, open_objects
+from cache.remote.other_side import Objects, StorageError, open_objects
 from cache.remote.remote_spec import (
     RemoteShard,
     folders,

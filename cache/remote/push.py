@@ -11,7 +11,7 @@ import numpy as np
 
 from cache.errors import log
 from cache.files.plain_file import open_plain
-from cache.remote.objects import Objects, StorageError, open_objects
+from cache.remote.other_side import Objects, StorageError, open_objects
 from cache.remote.remote_spec import heads, list_shards, require_other_place
 from cache.remote.selection import Covered, Selection, Transfer, in_parallel
 from cache.remote.shard_objects import check_bytes, object_name, stem_of

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from cache.errors import UserError, log
-from cache.remote.objects import MountedFolder, Objects
+from cache.remote.other_side import MountedFolder, Objects
 from cache.remote.selection import FOLDER_NAME, in_parallel
 from cache.remote.shard_objects import HEAD_BYTES, MOST_BYTES, read_head, shard_stem
 from cache.row_key import FeatureSpec

@@ -10,7 +10,7 @@ import numpy as np
 
 from cache.errors import UserError, log
 from cache.index import KeyIndex, comparable
-from cache.remote.objects import Objects
+from cache.remote.other_side import Objects
 from cache.row_key import FeatureSpec
 from cache.shard_file import DamagedShardError, Shard
 from cache.signatures import BACKBONE

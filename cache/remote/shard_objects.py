@@ -8,7 +8,7 @@ import re
 import numpy as np
 from isal.isal_zlib import crc32
 
-from cache.remote.objects import Objects
+from cache.remote.other_side import Objects
 from cache.row_key import FeatureSpec
 from cache.shard_file import DamagedShardError, Shard, read_header
 

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from cache.merging import rows_that_stay, small_shards
-from cache.remote.objects import Objects
+from cache.remote.other_side import Objects
 from cache.remote.remote_spec import RemoteShard, heads, list_shards
 from cache.remote.selection import Covered, Transfer, in_parallel
 from cache.remote.shard_objects import check_bytes, object_name

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from helpers.cached_rows import PROVENANCE, SPEC
 
-from cache.remote.objects import open_objects
+from cache.remote.other_side import open_objects
 from cache.shard_file import open_shard
 from cache.store import FeatureStore
 

@@ -11,7 +11,7 @@ from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows
 from helpers.object_storage import Storage
 from helpers.remote_rows import objects_at
 
-from cache.remote.objects import StorageError
+from cache.remote.other_side import StorageError
 from cache.remote.pull import pull
 from cache.remote.push import push
 from cache.shard_file import encode_shard

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import cache.remote.pull
 import cache.remote.push
-from cache.remote.objects import Entry, MountedFolder, StorageError
+from cache.remote.other_side import Entry, MountedFolder, StorageError
 from cache.remote.pull import pull
 from cache.remote.push import push
 from cache.remote.selection import Transfer

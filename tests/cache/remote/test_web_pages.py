@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.cached_rows import SPEC, filled, keys, rows
 
-from cache.remote.objects import StorageError
+from cache.remote.other_side import StorageError
 from cache.remote.pull import pull
 from cache.remote.push import push
 from cache.store import FeatureStore
