@@ -1,6 +1,7 @@
 """What `os.path` says of files, of paths into archives and of addresses as well."""
 
 import os
+from itertools import takewhile
 
 from cache.errors import UserError
 from cache.files.archive_paths import archive_member
@@ -49,6 +50,17 @@ def join(folder: str, name: str) -> str:
 def absolute(path: str) -> str:
     """`os.path.abspath`; an address stays as it is."""
     return path if is_url(path) else os.path.abspath(path)
+
+
+def common_folder(folders: list[str]) -> str:
+    """`os.path.commonpath`, of addresses of one scheme as well. Raises `ValueError` where there is none."""
+    if not folders or not all(map(is_url, folders)):
+        return os.path.commonpath(folders)
+    levels = zip(*(folder.split("/") for folder in folders), strict=False)
+    common = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels)]
+    if len(common) < 3:
+        raise ValueError("addresses of several stores")
+    return "/".join(common)
 
 
 def real(path: str) -> str:
