@@ -3,7 +3,7 @@
 import os
 from itertools import takewhile
 
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.archive_paths import archive_member
 from cache.remote.file_systems import is_url
 from featurize.pictures.find_images import SUFFIXES, suffix_of
@@ -38,6 +38,22 @@ def is_folder(path: str) -> bool:
         return True
     place = archive_member(path)
     return place is not None and suffix_of(place[1].rpartition("/")[2]) not in SUFFIXES
+
+
+def inside_archive(path: str) -> str:
+    """The only folder of an archive that everything lies in, where `path` is such an archive; else `path`.
+
+    `zip -r photos.zip photos` makes such a one, and what is meant is the folder. Announced.
+    """
+    place = archive_member(path)
+    if place is None or place[1] or os.path.isdir(path):
+        return path
+    from featurize.pictures.places.archives import only_folder
+
+    if not (folder := only_folder(path)):
+        return path
+    log.info("%s: everything lies in its folder %r, which is taken", path, folder)
+    return f"{path}/{folder}"
 
 
 def join(folder: str, name: str) -> str:
