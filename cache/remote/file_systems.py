@@ -27,7 +27,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 # What gives access: name and password before the host, keys and signatures in a query.
-_USER = re.compile(r"(://)([^/?#\s]*)@")
+_USER = re.compile(r"([a-z][a-z0-9]*)://([^/?#\s]*)@", re.IGNORECASE)
 _SECRET = re.compile(
     r"(?<![a-z0-9])((?:x-(?:amz|goog)-(?:signature|credential|security-token)|aws(?:access|secret)[a-z_-]*|signature|sig"
     r"|se|sp|sv|[a-z_-]*(?:token|password|passwd|secret|api-?key|apikey)|key|credential)=)[^&\s'\"]+",
@@ -43,6 +43,11 @@ def is_url(path: str) -> bool:
     """Whether a path is an address of object storage, such as "s3://bucket/photos"."""
     found = _SCHEME.match(path)
     return found is not None and found[1].lower() in EXTRAS
+
+
+def is_web(url: str) -> bool:
+    """Whether an address is of a server of the web, whose listings are pages and whose answers have no sure end."""
+    return url.partition(":")[0].lower() in ("http", "https")
 
 
 def file_system(url: str) -> "tuple[AbstractFileSystem, str]":
@@ -81,10 +86,10 @@ def check_address(url: str) -> None:
     Those are a name before the host (but "container@account" of Azure is no secret), and a signature, a key or a token
     in the query. An address of the web has no query at all: what it means is not known.
     """
-    scheme, _, rest = url.partition("://")
+    _, _, rest = url.partition("://")
     user, at, _ = rest.partition("/")[0].rpartition("@")
-    is_web = scheme.lower() in ("http", "https")
-    if (at and (":" in user or is_web)) or (is_web and "?" in url) or _SECRET.search(rest.partition("?")[2]):
+    web = is_web(url)
+    if (at and (":" in user or web)) or (web and "?" in url) or _SECRET.search(rest.partition("?")[2]):
         raise UserError(
             f"{without_secrets(url)}: an address is written into models and reports and may hold no password, key or "
             "signature: give them as the driver expects, such as by environment variables"
@@ -93,7 +98,12 @@ def check_address(url: str) -> None:
 
 def without_secrets(text: str) -> str:
     """A text without what gives access to storage, should an address or an error of a driver contain it."""
-    hidden = _USER.sub(lambda found: found[0] if ":" not in found[2] else f"{found[1]}...@", text)
+
+    def hide(found: re.Match[str]) -> str:
+        is_secret = ":" in found[2] or found[1].lower().startswith("http")
+        return f"{found[1]}://...@" if is_secret else found[0]
+
+    hidden = _USER.sub(hide, text)
     return _SECRET.sub(r"\1...", hidden)
 
 

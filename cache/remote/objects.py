@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from cache.digest_table import SQLITE_INTEGERS, Stamp
 from cache.errors import UserError
-from cache.remote.file_systems import IN_FLIGHT, described, driver_errors, file_system, is_url, without_secrets
+from cache.remote.file_systems import IN_FLIGHT, described, driver_errors, file_system, is_url, is_web, without_secrets
 
 Result = TypeVar("Result")
 
@@ -82,7 +83,7 @@ def list_objects(url: str) -> Iterator[tuple[str, str]]:
     while found:
         name, facts = found.popitem()
         if name.startswith(prefix) and len(name) > len(prefix) and facts.get("type") != "directory":
-            below = name[len(prefix) :]
+            below = _as_written(name[len(prefix) :]) if is_web(url) else name[len(prefix) :]
             address = f"{base}/{below}"
             yield below, address if facts.get("size") is None else ObjectPath.of(address, facts, taken)
 
@@ -119,7 +120,7 @@ def is_object(url: str) -> bool:
 def read_object(url: str, most: int) -> bytes:
     """The bytes of an object, of one with more than `most` the first `most + 1`. Raises errors of `driver_errors`."""
     files, path = file_system(url)
-    if url.lower().startswith("http"):  # an answer of the web may be longer than it said, or have no end
+    if is_web(url):  # an answer of the web may be longer than it said, or have no end
 
         def read() -> bytes:
             with files.open(path, block_size=0, size=1) as file:  # in one request, without another for the size
@@ -138,6 +139,12 @@ def read_range(url: str, start: int, end: int) -> bytes:
     files, path = file_system(url)
     data: bytes = _again(url, lambda: files.cat_file(path, start=start, end=end))
     return data
+
+
+def _as_written(name: str) -> str:
+    """The name of a file that a link of the web quotes: "red%20brick" is "red brick", which the driver quotes again."""
+    unquoted = unquote(name)
+    return name if any(sign in unquoted for sign in "?#%") else unquoted
 
 
 def _is_plain_url(path: str) -> bool:

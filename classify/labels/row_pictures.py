@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from cache.errors import UserError, log
-from cache.remote.file_systems import is_url
+from cache.remote.file_systems import is_url, is_web
 from classify.labels.label_names import label_of
 from classify.labels.label_tables import Table, bare
 from featurize.pictures.find_images import SUFFIXES, Failure, Listing, find_images
@@ -164,8 +164,16 @@ class _Pictures:
                 self._by_key[which].append(path)
 
     def _look_up(self, addresses: list[str]) -> None:
-        """Add those objects of storage to the index that are there and not in it, by many requests at once."""
-        unknown = [address for address in dict.fromkeys(addresses) if address not in self._by_path]
+        """Add those objects of storage to the index that are there and not in it, by many requests at once.
+
+        Of the web only what lies beside the data or the table: a table from elsewhere may name any server.
+        """
+        beside = tuple(join(folder, "") for folder in self.folders[:2])
+        unknown = [
+            address
+            for address in dict.fromkeys(addresses)
+            if address not in self._by_path and (not is_web(address) or address.startswith(beside))
+        ]
         if not unknown:
             return
         from cache.remote.objects import with_stamps

@@ -21,7 +21,7 @@ from cache.arguments import at_home
 from cache.errors import UserError, listed, log
 from cache.files.archive_paths import archive_member
 from cache.files.system_calls import AT_ONCE
-from cache.remote.file_systems import is_url
+from cache.remote.file_systems import is_url, is_web
 from featurize.pictures.find_images import ImageError, describe_passed_over, find_images
 from featurize.pictures.places.paths import is_elsewhere, is_folder
 from featurize.pictures.unusual_pictures import announce_notes
@@ -173,7 +173,7 @@ def _read_address(url: str, reserve: Reserve) -> bytes:
 
 @contextmanager
 def _opened_elsewhere(path: str) -> Iterator[tuple[io.RawIOBase | io.BytesIO, int]]:
-    if not is_url(path) or path.lower().startswith("http"):  # many servers of the web give no parts of a file
+    if not is_url(path) or is_web(path):  # many servers of the web give no parts of a file
         data = read(path)
         yield io.BytesIO(data), len(data)
         return
