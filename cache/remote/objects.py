@@ -71,21 +71,39 @@ def list_objects(url: str) -> Iterator[tuple[str, str]]:
     """
     files, root = file_system(url)
     base, prefix = url.rstrip("/"), root.rstrip("/") + "/"
-    taken = time.time_ns()
+    taken, is_empty = time.time_ns(), True
     try:
-        found = _again(url, lambda: files.find(root, detail=True))
+        for name, facts in _pages(files, root) if hasattr(files, "call_s3") else _found(url, files, root):
+            if name.startswith(prefix) and not name.endswith("/") and facts.get("type") != "directory":
+                below = _as_written(name[len(prefix) :]) if is_web(url) else name[len(prefix) :]
+                address, is_empty = f"{base}/{below}", False
+                yield below, address if facts.get("size") is None else ObjectPath.of(address, facts, taken)
+    except FileNotFoundError:
+        raise UserError(f"no such folder: {base!r}") from None
     except driver_errors() as error:
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"no such folder: {base!r}") from None
         raise UserError(f"cannot list {base!r}: {described(error)}") from None
-    if root.rstrip("/") in found:
+    if is_empty and is_object(base):
         raise UserError(f"{base!r} is an object, not a folder of images")
+
+
+def _pages(files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, facts) of all objects below `root`. s3fs lists pages too, and keeps them all: 1 kB an object."""
+    bucket, _, key = root.partition("/")
+    prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
+    more: dict[str, str] = {}
+    while True:
+        page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+        for found in page.get("Contents", ()):
+            yield f"{bucket}/{found['Key']}", {"size": found["Size"], "ETag": found.get("ETag")}
+        if not page.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _found(url: str, files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    found = _again(url, lambda: files.find(root, detail=True))
     while found:
-        name, facts = found.popitem()
-        if name.startswith(prefix) and len(name) > len(prefix) and facts.get("type") != "directory":
-            below = _as_written(name[len(prefix) :]) if is_web(url) else name[len(prefix) :]
-            address = f"{base}/{below}"
-            yield below, address if facts.get("size") is None else ObjectPath.of(address, facts, taken)
+        yield found.popitem()
 
 
 def with_stamps(paths: Sequence[Any]) -> Sequence[Any]:
