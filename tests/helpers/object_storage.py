@@ -85,9 +85,10 @@ class Storage:
 
     def upload(self, folder: Path, name: str) -> str:
         """Put the files of a folder, except hidden ones, below `name`: their address."""
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                self.files.pipe_file(f"{self.url}/{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        for start in range(0, len(found), 100):  # some at a time, not a whole folder of photographs in memory
+            some = found[start : start + 100]
+            self.files.pipe({f"{self.url}/{name}/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in some})
         return f"{self.url}/{name}"
 
 
