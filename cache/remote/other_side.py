@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -15,13 +14,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from cache.errors import UserError, log
 from cache.files.atomic import write_atomically
 from cache.files.plain_file import open_plain
-from cache.remote.file_systems import EXTRAS, file_system, is_url
+from cache.remote.file_systems import EXTRAS, described, driver_errors, file_system, is_url, is_web
 
 R = TypeVar("R")
-# Tries of a request, after pauses that double. Drivers of object storage repeat requests by themselves, that of web
-# pages does not.
-TRIES = {"http": 5, "https": 5}
-FIRST_PAUSE = 0.1  # seconds
+WEB_TRIES = 5  # of a request: the driver of web pages does not repeat it by itself, as others do
+FIRST_PAUSE = 0.1  # seconds, doubled after each try
 
 
 class StorageError(UserError):
@@ -135,7 +132,7 @@ class Bucket:
 
     def __init__(self, address: str):
         self.address = address.rstrip("/")
-        self._tries = TRIES.get(address.partition(":")[0].lower(), 1)
+        self._tries = WEB_TRIES if is_web(address) else 1
         self._system, root = file_system(self.address)
         self._root = root.rstrip("/")
 
@@ -151,10 +148,12 @@ class Bucket:
                 return request()
             except FileNotFoundError:
                 raise
-            except Exception as error:
-                if not left or isinstance(error, PermissionError | NotImplementedError | TypeError):
-                    raise StorageError(f"{where}: {_in_a_line(error)}") from error
-                log.info("%s: asked again, after an error (%s)", where, _in_a_line(error))
+            except NotImplementedError as error:
+                raise StorageError(f"{where} cannot be written, its driver only reads") from error
+            except driver_errors() as error:
+                if not left or isinstance(error, PermissionError):
+                    raise StorageError(f"{where}: {described(error)}") from error
+                log.info("%s: asked again, after an error (%s)", where, described(error))
             time.sleep(pause * random.uniform(0.5, 1))
             pause *= 2
         raise AssertionError("the last try returns or raises")
@@ -202,15 +201,9 @@ class Bucket:
         try:
             self._ask(path, lambda: self._system.pipe_file(self._path(path), data))
         except FileNotFoundError as error:
-            raise StorageError(f"{self.address} cannot be written, it is not there: {_in_a_line(error)}") from error
+            raise StorageError(f"{self.address} cannot be written, there is no such bucket") from error
 
     def delete(self, path: str) -> None:
         """As `Objects.delete`."""
         with contextlib.suppress(FileNotFoundError):
             self._ask(path, lambda: self._system.rm_file(self._path(path)))
-
-
-def _in_a_line(error: Exception) -> str:
-    """What a driver says, short, and without the query of an address: it may be a signature."""
-    text = re.sub(r"\?\S+", "?...", " ".join(str(error).split()))[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

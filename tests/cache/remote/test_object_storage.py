@@ -101,7 +101,7 @@ def test_storage_that_never_answers_is_one_line(many: Path, storage: Storage, mo
 
 @pytest.mark.usefixtures("storage")
 def test_a_bucket_that_is_not_there_is_one_line(many: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="s3://no-such-bucket/features cannot be written, it is not there"):
+    with pytest.raises(StorageError, match="s3://no-such-bucket/features cannot be written, there is no such bucket"):
         push(str(many), "s3://no-such-bucket/features")
     with pytest.raises(ValueError, match="there are no features in s3://no-such-bucket"):
         pull(str(tmp_path), "s3://no-such-bucket")
