@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cache.errors import UserError, log
-from cache.files.atomic import write_atomically
+from cache.files.atomic import PIECE, write_atomically
 from cache.files.plain_file import open_plain
 from cache.remote.file_systems import EXTRAS, described, driver_errors, file_system, is_url, is_web
 
@@ -132,7 +132,8 @@ class Bucket:
 
     def __init__(self, address: str):
         self.address = address.rstrip("/")
-        self._tries = WEB_TRIES if is_web(address) else 1
+        self._web = is_web(address)
+        self._tries = WEB_TRIES if self._web else 1
         self._system, root = file_system(self.address)
         self._root = root.rstrip("/")
 
@@ -193,8 +194,19 @@ class Bucket:
         """As `Objects.read`."""
         if start >= stop:
             return b""
-        data = self._ask(path, lambda: bytes(self._system.cat_file(self._path(path), start=start, end=stop)))
-        return data if len(data) <= stop - start else data[start:stop]  # from a server that only sends whole files
+        if self._web:
+            return self._ask(path, functools.partial(self._read_page, path, stop))[start:]
+        return self._ask(path, lambda: bytes(self._system.cat_file(self._path(path), start=start, end=stop)))
+
+    def _read_page(self, path: str, stop: int) -> bytes:
+        """The first `stop` bytes and no more: a web server may send the whole file, or have no end."""
+        parts: list[bytes] = []
+        count = 0
+        with self._system.open(self._path(path), block_size=0, size=1) as file:  # without a request for the size
+            while count < stop and (part := file.read(min(PIECE, stop - count))):
+                parts.append(part)
+                count += len(part)
+        return b"".join(parts)[:stop]
 
     def write(self, path: str, data: bytes) -> None:
         """As `Objects.write`."""
