@@ -20,6 +20,7 @@ from bottleneck_features.commands.command_options import (
     given,
     options,
 )
+from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.safe_text import printable
 from cache.arguments import at_home
 from cache.digest_table import DigestTable
@@ -225,7 +226,9 @@ def push(address: str, cache_dir: str | None, **chosen: Any) -> None:
     """
     from cache.remote.push import push as push_rows
 
-    _print_transfer(push_rows(cache_dir or pipeline.DEFAULT_CACHE, address, **chosen), "pushed", chosen["dry_run"])
+    with progress_reporter() as report:
+        done = push_rows(cache_dir or pipeline.DEFAULT_CACHE, address, **chosen, on_progress=report)
+    _print_transfer(done, "pushed", chosen["dry_run"])
 
 
 @cache.command(epilog=examples("cache pull s3://bucket/features", "cache pull s3://bucket/features --most 20GB"))
@@ -239,7 +242,8 @@ def pull(address: str, cache_dir: str | None, **chosen: Any) -> None:
     """
     from cache.remote.pull import pull as pull_rows
 
-    done = pull_rows(cache_dir or pipeline.DEFAULT_CACHE, address, **chosen)
+    with progress_reporter() as report:
+        done = pull_rows(cache_dir or pipeline.DEFAULT_CACHE, address, **chosen, on_progress=report)
     if done.left:
         log.warning("%d rows stay where they are: they do not fit into --most", done.left)
     _print_transfer(done, "pulled", chosen["dry_run"])

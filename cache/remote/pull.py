@@ -20,8 +20,8 @@ from cache.remote.remote_spec import (
     require_other_place,
     spec_there,
 )
-from cache.remote.selection import Covered, Selection, Transfer, in_parallel
-from cache.remote.shard_objects import check_bytes, stem_of
+from cache.remote.selection import Covered, Progress, Selection, Transfer, in_parallel
+from cache.remote.shard_objects import read_whole, stem_of
 from cache.shard_file import DamagedShardError
 from cache.store import SHARD_SUFFIX, FeatureStore
 from cache.upkeep.spec_folders import recorded_spec
@@ -45,6 +45,7 @@ def pull(
     fingerprint: str | None = None,
     most: int | None = None,
     dry_run: bool = False,
+    on_progress: Progress | None = None,
 ) -> Transfer:
     """Copy the rows that a cache lacks from object storage to it, with the signatures of their pictures.
 
@@ -63,6 +64,8 @@ def pull(
         Bytes of the disk that this pull may take; by default what is free.
     dry_run : bool
         Change nothing, and say what would be copied.
+    on_progress : callable, optional
+        Called with ("pull", objects done, all objects) of a spec.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def pull(
             done.add(folder, [copy.rows for copy in fitting], [copy.object.size for copy in fitting])
             done.left += left
         else:
-            _copy(store, folder, there, copies, most, done)
+            _copy(store, folder, there, copies, most, done, on_progress)
     return done
 
 
@@ -154,7 +157,13 @@ def _fitting(copies: list[_Copy], most: int | None, done: Transfer) -> tuple[lis
 
 
 def _copy(
-    store: FeatureStore, folder: str, there: Objects, planned: list[_Copy], most: int | None, done: Transfer
+    store: FeatureStore,
+    folder: str,
+    there: Objects,
+    planned: list[_Copy],
+    most: int | None,
+    done: Transfer,
+    progress: Progress | None,
 ) -> None:
     """Copy objects, several at once. What is lacking then, of objects that are damaged or gone, may be in others.
 
@@ -164,7 +173,8 @@ def _copy(
     for _ in range(ROUNDS):
         copies, left = _fitting(planned, most, done)
         place = functools.partial(_place, store, there, threading.Lock())
-        results = in_parallel(place, copies, max((copy.object.size for copy in copies), default=0))
+        largest = max((copy.object.size for copy in copies), default=0)
+        results = in_parallel(place, copies, largest, progress, "pull")
         found = [(rows, copy) for rows, copy in zip(results, copies, strict=True) if isinstance(rows, int)]
         done.add(folder, [rows for rows, _ in found], [copy.object.size for _, copy in found])
         for damage in results:
@@ -186,8 +196,7 @@ def _place(store: FeatureStore, there: Objects, alone: threading.Lock, copy: _Co
     """
     path = copy.object.path
     try:
-        data = there.read(path, 0, copy.object.size)
-        shard, rows = check_bytes(path, data, store.spec)
+        data, shard, rows = read_whole(there, path, copy.object.size, store.spec)
     except FileNotFoundError:
         return None
     except DamagedShardError as damage:

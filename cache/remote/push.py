@@ -13,7 +13,7 @@ from cache.errors import log
 from cache.files.plain_file import open_plain
 from cache.remote.other_side import Objects, StorageError, open_objects
 from cache.remote.remote_spec import heads, list_shards, require_other_place
-from cache.remote.selection import Covered, Selection, Transfer, in_parallel
+from cache.remote.selection import Covered, Progress, Selection, Transfer, in_parallel
 from cache.remote.shard_objects import check_bytes, object_name, stem_of
 from cache.remote.upkeep import merge_small, replace_damaged
 from cache.shard_file import DamagedShardError, Shard, encode_shard
@@ -48,6 +48,7 @@ def push(
     check: bool = False,
     merge: bool = False,
     dry_run: bool = False,
+    on_progress: Progress | None = None,
 ) -> Transfer:
     """Copy the rows that object storage lacks from a cache to it, with the signatures of their pictures.
 
@@ -68,6 +69,8 @@ def push(
         Also merge small objects there, and delete doubles. Without `check` and `merge` nothing is deleted there.
     dry_run : bool
         Change nothing, and say what would be copied.
+    on_progress : callable, optional
+        Called with ("push" or "check", objects done, all objects) of a spec.
 
     Returns
     -------
@@ -97,14 +100,16 @@ def push(
                 continue
             name = "/".join(filter(None, (parent, store.spec.folder)))
             if check:
-                replace_damaged(there, name, store.spec, done, dry_run)
-            _push_spec(store, name, there, done, dry_run)
+                replace_damaged(there, name, store.spec, done, dry_run, on_progress)
+            _push_spec(store, name, there, done, dry_run, on_progress)
             if merge and not dry_run:
                 merge_small(there, name, store.spec, done)
     return done
 
 
-def _push_spec(store: FeatureStore, folder: str, there: Objects, done: Transfer, dry_run: bool) -> None:
+def _push_spec(
+    store: FeatureStore, folder: str, there: Objects, done: Transfer, dry_run: bool, progress: Progress | None
+) -> None:
     """Copy until nothing is lacking: shards may be merged, or found damaged, while others are copied."""
     while copies := _plan(store, folder, there, done):
         if dry_run:
@@ -112,9 +117,8 @@ def _push_spec(store: FeatureStore, folder: str, there: Objects, done: Transfer,
             return
         if not any(entry.name == SPEC_FILE for entry in there.entries(folder)):
             there.write(f"{folder}/{SPEC_FILE}", store.spec_record())
-        results = in_parallel(
-            functools.partial(_write, folder, there), copies, max(copy.shard.file_bytes for copy in copies)
-        )
+        largest = max(copy.shard.file_bytes for copy in copies)
+        results = in_parallel(functools.partial(_write, folder, there), copies, largest, progress, "push")
         written = [(copy, result) for copy, result in zip(copies, results, strict=True) if isinstance(result, tuple)]
         _confirm(there, folder, dict(result for _, result in written))
         done.add(folder, [len(copy.rows) for copy, _ in written], [size for _, (_, size) in written])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cache.errors import UserError, log
 from cache.remote.other_side import MountedFolder, Objects
 from cache.remote.selection import FOLDER_NAME, in_parallel
-from cache.remote.shard_objects import HEAD_BYTES, MOST_BYTES, read_head, shard_stem
+from cache.remote.shard_objects import HEAD_BYTES, read_head, shard_stem
 from cache.row_key import FeatureSpec
 from cache.shard_file import DamagedShardError, Shard
 from cache.signatures import FOLDER as SIGNATURES
@@ -29,7 +29,7 @@ def require_other_place(cache_dir: str, objects: Objects) -> None:
     """Raise UserError where the other side is the cache itself, or lies within it."""
     if isinstance(objects, MountedFolder):
         here, there = (os.path.realpath(path) for path in (cache_dir, objects.address))
-        if os.path.commonpath([here, there]) == here:
+        if there == here or there.startswith(os.path.join(here, "")):
             raise UserError(
                 f"{objects.address} is the cache {cache_dir} itself, or lies within it: name another folder"
             )
@@ -57,10 +57,12 @@ def folders(objects: Objects) -> list[str]:
 def spec_there(objects: Objects, folder: str) -> FeatureSpec | None:
     """The spec that a folder's `spec.json` names, or else a shard of it; None where it is not that of this folder."""
     name = folder.rpartition("/")[2]
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-        spec = FeatureSpec.from_json(json.loads(objects.read(f"{folder}/{SPEC_FILE}", 0, MOST_SPEC_BYTES))["spec"])
-        if spec.folder == name:
-            return spec
+    with contextlib.suppress(FileNotFoundError):
+        record = objects.read(f"{folder}/{SPEC_FILE}", 0, MOST_SPEC_BYTES)
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            spec = FeatureSpec.from_json(json.loads(record)["spec"])
+            if spec.folder == name:
+                return spec
     for shard in list_shards(objects, folder):
         with contextlib.suppress(FileNotFoundError, DamagedShardError):
             spec = read_head(objects, shard.path, shard.size, None).spec
@@ -79,8 +81,6 @@ def heads(
 
     def head(shard: RemoteShard) -> Shard | DamagedShardError | None:
         try:
-            if shard.size > MOST_BYTES:
-                raise DamagedShardError(shard.path, f"{shard.size} bytes are more than a shard has")
             return read_head(objects, shard.path, shard.size, spec)
         except FileNotFoundError:
             return None

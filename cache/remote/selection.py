@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from cache.signatures import BACKBONE
 
 T = TypeVar("T")
 R = TypeVar("R")
+Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,150}-[0-9a-f]{12}")  # of a spec
 FINGERPRINT = re.compile(r"[0-9a-f]{4,64}")
@@ -103,10 +104,12 @@ class Covered:
         self._shards.append(shard)
 
 
-def in_parallel(function: Callable[[T], R], items: Sequence[T], largest: int) -> list[R]:
+def in_parallel(
+    function: Callable[[T], R], items: Sequence[T], largest: int, progress: Progress | None = None, stage: str = ""
+) -> list[R]:
     """The results of `function` on each item, as many at once as fit in memory where each takes `largest` bytes.
 
-    After an error no further item is begun.
+    `progress` is called with `stage`, how many are done, and of how many. After an error no further item is begun.
     """
     if not items:
         return []
@@ -114,7 +117,11 @@ def in_parallel(function: Callable[[T], R], items: Sequence[T], largest: int) ->
     with ThreadPoolExecutor(at_once) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
-            return [future.result() for future in futures]
+            for count, future in enumerate(as_completed(futures), 1):
+                future.result()
+                if progress:
+                    progress(stage, count, len(futures))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return [future.result() for future in futures]

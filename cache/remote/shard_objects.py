@@ -39,11 +39,24 @@ def object_name(stem: str, data: bytes) -> str:
     return f"{stem}-{hashlib.sha256(data).hexdigest()}.h5"
 
 
+def read_whole(objects: Objects, path: str, size: int, spec: FeatureSpec) -> tuple[bytes, Shard, np.ndarray]:
+    """The bytes of a shard's object, the shard, and its rows, all of it checked. Raises as `read_head`."""
+    _require_size(path, size)
+    data = objects.read(path, 0, size)
+    return data, *check_bytes(path, data, spec)
+
+
+def _require_size(path: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DamagedShardError(path, f"{size} bytes are more than a shard has")
+
+
 def read_head(objects: Objects, path: str, size: int, spec: FeatureSpec | None) -> Shard:
     """Everything but the rows of the shard at `path`, an object of `size` bytes: one request, more for a large head.
 
     Raises `DamagedShardError`, also where it belongs to another spec than `spec`; FileNotFoundError, StorageError.
     """
+    _require_size(path, size)
     pieces = _Pieces(size)
     start, stop = 0, HEAD_BYTES
     for _ in range(MOST_PIECES):

@@ -12,21 +12,23 @@ import numpy as np
 from cache.merging import rows_that_stay, small_shards
 from cache.remote.other_side import Objects
 from cache.remote.remote_spec import RemoteShard, heads, list_shards
-from cache.remote.selection import Covered, Transfer, in_parallel
-from cache.remote.shard_objects import check_bytes, object_name
+from cache.remote.selection import Covered, Progress, Transfer, in_parallel
+from cache.remote.shard_objects import check_bytes, object_name, read_whole
 from cache.row_key import FeatureSpec
 from cache.shard_file import DamagedShardError, Shard, encode_shard
 from cache.store import MERGED_BYTES, SHARD_ROWS, SHARD_SUFFIX, new_name
 
 
-def replace_damaged(objects: Objects, folder: str, spec: FeatureSpec, done: Transfer, dry_run: bool) -> None:
+def replace_damaged(
+    objects: Objects, folder: str, spec: FeatureSpec, done: Transfer, dry_run: bool, progress: Progress | None
+) -> None:
     """Read every object of a folder whole and check it; delete what is damaged, so that a push copies its rows anew.
 
     With `dry_run` only say so. An object counts as damaged when two reads find it so.
     """
     shards = list_shards(objects, folder)
     check = functools.partial(_checked_twice, objects, spec)
-    for damage in in_parallel(check, shards, max((shard.size for shard in shards), default=0)):
+    for damage in in_parallel(check, shards, max((shard.size for shard in shards), default=0), progress, "check"):
         if damage:
             done.note_damaged(objects, damage)
             if not dry_run:
@@ -45,7 +47,7 @@ def _read(
 ) -> tuple[Shard, np.ndarray] | DamagedShardError | None:
     """A whole object with its rows, or what is wrong with it; None where it is gone."""
     try:
-        return check_bytes(shard.path, objects.read(shard.path, 0, shard.size), spec)
+        return read_whole(objects, shard.path, shard.size, spec)[1:]
     except FileNotFoundError:
         return None
     except DamagedShardError as damage:
