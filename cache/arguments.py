@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from cache.errors import UserError, naming_packages
+from cache.remote.file_systems import is_url, without_secrets
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +75,7 @@ NUMBERS = {
 }
 PATHS = {"data", "model", "output", "cache_dir", "weights", "backbone", "labels", "tensorboard"}
 WRITTEN = {"output"}  # always needed, where a function has it
+MAY_BE_ADDRESSES = {"data", "labels"}
 AS_GIVEN = {"images"}  # pixels of numpy among them: `featurize.pictures.sources.expand` takes these
 
 
@@ -114,6 +116,11 @@ def _checked(name: str, value: Any) -> Any:
     if name in WRITTEN and not isinstance(value, str | os.PathLike):
         raise UserError(f"{name}={value!r} is not valid: give the path of a file to write")
     if name in PATHS:
+        if name not in MAY_BE_ADDRESSES and isinstance(value, str) and is_url(value):
+            raise UserError(
+                f"{name} {without_secrets(value)!r} is an address: give a path on this machine (features are copied "
+                "with `cache push` and `cache pull`)"
+            )
         return at_home(value)
     if name == "size":
         return tuple(map(_whole, value)) if isinstance(value, list | tuple) else _whole(value)

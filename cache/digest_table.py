@@ -2,6 +2,8 @@
 
 `path -> (size, mtime, ctime, inode, digest)` in SQLite. It only saves time: it may be deleted at any moment, and
 where it cannot be written (a read-only folder) every file that it does not know is hashed.
+
+A path may also lead into an archive, whose status counts then, or be an address of object storage.
 """
 
 import contextlib
@@ -16,7 +18,9 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from cache.errors import log
+from cache.files.archive_paths import archive_member
 from cache.files.atomic import make_folder
+from cache.remote.file_systems import is_url
 from cache.row_key import DIGEST_BYTES
 
 FILE_NAME = "digests.sqlite"
@@ -115,18 +119,21 @@ class DigestTable:
     def below(self, path: str) -> set[bytes]:
         """The digests recorded for `path` and, where it is a folder, for everything below it, changed or not."""
         (key,) = _keys([path])
+        separator = b"/" if is_url(path) else _SEPARATOR
         query = "SELECT digest FROM files WHERE path = ? OR path > ? AND path < ?"
-        answers = self._answers([(query, (key, key + _SEPARATOR, key + bytes([_SEPARATOR[0] + 1])))])
+        answers = self._answers([(query, (key, key + separator, key + bytes([separator[0] + 1])))])
         return {bytes(digest) for answer in answers for (digest,) in answer}
 
     def holding(self, digests: Collection[bytes]) -> dict[str, bytes]:
         """The files (absolute paths) that hold one of these contents, as far as the table knows: path -> digest.
 
-        One stat each, as `unchanged`: files that are gone or have changed are left out.
+        One stat each, as `unchanged`: files that are gone or have changed are left out. So are addresses of object
+        storage, because nobody has asked for the network.
         """
         wanted = {*digests}
         rows = [row for answer in self._answers([("SELECT path, digest FROM files", ())]) for row in answer]
-        return self.unchanged([os.fsdecode(path) for path, digest in rows if digest in wanted])
+        paths = [os.fsdecode(path) for path, digest in rows if digest in wanted]
+        return self.unchanged([path for path in paths if not is_url(path)])
 
     def digests(self) -> set[bytes]:
         """Those of all recorded files."""
@@ -235,12 +242,20 @@ class ReadOnlyTable(DigestTable):
 
 
 def take_stamp(path: str) -> Stamp | None:
-    """The present stamp of a file; None if there is no such file."""
+    """The present stamp of a file; None if there is no such file.
+
+    Of a member of an archive that of the archive; of an object of storage what was listed, else what its store says.
+    """
+    if is_url(path):
+        from cache.remote.objects import take_object_stamp
+
+        return take_object_stamp(path)
     taken = time.time_ns()
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return None
+        place = archive_member(path)
+        return take_stamp(place[0]) if place and place[1] else None
     # some file systems use all 64 bits of an inode, and some clocks give years that do not fit either
     return Stamp(
         status.st_size,
@@ -252,10 +267,13 @@ def take_stamp(path: str) -> Stamp | None:
 
 
 def _keys(paths: Sequence[str]) -> list[bytes]:
-    """The absolute path of each, as bytes; each folder is made absolute once."""
+    """The absolute path or the address of each, as bytes; each folder is made absolute once."""
     folders: dict[str, str] = {}
     keys = []
     for path in paths:
+        if is_url(path):
+            keys.append(path.encode(*_NAMES))
+            continue
         folder, slash, name = (os.path.normpath(path) if os.altsep else path).rpartition(os.sep)  # Windows has two
         if name in ("", ".", ".."):
             keys.append(os.fsencode(os.path.abspath(path)))

@@ -237,9 +237,11 @@ class FeatureStore:
 
     def _write(self, rows: np.ndarray, digests: np.ndarray, provenance: dict[str, Any]) -> None:
         self.write_spec()
-        path = os.path.join(self.folder, f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}{SHARD_SUFFIX}")
-        image = encode_shard(rows, digests, self.spec, provenance)
-        write_atomically(path, image, self._read_back)
+        self.write_image(new_name(), encode_shard(rows, digests, self.spec, provenance))
+
+    def write_image(self, name: str, image: bytes | memoryview) -> None:
+        """Write the bytes of a shard under its name, read back and checked. Raises `OSError`."""
+        write_atomically(os.path.join(self.folder, name), image, self._read_back)
 
     def _read_back(self, path: str) -> None:
         try:
@@ -250,11 +252,15 @@ class FeatureStore:
     def write_spec(self) -> None:
         """Write the folder's `spec.json`, unless it is there and right. Raises `OSError` where that is impossible."""
         path = os.path.join(self.folder, SPEC_FILE)
-        record = json.dumps({"fingerprint": self.spec.fingerprint, "spec": self.spec.to_json()}, indent=2).encode()
+        record = self.spec_record()
         with contextlib.suppress(FileNotFoundError, ValueError), open_plain(path) as file:
             if file.read(len(record) + 1) == record:
                 return
         write_atomically(path, record)
+
+    def spec_record(self) -> bytes:
+        """The content of the folder's `spec.json`."""
+        return json.dumps({"fingerprint": self.spec.fingerprint, "spec": self.spec.to_json()}, indent=2).encode()
 
     def lock(self, name: str = COMMIT, waiting: str = "") -> contextlib.AbstractContextManager[bool]:
         """A lock of this spec's folder, as `cache.files.lock.holding` has it."""
@@ -296,6 +302,11 @@ class FeatureStore:
             while replaced and (alone or group is merged[-1]):
                 _unlink(replaced.pop())
         return sum(map(len, shards)) - len(seen), len(shards) - len(self.refresh())
+
+
+def new_name() -> str:
+    """The name of a new shard, which no other has: names sort by time."""
+    return f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}{SHARD_SUFFIX}"
 
 
 def set_aside(damage: DamagedShardError) -> bool:

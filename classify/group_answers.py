@@ -25,6 +25,7 @@ from classify.labels.named_groups import (
 )
 from classify.labels.row_pictures import match_rows
 from featurize.pictures.find_images import Listing
+from featurize.pictures.places.paths import absolute, common_folder, is_folder, join
 from featurize.pictures.sources import Source, nfc, slashed
 
 
@@ -106,7 +107,7 @@ def groups_of_pictures(
     paths = [str(sources[number]) for number in numbers]
     folders = [os.path.dirname(path) or "." for path in paths]
     asked = given if isinstance(given, list | tuple) else [given]
-    roots = [at_home(path) for path in asked if isinstance(path, str | os.PathLike) and os.path.isdir(at_home(path))]
+    roots = [at_home(path) for path in asked if isinstance(path, str | os.PathLike) and is_folder(at_home(path))]
     root = roots[0] if len(roots) == 1 else None
     table: Table | None = None
     rows: dict[str, int] = {}
@@ -135,19 +136,19 @@ def _rows_of(paths: Sequence[str], root: str | None, table: Table) -> dict[str, 
     Paths of the table are relative to `root`, by default the common folder of `paths`; to the table's own folder or to
     the current one; else they are the end of one of `paths` alone, such as its name.
     """
-    places = {path: os.path.abspath(path) for path in paths}
-    folder = os.path.abspath(root if root is not None else _common(places.values(), table.folder))
-    inside = [place for place in places.values() if place.startswith(os.path.join(folder, ""))]
+    places = {path: absolute(path) for path in paths}
+    folder = absolute(root if root is not None else _common(places.values(), table.folder))
+    inside = [place for place in places.values() if place.startswith(join(folder, ""))]
     named = replace(table, paths=_spelled(table, places.values(), folder))
     matched = match_rows(named, None, folder, Listing(inside, [], Counter()), max_missing=1)
-    rows = {os.path.abspath(path): row for path, row in matched.row_of.items()}
+    rows = {absolute(path): row for path, row in matched.row_of.items()}
     return {path: rows[place] for path, place in places.items() if place in rows}
 
 
 def _common(places: Iterable[str], otherwise: str) -> str:
     """The innermost folder that has all `places`, absolute paths; `otherwise` where none has."""
     try:
-        return os.path.commonpath([os.path.dirname(place) for place in places])
+        return common_folder([os.path.dirname(place) for place in places])
     except ValueError:  # no path, or several drives of Windows
         return otherwise
 
@@ -174,5 +175,5 @@ def _name_of(path: str) -> str:
 
 def _below(path: str, roots: Sequence[str]) -> str:
     """A path with / between its names, relative to the innermost of `roots` that it lies in; else as it is."""
-    inside = [len(prefix) for root in roots if path.startswith(prefix := os.path.join(root, ""))]
+    inside = [len(prefix) for root in roots if path.startswith(prefix := join(root, ""))]
     return slashed(path[max(inside, default=0) :])

@@ -34,11 +34,13 @@ def _is_report(path: str) -> bool:
 def _is_export(path: str) -> bool:
     import h5py
 
+    from cache.upkeep.parquet_export import is_parquet_export
+
     try:
         with h5py.File(path, "r") as file:
             return {"features", "paths"} <= set(file)
     except (OSError, RuntimeError, KeyError, ValueError):  # what h5py raises for a damaged file
-        return False
+        return is_parquet_export(path)
 
 
 def _is_exported(path: str) -> bool:

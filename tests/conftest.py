@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of one would
 import numpy as np
 import pytest
 import skimage
-from helpers import cached_rows, real_features
+from helpers import cached_rows, object_storage, real_features
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -133,6 +133,19 @@ def browser() -> "Iterator[Browser]":
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def storage_server() -> Iterator[object_storage.Server]:
+    """A server of the S3 protocol on loopback, see `helpers.object_storage`."""
+    with object_storage.running() as server:
+        yield server
+
+
+@pytest.fixture
+def storage(storage_server: object_storage.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[object_storage.Storage]:
+    """An empty bucket there, which the drivers of this process, and of those it starts, find by their own variables."""
+    yield from object_storage.storage_in(storage_server, monkeypatch)
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""cache ls, verify, explain, gc, export."""
+"""cache ls, verify, explain, gc, export, push, pull."""
 
 import json
 import os
+import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -19,11 +20,23 @@ from bottleneck_features.commands.command_options import (
     given,
     options,
 )
+from bottleneck_features.terminal.progress import progress_reporter
 from bottleneck_features.terminal.safe_text import printable
 from cache.arguments import at_home
 from cache.digest_table import DigestTable
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.atomic import require_writable
+
+if TYPE_CHECKING:
+    from cache.remote.selection import Transfer
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes such as "20GB", "1.5 tb" or "1000000"."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])?b)?\s*", text.lower())
+    if not found:
+        raise click.BadParameter(f"{text!r} is no size: give one such as 20GB")
+    return int(float(found[1]) * 1000 ** " kmgt".index(found[2] or " "))
 
 
 @click.group()
@@ -173,11 +186,15 @@ def gc(cache_dir: str | None, data: str | None, shard_rows: int | None, dry_run:
     )
 
 
-@cache.command(epilog=examples("cache export --data photos --output features.h5"))
+@cache.command(
+    epilog=examples(
+        "cache export --data photos --output features.h5", "cache export --data photos --output features.parquet"
+    )
+)
 @options(DATA, SPEC, LABELS, CACHE)
-@click.option("--output", **FILE, required=True, help="HDF5 file to write.")
+@click.option("--output", **FILE, required=True, help="File to write: HDF5, or Parquet (.parquet).")
 def export(output: str, **chosen: Any) -> None:
-    """Write features, labels and paths into one HDF5 file.
+    """Write features, labels and paths into one HDF5 or Parquet file.
 
     They are those of the images in a folder, without other views of them.
 
@@ -187,6 +204,59 @@ def export(output: str, **chosen: Any) -> None:
     require_writable(output)  # features may take hours
     rows, failures = pipeline.export(asked.pop("data", None), output, **asked)
     print(f"{rows} rows written to {printable(output)}" + (f", {failures} images failed" if failures else ""))
+
+
+SELECTION = [
+    click.option("--backbone", metavar="NAME", help="Rows of this backbone alone."),
+    click.option("--fingerprint", metavar="HEX", help="Rows of the spec whose fingerprint begins so, alone."),
+    click.option("--dry-run", is_flag=True, help="Print what would be copied, and change nothing."),
+]
+ADDRESS = click.argument("address", metavar="ADDRESS", type=at_home)
+
+
+@cache.command(epilog=examples("cache push s3://bucket/features", "cache push /mnt/nas/features --backbone nano"))
+@options(CACHE, SELECTION)
+@click.option("--check", is_flag=True, help="Also read every object there; those that are damaged are replaced.")
+@click.option("--merge", is_flag=True, help="Also merge small objects there, and delete doubles.")
+@ADDRESS
+def push(address: str, cache_dir: str | None, **chosen: Any) -> None:
+    """Copy the rows that object storage lacks, or a mounted folder, to it.
+
+    Exits with status 1 if something there or here is damaged. What ends early goes on where it was.
+    """
+    from cache.remote.push import push as push_rows
+
+    with progress_reporter() as report:
+        done = push_rows(cache_dir or pipeline.DEFAULT_CACHE, address, **chosen, on_progress=report)
+    _print_transfer(done, "pushed", chosen["dry_run"])
+
+
+@cache.command(epilog=examples("cache pull s3://bucket/features", "cache pull s3://bucket/features --most 20GB"))
+@options(CACHE, SELECTION)
+@click.option("--most", type=_bytes, metavar="SIZE", help="Disk that it may take, such as 20GB. [what is free]")
+@ADDRESS
+def pull(address: str, cache_dir: str | None, **chosen: Any) -> None:
+    """Copy the rows that the cache lacks from object storage, or a mounted folder, to it.
+
+    Exits with status 1 if something there is damaged. What ends early goes on where it was.
+    """
+    from cache.remote.pull import pull as pull_rows
+
+    with progress_reporter() as report:
+        done = pull_rows(cache_dir or pipeline.DEFAULT_CACHE, address, **chosen, on_progress=report)
+    if done.left:
+        log.warning("%d rows stay where they are: they do not fit into --most", done.left)
+    _print_transfer(done, "pulled", chosen["dry_run"])
+
+
+def _print_transfer(done: "Transfer", verb: str, dry_run: bool) -> NoReturn:
+    verb = f"would be {verb}" if dry_run else verb
+    for folder, objects, rows, size in done.folders:
+        print(f"{rows:>9} rows {objects:>5} objects {size:>13} bytes  {printable(folder)}")
+    print(f"{done.rows:>9} rows {done.objects:>5} objects {done.bytes:>13} bytes  {verb}")
+    if done.fewer:
+        print(f"{done.fewer} objects fewer there")
+    sys.exit(1 if done.damaged else 0)
 
 
 def _print_paths(paths: list[str], about: str) -> None:

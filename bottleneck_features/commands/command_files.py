@@ -11,6 +11,7 @@ from cache.errors import UserError, log
 from cache.files.atomic import require_writable
 from classify.data.surfaces import FOLDER
 from featurize.outputs import Named, check_outputs, inputs_of
+from featurize.pictures.places.paths import is_elsewhere
 from featurize.pictures.sources import on_disk
 from featurize.replaceable import require_kind
 from pipeline import DEFAULT_CACHE
@@ -25,7 +26,7 @@ def existing_paths(words: list[str]) -> list[str]:
 
 
 def _meant(word: str) -> list[str]:
-    if os.path.lexists(path := on_disk(word)):
+    if os.path.lexists(path := on_disk(word)) or is_elsewhere(path):
         return [path]
     if matches := sorted(glob.glob(word, recursive=True), key=os.fsencode):
         return matches

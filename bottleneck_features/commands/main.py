@@ -95,6 +95,9 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     with Stop() as stop:
         try:
             status = _status(command, name, sys.argv[1:] if arguments is None else arguments, stop)
+        except SystemExit:  # a command's own status
+            lines.show_warnings()
+            raise
         except (Exception, KeyboardInterrupt) as error:  # a signal during an import may become any exception
             lines.show_warnings()
             if not stop.number:

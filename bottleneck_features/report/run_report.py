@@ -36,6 +36,7 @@ def run_report(
     Returns what is in the file; its `seconds` are those of every stage. Raises as `pipeline.report`.
     """
     from bottleneck_features.report.page.page import write_report
+    from bottleneck_features.report.page.thumbnails import Kept
 
     started = time.perf_counter()
     plan, label_source = split_plan(options)
@@ -69,6 +70,6 @@ def run_report(
     if heatmaps:
         findings = with_heatmaps(findings, classifier, progress)
     started = time.perf_counter()
-    write_report(findings, output)
+    write_report(findings, output, Kept(extractor.cache_dir, [digest.tobytes() for digest in dataset.digests]))
     findings.seconds["page"] = time.perf_counter() - started
     return findings

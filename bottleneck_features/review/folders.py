@@ -9,6 +9,7 @@ from bottleneck_features.review.growing_gallery import name_of
 from cache.errors import UserError, log
 from classify.labelling.label_log import Entry, LabelLog
 from classify.labels.read_labels import LabelledImages
+from featurize.pictures.places.paths import is_elsewhere
 
 KINDS = ("copies", "links")
 FORBIDDEN = frozenset('<>:"/\\|?*')  # in the name of a folder, on one system or another
@@ -41,6 +42,8 @@ def export_folders(data: str, labels: Mapping[str, str], destination: str, kind:
     """
     if kind not in KINDS:
         raise UserError(f"kind {kind!r:.80}: give one of {', '.join(KINDS)}")
+    if is_elsewhere(data) or os.path.isfile(data):
+        raise UserError(f"{data!r} is no folder of a disk: pictures are copied and linked from folders alone")
     data, destination = os.path.realpath(data), os.path.realpath(os.path.expanduser(destination))
     if os.path.lexists(destination) and (not os.path.isdir(destination) or os.listdir(destination)):
         raise UserError(f"{destination!r} is there and is no empty folder: give a new one")

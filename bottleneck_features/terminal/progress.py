@@ -9,12 +9,13 @@ from cache.errors import log
 from featurize.extract.outcome import Progress
 
 FITS = ("search", "compare")  # stages that count fits, not images
+OBJECTS = ("push", "pull", "check")  # stages that count objects of storage
 SECONDS_BETWEEN_LINES = 10.0  # a stage that is shorter prints none
 
 
 @contextmanager
 def progress_reporter() -> Iterator[Progress]:
-    """A function (stage, done, total) that shows images, or fits, per second and the time left."""
+    """A function (stage, done, total) that shows images, fits or objects per second and the time left."""
     if not sys.stderr.isatty():
         yield _plain_lines()
         return
@@ -63,7 +64,7 @@ def _plain_lines() -> Progress:
 
 
 def _unit(stage: str) -> str:
-    return "fits" if stage.startswith(FITS) else "images"
+    return "objects" if stage in OBJECTS else "fits" if stage.startswith(FITS) else "images"
 
 
 def _rounded(rate: float) -> str:

@@ -25,15 +25,12 @@ def export_rows(
     dataset is left out. Raises `KeyError` and `DamagedShardError` as `FeatureStore.read`, `OSError` where the file
     cannot be written, and `ValueError` where there is not one path and label for each row.
     """
-    texts = {"paths": paths} | ({} if labels is None else {"labels": labels})
-    for name, values in texts.items():
-        if len(values) != len(digests):
-            raise ValueError(f"{len(values)} {name} for {len(digests)} rows")
+    texts = texts_of(digests, paths, labels)
     with replacing(output) as temporary, _Patient(temporary, "x+b") as patient:
         with h5py.File(patient, "w", libver="latest") as file:
             shape = (len(digests), *store.read(digests[:1]).shape[1:])
             rows = file.create_dataset("features", shape, "<f4")
-            step = max(1, BYTES_AT_ONCE // (4 * math.prod(shape[1:]) or 1))
+            step = rows_at_once(shape[1:])
             for start in range(0, len(digests), step):
                 rows[start : start + step] = store.read(digests[start : start + step])
                 patient.raise_failure()
@@ -43,6 +40,20 @@ def export_rows(
             file.attrs["spec"] = json.dumps(store.spec.to_json())
         patient.raise_failure()
         sync(patient.fileno())
+
+
+def texts_of(digests: np.ndarray, paths: Sequence[str], labels: Sequence[str] | None) -> dict[str, Sequence[str]]:
+    """`paths`, and `labels` where there are any. Raises `ValueError` where there is not one for each row."""
+    texts = {"paths": paths} | ({} if labels is None else {"labels": labels})
+    for name, values in texts.items():
+        if len(values) != len(digests):
+            raise ValueError(f"{len(values)} {name} for {len(digests)} rows")
+    return texts
+
+
+def rows_at_once(shape: tuple[int, ...]) -> int:
+    """How many float32 rows of `shape` are read and written in one piece."""
+    return max(1, BYTES_AT_ONCE // (4 * math.prod(shape) or 1))
 
 
 class _Patient(io.FileIO):

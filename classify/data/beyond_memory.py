@@ -8,11 +8,11 @@ import numpy as np
 
 import featurize.machine.memory
 from cache.errors import UserError, log
+from cache.files.disk import readable
 from cache.stored_rows import Rows, StoredRows
 from classify.heads.head_table import CLASS_COPIES, HEADS, make_head, training_bytes
 from featurize.extract.extractor import Extractor, RowsMissingError
 from featurize.extract.outcome import Outcome, Progress
-from featurize.machine.disk import readable
 from featurize.pictures.sources import Source
 
 FLOAT32 = 4  # bytes of a number

@@ -14,6 +14,7 @@ from classify.labels.label_tables import Table, read_table
 from classify.labels.own_split import Named, Parts, find_parts, folders_below, part_and_rest, parts_of_values
 from classify.labels.row_pictures import match_rows
 from featurize.pictures.find_images import Failure, Listing, find_images
+from featurize.pictures.places.paths import join
 from featurize.pictures.sources import nfc, slashed
 
 PATTERN_EXAMPLE = r"(?P<label>cat|dog)\.\d+\.jpg"
@@ -128,7 +129,7 @@ def first_folder(path: str, root: str) -> str:
 
 def below(paths: Iterable[str], root: str) -> dict[str, str]:
     """path -> path relative to `root`, with / between the names on every system."""
-    prefix = os.path.join(root, "")
+    prefix = join(root, "")
     # A table may list pictures elsewhere: "../elsewhere/a.jpg".
     return {
         path: slashed(path[len(prefix) :] if path.startswith(prefix) else os.path.relpath(path, root)) for path in paths

@@ -17,6 +17,7 @@ from cache.errors import UserError, listed
 from classify.labels.label_names import label_of
 from classify.labels.label_options import AnyTable
 from classify.labels.own_split import COLUMNS, FILLERS
+from featurize.pictures.places.paths import contents, is_elsewhere, is_file
 from featurize.pictures.sources import on_disk
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def read_table(
     else:
         name = on_disk(name)
         folder = os.path.dirname(name) or "."
-        if not Path(name).is_file():
+        if not is_file(name):
             raise UserError(f"there is no table of labels {name!r}")
         choose = partial(_choose, name, wanted)
         is_parquet = Path(name).suffix.lower() in (".parquet", ".pq")
@@ -167,7 +168,7 @@ def _csv_columns(table: str, choose: Choice, wanted: set[str]) -> Columns:
 
 def _csv_text(table: str) -> str:
     """The text of a CSV file, without byte order marks."""
-    data = Path(table).read_bytes()
+    data = contents(table)
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     if data.startswith(b"PK\x03\x04"):
         raise UserError(f"{table!r} is a workbook or another archive: save it as CSV in UTF-8")
@@ -196,7 +197,7 @@ def _parquet_columns(table: str, choose: Choice) -> Columns:
             f"{table!r}: Parquet needs pyarrow: pip install 'bottleneck-features[parquet]', or give a CSV"
         ) from None
     try:
-        with parquet.ParquetFile(table) as file:
+        with parquet.ParquetFile(io.BytesIO(contents(table)) if is_elsewhere(table) else table) as file:
             header = file.schema_arrow.names
             names = [header[index] for index in choose(header)]
             if file.metadata.num_rows > MOST_ROWS:

@@ -13,6 +13,7 @@ from classify.labels.label_sources import Source, first_folder, from_folders, fr
 from classify.labels.label_tables import table_name
 from classify.labels.named_groups import GroupOption, Groups, group_option, labelled_groups, mention_column
 from featurize.pictures.find_images import SUFFIXES, Failure, describe_passed_over
+from featurize.pictures.places.paths import inside_archive
 from featurize.pictures.sources import on_disk
 
 SHOWN_COUNTS = 6  # classes; of more the numbers alone are said
@@ -152,7 +153,7 @@ def _source(
         raise UserError(f"{sources[0]} and {sources[1]} are two sources of labels: give one of them")
     folders = {"train": train_folder, "validation": validation_folder, "test": test_folder}
     named = {part: [names] if isinstance(names, str) else [*names] for part, names in folders.items()}
-    data = on_disk(data) if data is not None else None
+    data = inside_archive(on_disk(data)) if data is not None else None
     if labels is not None:
         option = group_option(groups, has_table=True)
         group_column = option.value if option and option.kind == "column" else None

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from cache.errors import UserError, log
+from cache.remote.file_systems import is_url, is_web
 from classify.labels.label_names import label_of
 from classify.labels.label_tables import Table, bare
 from featurize.pictures.find_images import SUFFIXES, Failure, Listing, find_images
+from featurize.pictures.places.paths import absolute, is_file, join
 from featurize.pictures.sources import names_in, nfc, on_disk, slashed
 
 ANCHORED = re.compile("[A-Za-z]:|/")  # a path of a drive, of a server or from the root
@@ -35,11 +37,11 @@ def match_rows(
     """Find the picture of every row.
 
     A path is absolute, or relative to `folder`, to the table's own folder or to the current one: the first of these
-    that has it. One without an image suffix is the stem of a picture in `folder`: of its relative path, else of its
-    name alone. Backslashes may stand for slashes. Unicode form, invisible characters and case may differ where only
-    one picture fits then. Paths below a folder that is not here are looked for below `folder`, see
-    `_Pictures.find_moved`. parts: of each row, or None. listing: the pictures of `folder`; None searches the folder
-    only if a row asks for it.
+    that has it. It may be an address of object storage. One without an image suffix is the stem of a picture in
+    `folder`: of its relative path, else of its name alone. Backslashes may stand for slashes. Unicode form, invisible
+    characters and case may differ where only one picture fits then. Paths below a folder that is not here are looked
+    for below `folder`, see `_Pictures.find_moved`. parts: of each row, or None. listing: the pictures of `folder`; None
+    searches the folder only if a row asks for it.
 
     Rows whose picture is not there are failures. Raises UserError where they are more than a share `max_missing` of
     the rows, where a row fits several pictures, and where one picture has two labels, parts or groups.
@@ -64,7 +66,7 @@ def match_rows(
     _check_missing(table, [value for value in table.paths if found[value] is None], pictures.folders, max_missing)
     absent = f"listed in {table.name} but there is no such file"
     failed = {
-        path or os.path.join(folder, bare(value)): None
+        path or join(folder, bare(value)): None
         for value, path in found.items()
         if path is None or path in pictures.broken
     }
@@ -88,31 +90,32 @@ class _Pictures:
         self._by_path: dict[str, str] = {}
         self._by_key: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # ("form", "stem" or "name", key)
         self._indexed = False
-        if listing:
-            self._index(listing)
+        if listing or is_url(folder):
+            self._index(listing or find_images(folder))
+        self._look_up([text for value in table.paths if is_url(text := bare(value))])
 
     def find(self, value: str) -> str | None:
         """The path that `value` means, relative or absolute, or None. Raises UserError where several pictures fit."""
         spellings = [*dict.fromkeys((value, bare(value), _with_slashes(value)))]
         for text in spellings:
             for folder in self.folders:
-                path = os.path.join(folder, text)
+                path = join(folder, text)
                 fitting = self._fitting("form", _key(path))
-                if listed := self._by_path.get(os.path.abspath(path)) or self._only(value, fitting):
+                if listed := self._by_path.get(absolute(path)) or self._only(value, fitting):
                     return listed
                 path = on_disk(path, self._names_in)
-                if _has_image_suffix(text) and os.path.isfile(path):
+                if _has_image_suffix(text) and not is_url(path) and is_file(path):
                     return path
         if not self._indexed:
             self._index(find_images(self.folders[0]))
         for text in spellings:
-            path = os.path.join(self.folders[0], text)
+            path = join(self.folders[0], text)
             if not _has_image_suffix(text):
                 if stems := self._fitting("stem", _key(path)) or self._fitting("name", nfc(text)):
                     return self._only(value, stems)
-                if os.path.isfile(path):
+                if not is_url(path) and is_file(path):
                     return path
-        relative = os.path.relpath(os.path.join(self.folders[0], spellings[-1]), self.folders[0])
+        relative = os.path.relpath(join(self.folders[0], spellings[-1]), self.folders[0])
         return self._only(value, self._by_tail.get(("", *_names(relative)), []))
 
     def find_moved(self, values: Sequence[str], relative: bool) -> dict[str, str]:
@@ -154,11 +157,28 @@ class _Pictures:
         self._indexed = True
         self.broken = {failure.path: failure for failure in listing.failures}
         for path in [*listing.images, *self.broken]:
-            self._by_path[os.path.abspath(path)] = path
+            self._by_path[absolute(path)] = path
             key = _key(path)
             stem = key.rpartition(".")[0]
             for which in (("form", key), ("stem", stem), ("name", stem.rpartition("/")[2])):
                 self._by_key[which].append(path)
+
+    def _look_up(self, addresses: list[str]) -> None:
+        """Add those objects of storage to the index that are there and not in it, by many requests at once.
+
+        Of the web only what lies beside the data or the table: a table from elsewhere may name any server.
+        """
+        beside = tuple(join(folder, "") for folder in self.folders[:2])
+        unknown = [
+            address
+            for address in dict.fromkeys(addresses)
+            if address not in self._by_path and (not is_web(address) or address.startswith(beside))
+        ]
+        if not unknown:
+            return
+        from cache.remote.objects import with_stamps
+
+        self._by_path |= {path: path for path in with_stamps(unknown) if path.size is not None}
 
     def _fitting(self, kind: str, key: str) -> list[str]:
         return self._by_key.get((kind, key), [])
@@ -167,7 +187,7 @@ class _Pictures:
     def _by_tail(self) -> dict[Names, list[str]]:
         """The pictures by the last two or more names of their paths below the folder; by all names with "" before."""
         by_tail = defaultdict(list)
-        prefix = len(os.path.join(self.folders[0], ""))
+        prefix = len(join(self.folders[0], ""))
         for path in self._by_path.values():
             names = _names(path[prefix:])
             for tail in (("", *names), *(names[start:] for start in range(len(names) - 1))):
@@ -196,7 +216,7 @@ def _check_missing(table: Table, missing: list[str], folders: list[str], most: f
 
 
 def _key(path: str) -> str:
-    return slashed(nfc(os.path.abspath(path)))
+    return slashed(nfc(absolute(path)))
 
 
 def _with_slashes(value: str) -> str:

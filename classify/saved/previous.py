@@ -31,6 +31,7 @@ from classify.saved.npz import read_arrays
 from classify.saved.persist import check_writable, put
 from classify.saved.record import own_digest, read_files, read_regular, sealed, shown
 from classify.saved.verify_record import find_arrays
+from featurize.pictures.places.paths import real
 
 SAME = 0.5  # share of a model's training pictures that the same data still has
 
@@ -49,8 +50,8 @@ def source_of(data: Any, options: Mapping[str, Any]) -> Source:
     columns = {name: options.get(name, name[: -len("_column")]) for name in ("path_column", "label_column")}
     parts = {name: options.get(name) for name in ("train_folder", "validation_folder", "test_folder")}
     return {
-        "folder": None if data is None else os.path.realpath(data),
-        "table": os.path.realpath(table) if isinstance(table, str | os.PathLike) else named,
+        "folder": None if data is None else real(data),
+        "table": real(os.fspath(table)) if isinstance(table, str | os.PathLike) else named,
         **{name: None if table is None else column for name, column in columns.items()},
         "label_pattern": options.get("label_pattern"),
         "label_from": options.get("label_from"),

@@ -16,12 +16,12 @@ from typing import Any
 
 import featurize.machine.memory
 from cache.errors import UserError
+from cache.files.disk import readable
 from cache.files.system_calls import AT_ONCE
 from cache.joined_rows import JoinedSpec, read_spec
 from classify.data.view_counts import Views, are_views
 from classify.labels.group_record import is_group_record
 from classify.saved.model_files import arrays_path, record_path, with_next
-from featurize.machine.disk import readable
 
 FORMAT = 2
 LARGEST = 16 * 1024**2  # bytes: room for a hundred thousand classes

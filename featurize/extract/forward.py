@@ -9,17 +9,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from cache.signatures import no_signatures
 from featurize.decoding.decode import Decoded, Inputs, NetworkInput, decode_inputs
-from featurize.decoding.memory_gate import MemoryGate, Reservation
+from featurize.decoding.memory_gate import MemoryGate
 from featurize.engines.engine import Function
 from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
-from featurize.pictures.sources import Reserve, Source, bytes_of, digest_of
+from featurize.pictures.places.read_ahead import ReadAt, reading_ahead
+from featurize.pictures.sources import Reserve, Source, digest_of
 
 # `featurize.decoding.decode.decode_inputs`, or its like
 Decoder = Callable[[bytes, Collection[NetworkInput], Reserve], Inputs]
@@ -80,7 +82,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image: the digest of the decoded bytes, and what was decoded for each network, or the reason why nothing."""
+    """One image: the digest of the decoded bytes, and what was decoded for each network, or the reason why nothing.
+
+    Neither of one whose row is not wanted.
+    """
 
     position: int
     digest: bytes
@@ -92,8 +97,8 @@ class Picture:
 class Row:
     """Features (views, d) of the image at `position` by each network: of all its views, or None for the reason given.
 
-    There are none of an image that could not be decoded. signature: of the image, without contrast then. note, changed:
-    as in `featurize.decoding.decode.Decoded`.
+    There are none of an image that could not be decoded, or whose row is not wanted. signature: of the image, without
+    contrast then. note, changed: as in `featurize.decoding.decode.Decoded`.
     """
 
     position: int
@@ -120,11 +125,13 @@ def compute(
     ends the run, what is computed by then is kept. Returns positions (m,) of images that have changed since they were
     hashed, and of their former copies: they may still lack a row.
     """
-    computed: deque[Row] = deque()
+    ready_rows: deque[Row] = deque()
     left: list[int] = []
     done = 0
 
-    def lacking_inputs(number: int) -> list[NetworkInput]:
+    def lacking_inputs(number: int, digest: bytes) -> list[NetworkInput]:
+        if not missing.wants(digest):
+            return []
         return [
             each._replace(views=tuple(each.views[view] for view in np.flatnonzero(views)))
             for each, views in zip(inputs, missing.lacking[number], strict=True)
@@ -136,8 +143,10 @@ def compute(
         if outcome.digests[position] != row.digest:  # the file has changed since it was hashed, or cannot be read
             left.extend(copies if row.reason else [position, *copies])
             copies = []
-        if any(features is not None for features in row.features):
+        computed = any(features is not None for features in row.features)
+        if computed or not row.reason:
             outcome.digests[position] = row.digest
+        if computed:
             keep(position, row)
         if row.reason:
             for failed in (position, *copies):
@@ -147,22 +156,22 @@ def compute(
 
     sources = [outcome.sources[position] for position in missing.first]
     try:
-        with closing(forward(sources, lacking_inputs, ready, computed, decoder)) as steps:
+        with closing(forward(sources, lacking_inputs, ready, ready_rows, decoder)) as steps:
             for count in steps:
                 for _ in range(count):
-                    take(computed.popleft())
+                    take(ready_rows.popleft())
                 done += count
                 if progress:
                     progress("features", done, len(missing))
     finally:
-        while computed:
-            take(computed.popleft())
+        while ready_rows:
+            take(ready_rows.popleft())
     return np.array(sorted(left), np.int64)
 
 
 def forward(
     sources: Sequence[Source],
-    inputs: Callable[[int], Sequence[NetworkInput]],
+    inputs: Callable[[int, bytes], Sequence[NetworkInput]],
     ready: Callable[[], tuple[Sequence[Network], Pace]],
     rows: deque[Row],
     decoder: Decoder = decode_inputs,
@@ -171,27 +180,43 @@ def forward(
 
     Rows beyond those counts may lie there already. Whoever leaves them has the network at work while it stores others.
 
-    `inputs` gives what each network takes of the source at a position. `ready` gives the networks; it is called once,
+    `inputs` gives what each network takes of the source at a position, which has this digest; nothing where its row is
+    not wanted, and it is not decoded then. `ready` gives the networks; it is called once,
     for the first picture that can be decoded. After `close()`, `rows` holds every computed row, even after an
     exception.
     """
     memory = MemoryGate(WORKERS)
+    with reading_ahead(sources) as read_at:
+        yield from _forward(sources, partial(_look, read_at, inputs, decoder, memory), ready, rows)
 
-    def look(position: int) -> Picture:
-        with memory.picture() as reservation:  # given back once only the pixels are left
-            return decoded(position, reservation)
 
-    def decoded(position: int, reservation: Reservation) -> Picture:
-        digest = b""
+def _look(
+    read_at: ReadAt,
+    inputs: Callable[[int, bytes], Sequence[NetworkInput]],
+    decoder: Decoder,
+    memory: MemoryGate,
+    position: int,
+) -> Picture:
+    """Read and decode the source at a position. Its memory is given back once only the pixels are left."""
+    digest = b""
+    with memory.picture() as reservation:
         try:
-            data = bytes_of(sources[position], reservation.file)
+            data = read_at(position, reservation.file)
             digest = digest_of(data)
-            asked = inputs(position)
+            if not (asked := inputs(position, digest)):
+                return Picture(position, digest)
             found = decoder(data, dict.fromkeys(asked), reservation.picture)
             return Picture(position, digest, [found[wanted] for wanted in asked])
         except ImageError as error:
             return Picture(position, digest, reason=str(error))
 
+
+def _forward(
+    sources: Sequence[Source],
+    look: Callable[[int], Picture],
+    ready: Callable[[], tuple[Sequence[Network], Pace]],
+    rows: deque[Row],
+) -> Generator[int, None, None]:
     for first in range(len(sources)):
         picture = look(first)
         if picture.decoded:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import featurize.machine.memory
+from cache.files.disk import readable
 from cache.index import comparable
 from cache.shard_file import DamagedShardError
 from cache.signatures import SIDE, no_signatures, signature_store
@@ -13,7 +14,6 @@ from featurize.decoding.decode import decode_views
 from featurize.decoding.memory_gate import MemoryGate
 from featurize.extract.outcome import Progress
 from featurize.extract.writable import can_be_written
-from featurize.machine.disk import readable
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
 from featurize.pictures.sources import Source, bytes_of, digest_of

@@ -8,7 +8,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NoReturn
@@ -28,7 +28,8 @@ from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
 from featurize.extract.former_default import mention_former_default
 from featurize.extract.forward import Decoder, Network, Pace, Row, compute
 from featurize.extract.outcome import Missing, Outcome, Progress
-from featurize.extract.pending_rows import PendingRows
+from featurize.extract.pending_rows import PendingRows, alone
+from featurize.extract.unread import Unread
 from featurize.extract.writable import can_be_written, open_table
 from featurize.pictures.sources import Source
 from featurize.pictures.unusual_pictures import announce_changed, announce_notes
@@ -37,9 +38,6 @@ from featurize.reopen import check_weights
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
-
-MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
-WAITING = "another run is computing features of this spec: waiting for it"
 
 Fresh = dict["NetworkExtractor", dict[bytes, np.ndarray]]  # of each network: digest -> features that are not stored
 
@@ -85,19 +83,22 @@ class ComputingExtractor(Extractor):
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
         """As `Extractor.run`."""
         with self._outcome(sources) as (outcome, cost):
-            outcome.take_digests(self.table, progress)
-            missing = self._missing(outcome, outcome.digests.known)
+            outcome.take_digests(self.table, progress, leave_objects=self.when_missing == "store")
+            missing, unread = self._missing(outcome, outcome.digests.known), Unread.in_run(outcome, self.parts)
             if self.when_missing != "store":
                 self._refuse(outcome, missing, cost)
                 return outcome
             mention_former_default(self.parts[0].spec, self.cache_dir, outcome.keys)
             try:
-                with self._alone(missing):
-                    missing = self._missing(outcome, missing.positions)  # another run may have computed some by now
+                with alone(self.parts, max(missing, unread, key=len)):
+                    store = partial(self._store, outcome, cost)
+                    read = self._in_groups(unread, store, progress) if unread else unread.first
+                    # of the others another run may have computed some by now
+                    missing = self._missing(outcome, np.union1d(missing.positions, read))
                     if missing and self._take_over(outcome, missing, progress):
                         missing = self._missing(outcome, missing.positions)
                     while missing:
-                        left = self._in_groups(missing, partial(self._store, outcome, cost), progress)
+                        left = self._in_groups(missing, store, progress)
                         missing = self._missing(outcome, left)
             except KeyboardInterrupt as interruption:
                 interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
@@ -166,19 +167,6 @@ class ComputingExtractor(Extractor):
             lacking &= ~np.array([[[bytes(key) in fresh[part]] for part in self.parts] for key in keys], bool)
         some = np.flatnonzero(lacking.any(axis=(1, 2)))
         return Missing.of(positions[some], keys[some], lacking[some])
-
-    @contextmanager
-    def _alone(self, missing: Missing) -> Iterator[None]:
-        """Hold the lock of each network whose rows many contents lack, for the body.
-
-        Always in the same order: else two runs could wait for each other.
-        """
-        counts = missing.lacking.any(axis=2).sum(axis=0)
-        many = [part for part, count in zip(self.parts, counts, strict=True) if count > MANY]
-        with ExitStack() as locks:
-            for part in sorted(many, key=lambda part: part.spec.folder):
-                locks.enter_context(part.stores[0].lock(".run", WAITING))
-            yield
 
     def _take_over(self, outcome: Outcome, missing: Missing, progress: Progress | None) -> int:
         stores = [part.stores for part in self.parts]
@@ -270,6 +258,7 @@ class ComputingExtractor(Extractor):
             return self._compute(outcome, cost, parts, missing, ready, pending.add, progress)
         finally:  # whatever ends the run, what is computed is kept
             pending.commit()
+            outcome.record_read(self.table)
 
     def _compute(
         self,

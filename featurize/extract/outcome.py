@@ -1,17 +1,19 @@
 """What happened to each of many images: it has a row, or there is a reason why not."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from cache.digest_table import DigestTable, Stamp, take_stamp
 from cache.index import comparable
+from cache.remote.file_systems import is_url
 from cache.row_key import DIGEST_BYTES
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import Failure, ImageError
-from featurize.pictures.sources import Source, digest_of
+from featurize.pictures.places.read_ahead import ReadAt, reading_ahead
+from featurize.pictures.sources import Source, digest_of, within_limit
 
 Progress = Callable[[str, int, int], None]  # how far a run is: stage, done, total
 
@@ -65,6 +67,7 @@ class Outcome:
     """The images, what became of them, and what that cost.
 
     views            rows that each image has
+    unread           position -> stamp, of objects of storage that are read only when they are decoded
     digests          of each image, None where it failed
     reasons          position -> one line, for the images without a row
     notes            position -> one line on an unusual picture, of those that were decoded in this run
@@ -82,6 +85,7 @@ class Outcome:
     notes: dict[int, str] = field(default_factory=dict)
     changed: dict[int, str] = field(default_factory=dict)
     new: np.ndarray = field(init=False)
+    unread: dict[int, Stamp | None] = field(default_factory=dict)
     forward_passes: int = 0
     seconds: float = 0.0
     startup_seconds: float = 0.0
@@ -111,26 +115,40 @@ class Outcome:
         """Digests of the images that have a row: (n, 32) uint8."""
         return self.digests.keys(self.digests.known)
 
-    def take_digests(self, table: DigestTable, progress: Progress | None = None) -> None:
+    def take_digests(self, table: DigestTable, progress: Progress | None = None, leave_objects: bool = False) -> None:
         """Take the SHA-256 of each image's bytes; only files are read that `table` does not know as they are.
 
-        What cannot be read has failed.
+        What cannot be read has failed. leave_objects: objects of storage that `table` does not know are left `unread`,
+        because to read them twice would cost twice.
         """
+        if objects := [n for n, source in enumerate(self.sources) if isinstance(source, str) and is_url(source)]:
+            from cache.remote.objects import with_stamps
+
+            self.sources = with_stamps(self.sources)
         known = table.unchanged([source for source in self.sources if isinstance(source, str)])
         for position, source in enumerate(self.sources):
             self.digests[position] = known.get(source) if isinstance(source, str) else None
         unknown = np.setdiff1d(np.arange(len(self.sources)), self.digests.known, assume_unique=True).tolist()
+        if leave_objects and objects:
+            self.unread = {n: take_stamp(self._path(n)) for n in objects if self.digests[n] is None}
+            unknown = [n for n in unknown if n not in self.unread]
+        with reading_ahead([self.sources[n] for n in unknown]) as read_at:
+            self._hash(unknown, read_at, table, progress)
+
+    def _hash(self, unknown: list[int], read_at: ReadAt, table: DigestTable, progress: Progress | None) -> None:
         learnt: list[tuple[str, Stamp, bytes]] = []
 
-        def hashed(position: int) -> tuple[Stamp | None, bytes | str]:
-            source = self.sources[position]
+        def hashed(number: int) -> tuple[Stamp | None, bytes | str]:
+            source = self.sources[unknown[number]]
             stamp = take_stamp(source) if isinstance(source, str) else None  # before reading, see Stamp
             try:
-                return stamp, digest_of(source)
+                is_object = isinstance(source, str) and is_url(source)
+                return stamp, digest_of(read_at(number, within_limit) if is_object else source)
             except ImageError as error:
                 return stamp, str(error)
 
-        results = in_order(hashed, unknown, ahead=AHEAD) if len(unknown) > 1 else map(hashed, unknown)
+        numbers = range(len(unknown))
+        results = in_order(hashed, numbers, ahead=AHEAD) if len(unknown) > 1 else map(hashed, numbers)
         for done, (position, (stamp, digest)) in enumerate(zip(unknown, results, strict=True), start=1):
             source = self.sources[position]
             if isinstance(digest, str):
@@ -144,6 +162,17 @@ class Outcome:
                 learnt = []
             if progress:
                 progress("reading", done, len(unknown))
+
+    def record_read(self, table: DigestTable) -> None:
+        """Record the digests of those `unread` objects that have been read by now."""
+        read = {position: digest for position in self.unread if (digest := self.digests[position])}
+        stamps = {position: self.unread.pop(position) for position in read}
+        table.record([(self._path(n), stamp, read[n]) for n, stamp in stamps.items() if stamp])
+
+    def _path(self, position: int) -> str:
+        source = self.sources[position]
+        assert isinstance(source, str)
+        return source
 
     def note(self, position: int, note: str, changed: str) -> None:
         """Note what was decided about the image at `position`; "" is nothing."""
@@ -213,6 +242,10 @@ class Missing:
     def __len__(self) -> int:
         return len(self.first)
 
+    def wants(self, _digest: bytes) -> bool:
+        """Whether the picture that was just read, and has this digest, is to be computed."""
+        return True
+
     def groups(self) -> Iterator[tuple[np.ndarray, "Missing"]]:
         """Contents that lack rows by the same networks: a mask (networks,) of these, and what lacks rows by them."""
         by_network = self.lacking.any(axis=2)
@@ -220,7 +253,7 @@ class Missing:
             which = (by_network == mask).all(axis=1)
             first = self.first[which]
             copies = {position: self.copies[position] for position in first.tolist() if position in self.copies}
-            yield mask, Missing(first, copies, self.lacking[which][:, mask])
+            yield mask, replace(self, first=first, copies=copies, lacking=self.lacking[which][:, mask])
 
     @property
     def positions(self) -> np.ndarray:

@@ -3,9 +3,9 @@
 import logging
 import math
 import os
-import shutil
 
 from cache.errors import UserError
+from cache.files.disk import free_bytes, readable
 from cache.row_key import DIGEST_BYTES
 
 log = logging.getLogger("bottleneck")
@@ -30,21 +30,3 @@ def require_room(folder: str, rows: int, shape: tuple[int, ...], number_bytes: i
             "choose another --cache-dir or smaller features (--pooling avg, --stored float16)"
         )
     return others + expected
-
-
-def free_bytes(folder: str) -> int:
-    """What is free on the disk of a folder, which need not exist yet."""
-    existing = os.path.abspath(folder)
-    while not os.path.isdir(existing):
-        existing = os.path.dirname(existing)
-    return shutil.disk_usage(existing).free
-
-
-def readable(count: float) -> str:
-    """A number of bytes with three digits and a unit: "5.15 KB"."""
-    unit = "bytes"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if count < 999.5:
-            break
-        count, unit = count / 1000, larger
-    return f"{count:.3g} {unit}"

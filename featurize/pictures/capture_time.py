@@ -67,7 +67,7 @@ def time_of_text(text: str) -> datetime | None:
     return time
 
 
-def _reader(file: io.FileIO, size: int) -> ReadAt:
+def _reader(file: io.RawIOBase | io.BytesIO, size: int) -> ReadAt:
     """What reads parts of a file, its head at once. Raises ImageError where it is asked too often."""
     head, left = file.read(HEAD) or b"", MOST_READS
 

@@ -9,6 +9,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from cache.errors import UserError
+from cache.files.archive_paths import archive_member
+from cache.remote.file_systems import is_url
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".mpo")
@@ -58,8 +60,19 @@ def find_images(folder: str) -> Listing:
     file (FIFO, socket, device, folder, link to nothing) and folders that cannot be read are failures; none of
     them is opened.
 
+    `folder` may also be a ZIP or TAR archive, a folder in one ("photos.zip/cats"), or an address of object storage:
+    names are judged alike there, and links are failures.
+
     Raises UserError where `folder` is missing, no folder or not readable.
     """
+    if is_url(folder):
+        from featurize.pictures.places.addresses import list_address
+
+        return list_address(folder)
+    if (place := archive_member(folder)) and not os.path.isdir(folder):
+        from featurize.pictures.places.archives import list_archive
+
+        return list_archive(*place)
     _require_folder(folder)
     listing = Listing([], [], Counter())
     # (folder, device and inode of each folder on the way to it), level by level; no recursion, because folders nest
@@ -112,6 +125,9 @@ def _require_folder(folder: str) -> None:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the folder {folder!r}: {reason}") from error
     if not stat.S_ISDIR(mode):
+        from featurize.pictures.places.archives import refuse_compressed
+
+        refuse_compressed(folder)
         what = "file" if stat.S_ISREG(mode) else _kind(mode)
         raise UserError(f"{folder!r} is a {what}, not a folder of images")
 
@@ -122,8 +138,7 @@ def _is_folder_to_visit(entry: os.DirEntry[str], listing: Listing) -> bool:
     if name.startswith("."):
         listing.passed_over["._ files" if name.startswith("._") else "hidden"] += 1
         return False
-    stem, dot, ending = name.rpartition(".")
-    suffix = (dot + ending).lower() if dot and stem else ""
+    suffix = suffix_of(name)
     if suffix in SUFFIXES:
         reason = _why_no_file(entry)
         if reason is None:
@@ -139,11 +154,18 @@ def _is_folder_to_visit(entry: os.DirEntry[str], listing: Listing) -> bool:
             return False
     except OSError:  # a link in a loop: neither folder nor image
         pass
-    listing.passed_over[_kind_of_suffix(suffix)] += 1
+    listing.passed_over[kind_of_suffix(suffix)] += 1
     return False
 
 
-def _kind_of_suffix(suffix: str) -> str:
+def suffix_of(name: str) -> str:
+    """The suffix of a file's name with its dot, in lower case; "" for a name without one."""
+    stem, dot, ending = name.rpartition(".")
+    return (dot + ending).lower() if dot and stem else ""
+
+
+def kind_of_suffix(suffix: str) -> str:
+    """What `Listing.passed_over` calls a file with this suffix."""
     if len(suffix) < 2:
         return "no suffix"
     # What follows the last dot of "minutes. Final version" is no suffix, and must not end up on a terminal.

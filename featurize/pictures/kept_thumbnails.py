@@ -15,7 +15,8 @@ from cache.files.atomic import make_folder
 from featurize.decoding.decode import decode_within
 from featurize.machine.parallel import THREADS, in_order
 from featurize.pictures.find_images import ImageError
-from featurize.pictures.sources import digest_of, read
+from featurize.pictures.places.read_ahead import ReadAt, reading_ahead
+from featurize.pictures.sources import digest_of, within_limit
 
 FILE_NAME = "thumbnails.sqlite"  # in the cache
 SIDE, QUALITY = 224, 60  # pixels of the longer side; of WebP
@@ -31,8 +32,10 @@ def thumbnails_of(cache_dir: str, digests: Sequence[bytes], paths: Sequence[str]
     """
     found = kept(cache_dir, digests)
     missing = [number for number, digest in enumerate(digests) if digest not in found]
-    made = in_order(lambda number: _made(digests[number], paths[number]), missing, ahead=4 * THREADS)
-    new = {digests[number]: picture for number, picture in zip(missing, made, strict=True) if picture}
+    with reading_ahead([paths[number] for number in missing]) as read_at:
+        places = range(len(missing))
+        made = in_order(lambda place: _made(digests[missing[place]], read_at, place), places, ahead=4 * THREADS)
+        new = {digests[number]: picture for number, picture in zip(missing, made, strict=True) if picture}
     keep(cache_dir, new)
     return [found.get(digest) or new.get(digest, b"") for digest in digests]
 
@@ -96,17 +99,20 @@ def drop_others(cache_dir: str, digests: Set[bytes]) -> int:
         return 0
 
 
-def _made(digest: bytes, path: str) -> bytes:
-    try:
-        data = read(path)
-        if digest_of(data) != digest:
-            return b""
-        picture = decode_within(data, SIDE)
-    except ImageError:
-        return b""
+def thumbnail_of(data: bytes) -> bytes:
+    """The WebP of the bytes of an image file. Raises ImageError where they cannot be decoded."""
+    picture = decode_within(data, SIDE)
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=QUALITY, method=2)
     return file.getvalue()
+
+
+def _made(digest: bytes, read_at: ReadAt, place: int) -> bytes:
+    try:
+        data = read_at(place, within_limit)
+        return thumbnail_of(data) if digest_of(data) == digest else b""
+    except ImageError:
+        return b""
 
 
 def _connect(path: str) -> sqlite3.Connection:

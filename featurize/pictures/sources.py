@@ -1,7 +1,8 @@
 """Turn what a caller passes as images into paths and bytes; read and digest the file at a path.
 
 A picture that exists only in memory becomes the bytes of an image file: it is digested, cached and decoded like any
-other. A path may be spelled in another Unicode form than the disk spells it: "é" may be one character, or two.
+other. A path may lead into an archive, or be an address of object storage, see `featurize.pictures.places`; and it may
+be spelled in another Unicode form than the disk spells it: "é" may be one character, or two.
 """
 
 import hashlib
@@ -18,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from cache.arguments import at_home
 from cache.errors import UserError, listed, log
+from cache.files.archive_paths import archive_member
 from cache.files.system_calls import AT_ONCE
+from cache.remote.file_systems import is_url, is_web
 from featurize.pictures.find_images import ImageError, describe_passed_over, find_images
+from featurize.pictures.places.paths import is_elsewhere, is_folder
 from featurize.pictures.unusual_pictures import announce_notes
 
 if TYPE_CHECKING:
@@ -55,6 +59,13 @@ def read(path: str, reserve: Reserve = within_limit) -> bytes:
     Raises ImageError with one line of reason for what is missing, may not be read, is no regular file, is larger
     than `LARGEST_FILE`, or gives more bytes than its size says: it is being written, or no file of a disk at all.
     """
+    if is_url(path):
+        return _read_address(path, reserve)
+    if (place := archive_member(path)) and place[1]:
+        from featurize.pictures.places.archives import member_size, read_member
+
+        reserve(_allowed(member_size(*place), "member"))
+        return read_member(*place)
     with opened(path) as (file, size):
         reserve(size)
         data = file.read(size) or b""  # in one call into their final place, but where a file system gives less
@@ -71,6 +82,8 @@ def digest_of(source: Source) -> bytes:
     """
     if isinstance(source, bytes):
         return hashlib.sha256(source).digest()
+    if is_elsewhere(source):
+        return hashlib.sha256(read(source)).digest()
     with opened(source) as (file, size):
         sha256, left = hashlib.sha256(), size
         while left and (chunk := file.read(min(CHUNK, left))):
@@ -119,23 +132,64 @@ def expand(images: Any) -> list[str | bytes]:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[tuple[io.FileIO, int]]:
-    """The file at `path`, unbuffered, and its size in bytes; whatever the system refuses becomes an ImageError."""
+def opened(path: str) -> Iterator[tuple[io.RawIOBase | io.BytesIO, int]]:
+    """The file at `path`, unbuffered, and its size in bytes; whatever the system refuses becomes an ImageError.
+
+    Of an object of storage each read is a request of that part alone.
+    """
+    if is_elsewhere(path):
+        with _opened_elsewhere(path) as found:
+            yield found
+        return
     try:
         with open(path, "rb", buffering=0, opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("not a regular file")
-            if status.st_size > LARGEST_FILE:
-                raise ImageError(f"file of {status.st_size} bytes, more than {LARGEST_FILE // 1024**2} MiB")
-            yield file, status.st_size
+            yield file, _allowed(status.st_size, "file")
     except ImageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _require_end(file: io.FileIO, size: int) -> None:
+def _allowed(size: int, what: str) -> int:
+    if size > LARGEST_FILE:
+        raise ImageError(f"{what} of {size} bytes, more than {LARGEST_FILE // 1024**2} MiB")
+    return size
+
+
+def _read_address(url: str, reserve: Reserve) -> bytes:
+    from cache.remote.objects import ObjectPath
+    from featurize.pictures.places.addresses import read_address
+
+    if isinstance(url, ObjectPath) and url.size is not None:
+        reserve(_allowed(url.size, "object"))
+        return read_address(url, LARGEST_FILE)
+    data = read_address(url, LARGEST_FILE)
+    reserve(len(data))
+    return data
+
+
+@contextmanager
+def _opened_elsewhere(path: str) -> Iterator[tuple[io.RawIOBase | io.BytesIO, int]]:
+    if not is_url(path) or is_web(path):  # many servers of the web give no parts of a file
+        data = read(path)
+        yield io.BytesIO(data), len(data)
+        return
+    from cache.remote.file_systems import described, driver_errors
+    from featurize.pictures.places.addresses import ObjectFile
+
+    try:
+        file = ObjectFile(path)
+        yield file, _allowed(file.size, "object")
+    except UserError as error:
+        raise ImageError(str(error)) from None
+    except driver_errors() as error:
+        raise ImageError(f"cannot be read: {described(error)}") from None
+
+
+def _require_end(file: io.RawIOBase | io.BytesIO, size: int) -> None:
     # What lies in /proc calls itself a regular file of no bytes, and may give them without end, or block.
     if file.read(1) != b"":
         raise ImageError(f"more bytes than its size of {size} says: being written, or no file of a disk")
@@ -148,7 +202,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _at(path: str) -> list[str]:
     """The path of an image, or those of the images in a folder, also of failed ones."""
-    if not os.path.isdir(path):
+    if not is_folder(path):
         return [path]
     listing = find_images(path)
     if listing.passed_over:
@@ -250,7 +304,7 @@ def on_disk(path: str, names_in: Callable[[str], Names] = names_in) -> str:
     A path that is there is returned as it is; so is one that fits nothing there, or several names. names_in: as the
     function of this name, for callers who ask for many paths and keep its answers.
     """
-    if path.isascii() or os.path.lexists(path):
+    if path.isascii() or is_url(path) or os.path.lexists(path):
         return path
     found = ""
     for name in Path(path).parts:

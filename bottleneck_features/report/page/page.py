@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from bottleneck_features.report.findings import Findings
 from bottleneck_features.report.page import plots
-from bottleneck_features.report.page.thumbnails import album_of, overlay_of
+from bottleneck_features.report.page.thumbnails import Kept, album_of, overlay_of
 from bottleneck_features.report.page.wording import below, count, percent, printable
 from bottleneck_features.report.parts.confusions import TABLE_CLASSES, cells, occurring, worst_pairs
 from bottleneck_features.report.parts.suspects import CUT_OFF
@@ -34,16 +34,16 @@ OF_CLASS |= {"average_precision": "average precision"}
 COLOURS = 8  # classes that colours can tell apart
 
 
-def write_report(findings: Findings, output: str) -> None:
+def write_report(findings: Findings, output: str, kept_in: Kept | None = None) -> None:
     """Write the report to the file `output`, whole or not at all. The pictures are opened for their thumbnails.
 
     Pictures that are gone or damaged by now are shown as such. Raises `OSError` naming `output`.
     """
-    write_atomically(output, render(findings).encode())
+    write_atomically(output, render(findings, kept_in).encode())
 
 
-def render(findings: Findings) -> str:
-    """The report as HTML."""
+def render(findings: Findings, kept_in: Kept | None = None) -> str:
+    """The report as HTML. kept_in: as for `album_of`."""
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -67,7 +67,7 @@ def render(findings: Findings) -> str:
         style=Markup(style),
         script=Markup(script),
         **_drawn(findings),
-        **_arranged(findings),
+        **_arranged(findings, kept_in),
     )
 
 
@@ -96,7 +96,7 @@ def _drawn(findings: Findings) -> dict[str, Any]:
     return {name: Markup(svg) for name, svg in drawn.items()}
 
 
-def _arranged(findings: Findings) -> dict[str, Any]:
+def _arranged(findings: Findings, kept_in: Kept | None) -> dict[str, Any]:
     """What the template shows besides the findings themselves, in the order in which it is shown."""
     samples = _samples(findings)
     groups = sorted(findings.near_duplicates, key=lambda group: (not group.straddles, not group.labels_differ))
@@ -109,7 +109,7 @@ def _arranged(findings: Findings) -> dict[str, Any]:
     cards, small = [*judged, *grouped], [*near, *sampled, *points]
     if len(findings.classes) <= FEW:
         cards += sampled
-    album = album_of([p.path for p in findings.pictures], cards, small)
+    album = album_of([p.path for p in findings.pictures], cards, small, kept_in=kept_in)
     maps = {number: heat for number, heat in findings.heatmaps.items() if number in album.uris}
     return {
         "album": album,

@@ -7,6 +7,7 @@ import numpy as np
 
 import featurize.machine.memory
 from cache.errors import UserError, log
+from cache.files.disk import free_bytes, readable
 from classify.data.duplicates import near_duplicates
 from classify.data.grouping import together
 from classify.data.split import Indices, paired
@@ -19,7 +20,6 @@ from featurize.extract.missing_signatures import signatures_of
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.extract.outcome import Progress
 from featurize.extract.writable import open_table
-from featurize.machine.disk import free_bytes, readable
 from featurize.resolve import Resolved, resolve
 from featurize.spec_options import DEFAULT_BACKBONE, SpecOptions
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from featurize.machine.disk import readable, require_room
+from cache.files.disk import readable
+from featurize.machine.disk import require_room
 
 Usage = namedtuple("Usage", "total used free")
 
