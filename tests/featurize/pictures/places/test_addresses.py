@@ -22,6 +22,7 @@ from helpers.object_storage import CREDENTIALS, Storage
 
 import pipeline
 from cache.errors import UserError
+from cache.remote.file_systems import IN_FLIGHT
 from featurize.open_extractor import open_extractor
 from featurize.pictures.find_images import find_images
 from featurize.pictures.places.read_ahead import reading_ahead
@@ -200,6 +201,29 @@ def test_reads_ahead_in_any_order(storage: Storage, surfaces: Path) -> None:
     for number in range(36):
         assert data[number] == (surfaces / str(sources[number])[len(url) + 1 :]).read_bytes()
     assert storage.server.counts()["GET"] == 37
+
+
+def test_many_requests_are_in_flight(storage: Storage) -> None:
+    names = [f"{storage.url}/many/{number:03}.jpg" for number in range(120)]
+    storage.files.pipe({name: name.encode() for name in names})
+    sources = expand(f"{storage.url}/many")
+    storage.server.reset(latency=0.5)
+    with reading_ahead(sources) as read_at:
+        found = [read_at(number, within_limit) for number in range(len(sources))]
+    counts = storage.server.counts()
+    assert found == [name.encode() for name in names]
+    assert 32 <= counts["at once"] <= IN_FLIGHT
+    assert counts["GET"] == len(names)
+
+
+def test_what_waits_in_memory_is_bounded(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featurize.pictures.places.read_ahead.MOST_BYTES", 1000)
+    storage.files.pipe({f"{storage.url}/few/{number:02}.jpg": bytes(300) for number in range(20)})
+    sources = expand(f"{storage.url}/few")
+    storage.server.reset(latency=0.1)
+    with reading_ahead(sources) as read_at:
+        assert [len(read_at(number, within_limit)) for number in range(len(sources))] == [300] * 20
+    assert storage.server.counts()["at once"] <= 3
 
 
 def test_leaving_early_reads_no_more(storage: Storage, surfaces: Path) -> None:
