@@ -27,11 +27,7 @@ def _place(text: str) -> Any:
 FILE: dict[str, Any] = {"type": _place, "metavar": "FILE"}
 FOLDER: dict[str, Any] = FILE | {"metavar": "FOLDER"}
 
-DATA = [
-    click.option(
-        "--data", **FOLDER, help="Folder of images, archive or address (s3://...); its folders are the labels."
-    )
-]
+DATA = [click.option("--data", **FOLDER, help="Folder of images, archive or s3://...; its folders are labels.")]
 TEACHER = [
     click.option(
         "--backbone",

@@ -50,7 +50,10 @@ class Server:
         return name
 
     def counts(self) -> Counter[str]:
-        """Requests since the last `reset` by kind, LIST, HEAD, GET, PUT, POST, DELETE or FAILED, and "bytes" sent."""
+        """Requests since the last `reset` by kind: LIST, HEAD, GET, PUT, POST, DELETE; those that FAILED.
+
+        And "bytes" of objects that were sent, and how many requests it has answered "at once" at most.
+        """
         return Counter(json.loads(self._ask("GET", CONTROL)))
 
     def reset(self, failing: float = 0, latency: float = 0) -> None:
@@ -118,6 +121,7 @@ class _Counted:
     def __init__(self, application: Callable[..., Iterable[bytes]]):
         self._application = application
         self._lock = threading.Lock()
+        self._now = 0
         self._restart({})
 
     def _restart(self, settings: dict[str, float]) -> None:
@@ -134,6 +138,17 @@ class _Counted:
                 body = json.dumps(self._counts).encode()
             start_response("200 OK", [("Content-Length", str(len(body)))])
             return [body]
+        with self._lock:
+            self._now += 1
+            self._counts["at once"] = max(self._counts["at once"], self._now)
+        try:
+            return self._answer(environ, start_response)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         if self._latency:
             time.sleep(self._latency)
         is_object = len(path.strip("/").split("/")) > 1
