@@ -80,7 +80,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image: the digest of the decoded bytes, and what was decoded for each network, or the reason why nothing."""
+    """One image: the digest of the decoded bytes, and what was decoded for each network, or the reason why nothing.
+
+    Neither of one whose row is not wanted.
+    """
 
     position: int
     digest: bytes
@@ -92,8 +95,8 @@ class Picture:
 class Row:
     """Features (views, d) of the image at `position` by each network: of all its views, or None for the reason given.
 
-    There are none of an image that could not be decoded. signature: of the image, without contrast then. note, changed:
-    as in `featurize.decoding.decode.Decoded`.
+    There are none of an image that could not be decoded, or whose row is not wanted. signature: of the image, without
+    contrast then. note, changed: as in `featurize.decoding.decode.Decoded`.
     """
 
     position: int
@@ -120,11 +123,13 @@ def compute(
     ends the run, what is computed by then is kept. Returns positions (m,) of images that have changed since they were
     hashed, and of their former copies: they may still lack a row.
     """
-    computed: deque[Row] = deque()
+    ready_rows: deque[Row] = deque()
     left: list[int] = []
     done = 0
 
-    def lacking_inputs(number: int) -> list[NetworkInput]:
+    def lacking_inputs(number: int, digest: bytes) -> list[NetworkInput]:
+        if not missing.wants(digest):
+            return []
         return [
             each._replace(views=tuple(each.views[view] for view in np.flatnonzero(views)))
             for each, views in zip(inputs, missing.lacking[number], strict=True)
@@ -136,8 +141,10 @@ def compute(
         if outcome.digests[position] != row.digest:  # the file has changed since it was hashed, or cannot be read
             left.extend(copies if row.reason else [position, *copies])
             copies = []
-        if any(features is not None for features in row.features):
+        computed = any(features is not None for features in row.features)
+        if computed or not row.reason:
             outcome.digests[position] = row.digest
+        if computed:
             keep(position, row)
         if row.reason:
             for failed in (position, *copies):
@@ -147,22 +154,22 @@ def compute(
 
     sources = [outcome.sources[position] for position in missing.first]
     try:
-        with closing(forward(sources, lacking_inputs, ready, computed, decoder)) as steps:
+        with closing(forward(sources, lacking_inputs, ready, ready_rows, decoder)) as steps:
             for count in steps:
                 for _ in range(count):
-                    take(computed.popleft())
+                    take(ready_rows.popleft())
                 done += count
                 if progress:
                     progress("features", done, len(missing))
     finally:
-        while computed:
-            take(computed.popleft())
+        while ready_rows:
+            take(ready_rows.popleft())
     return np.array(sorted(left), np.int64)
 
 
 def forward(
     sources: Sequence[Source],
-    inputs: Callable[[int], Sequence[NetworkInput]],
+    inputs: Callable[[int, bytes], Sequence[NetworkInput]],
     ready: Callable[[], tuple[Sequence[Network], Pace]],
     rows: deque[Row],
     decoder: Decoder = decode_inputs,
@@ -171,7 +178,8 @@ def forward(
 
     Rows beyond those counts may lie there already. Whoever leaves them has the network at work while it stores others.
 
-    `inputs` gives what each network takes of the source at a position. `ready` gives the networks; it is called once,
+    `inputs` gives what each network takes of the source at a position, which has this digest; nothing where its row is
+    not wanted, and it is not decoded then. `ready` gives the networks; it is called once,
     for the first picture that can be decoded. After `close()`, `rows` holds every computed row, even after an
     exception.
     """
@@ -186,7 +194,8 @@ def forward(
         try:
             data = bytes_of(sources[position], reservation.file)
             digest = digest_of(data)
-            asked = inputs(position)
+            if not (asked := inputs(position, digest)):
+                return Picture(position, digest)
             found = decoder(data, dict.fromkeys(asked), reservation.picture)
             return Picture(position, digest, [found[wanted] for wanted in asked])
         except ImageError as error:

@@ -213,6 +213,10 @@ class Missing:
     def __len__(self) -> int:
         return len(self.first)
 
+    def wants(self, _digest: bytes) -> bool:
+        """Whether the picture that was just read, and has this digest, is to be computed."""
+        return True
+
     def groups(self) -> Iterator[tuple[np.ndarray, "Missing"]]:
         """Contents that lack rows by the same networks: a mask (networks,) of these, and what lacks rows by them."""
         by_network = self.lacking.any(axis=2)

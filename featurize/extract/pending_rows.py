@@ -1,30 +1,48 @@
 """Computed rows that wait for their commit: of each network and view of the pictures, and the pictures' signatures."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 import numpy as np
 
 from cache.row_key import FeatureSpec
-from cache.signatures import signature_store
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.engines.engine import Engine
 from featurize.extract.forward import Pace, Row
 from featurize.extract.outcome import Missing, Outcome
 from featurize.machine.disk import require_room
 
+MANY = 32  # pictures from which on two runs do not compute side by side what may be the same
+WAITING = "another run is computing features of this spec: waiting for it"
+
 
 class StoredNetwork(Protocol):
-    """A network with a store for the rows of each view."""
+    """A network with a store for the rows of each view, and one for the signatures of the pictures."""
 
     spec: FeatureSpec
     stores: list[FeatureStore]
+    signatures: FeatureStore
     shard_rows: int
 
     @property
     def engine(self) -> Engine:
         """The compiled network."""
+
+
+@contextmanager
+def alone(parts: Sequence[StoredNetwork], missing: Missing) -> Iterator[None]:
+    """Hold the lock of each network whose rows many contents lack, for the body.
+
+    Always in the same order: else two runs could wait for each other.
+    """
+    counts = missing.lacking.any(axis=2).sum(axis=0)
+    many = [part for part, count in zip(parts, counts, strict=True) if count > MANY]
+    with ExitStack() as locks:
+        for part in sorted(many, key=lambda part: part.spec.folder):
+            locks.enter_context(part.stores[0].lock(".run", WAITING))
+        yield
 
 
 class PendingRows:
@@ -38,7 +56,7 @@ class PendingRows:
         self._cache_dir = cache_dir
         self._outcome = outcome
         self._lacking = missing.lacking
-        self._signature_store = signature_store(cache_dir)
+        self._signature_store = parts[0].signatures
         self._signatures = _Rows()
         self._of_parts = [[_Rows() for _ in part.stores] for part in parts]
 
