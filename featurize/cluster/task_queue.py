@@ -48,7 +48,8 @@ class TaskQueue:
         """Tasks to be handed out at once: all but the suspects, or where no others are left one of them."""
         if not len(self._left) and not self._again:
             with self._lock:
-                yield self._handed(self._suspects.popleft())
+                suspect = self._handed(self._suspects.popleft())
+            yield suspect
             return
         while task := self._next():
             yield task
