@@ -1,5 +1,6 @@
 """From an address to the joblib backend that speaks to it: Dask, Ray, or processes of this machine."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,8 @@ def _dask(address: str) -> Iterator[None]:
         raise UserError(f"cluster {address}: no scheduler of Dask answers there ({_line(error)})") from None
     with client:
         if not client.ncores():
-            log.info("the scheduler at %s has no workers yet: waiting for them", address)
+            log.info("the scheduler at %s has no workers yet: waiting for one", address)
+            client.wait_for_workers(1)
         with parallel_config("dask", client=client, wait_for_workers_timeout=None):
             yield
 
@@ -85,13 +87,14 @@ def _ray(address: str) -> Iterator[None]:
         raise UserError(f"cluster {address} is one of Ray, which is not installed: pip install '.[ray]'") from None
     started = not ray.is_initialized()
     if started:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers unless told not to
         try:
             ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"cluster {address}: no cluster of Ray answers there ({_line(error)})") from None
     try:
         register_ray()
-        with parallel_config("ray", n_jobs=-1):
+        with parallel_config("ray", n_jobs=max(1, int(ray.cluster_resources().get("CPU", 1)))):
             yield
     finally:
         if started:

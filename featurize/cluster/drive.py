@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -51,12 +52,14 @@ def fill(
     try:
         with alone(extractor.parts, everything):
             job = run.job()
-            PendingRows(extractor.parts, extractor.cache_dir, outcome, everything).require_room()
+            certain = missing if job.has_rows else everything  # of what is not read yet, rows may be there
+            PendingRows(extractor.parts, extractor.cache_dir, outcome, certain).require_room()
             while len(todo):
                 run.hand_out(job, todo)
                 # what was only read; and copies of pictures that have changed meanwhile, or failed
-                todo = extractor.lacking(outcome, outcome.digests.known).first
-                todo = todo[~run.settled[todo]]
+                left = extractor.lacking(outcome, outcome.digests.known).first
+                run.settle(np.setdiff1d(todo, left))
+                todo = left[~run.settled[left]]
     except KeyboardInterrupt as interruption:
         interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
         raise
@@ -104,21 +107,24 @@ class _Run:
     def hand_out(self, job: Job, positions: np.ndarray) -> None:
         """Have the pictures at `positions` (m,) computed."""
         queue = TaskQueue(self._outcome.sources, self._outcome.digests, positions, self._workers.count())
-        for task, answer in self._answers(job, queue):
-            self._tell(answer)
-            if answer.refused:
-                raise UserError(answer.refused)
-            if answer.wanted:
-                queue.again(self._with_weights(task, answer))
-            elif answer.failed or answer.outcome is None:
-                self._lost(queue, task, 1, answer.failed)
-            else:
-                self._take(queue, task, answer, answer.outcome)
+        with closing(self._answers(job, queue)) as answers:  # whatever ends the loop, no more tasks are handed out
+            for task, answer in answers:
+                self._tell(answer)
+                if answer.refused:
+                    raise UserError(answer.refused)
+                if answer.wanted:
+                    queue.again(self._with_weights(task, answer))
+                elif answer.failed or answer.outcome is None:
+                    self._say(f"worker {answer.worker} cannot compute a task ({answer.failed}): it is tried again")
+                    self._lost(queue, task, 1, answer.failed)
+                else:
+                    self._take(queue, task, answer, answer.outcome)
 
-    def _answers(self, job: Job, queue: TaskQueue) -> Iterator[tuple[Task, Answer]]:
+    def _answers(self, job: Job, queue: TaskQueue) -> Generator[tuple[Task, Answer], None, None]:
         """The answers to all tasks of the queue, also to those that come to it meanwhile."""
         lost = 0
         while queue:
+            self._workers.wait()
             queue.workers = count = self._workers.count()
             try:
                 for answer in self._workers.answers(partial(run_task, job), queue.tasks(), 2 * count + 2):
@@ -149,7 +155,7 @@ class _Run:
             position = int(task.positions[0])
             reason = reason or f"the process that computes it dies each time, {TRIES} times"
             self._outcome.fail(position, reason)
-            self._settle(task.positions)
+            self.settle(task.positions)
 
     def _take(self, queue: TaskQueue, task: Task, answer: Answer, found: Outcome) -> None:
         """Note what became of a task's pictures, and commit the rows that came along."""
@@ -168,14 +174,14 @@ class _Run:
                 learnt.append((str(self._outcome.sources[places[number]]), stamp, digest))
         self._extractor.table.record(learnt)
         if answer.is_settled:
-            self._settle(task.positions)
+            self.settle(task.positions)
         if answer.reached:
             for part in parts:
                 for store in (part.signatures, *part.stores):
                     with store.lock():
                         store.merge_small(part.shard_rows)
 
-    def _settle(self, positions: np.ndarray) -> None:
+    def settle(self, positions: np.ndarray) -> None:
         self.settled[positions] = True
         if self._progress:
             self._progress("features", int(self.settled.sum()), max(self._total, int(self.settled.sum())))

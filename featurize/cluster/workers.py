@@ -1,9 +1,10 @@
 """The workers of a joblib backend: how many there are, who they are, and what they answer."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from cache.errors import log
 from featurize.cluster.tasks import Answer, Lost, Task
 from featurize.machine.parallel import THREADS
 
@@ -26,6 +27,9 @@ class Workers:
     def names(self) -> set[str]:
         """Who they are now; empty where that is not known."""
         return set()
+
+    def wait(self) -> None:
+        """Wait for the first one."""
 
     @property
     def threads(self) -> int:
@@ -57,7 +61,6 @@ class Workers:
 class DaskWorkers(Workers):
     """Those of a Dask scheduler. They come and go; a task whose worker died is given to another one, three times."""
 
-    _own: dict[str, Any] = field(default_factory=dict, compare=False)
     tries = 3
 
     def count(self) -> int:
@@ -67,6 +70,12 @@ class DaskWorkers(Workers):
     def names(self) -> set[str]:
         """Their addresses."""
         return {*self.backend.client.ncores()}
+
+    def wait(self) -> None:
+        """Wait for the first one, and say so: a queue of jobs may take its time."""
+        if not self.names():
+            log.info("the scheduler %s has no workers: waiting for one", self.backend.client.scheduler.address)
+            self.backend.client.wait_for_workers(1)
 
     @property
     def threads(self) -> int:
