@@ -128,7 +128,8 @@ class _Run:
             queue.workers = count = self._workers.count()
             try:
                 for answer in self._workers.answers(partial(run_task, job), queue.tasks(), 2 * count + 2):
-                    self._tell_workers()
+                    if self._told_workers() > 2 * count:  # more than there are tasks on their way
+                        queue.pause()
                     if isinstance(answer, Lost):
                         lost += 1
                         self._lost(queue, queue.answered(answer.number), self._workers.tries)
@@ -214,12 +215,14 @@ class _Run:
             self._told.add(text)
             log.info("%s", text)
 
-    def _tell_workers(self) -> None:
+    def _told_workers(self) -> int:
+        """How many workers are known by name; who has joined or left is told."""
         names = self._workers.names()
         joined, gone = len(names - self._names), len(self._names - names)
         if joined or gone:
             log.info("%d workers: %d joined, %d lost", len(names), joined, gone)
             self._names = names
+        return len(names)
 
 
 def _adopt(store: FeatureStore, image: bytes, shard_rows: int) -> None:

@@ -39,6 +39,7 @@ class TaskQueue:
         self._taken: dict[int, Task] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self._is_paused = False
         self._rate = 0.0  # pictures a second of one worker
 
     def __bool__(self) -> bool:
@@ -51,8 +52,13 @@ class TaskQueue:
                 suspect = self._handed(self._suspects.popleft())
             yield suspect
             return
-        while task := self._next():
+        self._is_paused = False
+        while not self._is_paused and (task := self._next()):
             yield task
+
+    def pause(self) -> None:
+        """Hand out no more at once; who asks for `tasks` again gets the others."""
+        self._is_paused = True
 
     def _next(self) -> Task | None:
         with self._lock:

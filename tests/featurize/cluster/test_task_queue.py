@@ -70,3 +70,12 @@ def test_what_was_on_its_way_is_known_when_all_workers_are_lost() -> None:
     tasks = [next(handed) for _ in range(3)]
     queue.answered(tasks[1].number)
     assert positions(queue.lost_all()) == positions([tasks[0], tasks[2]]) and queue.lost_all() == []
+
+
+def test_a_pause_keeps_the_others_for_later() -> None:
+    queue = queue_of(500)
+    handed = queue.tasks()
+    first = next(handed)
+    queue.pause()
+    assert [*handed] == [] and queue
+    assert positions([first, *queue.tasks()]) == [*range(500)]
