@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +20,6 @@ from classify.data.grouping import Grouping
 from classify.hyperparameter_search import search_head
 from featurize.cluster.connect import connected
 from featurize.extract.network_extractor import NetworkExtractor
-from featurize.open_extractor import open_extractor
-
-ELSEWHERE = "/proc/self/cwd"  # another folder in each process: what one has there, others have not
 
 
 @pytest.fixture(scope="module")
@@ -73,34 +69,6 @@ def test_a_killed_worker_costs_its_task_at_most(
     np.testing.assert_array_equal(extractor.store.read(outcome.keys), expected)
     stored = rows_stored(extractor)
     assert len(np.unique(stored, axis=0)) == 240 and len(stored) <= 240 + 64
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_rows_travel_where_the_cache_cannot_be_reached_and_weights_where_they_are_not(
-    scheduler: str,
-    pictures: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, "bottleneck")
-    from featurize.engines.keras_import import import_keras
-
-    keras = import_keras()
-    monkeypatch.chdir(tmp_path)
-    images = keras.Input((32, 32, 3))
-    keras.Model(images, keras.layers.Conv2D(8, 3)(images)).save(tmp_path / "own.keras")
-    asked = {"backbone": f"{ELSEWHERE}/own.keras"}
-    extractor = open_extractor(f"{ELSEWHERE}/cache", **asked)
-    extractor.run(pictures[:50])
-    os.unlink(tmp_path / "cache" / "digests.sqlite")
-    with connected(scheduler):
-        outcome = extractor.run(pictures)
-    said = " ".join(caplog.messages)
-    assert "workers cannot reach, and send their rows to, the cache" in said and "are sent to worker" in said
-    assert outcome.computed == outcome.forward_passes == 190  # the others were looked up by what the workers read
-    alone = open_extractor(str(tmp_path / "alone"), **asked).features(pictures)[1]
-    np.testing.assert_array_equal(extractor.stores[0].read(outcome.keys), alone)
 
 
 def test_a_search_runs_there_and_finds_the_same(scheduler: str) -> None:

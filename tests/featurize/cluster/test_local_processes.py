@@ -21,6 +21,14 @@ from featurize.cluster.connect import connected
 from featurize.extract.network_extractor import NetworkExtractor
 
 
+# What a process starts with that has an older Pillow.
+OTHER_PILLOW = """
+import importlib.metadata
+installed = importlib.metadata.version
+importlib.metadata.version = lambda name: "0.1" if name == "pillow" else installed(name)
+"""
+
+
 def stored(extractor: NetworkExtractor) -> int:
     """Rows in the shards, doubles counted."""
     return sum(map(len, extractor.store.refresh()))
@@ -112,9 +120,8 @@ def test_a_picture_that_kills_its_process_fails_alone(
 def test_a_worker_with_another_version_is_refused_with_both(
     pictures: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tmp_path / "site" / "pillow-0.1.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: pillow\nVersion: 0.1\n")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(OTHER_PILLOW)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     extractor = extractor_in(cache)
     with connected("local:2"), pytest.raises(UserError, match=r"has pillow 0\.1, this run has pillow 1\d\.") as refused:
