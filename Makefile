@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python -m pipeline
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
 export HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
-export LABELS PRECISION HOST PORT TOKEN
+export LABELS PRECISION HOST PORT TOKEN CLUSTER
 # Some shells export HOST, the name of the machine: a service listens there only where make is told so.
 ifneq ($(origin HOST),command line)
 override HOST =
@@ -21,6 +21,7 @@ LABELLED = $${LABEL_FROM:+--label-from "$$LABEL_FROM"} $${TRAIN:+--train "$$TRAI
 GROUPED = $${GROUP_BY:+--group-by "$$GROUP_BY"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(LABELLED) $(SPEC)
 READING = $${REHASH:+--rehash}
+ON_CLUSTER = $${CLUSTER:+--cluster "$$CLUSTER"}
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 DECIDING = $${ACCEPT:+--accept "$$ACCEPT"} $${COVERAGE:+--coverage "$$COVERAGE"}
@@ -35,7 +36,7 @@ help: ## Print this list
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
-	@echo "GROUPS ACCEPT COVERAGE LABELS PRECISION HOST PORT TOKEN, and ARGS for any other option: make train ARGS='--cv 5'"
+	@echo "GROUPS ACCEPT COVERAGE LABELS PRECISION HOST PORT TOKEN CLUSTER, and ARGS for any other option: make train ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
 
@@ -58,16 +59,16 @@ demo: venv ## Show the whole job on photographs that come along, without network
 	@$(RUN) demo $${CACHE_DIR:+--cache-dir "$$CACHE_DIR"} $(ARGS)
 
 features: venv ## Compute and cache the features of the images in DATA
-	@$(RUN) features $(ON_DATA) $(READING) $(WITH_VIEWS) $(ARGS)
+	@$(RUN) features $(ON_DATA) $(READING) $(WITH_VIEWS) $(ON_CLUSTER) $(ARGS)
 
 train: venv ## Train HEAD on the labelled images in DATA, score it, save it as MODEL
 	@$(RUN) train $(ON_DATA) $(READING) $(WITH_MODEL) $(WITH_VIEWS) $(PREDICTING) \
 	$${CUT:+--cut "$$CUT"} $${TENSORBOARD:+--tensorboard "$$TENSORBOARD"} $${HEAD_PARAMS:+--head-params "$$HEAD_PARAMS"} \
-	$${SCORING:+--scoring "$$SCORING"} $(DECIDING) $(ARGS)
+	$${SCORING:+--scoring "$$SCORING"} $(DECIDING) $(ON_CLUSTER) $(ARGS)
 
 compare: venv ## Cross-validate all heads, or HEADS="a b", on what is cached of DATA; draw it as OUTPUT
 	@$(RUN) compare $(ON_DATA) $${HEADS:+--heads "$$HEADS"} $${OUTPUT:+--output "$$OUTPUT"} \
-	$${SCORING:+--scoring "$$SCORING"} $(ARGS)
+	$${SCORING:+--scoring "$$SCORING"} $(ON_CLUSTER) $(ARGS)
 
 evaluate: venv ## Score MODEL on the images in DATA that it was not trained on
 	@$(RUN) evaluate $(ON_DATA) $(READING) $(WITH_MODEL) $(PREDICTING) $(DECIDING) $(ARGS)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import bottleneck_features.own_packages  # noqa: F401  # no file of the user hides the packages below
 from bottleneck_features.web.create_app import create_app
-from cache.arguments import checked_arguments
 from cache.errors import UserError
 from classify.exports.export_model import export_model
 from classify.exports.plain_features import export
@@ -32,6 +31,7 @@ from classify.plan_options import (
     split_plan,
 )
 from classify.predict import default_model, load, predict, predict_groups, predict_proba, top_k, warm_classifier
+from featurize.cluster.given_cluster import checked_arguments
 from featurize.open_extractor import open_extractor
 from featurize.spec_options import DEFAULT_CACHE, DEFAULT_RECIPE
 

@@ -207,11 +207,13 @@ class FeatureStore:
             if len(new):
                 everything = len(new) == len(rows)
                 self._write(rows if everything else rows[new], digests[new], provenance)
-                self._merge_small(shard_rows)
+                self.merge_small(shard_rows)
         return len(new)
 
-    def _merge_small(self, shard_rows: int) -> None:
+    def merge_small(self, shard_rows: int) -> None:
         """Merge small shards, see `cache.merging.small_shards`: a row is written again at most 4 times.
+
+        The caller holds the lock.
 
         A shard is deleted once all of its rows are in a shard written by this call, as in `_compact`: a kill in between
         leaves rows stored twice, never none. A failure to merge is announced. The rows of the commit are stored anyway.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from classify.labels.label_options import DEFAULT_SCORING, LabelOptions, Options
+from featurize.spec_options import ClusterOptions
 
 
 class PositiveOptions(TypedDict, total=False):
@@ -29,11 +30,11 @@ class DecisionOptions(TypedDict, total=False):
     coverage: float | None
 
 
-class EvaluateOptions(LabelOptions, PositiveOptions, DecisionOptions, total=False):
-    """Where labels come from, and what is asked of a model besides its scores."""
+class EvaluateOptions(LabelOptions, ClusterOptions, PositiveOptions, DecisionOptions, total=False):
+    """Where labels come from, who computes, and what is asked of a model besides its scores."""
 
 
-class ReportOptions(LabelOptions, PositiveOptions, total=False):
+class ReportOptions(LabelOptions, ClusterOptions, PositiveOptions, total=False):
     """Where labels come from, and what a report shows.
 
     heatmaps: whether mistakes and uncertain pictures show where their answer comes from (by default they do), for which

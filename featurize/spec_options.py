@@ -27,3 +27,13 @@ class SpecOptions(TypedDict, total=False):
     isolate: bool
     views: int
     recipe: str
+
+
+class ClusterOptions(TypedDict, total=False):
+    """Who computes: the option of every function of `pipeline` that may compute features or fit heads.
+
+    cluster: "tcp://HOST:8786" (a scheduler of Dask), "ray://HOST:10001" or "ray", "local:N" (processes), see
+    `featurize.cluster.connect`. Without it, the backend of `joblib.parallel_config`, or this process.
+    """
+
+    cluster: str | None

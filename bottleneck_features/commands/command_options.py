@@ -153,6 +153,13 @@ SEED = [
 N_JOBS = [
     click.option("--n-jobs", type=click.IntRange(1), help="Folds that run at once; results are the same. [one a core]")
 ]
+CLUSTER = [
+    click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Workers: tcp://HOST:8786 (Dask), ray://HOST:10001 or ray, local:N (processes). [this process]",
+    )
+]
 HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
 MODEL_FILE = [click.option("--model", **FILE, help="Model file. [models/HEAD.joblib]")]
 MODEL = [

@@ -9,6 +9,7 @@ import pipeline
 from bottleneck_features.commands.command_files import require_outputs
 from bottleneck_features.commands.command_options import (
     CACHE,
+    CLUSTER,
     DATA,
     DECISIONS,
     FILE,
@@ -57,9 +58,10 @@ ONLY = [
         "features --data photos",
         "features --data photos --backbone vgg16 --pooling flatten",
         "features --data photos --backbone efficientnet_lite0+efficientnet_lite2",
+        "features --data photos --cluster tcp://scheduler:8786",
     )
 )
-@options(DATA, SPEC, VIEWS, LABELS, CACHE, REHASH, SHARDS, JSON, MAX_FAILED)
+@options(DATA, SPEC, VIEWS, LABELS, CACHE, REHASH, SHARDS, CLUSTER, JSON, MAX_FAILED)
 def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     """Compute and cache the features of new images.
 
@@ -80,7 +82,7 @@ def features(json_file: str | None, max_failed: float, **chosen: Any) -> None:
     )
 )
 @options(DATA, HEAD, SPEC, VIEWS, PREDICT_VIEWS, LABELS, CACHE, REHASH, SHARDS, MODEL_FILE, SEED, N_JOBS, POSITIVE)
-@options(DECISIONS, JSON, MAX_FAILED)
+@options(DECISIONS, CLUSTER, JSON, MAX_FAILED)
 @click.option("--head-params", metavar="'K=V ...'", default="", help="Parameters of the head, such as C=1.0.")
 @click.option("--test-size", type=float, default=0.2, show_default=True, help="Share held out for scoring.")
 @click.option("--cv", type=click.IntRange(2), help="Cross-validate in this many folds as well.")
@@ -120,7 +122,7 @@ def train(json_file: str | None, max_failed: float, head_params: str, **chosen: 
         "compare --predictions models/logreg.predictions.csv models/svm.predictions.csv",
     )
 )
-@options(DATA, ONLY, LABELS, CACHE, SEED, N_JOBS, JSON)
+@options(DATA, ONLY, LABELS, CACHE, SEED, N_JOBS, CLUSTER, JSON)
 @click.option("--heads", metavar="NAME ...", multiple=True, help="Heads to compare. [all]")
 @click.argument("more_words", metavar="", nargs=-1)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from featurize.spec_options import SpecOptions
+from featurize.spec_options import ClusterOptions, SpecOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +41,8 @@ class LabelOptions(TypedDict, total=False):
     groups: str | Mapping[Any, Any] | None
 
 
-class Options(SpecOptions, LabelOptions, total=False):
-    """What decides the features, and where labels come from."""
+class Options(SpecOptions, LabelOptions, ClusterOptions, total=False):
+    """What decides the features, where labels come from, and who computes."""
 
 
 class PredictOptions(TypedDict, total=False):

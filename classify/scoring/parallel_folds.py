@@ -3,8 +3,8 @@
 Of two fits that multiply matrices with two threads each, on two cores, every thread waits for others that wait: five
 times the processor time, measured by `benchmarks/cost/parallel_folds.py`. One thread a fit costs no more than the fit.
 
-joblib runs the folds, in threads unless another backend is chosen with `joblib.parallel_config`. Processes of its own
-would take seconds to import scikit-learn.
+joblib runs the folds, in threads unless another backend is chosen with `joblib.parallel_config`, as `cluster` does.
+Processes of its own would take seconds to import scikit-learn.
 """
 
 import logging
@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
 import featurize.machine.memory
@@ -25,6 +27,7 @@ from cache.stored_rows import Rows, StoredRows
 from classify.heads.head_table import HEADS, training_bytes
 from featurize.machine.parallel import THREADS
 
+ELSEWHERE = ("DaskDistributedBackend", "RayBackend")  # backends whose processes may be on other machines
 LOCKED = ("sgd",)  # heads of so many small steps that two threads wait for Python's lock: 0.85 times as fast as one
 
 Task = TypeVar("Task")
@@ -38,17 +41,18 @@ def in_parallel(function: Callable[[Task], Result], tasks: Sequence[Task], n_job
     The first exception of `function` is raised as soon as it is known, and nothing new begins. What is logged or warned
     of in other processes is told here.
     """
-    from joblib import Parallel, delayed
-
     n_jobs = min(n_jobs, len(tasks))
     # Around all threads, for the filters of warnings that one of them changes are those of all.
     with threadpool_limits(1, "blas"), warnings.catch_warnings(), _start_method_kept():
         if n_jobs <= 1:
             yield from map(function, tasks)
             return
-        run = Parallel(n_jobs, prefer="threads", return_as="generator", batch_size=1)
+        backend = get_active_backend(prefer="threads")[0]
+        return_as = "generator" if backend.supports_return_generator else "list"  # Ray's does not
+        run = Parallel(n_jobs, prefer="threads", return_as=return_as, batch_size=1)
+        shared = function if in_threads() else _Large(function)
         about = os.getpid(), log.getEffectiveLevel()
-        for result, (logged, warned) in run(delayed(_told)(function, task, *about) for task in tasks):
+        for result, (logged, warned) in run(delayed(_told)(shared, task, *about) for task in tasks):
             for level, message in logged:
                 log.log(level, "%s", message)
             for text, category in warned:
@@ -70,14 +74,18 @@ def _start_method_kept() -> Iterator[None]:
 def jobs_for(head: str, params: dict[str, Any], features: Rows, labels: np.ndarray, n_jobs: int | None) -> int:
     """How many fits of a head may run at once: `n_jobs`, by default one a core, fewer where memory is not free.
 
-    One where TensorFlow trains on maps, with all cores, and where rows stay on the disk, read by chunks that fill the
-    memory. labels: (n,), of the features.
+    Of processes by default as many as joblib's backend has; the memory of other machines is their own. One where
+    TensorFlow trains on maps, with all cores, and where rows stay on the disk, read by chunks that fill the memory.
+    labels: (n,), of the features.
     """
-    if n_jobs == 1 or HEADS[head].maps or isinstance(features, StoredRows) or head in LOCKED:
+    if n_jobs == 1 or HEADS[head].maps or isinstance(features, StoredRows) or (head in LOCKED and in_threads()):
         return 1
+    backend, jobs = get_active_backend(prefer="threads")
+    asked = n_jobs or (THREADS if in_threads() else max(1, int(backend.effective_n_jobs(jobs))))
+    if type(backend).__name__ in ELSEWHERE:
+        return asked
     *rows, width = features.shape
     each = training_bytes(head, params, math.prod(rows), width, len(np.unique(labels)), len(labels))
-    asked = THREADS if n_jobs is None else n_jobs
     fitting = max(1, featurize.machine.memory.free_memory() // each)
     if fitting < asked:
         log.info("memory is free for %d fits of %s at once, not for %d", fitting, head, asked)
@@ -86,9 +94,20 @@ def jobs_for(head: str, params: dict[str, Any], features: Rows, labels: np.ndarr
 
 def in_threads() -> bool:
     """Whether fits at once are threads of this process, so that they may be given a function that tells progress."""
-    from joblib.parallel import get_active_backend
-
     return getattr(get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
+
+
+class _Large:
+    """A function that holds the rows: it says that it is large, by which Dask sends it to a worker only once."""
+
+    def __init__(self, function: Callable[[Any], Any]):
+        self._function = function
+
+    def __call__(self, task: Any) -> Any:
+        return self._function(task)
+
+    def __sizeof__(self) -> int:
+        return 2**20
 
 
 class _Kept(logging.Handler):

@@ -18,8 +18,10 @@ import numpy as np
 from cache.digest_table import DigestTable, ReadOnlyTable
 from cache.errors import UserError
 from cache.row_key import ORIGINAL_VIEW, OWN_MODEL, FeatureSpec
+from cache.signatures import signature_store
 from cache.store import SHARD_ROWS, FeatureStore
 from featurize.backbones.tail import Tail
+from featurize.cluster.active_cluster import active_cluster, fill_on_cluster
 from featurize.decoding.decode import DECODER, NetworkInput, decode_inputs
 from featurize.engines.choose import shared_engine
 from featurize.engines.engine import Cost, Engine
@@ -81,29 +83,36 @@ class ComputingExtractor(Extractor):
         return self._spent.forward_passes
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Outcome:
-        """As `Extractor.run`."""
-        with self._outcome(sources) as (outcome, cost):
+        """As `Extractor.run`; by the workers of `joblib.parallel_config` where that names some."""
+        with self.new_outcome(sources) as (outcome, cost):
+            cluster = active_cluster() if self.when_missing == "store" else None
+            if cluster and fill_on_cluster(self, cluster, outcome, cost, progress):
+                return outcome
             outcome.take_digests(self.table, progress, leave_objects=self.when_missing == "store")
-            missing, unread = self._missing(outcome, outcome.digests.known), Unread.in_run(outcome, self.parts)
+            missing = self.lacking(outcome, outcome.digests.known)
+            unread = Unread.of(np.array(sorted(outcome.unread), np.int64), self.parts)
             if self.when_missing != "store":
                 self._refuse(outcome, missing, cost)
                 return outcome
             mention_former_default(self.parts[0].spec, self.cache_dir, outcome.keys)
             try:
                 with alone(self.parts, max(missing, unread, key=len)):
-                    store = partial(self._store, outcome, cost)
+                    store = partial(self.store_rows, outcome, cost)
                     read = self._in_groups(unread, store, progress) if unread else unread.first
                     # of the others another run may have computed some by now
-                    missing = self._missing(outcome, np.union1d(missing.positions, read))
-                    if missing and self._take_over(outcome, missing, progress):
-                        missing = self._missing(outcome, missing.positions)
-                    while missing:
-                        left = self._in_groups(missing, store, progress)
-                        missing = self._missing(outcome, left)
+                    self.fill(outcome, cost, self.lacking(outcome, np.union1d(missing.positions, read)), progress)
             except KeyboardInterrupt as interruption:
                 interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
                 raise
             return outcome
+
+    def fill(self, outcome: Outcome, cost: Cost, missing: Missing, progress: Progress | None = None) -> None:
+        """Compute and store all that is `missing`, and what turns out to be on the way."""
+        if missing and self._take_over(outcome, missing, progress):
+            missing = self.lacking(outcome, missing.positions)
+        while missing:
+            left = self._in_groups(missing, partial(self.store_rows, outcome, cost), progress)
+            missing = self.lacking(outcome, left)
 
     def complete(self, sources: Sequence[Source], progress: Progress | None = None) -> tuple[Outcome, np.ndarray]:
         """As `Extractor.complete`. An image that lacks the row of one view is computed in all of them."""
@@ -111,13 +120,13 @@ class ComputingExtractor(Extractor):
             raise UserError(f"rows in {self.store.folder} are damaged or gone: `features` computes them again")
         fresh: Fresh = {part: {} for part in self.parts}
         rows: list[np.ndarray] | None = None
-        with self._outcome(sources) as (outcome, cost):
+        with self.new_outcome(sources) as (outcome, cost):
             outcome.take_digests(ReadOnlyTable(self.cache_dir), progress)
             while rows is None:
-                missing = self._missing(outcome, outcome.digests.known, fresh)
+                missing = self.lacking(outcome, outcome.digests.known, fresh)
                 while missing:
                     left = self._in_groups(missing, partial(self._compute_fresh, outcome, cost, fresh))
-                    missing = self._missing(outcome, left, fresh)
+                    missing = self.lacking(outcome, left, fresh)
                 rows = self._stored_or(fresh, outcome.keys)
         if outcome.forward_passes and self.when_missing == "compute" and not self._announced:
             log.info("%s cannot be written: rows that are missing there are computed and not kept", self.cache_dir)
@@ -128,7 +137,7 @@ class ComputingExtractor(Extractor):
         """As `Extractor.without_cache`."""
         rows: dict[int, list[np.ndarray]] = {}
         lacking = np.ones((len(sources), len(self.parts), len(self.stores)), bool)
-        with self._outcome(sources) as (outcome, cost):
+        with self.new_outcome(sources) as (outcome, cost):
 
             def keep(position: int, row: Row) -> None:
                 rows[position] = self.features_of(row)
@@ -143,7 +152,7 @@ class ComputingExtractor(Extractor):
         return outcome, self.joined([np.stack(of_part) for of_part in of_parts])
 
     @contextmanager
-    def _outcome(self, sources: Sequence[Source]) -> Iterator[tuple[Outcome, Cost]]:
+    def new_outcome(self, sources: Sequence[Source]) -> Iterator[tuple[Outcome, Cost]]:
         """An outcome for the body to fill, and where it counts what it spends; its notes are announced at the end."""
         start, cost = time.perf_counter(), Cost(self._spent)
         outcome = Outcome(sources, len(self.stores))
@@ -157,7 +166,7 @@ class ComputingExtractor(Extractor):
         if decoder != DECODER:
             announce_changed(outcome.changed.values(), decoder, DECODER)
 
-    def _missing(self, outcome: Outcome, positions: np.ndarray, fresh: Fresh | None = None) -> Missing:
+    def lacking(self, outcome: Outcome, positions: np.ndarray, fresh: Fresh | None = None) -> Missing:
         """The contents among the images at `positions` (m,) that lack a row in the cache, and are not `fresh`."""
         if not len(positions):
             return Missing(positions, {}, np.empty((0, len(self.parts), len(self.stores)), bool))
@@ -211,7 +220,7 @@ class ComputingExtractor(Extractor):
             return self._compute(outcome, cost, parts, group, refuse, lambda *_: None)
 
         while missing:
-            missing = self._missing(outcome, self._in_groups(missing, decode))
+            missing = self.lacking(outcome, self._in_groups(missing, decode))
 
     def _compute_fresh(
         self, outcome: Outcome, cost: Cost, fresh: Fresh, parts: list["NetworkExtractor"], missing: Missing, _: Progress
@@ -243,7 +252,7 @@ class ComputingExtractor(Extractor):
             found.append(np.stack([next(of_cache) if row is None else row for row in rows]) if fresh[part] else stored)
         return found
 
-    def _store(
+    def store_rows(
         self, outcome: Outcome, cost: Cost, parts: list["NetworkExtractor"], missing: Missing, progress: Progress
     ) -> np.ndarray:
         """Compute and commit the rows of `missing`; returns what `_compute` returns."""
@@ -313,6 +322,7 @@ class NetworkExtractor(ComputingExtractor):
         super().__init__()
         self.spec = resolved.spec
         self.stores = [FeatureStore(cache_dir, replace(resolved.spec, view=view)) for view in resolved.views]
+        self.signatures = signature_store(cache_dir)
         self.table = open_table(cache_dir) if when_missing != "store" else DigestTable(cache_dir)
         self.cache_dir = cache_dir
         self.when_missing = when_missing

@@ -9,7 +9,6 @@ import numpy as np
 
 from cache.digest_table import DigestTable
 from cache.row_key import FeatureSpec
-from cache.signatures import signature_store
 from cache.store import SHARD_BYTES, FeatureStore
 from featurize.engines.engine import Engine
 from featurize.extract.forward import Pace, Row
@@ -21,10 +20,11 @@ WAITING = "another run is computing features of this spec: waiting for it"
 
 
 class StoredNetwork(Protocol):
-    """A network with a store for the rows of each view."""
+    """A network with a store for the rows of each view, and one for the signatures of the pictures."""
 
     spec: FeatureSpec
     stores: list[FeatureStore]
+    signatures: FeatureStore
     shard_rows: int
     table: DigestTable
 
@@ -58,7 +58,7 @@ class PendingRows:
         self._cache_dir = cache_dir
         self._outcome = outcome
         self._lacking = missing.lacking
-        self._signature_store = signature_store(cache_dir)
+        self._signature_store = parts[0].signatures
         self._signatures = _Rows()
         self._of_parts = [[_Rows() for _ in part.stores] for part in parts]
 

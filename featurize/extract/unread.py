@@ -1,5 +1,6 @@
 """Pictures that are read, hashed and decoded at once: from storage, where to read one twice would cost twice."""
 
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from cache.store import FeatureStore
-from featurize.extract.outcome import Missing, Outcome
+from featurize.extract.outcome import Missing
 
 
 class Stored(Protocol):
@@ -26,17 +27,21 @@ class Unread(Missing):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def in_run(cls, outcome: Outcome, parts: Sequence[Stored]) -> "Unread":
-        """Those of an outcome, to be computed by all networks of `parts`."""
-        first = np.array(sorted(outcome.unread), np.int64)
-        lacking = np.ones((len(first), len(parts), outcome.views), bool)
-        return cls(first, {}, lacking, [store for part in parts for store in part.stores])
+    def of(cls, positions: np.ndarray, parts: Sequence[Stored]) -> "Unread":
+        """Those at `positions` (m,), to be computed by all networks of `parts`, in all views."""
+        lacking = np.ones((len(positions), len(parts), len(parts[0].stores)), bool)
+        # stores of its own: those of the parts are in use by the thread that commits
+        stores = [FeatureStore(os.path.dirname(each.folder), each.spec) for part in parts for each in part.stores]
+        return cls(positions, {}, lacking, stores)
 
     def wants(self, digest: bytes) -> bool:
-        """Whether this picture is the first of its content, and lacks a row."""
+        """Whether this picture is the first of its content, and has no row yet.
+
+        One that has some rows and lacks others is read again for these: no network computes a row twice.
+        """
         key = np.frombuffer(digest, np.uint8)[None]
         with self._lock:
             if digest in self._taken:
                 return False
             self._taken.add(digest)
-            return not all(store.contains(key)[0] for store in self.stores)
+            return not any(store.contains(key)[0] for store in self.stores)

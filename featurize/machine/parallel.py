@@ -9,8 +9,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The cores that this process may use: in a container fewer than the machine has.
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# The cores that this process may use: in a container fewer than the machine has, and fewer still where it is told its
+# part, beside other processes.
+THREADS = int(os.environ.get("BOTTLENECK_THREADS", "0")) or (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
 
 
 def in_order(

@@ -192,7 +192,7 @@ def test_a_folder_of_thousands_of_single_rows_is_mended_by_the_next_commit(
     """As versions before have left them."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     with monkeypatch.context() as before:
-        before.setattr(FeatureStore, "_merge_small", lambda *_: None)
+        before.setattr(FeatureStore, "merge_small", lambda *_: None)
         for number in range(300):
             store.commit(rows(400)[number : number + 1], keys(400)[number : number + 1], PROVENANCE)
         assert len(shards(store)) == 300

@@ -1,0 +1,1 @@
+"""Features by several processes and machines."""
