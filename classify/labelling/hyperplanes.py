@@ -1,7 +1,7 @@
 """Logistic regression that starts where the last one ended: after ten more labels a few steps reach the new optimum.
 
-It is the head `logreg`, with its parameters: the same loss and penalty have the same optimum, and the same tolerance ends
-the descent. Only the way there is another. A head that is fitted once turns its features first, which takes longer than
+It is the head `logreg`, with its parameters: the same loss and penalty have the same optimum, the same tolerance ends
+the descent. Only the way there is another: a head that is fitted once turns its features first, which takes longer than
 all the steps that are left here.
 """
 
@@ -18,7 +18,7 @@ from classify.heads.solver.losses import SoftmaxLoss
 
 @dataclass(frozen=True, eq=False)
 class Hyperplanes:
-    """What decides: coefficients (k, d) and intercepts (k,), float32, in the order of `classes`; n_iter: steps to it."""
+    """Coefficients (k, d) and intercepts (k,), float32, in the order of `classes`; n_iter: steps that led to them."""
 
     classes: list[str]
     coefficients: Floats
