@@ -83,7 +83,7 @@ def learn(rows: Floats, labels: NDArray[np.str_], before: Opinion | None = None)
     labelled = labels != ""
     if len(np.unique(labels[labelled])) < 2:
         return None
-    planes = fit_hyperplanes(rows[labelled], labels[labelled], before and before.planes)
+    planes = fit_hyperplanes(rows[labelled], labels[labelled], before.planes if before else None)
     return Opinion(planes, planes.probabilities(rows))
 
 

@@ -102,7 +102,6 @@ def test_doubt_and_mistakes_by_touch(opened, taught: Reviewed) -> None:
         page.page.locator("#cell").wait_for()
         open_queue(page, "doubt")
         tap(page, ".tile", "brick.3")
-        label = page.page.locator("#confirm-class").input_value()
         tap(page, "#confirm")
         page.announced("brick: 1 picture")
         page.ready()
