@@ -4,7 +4,7 @@
 
 FOLDER holds `alpaca`, `arctic_wildlife`, `cats_dogs` and `flowers`; the last line has all of them together. A simulated
 person names ten pictures at a time. Printed are the labels after which the accuracy on the test pictures first reaches
-0.95 and 0.98 of that of a head fitted on all training pictures with their right labels: medians of 5 seeds, "-" where
+0.95 and 0.98 of that of `logreg` fitted on all training pictures with their right labels: medians of 5 seeds, "-" where
 it is not reached with `--most` labels. Sets without a split of their own are split anew for each seed.
 
 --wrong: the share of answers that are wrong. --rare: every second class has a tenth of the pictures of the others.
@@ -24,9 +24,9 @@ import numpy as np
 import pipeline
 from classify.data.duplicates import near_duplicates
 from classify.data.split import holdout
-from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import unit_rows
 from classify.labelling.ask import Pool, ask, margins
+from classify.labelling.hyperplanes import Hyperplanes, fit_hyperplanes
 from classify.labels.read_labels import read_labels
 from featurize.extract.missing_signatures import signatures_of
 
@@ -85,7 +85,7 @@ def main() -> None:
         full, needed = [], {(way, bar): [] for bar in BARS for way in WAYS}
         for seed in range(SEEDS):
             training, test = parted(data, seed, given.rare)
-            full.append(accuracy(fitted(training.rows, training.labels), test))
+            full.append(accuracy(fit_hyperplanes(training.rows, training.labels), test))
             for way, choose in WAYS.items():
                 reached = curve(choose, training, test, seed, given)
                 for bar in BARS:
@@ -132,23 +132,20 @@ def curve(choose: Way, training: Data, test: Data, seed: int, given: argparse.Na
     for number in np.flatnonzero(random.random(len(answers)) < given.wrong):
         answers[number] = random.choice(names[names != answers[number]])
     pool = Pool.of(training.rows, training.groups, seed)
-    labelled, probabilities, reached = np.zeros(len(answers), bool), None, []
+    labelled, planes, probabilities, reached = np.zeros(len(answers), bool), None, None, []
     while labelled.sum() < min(given.most, len(answers)) and len(asked := choose(pool, labelled, probabilities, seed)):
         labelled[asked] = True
         if len(np.unique(answers[labelled])) < 2:
             continue
-        head = fitted(training.rows[labelled], answers[labelled])
-        probabilities = head.predict_proba(training.rows)
-        reached.append((int(labelled.sum()), accuracy(head, test)))
+        planes = fit_hyperplanes(training.rows[labelled], answers[labelled], planes)
+        probabilities = planes.probabilities(training.rows)
+        reached.append((int(labelled.sum()), accuracy(planes, test)))
     return reached
 
 
-def fitted(rows: np.ndarray, labels: np.ndarray) -> object:
-    return fit_head(make_head("logreg"), rows, labels)
-
-
-def accuracy(head: object, test: Data) -> float:
-    return float((head.predict(test.rows) == test.labels).mean())
+def accuracy(planes: Hyperplanes, test: Data) -> float:
+    answers = np.array(planes.classes)[planes.probabilities(test.rows).argmax(axis=1)]
+    return float((answers == test.labels).mean())
 
 
 def first(reached: list[tuple[int, float]], bar: float) -> float:

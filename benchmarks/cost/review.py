@@ -31,7 +31,7 @@ from classify.labelling.learner import learn
 from featurize.pictures.find_images import find_images
 from featurize.pictures.kept_thumbnails import thumbnails_of
 
-ROUNDS, FEATURES, SHOWN, KEYS = 5, 1280, 100, 50
+ROUNDS, FEATURES, SHOWN, KEYS, BATCH = 5, 1280, 100, 50, 10
 
 
 class Given:
@@ -60,7 +60,9 @@ def main() -> None:
     groups = np.arange(len(rows))
     pool = measured("principal components, once", lambda: Pool.of(rows, groups), rounds=1)
     labels = np.where(groups < given.labels, truth, "")
-    measured(f"training on {given.labels} labels, {len(rows)} pictures ranked", lambda: learn(rows, labels))
+    before = learn(rows, np.where(groups < given.labels - BATCH, truth, ""))
+    measured(f"first training, on {given.labels} labels, {len(rows)} pictures ranked", lambda: learn(rows, labels))
+    measured(f"the same after {BATCH} labels more", lambda: learn(rows, labels, before))
     names = [f"{number}.jpg" for number in groups]
     pictures = Pictures(names, rows, np.zeros((len(rows), 32), np.uint8), groups, pool)
     with tempfile.TemporaryDirectory() as folder, open_log(os.path.join(folder, "labels.csv")) as log:

@@ -25,6 +25,7 @@ from featurize.pictures.recipes import MOST_VIEWS
 from featurize.spec_options import ENGINES
 
 TOKEN = "BOTTLENECK_TOKEN"  # in the environment, where no list of processes shows it
+QUEUES = ("start", "ask", "confirm", "doubt", "mistakes", "unknown", "search")  # of the page of `review`
 
 
 @click.command(
@@ -123,6 +124,8 @@ def serve(model: str | None, host: str, port: int, workers: int, **chosen: Any) 
 @click.option("--model", **FILE, help="Where `Train and save` puts the model. [models/logreg.joblib]")
 @click.option("--export", "folders", **FOLDER, help="Write folders of classes there instead of the page.")
 @click.option("--links", is_flag=True, help="Export links to the pictures, not copies.")
+@click.option("--queue", type=click.Choice(QUEUES), help="What the page shows first. [ask; start without labels]")
+@click.option("--search", metavar="TEXT", help="Show pictures with this in their name or label first.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page. [a free one]")
 @click.option("--no-browser", is_flag=True, help="Print the address alone.")
 def review(
@@ -132,6 +135,8 @@ def review(
     model: str | None,
     folders: str | None,
     links: bool,
+    queue: str | None,
+    search: str | None,
     port: int,
     no_browser: bool,
     **chosen: Any,
@@ -155,7 +160,8 @@ def review(
         from bottleneck_features.review.train_and_save import Project
 
         project = Project(data or "", labels, cache_dir, model or pipeline.default_model("logreg"), spec)
-        review_folder(project, adopt, adopt_table, port, not no_browser)
+        opens = {"queue": "search", "text": search} if search else {"queue": queue} if queue else {}
+        review_folder(project, adopt, adopt_table, port, not no_browser, opens)
     except ModuleNotFoundError as error:
         raise UserError(f"the page needs {error.name}: {EXTRA}") from None
 

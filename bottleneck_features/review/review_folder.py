@@ -1,6 +1,8 @@
 """From a folder of photographs to a page to label them on: what is there is found, the rest is computed meanwhile."""
 
 import os
+from collections.abc import Mapping
+from functools import partial
 
 from bottleneck_features.review.folders import adoptable
 from bottleneck_features.review.growing_gallery import Gallery
@@ -15,10 +17,13 @@ from featurize.open_extractor import open_extractor
 OF_FOLDER = "of its folder"
 
 
-def review_folder(project: Project, adopt: bool, adopt_table: str | None, port: int, browser: bool) -> None:
+def review_folder(
+    project: Project, adopt: bool, adopt_table: str | None, port: int, browser: bool, opens: Mapping[str, str]
+) -> None:
     """Serve the page of a project until Ctrl-C.
 
     adopt: take the labels that the folders of the pictures say into its table first. adopt_table: those of a table.
+    opens: what the page shows first, as `run_review`.
     Raises UserError for a folder without pictures, for a file that is no such table, and as `open_extractor`.
     """
     from bottleneck_features.review.run_review import run_review
@@ -42,9 +47,8 @@ def review_folder(project: Project, adopt: bool, adopt_table: str | None, port: 
                 log.info("%d labels of folders are taken over into %s", len(told), labels)
         session = open_session(found, data, extractor, table)
         try:
-            run_review(
-                session, Training(session, project), lambda: adoptable(table, found, data, OF_FOLDER), port, browser
-            )
+            new = partial(adoptable, table, found, data, OF_FOLDER)
+            run_review(session, Training(session, project), new, port, browser, opens)
         finally:
             session.close()
     print(f"{len(table.labels)} labels in {labels}; next: {project.command}")

@@ -4,8 +4,10 @@ import contextlib
 import secrets
 import sys
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
@@ -50,14 +52,17 @@ class _Local(Guard):
         super()._check(method, path, headers)
 
 
-def run_review(session: Session, training: Training, adoptable: Adoptable, port: int, browser: bool) -> None:
+def run_review(
+    session: Session, training: Training, adoptable: Adoptable, port: int, browser: bool, opens: Mapping[str, str]
+) -> None:
     """Serve the page until Ctrl-C, its address printed, and opened where there is a browser.
 
-    Raises UserError for a port that cannot be had.
+    opens: what it shows first, queue and text; by default the page decides. Raises UserError for a port that cannot be
+    had.
     """
     token = secrets.token_urlsafe(24)
     with listening(HOST, port) as listener:
-        address = f"http://{HOST}:{listener.getsockname()[1]}/#{token}"
+        address = f"http://{HOST}:{listener.getsockname()[1]}/#{token}{'&' if opens else ''}{urlencode(opens)}"
         print(f"label at {address} (Ctrl-C ends it; every label is kept as you give it)", flush=True)
         if browser and not _opened(address):
             log.info("no browser could be opened: open the address yourself")

@@ -191,9 +191,10 @@ class Session:
             log.error("no more pictures are computed: %s", error)
 
     def _teach(self) -> None:
+        opinion: Opinion | None = None
         while view := self._once(lambda: self._view.version != self._taught):
             self._taught = view.version
-            opinion, before = learn(view.pictures.rows, view.labels), self._view.check
+            opinion, before = learn(view.pictures.rows, view.labels, opinion), self._view.check
             self._publish(view, learnt=view.version, opinion=opinion, sureness=_sureness(opinion, before))
             if self._view.version != view.version:  # the next labels come first
                 continue

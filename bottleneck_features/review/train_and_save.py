@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import tempfile
 import threading
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,8 @@ class Project:
     @property
     def command(self) -> str:
         """What trains the same on a command line."""
-        return f"python -m pipeline train --data {self.data} --labels {self.labels} --model {self.model}"
+        words = ["train", "--data", self.data, "--labels", self.labels, "--model", self.model]
+        return f"python -m pipeline {shlex.join(words)}"
 
 
 @dataclass(frozen=True)

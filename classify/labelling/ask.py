@@ -2,10 +2,12 @@
 
 At first nothing is known of the classes: the pictures are cut into clusters, more of them with every batch, and of the
 largest that hold no labelled picture the most typical ones are asked (Hacohen, Dekel and Weinshall, "Active learning on
-a budget: opposite strategies suit high and low budgets", ICML 2022). From the fourth batch on the centres of clusters
-among the least certain pictures are asked (Xu et al., "Representative sampling for text classification using support
-vector machines", ECIR 2003). A fifth of each batch is drawn at random: a score on these is honest, one on pictures that
-were chosen is not. How many labels each way takes: `python benchmarks/labelling.py FOLDER`.
+a budget: opposite strategies suit high and low budgets", ICML 2022). From the fourth batch on the least certain
+pictures are cut into clusters, in which the least certain weigh most, and their centres are asked (Zhdanov, "Diverse
+mini-batch active learning", 2019). Pictures are alike that differ from the mean one in the same direction, however far.
+
+A fifth of each batch is drawn at random: a score on these is honest, one on pictures that were chosen is not. How many
+labels each way takes: `python benchmarks/labelling.py FOLDER`.
 """
 
 from dataclasses import dataclass
@@ -14,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classify.data.split import Indices
-from classify.heads.numerics import Floats
+from classify.heads.numerics import Floats, unit_rows
 
 COMPONENTS = 64  # principal components of the rows: distances between pictures hardly need more
 MOST_FITTED = 5000  # rows that the components are found from
 TYPICAL_BATCHES = 3
-LEAST_CERTAIN = 50  # pictures among which those that differ are chosen
+LEAST_CERTAIN = 12  # times as many pictures as are asked: among them those that differ are chosen
+NO_WEIGHT = 1e-6  # of a picture that is as certain as can be
 NEIGHBOURS = 20  # that a typical picture is near to
-MOST_COMPARED = 1000  # pictures of a cluster whose distances are compared with each other
+MOST_CLUSTERED = 5000  # pictures that the centres of clusters are found from
+MOST_COMPARED = 400  # pictures of a cluster whose distances are compared with each other
 RANDOM_SHARE = 5  # one in so many is drawn at random
 
 
@@ -29,8 +33,8 @@ RANDOM_SHARE = 5  # one in so many is drawn at random
 class Pool:
     """Pictures, labelled or not, as what is asked next sees them.
 
-    coordinates: (n, c) float32, near where pictures look alike. groups: (n,), equal numbers for near-duplicates, of
-    which one is asked. order: (n,), a random order of all pictures, always the same.
+    coordinates: (n, c) float32 of length 1, near where pictures look alike. groups: (n,), equal numbers for
+    near-duplicates, of which one is asked. order: (n,), a random order of all pictures, always the same.
     """
 
     coordinates: Floats
@@ -45,7 +49,7 @@ class Pool:
         order = np.random.default_rng(seed).permutation(len(rows))
         some = rows[np.sort(order[:MOST_FITTED])] if len(rows) > MOST_FITTED else rows
         reducer = PCA(min(COMPONENTS, *some.shape), random_state=seed).fit(some)
-        return cls(reducer.transform(rows).astype(np.float32), groups, order)
+        return cls(unit_rows(reducer.transform(rows).astype(np.float32)), groups, order)
 
     def drawn(self, labelled: NDArray[np.bool_]) -> Indices:
         """The labelled pictures (m,) that are a random sample of all: the first ones of `order`, to the first gap.
@@ -108,25 +112,26 @@ def typical(coordinates: Floats, labelled: NDArray[np.bool_], left: Indices, cou
 
 def uncertain(coordinates: Floats, margin: Floats, left: Indices, count: int, seed: int) -> Indices:
     """Of pictures `left` (m,) with these margins, `count` of the least certain ones that differ: cluster centres."""
-    least = left[np.argsort(margin, kind="stable")[: max(LEAST_CERTAIN, count)]]
+    from sklearn.cluster import KMeans
+
+    order = np.argsort(margin, kind="stable")[: LEAST_CERTAIN * count]
+    least = left[order]
     if len(least) <= count:
         return least
-    clusters = clusters_of(coordinates[least], count, seed)
-    groups = [least[clusters == number] for number in np.unique(clusters)]
-    return np.array([_nearest(coordinates[group], group) for group in groups], np.intp)
+    weights = np.maximum(1 - margin[order], NO_WEIGHT)
+    found = KMeans(count, n_init=1, random_state=seed).fit(coordinates[least], sample_weight=weights)
+    away = found.transform(coordinates[least])
+    away[found.labels_[:, None] != np.arange(count)] = np.inf
+    return least[away.argmin(axis=0)[np.isfinite(away).any(axis=0)]]
 
 
 def clusters_of(coordinates: Floats, count: int, seed: int) -> Indices:
     """The cluster, one of `count`, of each picture with coordinates (n, c): (n,)."""
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.cluster import KMeans
 
-    kind = KMeans if len(coordinates) <= MOST_COMPARED else MiniBatchKMeans
-    return np.asarray(kind(count, n_init=1, random_state=seed).fit_predict(coordinates))
-
-
-def _nearest(coordinates: Floats, members: Indices) -> int:
-    """The member whose coordinates (m, c) are nearest to their mean."""
-    return int(members[np.square(coordinates - coordinates.mean(axis=0)).sum(axis=1).argmin()])
+    some = coordinates[:: -(-len(coordinates) // MOST_CLUSTERED)]
+    found = KMeans(min(count, len(some)), n_init=1, random_state=seed).fit(some)
+    return np.asarray(found.labels_ if len(some) == len(coordinates) else found.predict(coordinates))
 
 
 def most_typical(coordinates: Floats, members: Indices) -> int:

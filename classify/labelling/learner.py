@@ -5,7 +5,6 @@ labels -> one fit, a prediction of every picture: `Opinion`; then folds of the l
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,11 @@ from classify.data.split import Indices, Split
 from classify.decisions.saved_answers import SavedAnswers
 from classify.decisions.thresholds import Acceptance
 from classify.heads.calibrated import fit_temperature
-from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import Floats, probabilities
+from classify.labelling.hyperplanes import Hyperplanes, fit_hyperplanes
 from classify.scoring.held_out_answers import HeldOutAnswers
 
-HEAD = "logreg"
+HEAD = "logreg"  # what `fit_hyperplanes` is, too
 FOLDS = 5
 LEAST_DRAWN = 30  # labelled pictures of a random sample, from which on the accuracy is that of these alone
 TARGET = 0.98  # precision of what may be accepted
@@ -28,10 +27,15 @@ SMALLEST = 1e-12  # probability: keeps logarithms finite
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """Probabilities (n, k) of all pictures by a head fitted on the labelled ones, in the order of `classes`."""
+    """Probabilities (n, k) of all pictures by planes fitted to the labelled ones, in the order of `classes`."""
 
-    classes: list[str]
+    planes: Hyperplanes
     probabilities: Floats
+
+    @property
+    def classes(self) -> list[str]:
+        """The names."""
+        return self.planes.classes
 
     @cached_property
     def answers(self) -> Indices:
@@ -70,18 +74,17 @@ class Check:
         return Acceptance.of(SavedAnswers.of(self.held_out), self.held_out.classes, TARGET)
 
 
-def learn(rows: Floats, labels: NDArray[np.str_]) -> Opinion | None:
+def learn(rows: Floats, labels: NDArray[np.str_], before: Opinion | None = None) -> Opinion | None:
     """Fit on the pictures that have a label; None where these are of fewer than two classes.
 
-    rows: (n, d) of length 1. labels: (n,), "" for none.
+    rows: (n, d) float32 of length 1. labels: (n,), "" for none. before: what was learnt of most of these labels, which
+    the fit starts from.
     """
     labelled = labels != ""
     if len(np.unique(labels[labelled])) < 2:
         return None
-    head: Any = fit_head(make_head(HEAD), rows[labelled], labels[labelled])
-    coefficients, intercepts = (values.astype(np.float32) for values in (head.coef_, head.intercept_))
-    # In float32 as the rows are: a page shows no more digits, and a hundred thousand rows are no copy in float64.
-    return Opinion([str(name) for name in head.classes_], probabilities(rows @ coefficients.T + intercepts))
+    planes = fit_hyperplanes(rows[labelled], labels[labelled], before.planes if before else None)
+    return Opinion(planes, planes.probabilities(rows))
 
 
 def check(rows: Floats, labels: NDArray[np.str_], groups: Indices, seed: int = 0) -> Check | None:
@@ -100,9 +103,10 @@ def check(rows: Floats, labels: NDArray[np.str_], groups: Indices, seed: int = 0
         return None
     found = []
     for number, (train, test) in enumerate(splits, start=1):
-        head = fit_head(make_head(HEAD), rows[labelled[train]], labels[labelled[train]])
+        # From nothing: planes that know all labels would still remember those that are held out.
+        planes = fit_hyperplanes(rows[labelled[train]], labels[labelled[train]])
         given = np.zeros((len(test), len(classes)))
-        given[:, np.searchsorted(classes, head.classes_)] = head.predict_proba(rows[labelled[test]])
+        given[:, np.searchsorted(classes, planes.classes)] = planes.probabilities(rows[labelled[test]])
         truth = np.searchsorted(classes, labels[labelled[test]])
         parts = np.full(len(test), f"fold {number}")
         found.append(HeldOutAnswers(classes, labelled[test], parts, truth, given, grouping.numbers[test]))

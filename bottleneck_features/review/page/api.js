@@ -1,6 +1,9 @@
-// Requests to the program that this page came from. The token stands in the address after #, which is never sent.
+// Requests to the program that this page came from. The token stands in the address after #, which is never sent, and
+// behind it what to open first: "#token&queue=doubt", "#token&queue=search&text=cat.1.jpg".
 
-const token = decodeURIComponent(location.hash.slice(1));
+const [key, ...others] = location.hash.slice(1).split("&");
+const token = decodeURIComponent(key);
+export const asked = new URLSearchParams(others.join("&"));
 
 /** Why something was not done, in words. status: of HTTP, 0 where nothing answered. */
 export class Refusal extends Error {

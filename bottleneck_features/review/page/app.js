@@ -1,6 +1,6 @@
 // The page: one queue at a time, keys, and what the program knows, looked at again and again.
 
-import { get, post, Refusal } from "./api.js";
+import { asked, get, post, Refusal } from "./api.js";
 import { Grid } from "./grid.js";
 import { Names } from "./names.js";
 import { Palette } from "./palette.js";
@@ -357,7 +357,9 @@ async function start() {
   if (!found) return;
   state = found;
   byId("folder").textContent = project ? `${printable(project.data)}, labels in ${printable(project.labels)}` : "";
-  await go(state.labelled ? "ask" : "start");
+  const wanted = asked.get("queue");
+  if (wanted !== "like" && Object.hasOwn(QUEUES, wanted)) await go(wanted, { text: asked.get("text") ?? undefined });
+  else await go(state.labelled ? "ask" : "start");
   await look();
 }
 

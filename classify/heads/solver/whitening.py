@@ -55,10 +55,13 @@ def coordinates(features: Floats, *, free_intercept: bool, uncorrelated: bool, d
     if not free_intercept:
         rows = np.hstack([rows, ones])
     ways: list[Back] = []
-    if len(rows) < rows.shape[1] and (len(rows) <= MOST_TURNED or not uncorrelated):
+    if len(rows) < rows.shape[1] and not uncorrelated:
         rows, back = _span(rows)
         ways.append(back)
-    if uncorrelated and rows.shape[1] <= MOST_TURNED:
+    elif len(rows) < rows.shape[1] and len(rows) <= MOST_TURNED:
+        rows, back = _turned_span(rows)
+        ways.append(back)
+    elif uncorrelated and rows.shape[1] <= MOST_TURNED:
         rows, back = _turned(rows)
         ways.append(back)
     penalised = np.ones(rows.shape[1], dtype)
@@ -79,14 +82,9 @@ def coordinates(features: Floats, *, free_intercept: bool, uncorrelated: bool, d
 def _span(rows: Floats) -> tuple[Floats, Back]:
     """As many columns as there are independent rows (n, d), n < d: the optimal normals lie in the rows' span.
 
-    The products of the rows, in float64 because they square the spread, are factored by Cholesky with pivots:
-    copies of a row are no obstacle.
+    The products of the rows are factored by Cholesky with pivots: copies of a row are no obstacle.
     """
-    products = np.zeros((len(rows), len(rows)))
-    for start in range(0, rows.shape[1], CHUNK):
-        chunk = rows[:, start : start + CHUNK].astype(np.float64)
-        products += chunk @ chunk.T
-    factor, order, rank, _ = dpstrf(products, lower=True)
+    factor, order, rank, _ = dpstrf(_products(rows), lower=True)
     factor, order = np.tril(factor)[:, :rank], order - 1
     reduced = np.empty((len(rows), rank), rows.dtype)
     reduced[order] = factor
@@ -97,6 +95,31 @@ def _span(rows: Floats) -> tuple[Floats, Back]:
         return rows[spanning].T @ weights.astype(rows.dtype)
 
     return reduced, back
+
+
+def _turned_span(rows: Floats) -> tuple[Floats, Back]:
+    """Both at once: as many columns as there are independent rows (n, d), n < d, along the eigenvectors.
+
+    Those of the rows' products. Theirs alone: factors by Cholesky would stop every other thread of Python meanwhile.
+    """
+    squares, vectors = eigh(_products(rows))
+    kept = squares > squares[-1] * len(rows) * np.finfo(np.float64).eps
+    lengths, vectors = np.sqrt(squares[kept]), vectors[:, kept]
+
+    def back(normals: Floats) -> Floats:
+        weights = vectors @ (normals.astype(np.float64) / lengths[:, None])
+        return rows.T @ weights.astype(rows.dtype)
+
+    return (vectors * lengths).astype(rows.dtype), back
+
+
+def _products(rows: Floats) -> Floats:
+    """Those of the rows with each other (n, n), in float64 because they square the spread."""
+    products = np.zeros((len(rows), len(rows)))
+    for start in range(0, rows.shape[1], CHUNK):
+        chunk = rows[:, start : start + CHUNK].astype(np.float64)
+        products += chunk @ chunk.T
+    return products
 
 
 def _turned(rows: Floats) -> tuple[Floats, Back]:

@@ -60,12 +60,12 @@ def taught(reviewed: Reviewed) -> Reviewed:
 def opened(browser: Browser) -> Open:
     """Open a page: it asks this host alone, breaks no policy, and is no wider than the window.
 
-    refused: statuses that the browser notes in its console.
+    refused: statuses that the browser notes in its console. at: what the address says besides the token.
     """
 
     @contextmanager
-    def open_page(reviewed: Reviewed, refused: tuple[int, ...] = (), **options: Any) -> Iterator[Opened]:
-        with tab(browser, reviewed.address, **options) as found:
+    def open_page(reviewed: Reviewed, refused: tuple[int, ...] = (), at: str = "", **options: Any) -> Iterator[Opened]:
+        with tab(browser, reviewed.address + at, **options) as found:
             asked: list[str] = []
             found.page.on("request", lambda request: asked.append(request.url))
             yield found

@@ -48,6 +48,37 @@ def test_a_stack_is_named_whole_and_pictures_are_taken_out(opened, reviewed: Rev
         assert labels(reviewed) == {}
 
 
+def test_what_is_not_sure_in_an_opened_stack_is_all_of_it_but_what_is_taken_out(opened, reviewed: Reviewed) -> None:
+    with opened(reviewed) as page:
+        many = int(page.tiles()[0].split("stack of ")[1].split()[0])
+        page.press("Enter")
+        page.page.get_by_role("button", name="Back to the stacks").wait_for()
+        page.ready()
+        left_out = current(page)
+        page.press("Space", "u")
+        page.page.locator(".chip", has_text=f"not sure {many - 1}").wait_for()
+        page.page.get_by_role("button", name="Back to the stacks").wait_for(state="detached")
+        page.ready()
+        assert sum(int(one.split("stack of ")[1].split()[0]) for one in page.tiles()) == 36 - many + 1
+    entries = reviewed.session.log.entries
+    assert [entry.how for entry in entries.values()] == [NOT_SURE] * (many - 1) and left_out not in entries
+
+
+@pytest.mark.parametrize(
+    ("at", "heading", "shown"), [("&queue=unknown", "Unknown", 18), ("&queue=search&text=gravel.11", "Search", 1)]
+)
+def test_an_address_opens_a_queue_or_a_picture(opened, taught: Reviewed, at: str, heading: str, shown: int) -> None:
+    with opened(taught, at=at) as page:
+        assert page.page.locator("#queue-title").inner_text() == heading
+        assert len(page.tiles()) == shown
+
+
+@pytest.mark.parametrize("at", ["&queue=constructor", "&queue=like", "&other=1"])
+def test_an_address_with_another_queue_opens_the_page_as_ever(opened, taught: Reviewed, at: str) -> None:
+    with opened(taught, at=at) as page:
+        assert page.page.locator("#queue-title").inner_text() == "Ask"
+
+
 def test_asked_pictures_are_named_by_keys_batch_after_batch(opened, reviewed: Reviewed) -> None:
     for name in SURFACES:
         reviewed.session.add_class(name)

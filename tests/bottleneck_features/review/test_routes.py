@@ -9,6 +9,7 @@ import pytest
 from helpers.review.reviewed_page import TOKEN, Reviewed, surface_of
 from PIL import Image
 
+from bottleneck_features.commands.deploy_commands import QUEUES
 from bottleneck_features.review.queue_pages import NAMES
 from classify.labelling.label_log import NOT_SURE, Entry
 
@@ -106,6 +107,10 @@ def test_a_deleted_class_leaves_its_pictures_to_be_asked(taught: Reviewed) -> No
     view = taught.session.view
     assert "brick" not in view.classes and not (view.states != "").any()
     assert view.settled.sum() == view.labelled.sum()
+
+
+def test_the_command_can_open_every_queue_that_needs_no_picture() -> None:
+    assert {*QUEUES} == {*NAMES} - {"like"}
 
 
 @pytest.mark.parametrize("name", NAMES)

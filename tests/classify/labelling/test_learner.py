@@ -1,0 +1,87 @@
+"""What is learnt after each batch is what the head `logreg` learns at once, in far fewer steps."""
+
+import warnings
+
+import numpy as np
+import pytest
+from helpers import real_features
+
+from classify.heads.head_table import fit_head, make_head
+from classify.heads.numerics import unit_rows
+from classify.labelling.hyperplanes import Hyperplanes, fit_hyperplanes
+from classify.labelling.learner import check, learn
+
+CLOSE = 0.03  # of a probability: both fits end within a hundredth of the optimal planes
+Data = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    rows, labels = real_features.digits()
+    return unit_rows(rows), labels.astype(str)
+
+
+def exact(rows: np.ndarray, labels: np.ndarray, of: np.ndarray) -> np.ndarray:
+    return fit_head(make_head("logreg", {"tol": 1e-5}), rows, labels).predict_proba(of)
+
+
+def assert_same(planes: Hyperplanes, rows: np.ndarray, labels: np.ndarray, of: np.ndarray) -> None:
+    assert planes.classes == sorted(set(labels.tolist()))
+    assert np.abs(planes.probabilities(of) - exact(rows, labels, of)).max() < CLOSE
+
+
+def test_batch_after_batch_ends_where_a_fit_of_all_labels_does_in_fewer_steps(digits: Data) -> None:
+    rows, labels = digits
+    planes, steps, cold = None, 0, 0
+    for count in range(20, 300, 20):
+        planes = fit_hyperplanes(rows[:count], labels[:count], planes)
+        assert_same(planes, rows[:count], labels[:count], rows)
+        steps += planes.n_iter
+        cold += fit_hyperplanes(rows[:count], labels[:count]).n_iter
+    assert steps < 0.6 * cold
+
+
+def test_classes_come_go_and_are_renamed_between_two_fits(digits: Data) -> None:
+    rows, labels = digits
+    two = np.isin(labels, ["3", "8"])
+    few = np.isin(labels, ["1", "3", "8"])
+    planes = fit_hyperplanes(rows[two], labels[two])
+    assert_same(planes, rows[two], labels[two], rows)
+    renamed = np.where(labels[few] == "3", "three", labels[few])
+    for own, names in [(few, labels[few]), (few, renamed), (two, labels[two])]:
+        planes = fit_hyperplanes(rows[own], names, planes)
+        assert_same(planes, rows[own], names, rows)
+
+
+def test_rows_of_textures_that_hardly_differ_are_told_apart_alike() -> None:
+    rows, labels = real_features.textures()
+    rows = unit_rows(rows)
+    planes = fit_hyperplanes(rows[:200], labels[:200].astype(str), fit_hyperplanes(rows[:60], labels[:60].astype(str)))
+    assert_same(planes, rows[:200], labels[:200], rows[200:])
+
+
+def test_held_out_answers_are_those_of_heads_that_never_saw_them(digits: Data) -> None:
+    rows, labels = digits
+    found = check(rows, labels, np.arange(len(rows)))
+    assert found
+    train, test = found.splits[0]
+    answers = found.held_out.of(np.isin(found.held_out.rows, test))
+    expected = exact(rows[train], labels[train], rows[answers.rows])
+    assert np.abs(answers.probabilities - expected).max() < CLOSE
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", "b"], ["a", "b", "c"], ["a", "a", "b"], list("aabb")])
+def test_very_few_labels_are_no_trouble(digits: Data, names: list[str]) -> None:
+    rows, _ = digits
+    labels = np.zeros(len(rows), "<U1")
+    labels[: len(names)] = names
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opinion = learn(rows, labels)
+        found = check(rows, labels, np.arange(len(rows)))
+    if len({*names}) < 2:
+        assert opinion is None and found is None
+    else:
+        assert opinion and np.isfinite(opinion.probabilities).all()
+        if found:
+            assert np.isfinite(found.calibrated(opinion.probabilities)).all() and np.isfinite(found.temperature)
