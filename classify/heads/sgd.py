@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cache.arguments import number, whole
 from cache.stored_rows import Rows
@@ -97,7 +98,9 @@ class SGDHead(DecidingHead):
         plane = np.zeros((pictures.shape[-1] + 1, columns), np.float32)
         average, self.n_iter_ = np.zeros(plane.shape), 0
         while self.n_iter_ < self.max_iter:
-            epoch = _epoch(plane, pictures, labels, weights, rate, decay, self.batch_size, random)
+            # Of steps this small the threads of the library wait for each other: 20 times the time on a busy machine.
+            with threadpool_limits(1, "blas"):
+                epoch = _epoch(plane, pictures, labels, weights, rate, decay, self.batch_size, random)
             self.n_iter_ += 1
             change = (POWER + 1) / (self.n_iter_ + POWER) * (epoch - average)
             average += change

@@ -1,0 +1,218 @@
+"""A million rows on one machine: what each command takes, in a process that may take so much memory and no more.
+
+    python benchmarks/scale.py [STEP ...] [--rows 1000000] [--folder /tmp/scale] [--gigabytes 4] [--stored float16]
+
+Steps: fill, features, train, search, compare, evaluate, predict, report, review; all but `search` unless some are named.
+Rows, labels and signatures are synthetic and lie in a cache that the store has written; every picture is a hard link to
+one of a few small files, which nothing decodes but the report. Rows of 100 classes have a part in common, so that their
+covariance is far from the identity, 2% of the labels are wrong, and 1% of the pictures are near-duplicates of others.
+
+Each step is a process of its own. Linux limits its data segment (RLIMIT_DATA: all private writable memory, whether it is
+touched or not), which is stricter than a limit on resident memory. Shown are seconds, the largest resident size, and the
+largest data segment that was seen.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cache.digest_table import DigestTable, take_stamp
+from cache.signatures import SIDE, signature_store
+from cache.store import SHARD_ROWS
+from featurize.open_extractor import open_extractor
+
+WIDTH, CLASSES, COMMON = 1280, 100, 32
+APART = 0.13  # deviation of the centres of classes, of noise of 1
+WRONG, COPIES = 0.02, 0.01
+LINKS = 50_000  # of one file; ext4 allows 65,000
+PROVENANCE = {"engine": "none: synthetic rows"}
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+REVIEW = """
+import json, os, sys, time
+from bottleneck_features.review.review_folder import open_review
+started = time.perf_counter()
+data, cache, table, spec = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+print(json.dumps(open_review(data, cache, table, spec)))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="*", metavar="STEP")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", default="/tmp/scale")
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="limit of each process, in 10^9 bytes; 0: none")
+    parser.add_argument("--stored", default="float16", help="float16 or float32")
+    given = parser.parse_args()
+    folder = Path(given.folder) / f"{given.rows}-{given.stored}"
+    spec = {"backbone": "nano", "size": 32, "stored": given.stored}
+    steps = commands(folder, spec)
+    chosen = given.steps or ["fill", *(name for name in steps if name != "search")]
+    if unknown := {*chosen} - {"fill", *steps}:
+        parser.error(f"unknown step {', '.join(sorted(unknown))}: choose of fill, {', '.join(steps)}")
+    print(f"{given.rows} rows of {WIDTH} {given.stored}, {CLASSES} classes, {os.cpu_count()} cores", flush=True)
+    for name in chosen:
+        if name == "fill":
+            started = time.perf_counter()
+            if not (folder / "labels.csv").exists():
+                fill(folder, given.rows, spec)
+            print(f"{name:9} {time.perf_counter() - started:8.1f} s", flush=True)
+            continue
+        seconds, resident, data, output, code = limited(steps[name], int(given.gigabytes * 1e9), folder)
+        (folder / f"{name}.log").write_text(output)
+        print(f"{name:9} {seconds:8.1f} s  resident {resident / 1e9:5.2f} GB  data {data / 1e9:5.2f} GB", flush=True)
+        if code:
+            print(f"  failed with {code}; its last lines:", *output.splitlines()[-8:], sep="\n    ", flush=True)
+        elif shown := shown_of(folder / f"{name}.json"):
+            print(f"  {shown}", flush=True)
+
+
+def commands(folder: Path, spec: dict[str, Any]) -> dict[str, list[str]]:
+    """The words of each step."""
+    pipeline = [sys.executable, "-m", "pipeline"]
+    chosen = [word for name, value in spec.items() for word in (f"--{name}", str(value))]
+    labelled = ["--labels", str(folder / "labels.csv"), "--cache-dir", str(folder / "cache")]
+    model = str(folder / "sgd.joblib")
+
+    def saying(name: str) -> list[str]:
+        return ["--json", str(folder / f"{name}.json")]
+
+    trained = [*pipeline, "train", *labelled, *chosen, "--head", "sgd"]
+    return {
+        "features": [*pipeline, "features", *labelled, *chosen, *saying("features")],
+        "train": [*trained, "--model", model, *saying("train")],
+        "search": [*trained, "--search", "--model", str(folder / "search.joblib"), *saying("search")],
+        "compare": [*pipeline, "compare", *labelled, "--heads", "sgd", *saying("compare")],
+        "evaluate": [*pipeline, "evaluate", *labelled, "--model", model, *saying("evaluate")],
+        "predict": [*pipeline, "predict", "--model", model, "--images", str(folder / "photos"), "--output",
+                    str(folder / "predictions.csv")],
+        "report": [*pipeline, "report", *labelled, "--model", model, "--output", str(folder / "report.html")],
+    }  # fmt: skip
+
+
+def limited(words: list[str], most: int, folder: Path) -> tuple[float, int, int, str, int]:
+    """Seconds, largest resident size and data segment (bytes), output and exit status of a process within a limit."""
+
+    def limit() -> None:
+        if most:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+    seen = [0]
+    started = time.perf_counter()
+    with open(folder / "output", "wb+") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output, cwd=ROOT, preexec_fn=limit)
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(process.pid, seen, done))
+        watcher.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        done.set()
+        watcher.join()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    return time.perf_counter() - started, usage.ru_maxrss * 1024, seen[0], text, process.returncode
+
+
+def _watch(process: int, seen: list[int], done: threading.Event) -> None:
+    while not done.wait(0.2):
+        try:
+            status = Path(f"/proc/{process}/status").read_text()
+        except OSError:
+            return
+        for line in status.splitlines():
+            if line.startswith("VmData:"):
+                seen[0] = max(seen[0], 1024 * int(line.split()[1]))
+
+
+def shown_of(path: Path) -> str:
+    """What a report of a step says of its scores and stages."""
+    if not path.exists():
+        return ""
+    report = json.loads(path.read_text())
+    names = ("accuracy", "leaked", "images", "computed", "stage_seconds", "seconds")
+    found = {name: report[name] for name in names if name in report}
+    if lines := report.get("lines"):
+        found["lines"] = [{name: line[name] for name in ("head", "accuracy", "train_seconds")} for line in lines]
+    return json.dumps(found)
+
+
+def fill(folder: Path, rows: int, spec: dict[str, Any]) -> None:
+    """Write the cache, the pictures and, last, the table of labels."""
+    paths = _pictures(folder / "photos", rows)
+    labels = np.arange(rows) % CLASSES
+    cache = str(folder / "cache")
+    store, signatures, table = open_extractor(cache, **spec).store, signature_store(cache), DigestTable(cache)
+    random = np.random.default_rng(0)
+    centres = APART * random.standard_normal((CLASSES, WIDTH), np.float32)
+    common = random.standard_normal((COMMON, WIDTH), np.float32) * np.linspace(0.35, 0.03, COMMON, dtype=np.float32)[:, None]
+    time.sleep(0.1)  # a file is only believed to be unchanged if it was read some time after it was written
+    drawn: Callable[..., Any] = lambda count: _signatures(random, count)  # noqa: E731
+    for first in range(0, rows, SHARD_ROWS):
+        numbers = np.arange(first, min(first + SHARD_ROWS, rows))
+        features = random.standard_normal((len(numbers), WIDTH), np.float32) + centres[labels[numbers]]
+        features += random.standard_normal((len(numbers), COMMON), np.float32) @ common
+        pictures = drawn(len(numbers))
+        copies = np.flatnonzero(random.random(len(numbers)) < COPIES)
+        copies = copies[copies >= CLASSES]
+        features[copies] = features[copies - CLASSES] + 0.1 * features[copies]
+        noise = random.integers(-2, 3, pictures[copies].shape)
+        pictures[copies] = np.clip(pictures[copies - CLASSES].astype(int) + noise, 0, 255)
+        digests = np.array([list(hashlib.sha256(b"%d" % number).digest()) for number in numbers], np.uint8)
+        signatures.commit(pictures, digests, PROVENANCE)
+        store.commit(features, digests, PROVENANCE)
+        stamps = [(paths[number], take_stamp(paths[number])) for number in numbers]
+        table.record([(path, stamp, key.tobytes()) for (path, stamp), key in zip(stamps, digests, strict=True) if stamp])
+    wrong = random.random(rows) < WRONG
+    labels[wrong] = random.integers(0, CLASSES, int(wrong.sum()))
+    with open(folder / "labels.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label"])
+        below = len(str(folder)) + 1
+        writer.writerows((path[below:], f"class {label:03}") for path, label in zip(paths, labels.tolist(), strict=True))
+
+
+def _pictures(folder: Path, count: int) -> list[str]:
+    """Hard links to a few small files, in folders of 10,000."""
+    random = np.random.default_rng(1)
+    originals = []
+    for number in range(-(-count // LINKS)):
+        folder.mkdir(parents=True, exist_ok=True)
+        originals.append(str(folder.parent / f"original{number}.png"))
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(originals[-1])
+    paths = []
+    for number in range(count):
+        if number % 10_000 == 0:
+            (folder / f"{number // 10_000:04}").mkdir(exist_ok=True)
+        paths.append(str(folder / f"{number // 10_000:04}" / f"{number:08}.png"))
+        os.link(originals[number // LINKS], paths[-1])
+    return paths
+
+
+def _signatures(random: np.random.Generator, count: int) -> np.ndarray:
+    """Signatures as photographs have: most of the contrast in large shapes, colours much alike."""
+    pictures = np.full((count, SIDE, SIDE, 3), 128, np.float32)
+    contrast = random.uniform(20, 70, (count, 1, 1, 1)).astype(np.float32)
+    for cells, share in ((1, 0.5), (2, 0.6), (4, 0.45), (8, 0.3), (SIDE, 0.12)):
+        grey = random.standard_normal((count, cells, cells, 1), np.float32)
+        colour = 0.35 * random.standard_normal((count, cells, cells, 3), np.float32)
+        large = (grey + colour).repeat(SIDE // cells, axis=1).repeat(SIDE // cells, axis=2)
+        pictures += share * contrast * large
+    return np.clip(pictures, 0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()
