@@ -20,11 +20,16 @@ from classify.heads.base import (
     parameter,
 )
 from classify.heads.deciding_head import DecidingHead
-from classify.heads.numerics import Floats, by_row, probabilities
+from classify.heads.numerics import Floats, as_rows, by_row, probabilities
 from classify.heads.streaming import chunks, mapped, moments
 
 # Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
 STEP = 4.0
+# Where no direction has all of that length, steps are up to so many times as long: see `_curvature`.
+MOST_STEPS = 8.0
+LEAST_DECAY = 1e-3  # by which such a step shrinks the weights, at most
+SAMPLE = 2048  # pictures that the curvature is estimated from
+POWER_STEPS = 20  # of the power iteration: an estimate that is a little too small does no harm
 # The weights of the epochs count in their average as the 7th power of the epoch's number: Shamir and Zhang, "Stochastic
 # gradient descent for non-smooth optimization", ICML 2013.
 POWER = 7
@@ -93,7 +98,10 @@ class SGDHead(DecidingHead):
         pictures = mapped(pictures, lambda block: (block - shift) / shrink)
         # What scikit-learn's C means, for the mean loss of a row: and of weights that grow as the rows shrink.
         decay = 1 / (C * len(labels) * size**2)
-        rate = STEP / max(1.0, float(weights.max()) / self.batch_size, decay * STEP)
+        step = STEP
+        if (longer := LEAST_DECAY / decay) > STEP:  # of few pictures, steps this long would not average out
+            step = max(STEP, min(longer, STEP * MOST_STEPS, STEP / _curvature(pictures, self.batch_size)))
+        rate = step / max(1.0, float(weights.max()) / self.batch_size, decay * step)
         columns = 1 if len(self.classes_) == 2 else len(self.classes_)
         plane = np.zeros((pictures.shape[-1] + 1, columns), np.float32)
         average, self.n_iter_ = np.zeros(plane.shape), 0
@@ -110,6 +118,19 @@ class SGDHead(DecidingHead):
             self.converged_ = False
         self.coef_ = average[:-1].T / size
         self.intercept_ = average[-1] - self.coef_ @ mean
+
+
+def _curvature(pictures: Rows, batch_size: int) -> float:
+    """The share of the mean square length of rows that a batch may have in one direction, estimated from some rows.
+
+    That is the largest eigenvalue of their covariance and, of the picture itself in its batch, its share of the batch.
+    """
+    some = np.linspace(0, len(pictures) - 1, min(SAMPLE, len(pictures))).astype(np.intp)
+    rows = as_rows(pictures[some] if isinstance(pictures, np.ndarray) else pictures.read(some))
+    direction = rows.sum(axis=0) + 1e-3
+    for _ in range(POWER_STEPS):
+        direction = rows.T @ (rows @ (direction / np.linalg.norm(direction)))
+    return float(np.linalg.norm(direction)) / len(rows) + float(np.square(rows).sum(axis=1).max()) / batch_size
 
 
 def _epoch(
