@@ -2,27 +2,27 @@
 
     python benchmarks/scale.py [STEP ...] [--rows 1000000] [--folder /tmp/scale] [--gigabytes 4] [--stored float16]
 
-Steps: fill, features, train, search, compare, evaluate, predict, report, review; all but `search` unless some are named.
-Rows, labels and signatures are synthetic and lie in a cache that the store has written; every picture is a hard link to
-one of a few small files, which nothing decodes but the report. Rows of 100 classes have a part in common, so that their
-covariance is far from the identity, 2% of the labels are wrong, and 1% of the pictures are near-duplicates of others.
+Steps: fill, features, train, search, compare, evaluate, predict, report. Those that are named, else all but
+`search`. Rows, labels and signatures are synthetic and lie in a cache that the store has written. Every picture is a
+hard link to one of a few small files, which nothing decodes but the report. Rows of 100 classes have a part in common,
+so that their covariance is far from the identity, 2% of the labels are wrong, and 1% of the pictures are
+near-duplicates of others.
 
-Each step is a process of its own. Linux limits its data segment (RLIMIT_DATA: all private writable memory, whether it is
-touched or not), which is stricter than a limit on resident memory. Shown are seconds, the largest resident size, and the
-largest data segment that was seen.
+Each step is a process of its own. Linux limits its data segment (RLIMIT_DATA: all private writable memory, whether it
+is touched or not), which is stricter than a limit on resident memory. Shown are seconds, those of the processor, the
+largest resident size, and the largest data segment that was seen.
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,18 @@ import numpy as np
 from PIL import Image
 
 from cache.digest_table import DigestTable, take_stamp
+from cache.row_key import DIGEST_BYTES
 from cache.signatures import SIDE, signature_store
-from cache.store import SHARD_ROWS
+from cache.store import SHARD_ROWS, FeatureStore
 from featurize.open_extractor import open_extractor
 
 WIDTH, CLASSES, COMMON = 1280, 100, 32
 APART = 0.13  # deviation of the centres of classes, of noise of 1
 WRONG, COPIES = 0.02, 0.01
+POOL = 4096
 LINKS = 50_000  # of one file; ext4 allows 65,000
 PROVENANCE = {"engine": "none: synthetic rows"}
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-REVIEW = """
-import json, os, sys, time
-from bottleneck_features.review.review_folder import open_review
-started = time.perf_counter()
-data, cache, table, spec = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
-print(json.dumps(open_review(data, cache, table, spec)))
-"""
 
 
 def main() -> None:
@@ -72,9 +66,9 @@ def main() -> None:
                 fill(folder, given.rows, spec)
             print(f"{name:9} {time.perf_counter() - started:8.1f} s", flush=True)
             continue
-        seconds, resident, data, output, code = limited(steps[name], int(given.gigabytes * 1e9), folder)
+        cost, output, code = limited(steps[name], int(given.gigabytes * 1e9), folder)
         (folder / f"{name}.log").write_text(output)
-        print(f"{name:9} {seconds:8.1f} s  resident {resident / 1e9:5.2f} GB  data {data / 1e9:5.2f} GB", flush=True)
+        print(f"{name:9} {cost}", flush=True)
         if code:
             print(f"  failed with {code}; its last lines:", *output.splitlines()[-8:], sep="\n    ", flush=True)
         elif shown := shown_of(folder / f"{name}.json"):
@@ -104,17 +98,14 @@ def commands(folder: Path, spec: dict[str, Any]) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def limited(words: list[str], most: int, folder: Path) -> tuple[float, int, int, str, int]:
-    """Seconds, largest resident size and data segment (bytes), output and exit status of a process within a limit."""
+def limited(words: list[str], most: int, folder: Path) -> tuple[str, str, int]:
+    """What it took, in words, output and exit status of a process with a data segment of so many bytes at most."""
 
-    def limit() -> None:
-        if most:
-            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
+    limit = ["prlimit", f"--data={most}"] if most else []  # of util-linux
     seen = [0]
     started = time.perf_counter()
     with open(folder / "output", "wb+") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output, cwd=ROOT, preexec_fn=limit)
+        process = subprocess.Popen([*limit, *words], stdout=output, stderr=output, cwd=ROOT)
         done = threading.Event()
         watcher = threading.Thread(target=_watch, args=(process.pid, seen, done))
         watcher.start()
@@ -124,7 +115,9 @@ def limited(words: list[str], most: int, folder: Path) -> tuple[float, int, int,
         watcher.join()
         output.seek(0)
         text = output.read().decode(errors="replace")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024, seen[0], text, process.returncode
+    cost = f"{time.perf_counter() - started:8.1f} s  processor {usage.ru_utime + usage.ru_stime:8.1f} s"
+    cost += f"  resident {usage.ru_maxrss * 1024 / 1e9:5.2f} GB  data {seen[0] / 1e9:5.2f} GB"
+    return cost, text, process.returncode
 
 
 def _watch(process: int, seen: list[int], done: threading.Event) -> None:
@@ -155,34 +148,45 @@ def fill(folder: Path, rows: int, spec: dict[str, Any]) -> None:
     paths = _pictures(folder / "photos", rows)
     labels = np.arange(rows) % CLASSES
     cache = str(folder / "cache")
-    store, signatures, table = open_extractor(cache, **spec).store, signature_store(cache), DigestTable(cache)
+    signatures, table = signature_store(cache), DigestTable(cache)
+    store = open_extractor(cache, **spec).store
+    assert isinstance(store, FeatureStore)
     random = np.random.default_rng(0)
+    noise, shapes = _noise(random), _shapes(random, POOL)
     centres = APART * random.standard_normal((CLASSES, WIDTH), np.float32)
-    common = random.standard_normal((COMMON, WIDTH), np.float32) * np.linspace(0.35, 0.03, COMMON, dtype=np.float32)[:, None]
     time.sleep(0.1)  # a file is only believed to be unchanged if it was read some time after it was written
-    drawn: Callable[..., Any] = lambda count: _signatures(random, count)  # noqa: E731
     for first in range(0, rows, SHARD_ROWS):
         numbers = np.arange(first, min(first + SHARD_ROWS, rows))
-        features = random.standard_normal((len(numbers), WIDTH), np.float32) + centres[labels[numbers]]
-        features += random.standard_normal((len(numbers), COMMON), np.float32) @ common
-        pictures = drawn(len(numbers))
+        one, other = random.integers(0, POOL, (2, len(numbers)))
+        features = (noise[one] + noise[other]) / np.sqrt(np.float32(2)) + centres[labels[numbers]]
+        pictures = np.clip(128 + shapes[one] * random.uniform(0.5, 1.2, (len(one), 1, 1, 1)) + shapes[other], 0, 255)
         copies = np.flatnonzero(random.random(len(numbers)) < COPIES)
         copies = copies[copies >= CLASSES]
-        features[copies] = features[copies - CLASSES] + 0.1 * features[copies]
-        noise = random.integers(-2, 3, pictures[copies].shape)
-        pictures[copies] = np.clip(pictures[copies - CLASSES].astype(int) + noise, 0, 255)
-        digests = np.array([list(hashlib.sha256(b"%d" % number).digest()) for number in numbers], np.uint8)
-        signatures.commit(pictures, digests, PROVENANCE)
+        features[copies] = features[copies - CLASSES] + 0.1 * noise[one[copies]]
+        pictures[copies] = np.clip(pictures[copies - CLASSES] + random.integers(-2, 3, pictures[copies].shape), 0, 255)
+        digests = np.frombuffer(b"".join(hashlib.sha256(b"%d" % number).digest() for number in numbers), np.uint8)
+        digests = digests.reshape(-1, DIGEST_BYTES)
+        signatures.commit(pictures.astype(np.uint8), digests, PROVENANCE)
         store.commit(features, digests, PROVENANCE)
         stamps = [(paths[number], take_stamp(paths[number])) for number in numbers]
-        table.record([(path, stamp, key.tobytes()) for (path, stamp), key in zip(stamps, digests, strict=True) if stamp])
+        known = zip(stamps, digests, strict=True)
+        table.record([(path, stamp, digest.tobytes()) for (path, stamp), digest in known if stamp])
     wrong = random.random(rows) < WRONG
     labels[wrong] = random.integers(0, CLASSES, int(wrong.sum()))
     with open(folder / "labels.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label"])
         below = len(str(folder)) + 1
-        writer.writerows((path[below:], f"class {label:03}") for path, label in zip(paths, labels.tolist(), strict=True))
+        names = (f"class {label:03}" for label in labels.tolist())
+        writer.writerows((path[below:], name) for path, name in zip(paths, names, strict=True))
+
+
+def _noise(random: np.random.Generator) -> np.ndarray:
+    """Rows (POOL, WIDTH) with a part in common: the sum of two is one of millions of others."""
+    common = random.standard_normal((COMMON, WIDTH), np.float32)
+    common *= np.linspace(0.35, 0.03, COMMON, dtype=np.float32)[:, None]
+    rows = random.standard_normal((POOL, WIDTH), np.float32)
+    return rows + random.standard_normal((POOL, COMMON), np.float32) @ common
 
 
 def _pictures(folder: Path, count: int) -> list[str]:
@@ -196,22 +200,23 @@ def _pictures(folder: Path, count: int) -> list[str]:
     paths = []
     for number in range(count):
         if number % 10_000 == 0:
-            (folder / f"{number // 10_000:04}").mkdir(exist_ok=True)
-        paths.append(str(folder / f"{number // 10_000:04}" / f"{number:08}.png"))
-        os.link(originals[number // LINKS], paths[-1])
+            below = str(folder / f"{number // 10_000:04}")
+            os.makedirs(below, exist_ok=True)
+        paths.append(f"{below}/{number:08}.png")
+        with contextlib.suppress(FileExistsError):
+            os.link(originals[number // LINKS], paths[-1])
     return paths
 
 
-def _signatures(random: np.random.Generator, count: int) -> np.ndarray:
-    """Signatures as photographs have: most of the contrast in large shapes, colours much alike."""
-    pictures = np.full((count, SIDE, SIDE, 3), 128, np.float32)
-    contrast = random.uniform(20, 70, (count, 1, 1, 1)).astype(np.float32)
+def _shapes(random: np.random.Generator, count: int) -> np.ndarray:
+    """Signatures around 0 as photographs have: most of the contrast in large shapes, colours much alike."""
+    pictures = np.zeros((count, SIDE, SIDE, 3), np.float32)
+    contrast = random.uniform(15, 50, (count, 1, 1, 1)).astype(np.float32)
     for cells, share in ((1, 0.5), (2, 0.6), (4, 0.45), (8, 0.3), (SIDE, 0.12)):
         grey = random.standard_normal((count, cells, cells, 1), np.float32)
         colour = 0.35 * random.standard_normal((count, cells, cells, 3), np.float32)
-        large = (grey + colour).repeat(SIDE // cells, axis=1).repeat(SIDE // cells, axis=2)
-        pictures += share * contrast * large
-    return np.clip(pictures, 0, 255).astype(np.uint8)
+        pictures += share * contrast * np.kron(grey + colour, np.ones((1, SIDE // cells, SIDE // cells, 1), np.float32))
+    return pictures
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError, listed, log
-from cache.files.atomic import make_folder, write_atomically
+from cache.files.atomic import make_folder
 from classify.comparison.answer_tables import AnswerTable, answer_rows, read_answers, write_rows
 from classify.comparison.paired_difference import mcnemar
 from classify.comparison.score_difference import Scorable, score_differences

@@ -38,7 +38,9 @@ def signatures_of(
     announced; its signature has no contrast. Of so many that they take more than `MOST_BYTES` they stay in the cache.
     None, announced, where what tells them apart does not fit into memory, or where they cannot be kept in the cache.
     """
-    if (needed := BYTES_TO_COMPARE * len(digests) + min(2 * SIGNATURE_BYTES * len(digests), MOST_BYTES)) > featurize.machine.memory.free_memory():
+    if (
+        needed := BYTES_TO_COMPARE * len(digests) + min(2 * SIGNATURE_BYTES * len(digests), MOST_BYTES)
+    ) > featurize.machine.memory.free_memory():
         _announce_none(len(digests), f"takes {readable(needed)} of memory that is not free")
         return None
     _, first, content = np.unique(comparable(digests), return_index=True, return_inverse=True)
