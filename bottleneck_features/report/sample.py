@@ -29,14 +29,14 @@ def sampled(data: Dataset) -> Dataset:
     width, classes = math.prod(data.features.shape[1:]), len(np.unique(data.labels))
     free = featurize.machine.memory.free_memory() // 2
     each = max(training_bytes(head, {}, 1, width, classes, 1) for head in HEADS)
-    drawn = min(count, DRAWN, free // each)
-    if drawn < min(count, LEAST):
+    fitting = min(count, free // each)
+    if fitting < min(count, LEAST):
         raise UserError(
             f"the rows of {count} pictures do not fit into memory, nor do {LEAST} of them: free some memory"
         )
+    drawn = min(DRAWN, fitting)
     chosen = np.sort(np.random.default_rng(0).permutation(count)[:drawn])
-    log.warning(
-        "the report is of %d pictures, drawn at random from %d: its scores are those of the sample", drawn, count
-    )
+    if drawn < count:
+        log.warning("the report is of %d pictures, drawn at random from %d: its scores are of these", drawn, count)
     rows = data.features.read(chosen) if isinstance(data.features, StoredRows) else data.features[chosen]
     return replace(data.of(chosen), features=rows)

@@ -25,7 +25,7 @@ from classify.heads.streaming import chunks, mapped, moments
 
 # Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
 STEP = 4.0
-# Where no direction has all of that length, steps are up to so many times as long: see `_curvature`.
+# Where no direction has all of that length, the first steps are up to so many times as long: see `_curvature`.
 MOST_STEPS = 8.0
 LEAST_DECAY = 1e-3  # by which such a step shrinks the weights, at most
 SAMPLE = 2048  # pictures that the curvature is estimated from
@@ -98,14 +98,15 @@ class SGDHead(DecidingHead):
         pictures = mapped(pictures, lambda block: (block - shift) / shrink)
         # What scikit-learn's C means, for the mean loss of a row: and of weights that grow as the rows shrink.
         decay = 1 / (C * len(labels) * size**2)
-        step = STEP
-        if (longer := LEAST_DECAY / decay) > STEP:  # of few pictures, steps this long would not average out
-            step = max(STEP, min(longer, STEP * MOST_STEPS, STEP / _curvature(pictures, self.batch_size)))
-        rate = step / max(1.0, float(weights.max()) / self.batch_size, decay * step)
+        times = 1.0  # as long as `STEP` the steps of the first epoch are, a half of that those of the second, and so on
+        if (most := LEAST_DECAY / (decay * STEP)) > 1:  # of few pictures, longer steps would not average out
+            times = min(most, MOST_STEPS, 1 / _curvature(pictures, self.batch_size))
         columns = 1 if len(self.classes_) == 2 else len(self.classes_)
         plane = np.zeros((pictures.shape[-1] + 1, columns), np.float32)
         average, self.n_iter_ = np.zeros(plane.shape), 0
         while self.n_iter_ < self.max_iter:
+            step = STEP * max(1.0, times / (self.n_iter_ + 1))
+            rate = step / max(1.0, float(weights.max()) / self.batch_size, decay * step)
             # Of steps this small the threads of the library wait for each other: 20 times the time on a busy machine.
             with threadpool_limits(1, "blas"):
                 epoch = _epoch(plane, pictures, labels, weights, rate, decay, self.batch_size, random)
