@@ -7,6 +7,7 @@ import numpy as np
 
 from cache.digest_table import DigestTable
 from cache.errors import UserError, listed, log
+from cache.signatures import StoredSignatures
 from classify.data.dataset import Dataset
 from classify.data.duplicates import near_duplicates
 from classify.data.grouping import united
@@ -130,20 +131,34 @@ def scored_of(saved: Saved, data: Dataset, cache_dir: str) -> Scored:
 def _near_training_pictures(saved: Saved, data: Dataset, rows: Indices, cache_dir: str) -> np.ndarray:
     """Mask (m,) of the `rows` (m,) of `data` that are near-duplicates of training pictures known to the cache."""
     digests = saved.trained_on
-    signatures, known = stored_signatures(cache_dir, digests)
-    if data.signatures is not None:  # those of this very data are there, whatever cache they lie in
-        index_of = {digest.tobytes(): index for index, digest in enumerate(data.digests)}
-        ours = leaks(data.digests, digests) & ~known
-        signatures[ours] = data.signatures[[index_of[digest.tobytes()] for digest in digests[ours]]]
-        known |= ours
+    if isinstance(data.signatures, StoredSignatures):
+        store = data.signatures.store
+        stored = StoredSignatures(store, digests, store.contains(digests))
+        _announce_unknown(stored.known, cache_dir)
+        ours = data.signatures[rows]
+        both_known = np.concatenate([stored.known, ours.known])
+        all_digests = np.concatenate([digests, ours.digests])
+        found = near_duplicates(all_digests, StoredSignatures(store, all_digests, both_known))
+    else:
+        signatures, known = stored_signatures(cache_dir, digests)
+        if data.signatures is not None:  # those of this very data are there, whatever cache they lie in
+            index_of = {digest.tobytes(): index for index, digest in enumerate(data.digests)}
+            of_data = leaks(data.digests, digests) & ~known
+            signatures[of_data] = data.signatures[[index_of[digest.tobytes()] for digest in digests[of_data]]]
+            known |= of_data
+        _announce_unknown(known, cache_dir)
+        if data.signatures is None:
+            return np.zeros(len(rows), bool)
+        both = np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
+        found = near_duplicates(*both)
+    of_training, of_rows = np.split(found, [len(digests)])
+    return np.isin(of_rows, of_training)
+
+
+def _announce_unknown(known: np.ndarray, cache_dir: str) -> None:
     if not known.all():
         log.info(
             "near-duplicates of %d training pictures are not told: their signatures are not in %s",
             int((~known).sum()),
             cache_dir,
         )
-    if data.signatures is None:
-        return np.zeros(len(rows), bool)
-    both = np.concatenate([digests, data.digests[rows]]), np.concatenate([signatures, data.signatures[rows]])
-    of_training, of_rows = np.split(near_duplicates(*both), [len(digests)])
-    return np.isin(of_rows, of_training)

@@ -1,6 +1,7 @@
 """A saved model and a folder of labelled pictures -> one HTML file."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
@@ -8,8 +9,7 @@ from threadpoolctl import threadpool_limits
 from bottleneck_features.report.collect_findings import collect
 from bottleneck_features.report.findings import Findings
 from bottleneck_features.report.parts.heat_maps import with_heatmaps
-from cache.errors import UserError
-from cache.stored_rows import StoredRows
+from bottleneck_features.report.sample import sampled
 from classify.data.dataset import dataset_of
 from classify.data.default_data import given_or_surfaces
 from classify.data.view_counts import Views
@@ -52,8 +52,8 @@ def run_report(
     head = "finetune" if extractor.spec.pooling == "none" else None
     started = time.perf_counter() - started
     dataset, cost = dataset_of(extractor, images, views, head, started, progress)
-    if isinstance(dataset.features, StoredRows):
-        raise UserError(f"the rows of {len(dataset.labels)} pictures do not fit into memory: name fewer with --data")
+    found = len(dataset.labels)
+    dataset = sampled(dataset)
     # Here products are small: where anything else runs, threads that wait for each other take many times as long.
     # (Of libraries that are loaded by now, therefore `bottleneck_features.report.parts.picture_map` imports
     # scikit-learn at once.)
@@ -67,6 +67,9 @@ def run_report(
             plan=plan,
             seconds={"start-up": cost["startup_seconds"], "features": cost["seconds"]},
         )
+    if len(dataset.labels) < found:
+        shown = f"{findings.scored}; of {found:,} pictures {len(dataset.labels):,} are here, drawn at random"
+        findings = replace(findings, scored=shown)
     if heatmaps:
         findings = with_heatmaps(findings, classifier, progress)
     started = time.perf_counter()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import featurize.machine.memory
+from cache.errors import log
 from cache.row_key import DIGEST_BYTES
 from classify.data.duplicates import near_duplicates
 from classify.data.split import Indices
@@ -18,6 +20,8 @@ from featurize.extract.outcome import Progress
 
 FIRST = 64  # pictures that are waited for
 MOST_AT_ONCE = 1024
+MOST = 100_000  # pictures of one session: a page that learns from more at every label answers too late
+COPIES = 12  # bytes of each number of a row: rows in float32, their copy as others come, and what a head makes of them
 GROWTH = 1.3  # from one `Pictures` to the next: each takes a look at all of its pictures
 
 
@@ -47,7 +51,8 @@ class Gallery:
     """The pictures at `paths` (n,) below the folder `root`, in a random order that is always the same.
 
     The first ones are then of all kinds, however the folder is sorted. failures: path -> reason. done: pictures that
-    were looked at, of `total`.
+    were looked at, of `total`. Of more than `MOST`, or than fit into memory, the first so many are taken, as is
+    announced: a sample of all.
     """
 
     def __init__(self, root: str, paths: Sequence[str], extractor: Extractor):
@@ -76,6 +81,8 @@ class Gallery:
             some = self._paths[self.done : self.done + size]
             outcome, rows = self._extractor.features(some)
             if len(kept := outcome.succeeded):
+                if not self._rows:
+                    self._limit(rows.shape[-1])
                 self._kept += [some[position] for position in kept]
                 self._rows.append(unit_rows(np.asarray(rows, np.float32)))
                 self._digests.append(outcome.keys)
@@ -87,6 +94,13 @@ class Gallery:
             if self._kept and (self.done == self.total or len(self._kept) >= GROWTH * len(self.pictures.names)):
                 self.pictures = self._gathered()
                 changed()
+
+    def _limit(self, width: int) -> None:
+        """Take no more pictures with rows (width,) than a session can have."""
+        most = max(FIRST, min(MOST, featurize.machine.memory.free_memory() // (COPIES * width)))
+        if self.total > most:
+            log.warning("%d pictures of %d are shown, drawn at random: always the same ones", most, self.total)
+            self.total, self._paths = most, self._paths[:most]
 
     def _gathered(self) -> Pictures:
         rows, digests = np.concatenate(self._rows), np.concatenate(self._digests)

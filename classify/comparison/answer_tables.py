@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError, listed
+from cache.files.atomic import replacing, sync_file
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.saved.record import read_regular
@@ -20,29 +21,33 @@ COLUMNS = ("path", "group", "part", "label", "answer", "probability", "margin", 
 MOST_BYTES = 2**31  # of a table that is read
 
 
-def answer_rows(several: Sequence[HeldOutAnswers], paths: Sequence[str]) -> list[list[Any]]:
-    """Header and one row an answer: `COLUMNS`, then the probability of each class.
+def answer_rows(several: Sequence[HeldOutAnswers], paths: Sequence[str]) -> Iterator[list[Any]]:
+    """Header and one row an answer, each made when it is asked for: `COLUMNS`, then the probability of each class.
 
     paths: (n,), of the dataset that the answers' `rows` count. A class called as one of the columns is "class NAME".
     group is empty where nobody named groups.
     """
     classes = several[0].classes
-    rows: list[list[Any]] = [[*COLUMNS, *(f"class {name}" if name in COLUMNS else name for name in classes)]]
+    yield [*COLUMNS, *(f"class {name}" if name in COLUMNS else name for name in classes)]
     for answers in several:
-        names = [""] * len(answers.rows) if answers.names is None else answers.names.tolist()
+        confidence, margin = answers.confidence, answers.margin
         for i, row in enumerate(answers.rows.tolist()):
+            name = "" if answers.names is None else str(answers.names[i])
             answer, truth = classes[answers.predicted[i]], classes[answers.truth[i]]
-            sure = [f"{answers.confidence[i]:.6f}", f"{answers.margin[i]:.6f}", "yes" if answer == truth else "no"]
+            sure = [f"{confidence[i]:.6f}", f"{margin[i]:.6f}", "yes" if answer == truth else "no"]
             shown = [f"{probability:.6f}" for probability in answers.probabilities[i].tolist()]
-            rows.append([paths[row], names[i], str(answers.parts[i]), truth, answer, *sure, *shown])
-    return rows
+            yield [paths[row], name, str(answers.parts[i]), truth, answer, *sure, *shown]
 
 
-def as_csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    """Rows as the bytes of a CSV file, in UTF-8; names that are none keep their bytes."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")
+def write_rows(path: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as a CSV file in UTF-8, whole or not at all, a row at a time; names that are none keep their bytes.
+
+    Raises `OSError` naming `path`.
+    """
+    with replacing(path) as temporary:
+        with open(temporary, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            csv.writer(file).writerows(rows)
+        sync_file(temporary)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError, listed, log
-from cache.files.atomic import make_folder, write_atomically
-from classify.comparison.answer_tables import AnswerTable, answer_rows, as_csv, read_answers
+from cache.files.atomic import make_folder
+from classify.comparison.answer_tables import AnswerTable, answer_rows, read_answers, write_rows
 from classify.comparison.paired_difference import mcnemar
 from classify.comparison.score_difference import Scorable, score_differences
 from classify.data.split import Indices
@@ -82,7 +82,7 @@ def write_answers(folder: str, named: Sequence[tuple[str, HeldOutAnswers]], path
     """Write `NAME.predictions.csv` of each (name, answers) into `folder`. paths: of the pictures that `rows` count."""
     make_folder(folder)
     for name, answers in named:
-        write_atomically(os.path.join(folder, name + ENDING), as_csv(answer_rows([answers], paths)))
+        write_rows(os.path.join(folder, name + ENDING), answer_rows([answers], paths))
 
 
 def _groups_of(tables: list[AnswerTable]) -> tuple[Indices, bool]:

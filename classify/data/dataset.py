@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import UserError, log
+from cache.signatures import Signatures
 from cache.stored_rows import Rows, StoredRows
 from classify.data.beyond_memory import features_for
 from classify.data.duplicates import near_duplicates
@@ -26,7 +27,8 @@ from featurize.extract.outcome import Progress
 class Dataset:
     """Labelled pictures: features (n, d) float32, labels (n,) str, parts (n,) str, digests (n, 32) uint8, paths.
 
-    signatures: (n, SIDE, SIDE, 3) uint8, by which near-duplicates are found; None where they are unknown.
+    signatures: (n, SIDE, SIDE, 3) uint8, by which near-duplicates are found, in memory or in the cache; None where they
+    are unknown.
     views: how many views of a picture are fitted on. predict_views: how many its prediction is the mean of. Where one
     of them is above 1, features are (n, the more of both, d) in memory, and the picture itself is view 0. Rows may be
     maps (h, w, c) instead of (d,); tail is then what lies above them in the network. groups: (n,) str, the groups that
@@ -38,7 +40,7 @@ class Dataset:
     parts: np.ndarray
     digests: np.ndarray
     paths: list[str]
-    signatures: np.ndarray | None = None
+    signatures: Signatures | None = None
     views: int = 1
     predict_views: int = 1
     tail: Tail | None = None

@@ -8,6 +8,7 @@ score and report uses this module, so that "near-duplicate" means one thing. How
 
 Most pairs are never looked at: pictures whose principal components differ by more than this are not alike. They are
 found as in Friedman, Bentley and Finkel, "An algorithm for finding best matches in logarithmic expected time", 1977.
+In memory is what tells nearly all pairs apart, 300 bytes of a picture: the signatures themselves may stay in the cache.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from cache.errors import log
-from cache.signatures import SIDE
+from cache.signatures import SIDE, Signatures, read_signatures
 from classify.data.split import Indices, duplicate_groups
 from classify.heads.numerics import Floats
 from featurize.machine.parallel import THREADS, in_order
@@ -26,15 +27,16 @@ from featurize.machine.parallel import THREADS, in_order
 ALIKE = 0.3  # root mean square of the difference of two signatures, as a share of the lower contrast
 LEAST_CONTRAST = 4.0  # steps of 255: below it a picture is blank, and what differs is how JPEG rounds
 COARSE = 8  # pixels, which are means of the others: their difference is never the larger one
-COMPONENTS = 12  # by which leaves are compared
 SAMPLE = 4096  # signatures that the components are found from
-LEAF = 512  # pictures of a leaf, at most
+LEADING = 32  # components, and the length of the rest, that are enough to exclude nearly all pairs
+SPLITTING = 6  # components, and the length of the rest, by which leaves are made and compared
+LEAF = 64  # pictures of a leaf, at most
 BLOCK = 2048  # pictures, or pairs of them, that are treated at once: 28 MB
-LEADING = 32  # components that are enough to exclude nearly all pairs
+COLUMNS = 4096  # pictures that a leaf is compared with at once: the products stay in the processor's cache
 ROUNDING = 1.001  # of squares in float32
 
 
-def near_duplicates(digests: np.ndarray, signatures: np.ndarray | None) -> Indices:
+def near_duplicates(digests: np.ndarray, signatures: Signatures | None) -> Indices:
     """Number the pictures: (n,), equal numbers for pictures of equal bytes and for near-duplicates.
 
     digests (n, 32) uint8; signatures (n, SIDE, SIDE, 3) uint8, None where nothing is known of them. Near-duplicates of
@@ -78,93 +80,138 @@ def contrasts(signatures: np.ndarray) -> Floats:
     return np.concatenate([np.empty(0, np.float32), *found])
 
 
-def near_pairs(signatures: np.ndarray) -> Indices:
+def near_pairs(signatures: Signatures) -> Indices:
     """Pairs (p, 2) of near-duplicates among `signatures` (n, SIDE, SIDE, 3): enough of them to join each group.
 
-    Pictures are put into the leaves of a k-d tree of their principal components; only leaves within reach of each
-    other are compared, by products of matrices. Of pictures that are all alike, as in a burst of thousands, the pairs
-    of two leaves are replaced by as few that join the same pictures.
+    Pictures are put into the leaves of a k-d tree of their principal components. A leaf is compared with those leaves
+    alone that are within reach, by products of matrices. Of pictures that are all alike, as in a burst of thousands,
+    the pairs of a leaf are replaced by as few that join the same pictures.
     """
-    contrast = contrasts(signatures)
+    contrast, points = _points(signatures)
     chosen = np.flatnonzero(contrast >= LEAST_CONTRAST)
-    coarse = _coarse(signatures, chosen)
-    reach = ALIKE * contrast[chosen]
-    leaves, partners = _leaves(coarse, reach)
-    jobs = [(leaf, leaves[other]) for leaf, others in zip(leaves, partners, strict=True) for other in others]
-
-    def pairs(job: tuple[Indices, Indices]) -> Indices:
-        return chosen[_pairs_between(signatures, chosen, coarse, reach, *job)]
-
+    points, reach = points[chosen], ALIKE * contrast[chosen]
+    if not len(chosen):
+        return np.empty((0, 2), np.intp)
+    tree, starts = _tree(_boxes(points))
+    search = _Search(signatures, chosen[tree], points[tree], reach[tree], starts)
+    found, count = [np.empty((0, 2), np.intp)], 0
     # Products so small are quicker in a thread each than by threads of the library, which wait for each other.
     with threadpool_limits(1, "blas"):
-        return np.concatenate([np.empty((0, 2), np.intp), *in_order(pairs, jobs, ahead=4 * THREADS)])
+        for pairs in in_order(search.pairs, range(len(starts)), 4 * THREADS):
+            found.append(pairs)
+            if (count := count + len(pairs)) > 2 * len(chosen):  # of bursts: as few as join the same pictures
+                found = [_joining(np.concatenate(found))]
+                count = len(found[0])
+    return np.concatenate(found)
 
 
-def _coarse(signatures: np.ndarray, chosen: Indices) -> Floats:
-    """The chosen signatures (m,) made coarse and centred: (m, c) float32, in the order of their principal components.
+def _points(signatures: Signatures) -> tuple[Floats, Floats]:
+    """The contrasts (n,) of all pictures, and their leading principal components with the length of the rest.
 
-    The distance of two is the root mean square of the difference of their pixels, which is never larger than that of
-    the signatures.
+    The latter: (n, LEADING + 1) float32. The distance of two is at most the root mean square of the difference of the
+    pixels of their signatures.
     """
-    block, width = SIDE // COARSE, COARSE * COARSE * 3
-    coarse = np.empty((len(chosen), width), np.float32)
-    for start in range(0, len(chosen), BLOCK):
-        part = chosen[start : start + BLOCK]
-        blocks = signatures[part].reshape(len(part), COARSE, block, COARSE, block, 3)
-        coarse[start : start + len(part)] = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(part), width)
-    if len(chosen) > 1:
-        sample = coarse[:: -(-len(coarse) // SAMPLE)]
-        coarse -= sample.mean(axis=0)
-        directions = np.linalg.eigh(sample.T @ sample)[1][:, ::-1] / np.sqrt(width)
-        for start in range(0, len(coarse), BLOCK):
-            coarse[start : start + BLOCK] = coarse[start : start + BLOCK] @ directions.astype(np.float32)
-    return coarse
+    contrast, points = np.empty(len(signatures), np.float32), np.empty((len(signatures), LEADING + 1), np.float32)
+    order = np.arange(len(signatures)) if isinstance(signatures, np.ndarray) else signatures.stored_order()
+    sample = _coarse(read_signatures(signatures, np.sort(order[:: -(-len(order) // SAMPLE)])))
+    mean = sample.mean(axis=0)
+    sample -= mean
+    directions = (np.linalg.eigh(sample.T @ sample)[1][:, ::-1] / np.sqrt(len(mean))).astype(np.float32)
+    for start in range(0, len(order), BLOCK):
+        members = order[start : start + BLOCK]
+        block = read_signatures(signatures, members)
+        contrast[members] = contrasts(block)
+        components = (_coarse(block) - mean) @ directions
+        points[members, :LEADING] = components[:, :LEADING]
+        points[members, LEADING] = np.linalg.norm(components[:, LEADING:], axis=1)
+    return contrast, points
 
 
-def _leaves(points: Floats, reach: Floats) -> tuple[list[Indices], list[Indices]]:
-    """The leaves of a k-d tree, numbers of points each; of each the numbers of it and later leaves within reach."""
+def _coarse(signatures: np.ndarray) -> Floats:
+    """Signatures (m, SIDE, SIDE, 3) as fewer pixels: (m, c) float32."""
+    block = SIDE // COARSE
+    blocks = signatures.reshape(len(signatures), COARSE, block, COARSE, block, 3)
+    return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(signatures), -1)
+
+
+def _boxes(points: Floats) -> Floats:
+    """Points (m, LEADING + 1) in few numbers, (m, SPLITTING + 1), whose distances are never the larger ones."""
+    rest = np.linalg.norm(points[:, SPLITTING:], axis=1)
+    return np.column_stack([points[:, :SPLITTING], rest])
+
+
+def _tree(points: Floats) -> tuple[Indices, Indices]:
+    """A k-d tree of points (m, b): their numbers (m,) leaf by leaf, and where each leaf starts (l,)."""
     waiting, leaves = [np.arange(len(points))], []
     while waiting:
         members = waiting.pop()
         if len(members) <= LEAF:
             leaves.append(members)
             continue
-        widest = np.ptp(points[members, :COMPONENTS], axis=0).argmax()
+        widest = np.ptp(points[members], axis=0).argmax()
         waiting += np.split(members[np.argsort(points[members, widest], kind="stable")], [len(members) // 2])
-    if not len(points):
-        return [], []
-    low = np.array([points[leaf, :COMPONENTS].min(axis=0) for leaf in leaves])
-    high = np.array([points[leaf, :COMPONENTS].max(axis=0) for leaf in leaves])
-    farthest = np.array([reach[leaf].max() for leaf in leaves])
-    partners = []
-    for number in range(len(leaves)):
-        gaps = np.maximum(0, np.maximum(low[number:] - high[number], low[number] - high[number:]))
-        within = np.linalg.norm(gaps, axis=1) <= np.minimum(farthest[number], farthest[number:])
-        partners.append(number + np.flatnonzero(within))
-    return leaves, partners
+    return np.concatenate(leaves), np.cumsum([0, *map(len, leaves)])[:-1]
 
 
-def _pairs_between(
-    signatures: np.ndarray, chosen: Indices, coarse: Floats, reach: Floats, one: Indices, other: Indices
-) -> Indices:
-    """Pairs (p, 2), numbers of `chosen`, that join the near-duplicates in two leaves."""
+class _Search:
+    """Pictures in the order of their leaves: numbers, points and reaches (m,), and where each leaf starts (l,)."""
 
-    def within(left: Floats, right: Floats) -> np.ndarray:
-        squares = _squares(left, right)
-        return (squares <= ROUNDING * np.square(reach[one, None])) & (squares <= ROUNDING * np.square(reach[other]))
+    def __init__(
+        self, signatures: Signatures, numbers: Indices, points: Floats, reach: Floats, starts: Indices
+    ) -> None:
+        self._signatures, self._numbers, self._starts = signatures, numbers, starts
+        self._ends = np.append(starts[1:], len(numbers))
+        boxes = _boxes(points)
+        self._low, self._high = np.minimum.reduceat(boxes, starts), np.maximum.reduceat(boxes, starts)
+        self._farthest = np.maximum.reduceat(reach, starts)
+        self._half_reach = ROUNDING * np.square(reach) / 2
+        # x @ y - |x|^2 / 2 - |y|^2 / 2 is half of the squared distance below 0: one product has all of it.
+        half = np.einsum("ij,ij->i", points, points) / 2
+        self._columns = np.column_stack([points, -half, np.ones(len(points), np.float32)])
 
-    for width in (LEADING, coarse.shape[1]):
-        rows, columns = np.nonzero(within(coarse[one, :width], coarse[other, :width]))
-        if len(rows) <= BLOCK:
-            alike = differences(signatures, chosen[one[rows]], chosen[other[columns]]) <= ALIKE
-            rows, columns = rows[alike], columns[alike]
-            break
-    else:  # products of all are quicker by now than differences of many
-        rows, columns = np.nonzero(within(*(_pixels(signatures[chosen[leaf]]) for leaf in (one, other))))
-    pairs = np.column_stack([one[rows], other[columns]])
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    if len(pairs) <= BLOCK:
-        return pairs
+    def pairs(self, leaf: int) -> Indices:
+        """Pairs (p, 2) of pictures that join those of a leaf with near-duplicates in it and in later leaves."""
+        start, end = self._starts[leaf], self._ends[leaf]
+        rows = self._columns[start:end].copy()
+        rows[:, -1] = rows[:, -2] + self._half_reach[start:end]
+        rows[:, -2] = 1
+        others = self._within_reach(leaf)
+        found = [np.empty((0, 2), np.intp)]
+        for first in range(0, len(others), COLUMNS):
+            columns = others[first : first + COLUMNS]
+            excess = rows @ self._columns[columns].T
+            row, column = np.divmod(np.flatnonzero(excess >= 0), len(columns))
+            left, right = start + row, columns[column]
+            # what one reaches and the other does not is excluded here: few are left
+            kept = (self._half_reach[left] - excess[row, column] <= self._half_reach[right]) & (left < right)
+            found.append(self._alike(left[kept], right[kept]))
+        pairs = np.concatenate(found)
+        return self._numbers[pairs if len(pairs) <= BLOCK else _joining(pairs)]
+
+    def _within_reach(self, leaf: int) -> Indices:
+        """The pictures of the leaf itself and of later ones that may have near-duplicates in it: positions (c,)."""
+        gaps = np.maximum(0, np.maximum(self._low[leaf:] - self._high[leaf], self._low[leaf] - self._high[leaf:]))
+        limit = np.minimum(self._farthest[leaf], self._farthest[leaf:])
+        near = leaf + np.flatnonzero(np.einsum("ij,ij->i", gaps, gaps) <= ROUNDING * np.square(limit))
+        lengths = self._ends[near] - self._starts[near]
+        return np.repeat(self._starts[near] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+
+    def _alike(self, left: Indices, right: Indices) -> Indices:
+        """The pairs (p, 2) of positions among these candidates (c,) that are near-duplicates by their signatures."""
+        if not len(left):
+            return np.empty((0, 2), np.intp)
+        (rows, row), (columns, column) = (np.unique(side, return_inverse=True) for side in (left, right))
+        pixels = [read_signatures(self._signatures, self._numbers[some]) for some in (rows, columns)]
+        if len(left) <= BLOCK:
+            alike = differences(np.concatenate(pixels), row, len(rows) + column) <= ALIKE
+        else:  # products of all are quicker by now than differences of many
+            squares = _squares(*map(_pixels, pixels))[row, column]
+            alike = squares <= 2 * np.minimum(self._half_reach[left], self._half_reach[right])
+        return np.column_stack([left[alike], right[alike]])
+
+
+def _joining(pairs: Indices) -> Indices:
+    """As few pairs as join the same pictures as `pairs` (p, 2)."""
     members, ends = np.unique(pairs, return_inverse=True)
     group = _components(len(members), ends.reshape(-1, 2))
     first = np.unique(group, return_index=True)[1][group]
@@ -172,7 +219,7 @@ def _pairs_between(
 
 
 def _pixels(signatures: np.ndarray) -> Floats:
-    """Signatures (n, SIDE, SIDE, 3) as (n, d) float32, in the units of `_coarse`."""
+    """Signatures (n, SIDE, SIDE, 3) as (n, d) float32, in the units of `_points`."""
     flat = signatures.reshape(len(signatures), -1).astype(np.float32) - 128
     return flat / np.sqrt(flat.shape[1], dtype=np.float32)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cache.arguments import number, whole
 from cache.stored_rows import Rows
@@ -19,11 +20,16 @@ from classify.heads.base import (
     parameter,
 )
 from classify.heads.deciding_head import DecidingHead
-from classify.heads.numerics import Floats, by_row, probabilities
+from classify.heads.numerics import Floats, as_rows, by_row, probabilities
 from classify.heads.streaming import chunks, mapped, moments
 
 # Of rows of mean square length 1 the loss has a curvature of at most about 1/2; steps up to 2 / (1/2) do not diverge.
 STEP = 4.0
+# Where no direction has all of that length, the first steps are up to so many times as long: see `_curvature`.
+MOST_STEPS = 8.0
+LEAST_DECAY = 1e-3  # by which such a step shrinks the weights, at most
+SAMPLE = 2048  # pictures that the curvature is estimated from
+POWER_STEPS = 20  # of the power iteration: an estimate that is a little too small does no harm
 # The weights of the epochs count in their average as the 7th power of the epoch's number: Shamir and Zhang, "Stochastic
 # gradient descent for non-smooth optimization", ICML 2013.
 POWER = 7
@@ -92,12 +98,18 @@ class SGDHead(DecidingHead):
         pictures = mapped(pictures, lambda block: (block - shift) / shrink)
         # What scikit-learn's C means, for the mean loss of a row: and of weights that grow as the rows shrink.
         decay = 1 / (C * len(labels) * size**2)
-        rate = STEP / max(1.0, float(weights.max()) / self.batch_size, decay * STEP)
+        times = 1.0  # as long as `STEP` the steps of the first epoch are, a half of that those of the second, and so on
+        if (most := LEAST_DECAY / (decay * STEP)) > 1:  # of few pictures, longer steps would not average out
+            times = min(most, MOST_STEPS, 1 / _curvature(pictures, self.batch_size))
         columns = 1 if len(self.classes_) == 2 else len(self.classes_)
         plane = np.zeros((pictures.shape[-1] + 1, columns), np.float32)
         average, self.n_iter_ = np.zeros(plane.shape), 0
         while self.n_iter_ < self.max_iter:
-            epoch = _epoch(plane, pictures, labels, weights, rate, decay, self.batch_size, random)
+            step = STEP * max(1.0, times / (self.n_iter_ + 1))
+            rate = step / max(1.0, float(weights.max()) / self.batch_size, decay * step)
+            # Of steps this small the threads of the library wait for each other: 20 times the time on a busy machine.
+            with threadpool_limits(1, "blas"):
+                epoch = _epoch(plane, pictures, labels, weights, rate, decay, self.batch_size, random)
             self.n_iter_ += 1
             change = (POWER + 1) / (self.n_iter_ + POWER) * (epoch - average)
             average += change
@@ -107,6 +119,19 @@ class SGDHead(DecidingHead):
             self.converged_ = False
         self.coef_ = average[:-1].T / size
         self.intercept_ = average[-1] - self.coef_ @ mean
+
+
+def _curvature(pictures: Rows, batch_size: int) -> float:
+    """The share of the mean square length of rows that a batch may have in one direction, estimated from some rows.
+
+    That is the largest eigenvalue of their covariance and, of the picture itself in its batch, its share of the batch.
+    """
+    some = np.linspace(0, len(pictures) - 1, min(SAMPLE, len(pictures))).astype(np.intp)
+    rows = as_rows(pictures[some] if isinstance(pictures, np.ndarray) else pictures.read(some))
+    direction = rows.sum(axis=0) + 1e-3
+    for _ in range(POWER_STEPS):
+        direction = rows.T @ (rows @ (direction / np.linalg.norm(direction)))
+    return float(np.linalg.norm(direction)) / len(rows) + float(np.square(rows).sum(axis=1).max()) / batch_size
 
 
 def _epoch(

@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cache.errors import log
 from cache.files.atomic import write_atomically
-from classify.comparison.answer_tables import answer_rows, as_csv
+from classify.comparison.answer_tables import answer_rows, write_rows
 from classify.data.dataset import Dataset
 from classify.data.split import leaks
 from classify.decisions.saved_answers import SavedAnswers
@@ -103,11 +103,11 @@ def search_rows(scoring: str | None, searches: list[list[dict[str, Any]]]) -> li
     return rows
 
 
-def _write_csv(model: str, kind: str, rows: list[list[Any]]) -> None:
-    """Write NAME.kind.csv; without rows delete it."""
+def _write_csv(model: str, kind: str, rows: Iterable[list[Any]]) -> None:
+    """Write NAME.kind.csv; for an empty list delete it."""
     path = f"{os.path.splitext(model)[0]}.{kind}.csv"
     if rows:
-        write_atomically(path, as_csv(rows))
+        write_rows(path, rows)
     else:
         Path(path).unlink(missing_ok=True)
 

@@ -9,7 +9,8 @@ import featurize.machine.memory
 from cache.files.disk import readable
 from cache.index import comparable
 from cache.shard_file import DamagedShardError
-from cache.signatures import SIDE, no_signatures, signature_store
+from cache.signatures import SIDE, Signatures, StoredSignatures, no_signatures, signature_store
+from cache.store import FeatureStore
 from featurize.decoding.decode import decode_views
 from featurize.decoding.memory_gate import MemoryGate
 from featurize.extract.outcome import Progress
@@ -20,46 +21,81 @@ from featurize.pictures.sources import Source, bytes_of, digest_of
 
 log = logging.getLogger("bottleneck")
 
-BYTES_TO_COMPARE = 2 * SIDE * SIDE * 3  # of a picture while near-duplicates are looked for
+SIGNATURE_BYTES = SIDE * SIDE * 3
+MOST_BYTES = 128 * 1024**2  # of signatures in memory: of more pictures, 77,672, they are read where they are needed
+BYTES_TO_COMPARE = 400  # of a picture while near-duplicates are looked for, besides its signature
 COMMITTED_TOGETHER = 2048
 PROVENANCE = {"made": "after the features of these pictures"}
 
 
 def signatures_of(
     cache_dir: str, sources: Sequence[Source], digests: np.ndarray, progress: Progress | None = None
-) -> np.ndarray | None:
+) -> Signatures | None:
     """The signatures (n, SIDE, SIDE, 3) uint8 of pictures with `digests` (n, 32), in that order.
 
     A run that computes features stores them. Rows of older versions have none: these are made here, which is announced,
     and stored where the cache can be written. A picture that can no longer be read, or holds other bytes by now, is
-    announced; its signature has no contrast. None, announced, where so many do not fit into memory.
+    announced; its signature has no contrast. Of so many that they take more than `MOST_BYTES` they stay in the cache.
+    None, announced, where what tells them apart does not fit into memory, or where they cannot be kept in the cache.
     """
-    if (needed := BYTES_TO_COMPARE * len(digests)) > featurize.machine.memory.free_memory():
-        log.warning(
-            "near-duplicates are not looked for among %d pictures, which takes %s of memory that is not free: only "
-            "byte-identical ones are kept together",
-            len(digests),
-            readable(needed),
-        )
+    if (
+        needed := BYTES_TO_COMPARE * len(digests) + min(2 * SIGNATURE_BYTES * len(digests), MOST_BYTES)
+    ) > featurize.machine.memory.free_memory():
+        _announce_none(len(digests), f"takes {readable(needed)} of memory that is not free")
         return None
     _, first, content = np.unique(comparable(digests), return_index=True, return_inverse=True)
+    first = first.astype(np.intp)
+    store = signature_store(cache_dir)
+    keep = can_be_written(cache_dir) and can_be_written(store.folder)
+    if len(first) * SIGNATURE_BYTES > MOST_BYTES:
+        known = store.contains(digests[first])
+        if not keep and not known.all():
+            _announce_none(len(digests), f"takes signatures that cannot be kept in {cache_dir}")
+            return None
+        _complete(store, sources, digests, first, known, None, progress)
+        return StoredSignatures(store, digests, known[content.reshape(-1)])
     found, known = stored_signatures(cache_dir, digests[first])
+    _complete(store if keep else None, sources, digests, first, known, found, progress)
+    return found[content.reshape(-1)]
+
+
+def _announce_none(count: int, why: str) -> None:
+    log.warning(
+        "near-duplicates are not looked for among %d pictures, which %s: only byte-identical ones are kept together",
+        count,
+        why,
+    )
+
+
+def _complete(
+    store: FeatureStore | None,
+    sources: Sequence[Source],
+    digests: np.ndarray,
+    first: np.ndarray,
+    known: np.ndarray,
+    found: np.ndarray | None,
+    progress: Progress | None,
+) -> None:
+    """Make the signatures of the pictures `first` (m,) that are not `known` (m,), some at a time; note which are now.
+
+    They are put into `store` and into `found` (m, SIDE, SIDE, 3), as far as these are given.
+    """
     missing = np.flatnonzero(~known)
     if len(missing):
         log.info("signatures of %d pictures are made, once: near-duplicates are told by them", len(missing))
-    store = signature_store(cache_dir)
-    keep = can_be_written(cache_dir) and can_be_written(store.folder)
     for start in range(0, len(missing), COMMITTED_TOGETHER):
         some = missing[start : start + COMMITTED_TOGETHER]
         made = _made([sources[i] for i in first[some]], digests[first[some]])
-        for number, signature in zip(some, made, strict=True):
-            if signature is not None:
-                found[number], known[number] = signature, True
-        if keep and (good := some[known[some]]).size:
-            store.commit(found[good], digests[first[good]], PROVENANCE)
+        there = np.array([signature is not None for signature in made])
+        good, signatures = some[there], np.array([signature for signature in made if signature is not None])
+        if len(good):
+            known[good] = True
+            if found is not None:
+                found[good] = signatures
+            if store is not None:
+                store.commit(signatures, digests[first[good]], PROVENANCE)
         if progress:
             progress("signatures", start + len(some), len(missing))
-    return found[content.reshape(-1)]
 
 
 def _made(sources: Sequence[Source], digests: np.ndarray) -> list[np.ndarray | None]:

@@ -1,5 +1,6 @@
-"""How much memory is free for this process, on the machine and in its container."""
+"""How much memory is free for this process: on the machine, in its container, and within its own limits."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,21 @@ VERSION_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_b
 
 
 def free_memory() -> int:
-    """Bytes that can be taken now without swapping: the minimum over the machine and all control groups."""
-    return max(0, min([psutil.virtual_memory().available, *left_in_control_groups()]))
+    """Bytes that can be taken now without swapping: the minimum over the machine, all control groups and limits."""
+    return max(0, min([psutil.virtual_memory().available, *left_in_control_groups(), *left_of_limits()]))
+
+
+def left_of_limits() -> Iterator[int]:
+    """Bytes left of the limits that this process has (`ulimit -d`, `ulimit -v`); nothing where it has none."""
+    if sys.platform != "linux":  # elsewhere what counts cannot be read, or nothing does
+        return
+    import resource
+
+    used = psutil.Process().memory_info()
+    for limit, count in ((resource.RLIMIT_DATA, used.data), (resource.RLIMIT_AS, used.vms)):
+        most, _ = resource.getrlimit(limit)
+        if most != resource.RLIM_INFINITY:
+            yield most - count
 
 
 def left_in_control_groups(root: Path = Path("/")) -> Iterator[int]:

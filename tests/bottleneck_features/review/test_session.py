@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bottleneck_features.review.growing_gallery
+import featurize.machine.memory
 import pipeline
 from bottleneck_features.review.growing_gallery import FIRST, Gallery
 from bottleneck_features.review.session import Session
@@ -164,3 +166,19 @@ def test_the_first_pictures_are_there_before_the_last(flat: Path, gallery: Galle
     several = Gallery(str(flat), paths, gallery._extractor)
     several.fill(lambda: sizes.append(len(several.pictures.names)), threading.Event())
     assert sizes[0] == FIRST and sizes[-1] == len(paths)
+
+
+@pytest.mark.parametrize("by", ["number", "memory"])
+def test_of_too_many_pictures_a_sample_is_shown_and_said(
+    by: str, flat: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [str(path) for path in flat.iterdir()] * 6
+    if by == "number":
+        monkeypatch.setattr(bottleneck_features.review.growing_gallery, "MOST", 100)
+    else:
+        monkeypatch.setattr(featurize.machine.memory, "free_memory", lambda: 100 * 12 * 512)
+    several = Gallery(str(flat), paths, gallery._extractor)
+    with caplog.at_level("WARNING", "bottleneck"):
+        several.fill(lambda: None, threading.Event())
+    assert several.done == several.total == len(several.pictures.names) < len(paths)
+    assert f"{several.total} pictures of {len(paths)} are shown, drawn at random" in caplog.text

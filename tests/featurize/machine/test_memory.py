@@ -1,5 +1,7 @@
 """How much memory is free: of the machine, and of control groups in a copy of what Linux shows of them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -50,3 +52,19 @@ def test_without_control_groups_the_machine_counts(tmp_path: Path, monkeypatch: 
     assert free_memory() == 12345
     monkeypatch.setattr(featurize.machine.memory, "left_in_control_groups", lambda: iter([-5]))
     assert free_memory() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits that count memory are Linux's")
+@pytest.mark.parametrize("limit", ["RLIMIT_DATA", "RLIMIT_AS"])
+def test_a_limit_of_the_process_counts(limit: str) -> None:
+    """In a process of its own, whose limit is a little above what it has by then."""
+    code = f"""
+import psutil, resource
+from featurize.machine.memory import free_memory
+used = psutil.Process().memory_info()
+used = used.data if "{limit}" == "RLIMIT_DATA" else used.vms
+resource.setrlimit(resource.{limit}, (used + 10**8, used + 10**8))
+print(free_memory())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) <= 10**8
