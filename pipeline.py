@@ -185,7 +185,8 @@ def train(
     from classify.heads.finetune.cut_choice import spec_at_cut
     from classify.heads.head_table import HEADS
     from classify.labels.read_labels import announced_labels
-    from classify.saved.previous import announce_replacing, source_of
+    from classify.saved.data_source import source_of
+    from classify.saved.previous import announce_replacing
     from classify.saved.results import save_training
     from classify.train import check_plan, train_head
 

@@ -16,20 +16,10 @@ from classify.evaluate import scorable, scored_of
 from classify.labels.label_options import LabelOptions
 from classify.labels.read_labels import read_labels
 from classify.saved.classifier import Classifier
+from classify.saved.data_source import label_options_of
 from classify.saved.record import shown
 from classify.saved.tuned_classifier import TunedClassifier
 from featurize.extract.joined_extractor import open_parts
-
-# What a model's record says of where its labels came from, see `classify.saved.previous.source_of`.
-SOURCE = (
-    "path_column",
-    "label_column",
-    "label_pattern",
-    "label_from",
-    "train_folder",
-    "validation_folder",
-    "test_folder",
-)
 
 
 def in_one_view(classifier: Classifier) -> Classifier:
@@ -102,13 +92,11 @@ def _source_of(record: dict[str, Any]) -> tuple[str | None, LabelOptions]:
     source = record.get("data")
     if not isinstance(source, dict):
         raise UserError("its record does not say what it was trained on: name the folder with --data")
-    options: Any = {name: source[name] for name in SOURCE if source.get(name) is not None}
+    options = label_options_of(source)
     folder, table = source.get("folder"), source.get("table")
     for what, path, is_there in (("labels", table, os.path.isfile), ("pictures", folder, os.path.isdir)):
         if path is not None and not (isinstance(path, str) and os.path.isabs(path) and is_there(path)):
             raise UserError(f"its {what} were in {shown(path)}, which is not there: name a folder with --data")
-    if table is not None:
-        options["labels"] = table
     if groups := record.get("groups"):
         options["groups"] = groups["by"]
     return folder, options

@@ -7,7 +7,6 @@ data and classes a new model simply replaces the old one.
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from cache.files.atomic import replacing, sync_file
 from cache.row_key import DIGEST_BYTES
 from classify.data.dataset import Dataset
 from classify.data.split import leaks
+from classify.saved.data_source import Source
 from classify.saved.model_files import (
     EVALUATION,
     MODEL_FILES,
@@ -31,32 +31,10 @@ from classify.saved.npz import read_arrays
 from classify.saved.persist import check_writable, put
 from classify.saved.record import own_digest, read_files, read_regular, sealed, shown
 from classify.saved.verify_record import find_arrays
-from featurize.pictures.places.paths import real
 
 SAME = 0.5  # share of a model's training pictures that the same data still has
 
 NO_MODEL = (ValueError, KeyError)  # what reading files raises that are none
-
-Source = dict[str, Any]
-
-
-def source_of(data: Any, options: Mapping[str, Any]) -> Source:
-    """Where labelled pictures come from, for a model's record: folder, table and what else decides their labels.
-
-    None where unused. Paths are absolute, links resolved. A table in memory is named by its type.
-    """
-    table = options.get("labels")
-    named = table if table is None else type(table).__name__
-    columns = {name: options.get(name, name[: -len("_column")]) for name in ("path_column", "label_column")}
-    parts = {name: options.get(name) for name in ("train_folder", "validation_folder", "test_folder")}
-    return {
-        "folder": None if data is None else real(data),
-        "table": real(os.fspath(table)) if isinstance(table, str | os.PathLike) else named,
-        **{name: None if table is None else column for name, column in columns.items()},
-        "label_pattern": options.get("label_pattern"),
-        "label_from": options.get("label_from"),
-        **{name: [names] if isinstance(names, str) else [*(names or ())] or None for name, names in parts.items()},
-    }
 
 
 def announce_replacing(model: str, source: Source, dataset: Dataset) -> None:

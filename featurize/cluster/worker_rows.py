@@ -64,7 +64,7 @@ def _compute(extractor: ComputingExtractor, outcome: Outcome, unread: np.ndarray
     start, cost = time.perf_counter(), Cost()
     if len(unread):
         parts = [*extractor.parts]
-        extractor.store_rows(outcome, cost, parts, Unread.of(unread, parts), lambda *_: None)
+        extractor.store_rows(outcome, cost, parts, Unread.at(unread, parts), lambda *_: None)
     extractor.fill(outcome, cost, extractor.lacking(outcome, outcome.digests.known))
     outcome.new[list(outcome.reasons)] = False
     outcome.forward_passes, outcome.startup_seconds = cost.forward_passes, cost.startup_seconds

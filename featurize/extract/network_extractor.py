@@ -90,7 +90,7 @@ class ComputingExtractor(Extractor):
                 return outcome
             outcome.take_digests(self.table, progress, leave_objects=self.when_missing == "store")
             missing = self.lacking(outcome, outcome.digests.known)
-            unread = Unread.of(np.array(sorted(outcome.unread), np.int64), self.parts)
+            unread = Unread.at(np.array(sorted(outcome.unread), np.int64), self.parts)
             if self.when_missing != "store":
                 self._refuse(outcome, missing, cost)
                 return outcome

@@ -27,7 +27,7 @@ class Unread(Missing):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, positions: np.ndarray, parts: Sequence[Stored]) -> "Unread":
+    def at(cls, positions: np.ndarray, parts: Sequence[Stored]) -> "Unread":
         """Those at `positions` (m,), to be computed by all networks of `parts`, in all views."""
         lacking = np.ones((len(positions), len(parts), len(parts[0].stores)), bool)
         # stores of its own: those of the parts are in use by the thread that commits

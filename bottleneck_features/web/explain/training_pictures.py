@@ -19,9 +19,9 @@ from cache.errors import UserError, log
 from cache.row_key import content_digest
 from cache.shard_file import DamagedShardError
 from classify.heads.numerics import Floats, unit_rows
-from classify.labels.label_options import LabelOptions
 from classify.labels.read_labels import find_labelled
 from classify.saved.classifier import Classifier
+from classify.saved.data_source import label_options_of
 from featurize.decoding.decode import decode_within
 from featurize.outputs import is_below
 from featurize.pictures.find_images import ImageError
@@ -29,9 +29,6 @@ from featurize.pictures.sources import read
 
 MOST_BYTES = 128 * 2**20  # of the rows that are kept: 26,214 pictures of 1,280 features; of more some are drawn
 CHUNK = 256  # pictures whose rows are read together: maps are large
-HOW_LABELLED = (
-    "path_column", "label_column", "label_pattern", "label_from", "train_folder", "validation_folder", "test_folder",
-)  # fmt: skip
 SIDE, QUALITY = 240, 60  # of a thumbnail: longest side in pixels, of WebP
 
 
@@ -177,11 +174,5 @@ def _labels(classifier: Classifier, known: Sequence[str]) -> dict[str, str]:
         return {}
     if table is not None and not is_below(table, os.path.dirname(root)):
         return {}
-    images = find_labelled(folder, **_label_options(source)).named_as(classifier.classes_)
+    images = find_labelled(folder, **label_options_of(source)).named_as(classifier.classes_)
     return dict(zip(images.paths, images.labels, strict=True))
-
-
-def _label_options(source: Mapping[str, Any]) -> LabelOptions:
-    """What `source_of` has kept of how the labels were found."""
-    given = {name: source[name] for name in HOW_LABELLED if source.get(name) is not None}
-    return cast(LabelOptions, given | ({} if source.get("table") is None else {"labels": source["table"]}))
