@@ -124,10 +124,14 @@ def _plan(
     found, damaged = heads(there, others, store.spec)
     for damage in damaged:
         done.note_damaged(there, damage)
+    found.sort(key=lambda each: len(each[1]), reverse=True)
+    shape = next((each.row_shape for each in [*mine, *(head for _, head in found)]), ())
     covered = Covered(mine)
     copies = []
-    for shard, head in sorted(found, key=lambda each: len(each[1]), reverse=True):
-        if rows := len(covered.lacks(head.digests)):
+    for shard, head in found:
+        if head.row_shape != shape:
+            done.note_damaged(there, DamagedShardError(shard.path, f"rows of shape {head.row_shape}, others {shape}"))
+        elif rows := len(covered.lacks(head.digests)):
             copies.append(_Copy(shard, rows))
             covered.add(head)
     return copies

@@ -80,8 +80,7 @@ def check_bytes(path: str, data: bytes, spec: FeatureSpec | None) -> tuple[Shard
 
     The SHA-256 that its name may have is checked as well. Raises `DamagedShardError`.
     """
-    name = _NAME.fullmatch(path.rpartition("/")[2])
-    if name and name[2] and hashlib.sha256(data).hexdigest() != name[2]:
+    if has_digest(path, data) is False:
         raise DamagedShardError(path, f"its {len(data)} bytes have another SHA-256 than its name says")
     shard = _of_spec(read_header(path, len(data), io.BytesIO(data)), spec)
     count = len(shard) * shard.row_bytes // shard.spec.row_dtype.itemsize
@@ -91,6 +90,12 @@ def check_bytes(path: str, data: bytes, spec: FeatureSpec | None) -> tuple[Shard
         if crc32(rows[part], crc32(shard.digests[part])) != checksum:
             raise DamagedShardError(path, f"checksum of rows from {part.start} on is wrong")
     return shard, rows
+
+
+def has_digest(path: str, data: bytes) -> bool | None:
+    """Whether the bytes are those of the SHA-256 in an object's name; None where it has none."""
+    name = _NAME.fullmatch(path.rpartition("/")[2])
+    return hashlib.sha256(data).hexdigest() == name[2] if name and name[2] else None
 
 
 def _of_spec(shard: Shard, spec: FeatureSpec | None) -> Shard:

@@ -13,7 +13,7 @@ from cache.merging import rows_that_stay, small_shards
 from cache.remote.other_side import Objects
 from cache.remote.remote_spec import RemoteShard, heads, list_shards
 from cache.remote.selection import Covered, Progress, Transfer, in_parallel
-from cache.remote.shard_objects import check_bytes, object_name, read_whole
+from cache.remote.shard_objects import MOST_BYTES, check_bytes, has_digest, object_name, read_whole
 from cache.row_key import FeatureSpec
 from cache.shard_file import DamagedShardError, Shard, encode_shard
 from cache.store import MERGED_BYTES, SHARD_ROWS, SHARD_SUFFIX, new_name
@@ -24,15 +24,17 @@ def replace_damaged(
 ) -> None:
     """Read every object of a folder whole and check it; delete what is damaged, so that a push copies its rows anew.
 
-    With `dry_run` only say so. An object counts as damaged when two reads find it so.
+    With `dry_run` only say so. An object counts as damaged when two reads find it so. One that has the SHA-256 of its
+    name stays: it is what somebody stored, perhaps with a later version.
     """
     shards = list_shards(objects, folder)
     check = functools.partial(_checked_twice, objects, spec)
-    for damage in in_parallel(check, shards, max((shard.size for shard in shards), default=0), progress, "check"):
+    results = in_parallel(check, shards, max((shard.size for shard in shards), default=0), progress, "check")
+    for shard, damage in zip(shards, results, strict=True):
         if damage:
             done.note_damaged(objects, damage)
-            if not dry_run:
-                objects.delete(damage.path)
+            if not dry_run and not has_digest(shard.path, objects.read(shard.path, 0, min(shard.size, MOST_BYTES))):
+                objects.delete(shard.path)
 
 
 def _checked_twice(objects: Objects, spec: FeatureSpec, shard: RemoteShard) -> DamagedShardError | None:
