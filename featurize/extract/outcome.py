@@ -1,8 +1,10 @@
 """What happened to each of many images: it has a row, or there is a reason why not."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from cache.digest_table import DigestTable, Stamp, take_stamp
 from cache.index import comparable
 from cache.remote.file_systems import is_url
 from cache.row_key import DIGEST_BYTES
+from cache.store import FeatureStore
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import Failure, ImageError
 from featurize.pictures.places.read_ahead import ReadAt, reading_ahead
@@ -260,3 +263,37 @@ class Missing:
         """The positions of all images of these contents."""
         others = [position for group in self.copies.values() for position in group]
         return np.sort(np.concatenate([self.first, np.array(others, np.int64)]))
+
+
+class Stored(Protocol):
+    """A network with a store for the rows of each view."""
+
+    stores: list[FeatureStore]
+
+
+@dataclass(frozen=True)
+class Unread(Missing):
+    """Pictures of storage that are read, hashed and decoded at once, because to read them twice would cost twice.
+
+    Nobody has read them yet: each may turn out to be a copy of another, or to have its rows in `stores`.
+    """
+
+    stores: list[FeatureStore] = field(default_factory=list)
+    _taken: set[bytes] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def in_run(cls, outcome: Outcome, parts: Sequence[Stored]) -> "Unread":
+        """Those of an outcome, to be computed by all networks of `parts`."""
+        first = np.array(sorted(outcome.unread), np.int64)
+        lacking = np.ones((len(first), len(parts), outcome.views), bool)
+        return cls(first, {}, lacking, [store for part in parts for store in part.stores])
+
+    def wants(self, digest: bytes) -> bool:
+        """Whether this picture is the first of its content, and lacks a row."""
+        key = np.frombuffer(digest, np.uint8)[None]
+        with self._lock:
+            if digest in self._taken:
+                return False
+            self._taken.add(digest)
+            return not all(store.contains(key)[0] for store in self.stores)
