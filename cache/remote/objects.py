@@ -83,7 +83,7 @@ def list_objects(url: str) -> Iterator[tuple[str, str]]:
     except driver_errors() as error:
         raise UserError(f"cannot list {base!r}: {described(error)}") from None
     if is_empty and is_object(base):
-        raise UserError(f"{base!r} is an object, not a folder of images")
+        raise UserError(f"{base!r} is an object, not a folder of images (archives are read on this machine)")
 
 
 def _pages(files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -19,8 +19,7 @@ from featurize.cluster.worker import name
 from featurize.engines.engine import Cost
 from featurize.extract.joined_extractor import JoinedExtractor
 from featurize.extract.network_extractor import ComputingExtractor, NetworkExtractor
-from featurize.extract.outcome import Outcome
-from featurize.extract.unread import Unread
+from featurize.extract.outcome import Outcome, Unread
 from featurize.reopen import reopen
 from featurize.resolve import Resolved
 

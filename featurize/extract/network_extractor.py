@@ -29,9 +29,8 @@ from featurize.extract.decoder_takeover import take_over
 from featurize.extract.extractor import Extractor, RowsMissingError, WhenMissing
 from featurize.extract.former_default import mention_former_default
 from featurize.extract.forward import Decoder, Network, Pace, Row, compute
-from featurize.extract.outcome import Missing, Outcome, Progress
+from featurize.extract.outcome import Missing, Outcome, Progress, Unread
 from featurize.extract.pending_rows import PendingRows, alone
-from featurize.extract.unread import Unread
 from featurize.extract.writable import can_be_written, open_table
 from featurize.pictures.sources import Source
 from featurize.pictures.unusual_pictures import announce_changed, announce_notes

@@ -1,8 +1,11 @@
 """What happened to each of many images: it has a row, or there is a reason why not."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from cache.digest_table import DigestTable, Stamp, take_stamp
 from cache.index import comparable
 from cache.remote.file_systems import is_url
 from cache.row_key import DIGEST_BYTES
+from cache.store import FeatureStore
 from featurize.machine.parallel import in_order
 from featurize.pictures.find_images import Failure, ImageError
 from featurize.pictures.places.read_ahead import ReadAt, reading_ahead
@@ -260,3 +264,41 @@ class Missing:
         """The positions of all images of these contents."""
         others = [position for group in self.copies.values() for position in group]
         return np.sort(np.concatenate([self.first, np.array(others, np.int64)]))
+
+
+class Stored(Protocol):
+    """A network with a store for the rows of each view."""
+
+    stores: list[FeatureStore]
+
+
+@dataclass(frozen=True)
+class Unread(Missing):
+    """Pictures of storage that are read, hashed and decoded at once, because to read them twice would cost twice.
+
+    Nobody has read them yet: each may turn out to be a copy of another, or to have its rows in `stores`.
+    """
+
+    stores: list[FeatureStore] = field(default_factory=list)
+    _taken: set[bytes] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def at(cls, positions: np.ndarray, parts: Sequence[Stored]) -> "Unread":
+        """Those at `positions` (m,), to be computed by all networks of `parts`, in all views."""
+        lacking = np.ones((len(positions), len(parts), len(parts[0].stores)), bool)
+        # stores of its own: those of the parts are in use by the thread that commits
+        stores = [FeatureStore(os.path.dirname(each.folder), each.spec) for part in parts for each in part.stores]
+        return cls(positions, {}, lacking, stores)
+
+    def wants(self, digest: bytes) -> bool:
+        """Whether this picture is the first of its content, and has no row yet.
+
+        One that has some rows and lacks others is read again for these: no network computes a row twice.
+        """
+        key = np.frombuffer(digest, np.uint8)[None]
+        with self._lock:
+            if digest in self._taken:
+                return False
+            self._taken.add(digest)
+            return not any(store.contains(key)[0] for store in self.stores)

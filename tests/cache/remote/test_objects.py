@@ -71,6 +71,14 @@ def test_a_listing_says_what_is_known_of_each_object(storage: Storage, surfaces:
     assert table.holding([bytes(32)]) == {}  # nobody has asked for the network
 
 
+def test_more_objects_than_a_page_has(storage: Storage) -> None:
+    names = {f"{number:04}.jpg" for number in range(1050)}
+    storage.files.pipe({f"{storage.url}/many/{name}": b"x" for name in names})
+    storage.server.reset()
+    assert {name for name, _ in list_objects(f"{storage.url}/many")} == names
+    assert storage.server.counts()["LIST"] == 2
+
+
 def test_plain_addresses_are_looked_up_once_each(storage: Storage, surfaces: Path) -> None:
     url = storage.upload(surfaces, "photos")
     addresses = [f"{url}/brick/brick.{number}.png" for number in range(12)] * 2
