@@ -20,7 +20,6 @@ from cache.errors import UserError
 from featurize.cluster.connect import connected
 from featurize.extract.network_extractor import NetworkExtractor
 
-
 # What a process starts with that has an older Pillow.
 OTHER_PILLOW = """
 import importlib.metadata
