@@ -53,7 +53,8 @@ def fill(
         with alone(extractor.parts, everything):
             job = run.job()
             certain = missing if job.has_rows else everything  # of what is not read yet, rows may be there
-            PendingRows(extractor.parts, extractor.cache_dir, outcome, certain).require_room()
+            if certain:
+                PendingRows(extractor.parts, extractor.cache_dir, outcome, certain).require_room()
             while len(todo):
                 run.hand_out(job, todo)
                 # what was only read; and copies of pictures that have changed meanwhile, or failed

@@ -26,10 +26,10 @@ def engine_versions(parts: Sequence[NetworkExtractor]) -> dict[str, str]:
     return found
 
 
-def check_versions(worker: str, here: Mapping[str, str], run: Mapping[str, str]) -> None:
+def check_versions(here: Mapping[str, str], run: Mapping[str, str]) -> None:
     """Raise UserError, naming both, where a worker has other versions than the run that it works for."""
     other = [library for library in here if here[library] != run.get(library)]
     if other:
         theirs = ", ".join(f"{library} {here[library]}" for library in other)
         ours = ", ".join(f"{library} {run.get(library, 'none')}" for library in other)
-        raise UserError(f"worker {worker} has {theirs}, this run has {ours}: install the same versions on both")
+        raise UserError(f"it has {theirs}, this run has {ours}: install the same versions on both")

@@ -31,14 +31,14 @@ def compute_task(job: Job, task: Task) -> Answer:
 
     Raises UserError where this worker has other versions or weights than the run.
     """
-    check_versions(name(), project_versions(), job.versions)
+    check_versions(project_versions(), job.versions)
     networks = _networks(job, task.weights)
     if wanted := [each.spec.weights for each in networks if _lacks_weights(each)]:
         return Answer(task.number, name(), wanted=wanted)
     reached = reaches(job.cache_dir, job.token)
     with _cache_of(job, reached) as cache_dir:
         extractor = _extractor(job, networks, cache_dir, keep=reached)
-        check_versions(name(), engine_versions(extractor.parts), job.versions)
+        check_versions(engine_versions(extractor.parts), job.versions)
         unread = [number for number, digest in enumerate(task.digests) if digest is None]
         files = {number: source for number in unread if isinstance(source := task.sources[number], str)}
         stamps = {number: stamp for number, path in files.items() if (stamp := take_stamp(path))}
