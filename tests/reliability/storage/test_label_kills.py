@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from reliability.conftest import Count
 from classify.labelling.label_log import HEADER, labels_of
 
 KILLS, SHARE = 100, 3
+PICTURES = 36  # of `surfaces`
 MOST_SPUN = 300_000  # rounds of a loop: as long as an action takes, and longer
 
 
@@ -56,10 +59,10 @@ def test_no_confirmed_label_is_lost_whenever_the_page_is_killed(
     labels: dict[str, str] = {}
     in_doubt = 0
     for _ in range(count(KILLS, SHARE)):
-        with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process, killed(process):
             assert process.stdout
             page = Page(next(word for line in process.stdout for word in line.split() if word.startswith("http")))
-            while (state := page.ask("/v1/state"))["progress"]["done"] < state["progress"]["total"]:
+            while page.ask("/v1/state")["pictures"] < PICTURES:
                 pass
             shown = page.ask("/v1/queue?name=search&count=500")["pictures"]
             names = {one["picture"]: one["name"] for one in shown}
@@ -72,7 +75,6 @@ def test_no_confirmed_label_is_lost_whenever_the_page_is_killed(
             page.send("/v1/labels", body)
             for _ in range(random_.randrange(MOST_SPUN)):
                 pass
-            process.send_signal(signal.SIGKILL)
         found = labels_of(str(table))
         assert found in (labels, kept(labels | said))
         in_doubt += found != labels
@@ -81,6 +83,15 @@ def test_no_confirmed_label_is_lost_whenever_the_page_is_killed(
         assert first == ",".join(HEADER) and table.read_bytes().endswith(b"\n")
         assert all(len(line) > len(",,,") for line in lines)
     print(f"{in_doubt} of the actions that were under way are in the table")
+
+
+@contextmanager
+def killed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever happens in the body, the process is killed then."""
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGKILL)
 
 
 def kept(labels: dict[str, str]) -> dict[str, str]:
