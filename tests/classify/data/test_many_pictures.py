@@ -84,7 +84,7 @@ def test_a_signature_that_is_unknown_has_no_contrast(cache: str) -> None:
 def test_training_on_rows_of_a_hundred_megabytes_allocates_less_than_them(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The split, near-duplicates, the fit, scores and what is kept for outliers: blocks of fixed size, whatever the rows."""
+    """The split, near-duplicates, the fit, scores and what is kept for outliers: blocks of fixed size."""
     folder = str(tmp_path_factory.mktemp("many"))
     random, digests, labels = np.random.default_rng(0), keys(COUNT), np.arange(COUNT) % CLASSES
     centres = random.standard_normal((CLASSES, WIDTH), np.float32) / 4
