@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from cache.errors import UserError, log
+from cache.remote.objects import with_stamps
 from cache.shard_file import open_shard
 from cache.store import FeatureStore
 from featurize.cluster.cache_token import token_of
@@ -36,7 +37,7 @@ def fill(
     """
     if any(part.resolved.tuned or part.resolved.graph for part in extractor.parts):
         return False
-    sources = outcome.sources
+    outcome.sources = sources = with_stamps(outcome.sources)
     known = extractor.table.unchanged([source for source in sources if isinstance(source, str)])
     for position, source in enumerate(sources):
         outcome.digests[position] = known.get(source) if isinstance(source, str) else None
