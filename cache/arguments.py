@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from cache.errors import UserError, naming_packages
-from cache.remote.file_systems import is_url, without_secrets
+from cache.files.path_kinds import is_url
+from cache.remote.file_systems import without_secrets
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -18,9 +18,8 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from cache.errors import log
-from cache.files.archive_paths import archive_member
 from cache.files.atomic import make_folder
-from cache.remote.file_systems import is_url
+from cache.files.path_kinds import archive_member, is_url
 from cache.row_key import DIGEST_BYTES
 
 FILE_NAME = "digests.sqlite"

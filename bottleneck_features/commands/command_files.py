@@ -9,9 +9,9 @@ from typing import Any
 from cache.digest_table import DigestTable
 from cache.errors import UserError, log
 from cache.files.atomic import require_writable
+from cache.files.path_kinds import is_elsewhere
 from classify.data.surfaces import FOLDER
 from featurize.outputs import Named, check_outputs, inputs_of
-from featurize.pictures.places.paths import is_elsewhere
 from featurize.pictures.sources import on_disk
 from featurize.replaceable import require_kind
 from pipeline import DEFAULT_CACHE

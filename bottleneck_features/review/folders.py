@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bottleneck_features.review.growing_gallery import name_of
 from cache.errors import UserError, log
+from cache.files.path_kinds import is_elsewhere
 from classify.labelling.label_log import Entry, LabelLog
 from classify.labels.read_labels import LabelledImages
-from featurize.pictures.places.paths import is_elsewhere
 
 KINDS = ("copies", "links")
 FORBIDDEN = frozenset('<>:"/\\|?*')  # in the name of a folder, on one system or another

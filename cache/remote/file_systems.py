@@ -8,17 +8,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
+from cache.files.path_kinds import EXTRAS, is_web
 
 if TYPE_CHECKING:
     from fsspec.spec import AbstractFileSystem
 
-# Scheme -> the extra with its driver. "memory" and "file" belong to fsspec itself.
-EXTRAS = {
-    "s3": "storage", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "http": "storage", "https": "storage",
-    "memory": "storage",
-}  # fmt: skip
 IN_FLIGHT = 64  # requests at once
-_SCHEME = re.compile(r"([a-z][a-z0-9]+)://", re.IGNORECASE)
 
 # s3fs keeps ten connections, whatever is asked of it, and asks for the size of each object before it reads one, to read
 # large ones in parts at once.
@@ -37,17 +32,6 @@ _SECRET = re.compile(
 # A file system opens its connections once. fsspec would make one for each thread, and a forked process needs its own.
 _opened: "dict[tuple[int, str], AbstractFileSystem]" = {}
 _opening = threading.Lock()
-
-
-def is_url(path: str) -> bool:
-    """Whether a path is an address of object storage, such as "s3://bucket/photos"."""
-    found = _SCHEME.match(path)
-    return found is not None and found[1].lower() in EXTRAS
-
-
-def is_web(url: str) -> bool:
-    """Whether an address is of a server of the web, whose listings are pages and whose answers have no sure end."""
-    return url.partition(":")[0].lower() in ("http", "https")
 
 
 def file_system(url: str) -> "tuple[AbstractFileSystem, str]":

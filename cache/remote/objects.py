@@ -12,7 +12,8 @@ from urllib.parse import unquote
 
 from cache.digest_table import SQLITE_INTEGERS, Stamp
 from cache.errors import UserError
-from cache.remote.file_systems import IN_FLIGHT, described, driver_errors, file_system, is_url, is_web, without_secrets
+from cache.files.path_kinds import is_url, is_web
+from cache.remote.file_systems import IN_FLIGHT, described, driver_errors, file_system, without_secrets
 
 Result = TypeVar("Result")
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cache.errors import UserError, log
 from cache.files.atomic import PIECE, write_atomically
+from cache.files.path_kinds import EXTRAS, is_url, is_web
 from cache.files.plain_file import open_plain
-from cache.remote.file_systems import EXTRAS, described, driver_errors, file_system, is_url, is_web
+from cache.remote.file_systems import described, driver_errors, file_system
 
 R = TypeVar("R")
 WEB_TRIES = 5  # of a request: the driver of web pages does not repeat it by itself, as others do

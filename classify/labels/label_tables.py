@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from cache.errors import UserError, listed
+from cache.files.path_kinds import is_elsewhere
 from classify.labels.label_names import label_of
 from classify.labels.label_options import AnyTable
 from classify.labels.own_split import COLUMNS, FILLERS
-from featurize.pictures.places.paths import contents, is_elsewhere, is_file
+from featurize.pictures.places.paths import contents, is_file
 from featurize.pictures.sources import on_disk
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from cache.errors import UserError, log
-from cache.remote.file_systems import is_url, is_web
+from cache.files.path_kinds import is_url, is_web
 from classify.labels.label_names import label_of
 from classify.labels.label_tables import Table, bare
 from featurize.pictures.find_images import SUFFIXES, Failure, Listing, find_images

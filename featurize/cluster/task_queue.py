@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from cache.digest_table import Stamp, take_stamp
-from cache.remote.file_systems import is_url
+from cache.files.path_kinds import is_url
 from featurize.cluster.tasks import Task
 from featurize.extract.outcome import Digests
 from featurize.pictures.sources import Source

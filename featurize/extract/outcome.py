@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from cache.digest_table import DigestTable, Stamp, take_stamp
+from cache.files.path_kinds import is_url
 from cache.index import comparable
-from cache.remote.file_systems import is_url
 from cache.row_key import DIGEST_BYTES
 from cache.store import FeatureStore
 from featurize.machine.parallel import in_order

@@ -1,6 +1,5 @@
 """How much memory is free for this process: on the machine, in its container, and within its own limits."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,14 +18,13 @@ def free_memory() -> int:
 
 def left_of_limits() -> Iterator[int]:
     """Bytes left of the limits that this process has (`ulimit -d`, `ulimit -v`); nothing where it has none."""
-    if sys.platform != "linux":  # elsewhere what counts cannot be read, or nothing does
+    if not hasattr(psutil, "RLIMIT_DATA"):  # not Linux: what counts cannot be read, or nothing does
         return
-    import resource
-
-    used = psutil.Process().memory_info()
-    for limit, count in ((resource.RLIMIT_DATA, used.data), (resource.RLIMIT_AS, used.vms)):
-        most, _ = resource.getrlimit(limit)
-        if most != resource.RLIM_INFINITY:
+    process = psutil.Process()
+    used = process.memory_info()
+    for limit, count in ((psutil.RLIMIT_DATA, used.data), (psutil.RLIMIT_AS, used.vms)):
+        most, _ = process.rlimit(limit)
+        if most != psutil.RLIM_INFINITY:
             yield most - count
 
 

@@ -9,8 +9,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from cache.errors import UserError
-from cache.files.archive_paths import archive_member
-from cache.remote.file_systems import is_url
+from cache.files.path_kinds import archive_member, is_url
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".mpo")

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from cache.arguments import at_home
 from cache.errors import UserError, listed, log
-from cache.files.archive_paths import archive_member
+from cache.files.path_kinds import archive_member, is_elsewhere, is_url, is_web
 from cache.files.system_calls import AT_ONCE
-from cache.remote.file_systems import is_url, is_web
 from featurize.pictures.find_images import ImageError, describe_passed_over, find_images
-from featurize.pictures.places.paths import is_elsewhere, is_folder
+from featurize.pictures.places.paths import is_folder
 from featurize.pictures.unusual_pictures import announce_notes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pipeline
 sys.path.insert(0, str(REPOSITORY / "benchmarks" / "cost"))
 from moves import calls_of_prediction
 
-MOST_FILES = 16
+MOST_FILES = 19
 
 
 def test_one_picture_passes_through_few_files(surfaces: Path, warm_cache: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from cache.remote.file_systems import is_url
+from cache.files.path_kinds import is_url
 from classify.heatmaps.heat_map import HeatMap, layer
 from featurize.decoding.decode import decode_within
 from featurize.machine.parallel import THREADS, in_order

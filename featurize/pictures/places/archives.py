@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cache.errors import UserError
-from cache.files.archive_paths import UNREADABLE
+from cache.files.path_kinds import UNREADABLE
 from featurize.pictures.find_images import ImageError, Listing
 from featurize.pictures.places.names import Entry, listing_of, outside_names
 

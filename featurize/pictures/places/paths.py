@@ -4,14 +4,8 @@ import os
 from itertools import takewhile
 
 from cache.errors import UserError, log
-from cache.files.archive_paths import archive_member
-from cache.remote.file_systems import is_url
+from cache.files.path_kinds import archive_member, is_elsewhere, is_url
 from featurize.pictures.find_images import SUFFIXES, suffix_of
-
-
-def is_elsewhere(path: str) -> bool:
-    """Whether a path is an address or leads into an archive: nothing that the system opens."""
-    return is_url(path) or (archive_member(path) or ("", ""))[1] != ""
 
 
 def is_file(path: str) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from cache.remote.file_systems import IN_FLIGHT, is_url
+from cache.files.path_kinds import is_url
+from cache.remote.file_systems import IN_FLIGHT
 from featurize.machine.parallel import THREADS
 from featurize.pictures.sources import Reserve, Source, bytes_of
 

@@ -7,7 +7,8 @@ import pytest
 from conftest import REPOSITORY
 
 from cache.errors import UserError
-from cache.remote.file_systems import check_address, described, file_system, is_url, without_secrets
+from cache.files.path_kinds import is_url
+from cache.remote.file_systems import check_address, described, file_system, without_secrets
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/photos", "S3://bucket", "gs://b/p", "https://host/p", "memory://photos"])
