@@ -20,7 +20,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of one would
 import numpy as np
 import pytest
 import skimage
-from helpers import cached_rows, object_storage, real_features
+from helpers import real_features
+from helpers.storage import cached_rows, object_storage
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -108,8 +109,8 @@ def warm_cache(surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def bundles(surfaces: Path, warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A `helpers.bundled_models.Bundles`: trains and bundles each kind of model when it is first asked for."""
-    from helpers.bundled_models import Bundles
+    """A `helpers.models.bundled_models.Bundles`: trains and bundles each kind of model when it is first asked for."""
+    from helpers.models.bundled_models import Bundles
 
     return Bundles(tmp_path_factory.mktemp("bundles"), surfaces, warm_cache)
 
@@ -137,7 +138,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="session")
 def storage_server() -> Iterator[object_storage.Server]:
-    """A server of the S3 protocol on loopback, see `helpers.object_storage`."""
+    """A server of the S3 protocol on loopback, see `helpers.storage.object_storage`."""
     with object_storage.running() as server:
         yield server
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, filled, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, filled, keys, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from helpers.cached_rows import SPEC
+from helpers.storage.cached_rows import SPEC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows, write_shard
 from helpers.other_user import folder_for_all, read_only
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

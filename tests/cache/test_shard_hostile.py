@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers.cached_rows import SPEC
 from helpers.files.hostile_shards import FEATURES, HOSTILE, honest
+from helpers.storage.cached_rows import SPEC
 
 from cache.shard_file import DamagedShardError, open_shard
 

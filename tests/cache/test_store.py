@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, filled, keys, rows, shards
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, filled, keys, rows, shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
+from helpers.storage.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
 
 import cache.store
 from cache.store import FeatureStore

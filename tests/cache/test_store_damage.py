@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, keys, rows, shards
 from helpers.other_user import folder_for_all, read_only
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, keys, rows, shards
 
 import cache.store
 from cache.shard_file import DamagedShardError, encode_shard

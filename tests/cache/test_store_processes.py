@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TESTS
-from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, filled, keys, rows
 
 import cache.store
 from cache.row_key import FeatureSpec
@@ -49,7 +49,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import numpy as np
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys, rows
 from cache.store import FeatureStore
 store = FeatureStore(sys.argv[1], SPEC)
 order = np.random.default_rng(int(sys.argv[3])).permutation(200)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, SPEC, keys
-from helpers.kill_points import killed_at
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys
+from helpers.storage.kill_points import killed_at
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

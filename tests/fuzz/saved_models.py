@@ -22,7 +22,7 @@ from typing import Any
 import joblib
 import numpy as np
 from fuzz.mutations import VALUES, changed, changed_json, pack, to_bytes, unpack
-from helpers.model_records import RECORD
+from helpers.models.model_records import RECORD
 from sklearn.datasets import load_iris
 
 from cache.errors import UserError

@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 from fuzz.mutations import EDGES, VALUES, changed, changed_json
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
 from helpers.files.hostile_shards import HOSTILE, honest
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys, rows
 
 from cache.shard_file import DamagedShardError, encode_shard, open_shard
 

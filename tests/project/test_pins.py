@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import real_features
-from helpers.cached_rows import SPEC, keys
-from helpers.model_records import RECORD, Bomb, edit, refusal, replace_arrays, replace_pickle
+from helpers.models.model_records import RECORD, Bomb, edit, refusal, replace_arrays, replace_pickle
+from helpers.storage.cached_rows import SPEC, keys
 from joblib.numpy_pickle import NumpyUnpickler
 
 import pipeline

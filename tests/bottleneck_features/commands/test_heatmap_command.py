@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BUNDLED
-from helpers.planted_objects import CORNERS, plant, plant_many
+from helpers.storage.planted_objects import CORNERS, plant, plant_many
 from PIL import Image
 
 import pipeline

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.held_out import answers_of, calibrated
+from helpers.models.held_out import answers_of, calibrated
 from helpers.report_findings import findings_of
 
 import pipeline

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.planted_objects import plant_many
+from helpers.storage.planted_objects import plant_many
 from playwright.sync_api import Browser, Page
 
 import pipeline

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import filled, keys, rows
+from helpers.storage.cached_rows import filled, keys, rows
 
 import bottleneck_features.report.sample
 import featurize.machine.memory

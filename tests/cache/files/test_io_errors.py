@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
+from helpers.storage.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
 
 from cache.shard_file import DamagedShardError, UnreadableShardError
 from cache.store import FeatureStore
@@ -22,7 +22,7 @@ from cache.upkeep.inventory import collect_garbage, verify
 READING = """
 import json, sys
 sys.path[:0] = sys.argv[1:3]
-from helpers.cached_rows import SPEC, keys, rows
+from helpers.storage.cached_rows import SPEC, keys, rows
 from cache.shard_file import DamagedShardError
 from cache.store import FeatureStore
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
-from helpers.model_records import RECORD
+from helpers.models.model_records import RECORD
+from helpers.storage.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
 
 import cache.files.lock
 from cache.files.lock import holding

@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, keys, rows, shards
 from helpers.files.hostile_shards import HOSTILE
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, damage, filled, keys, rows, shards
 
 from cache.remote.pull import pull
 from cache.remote.push import push

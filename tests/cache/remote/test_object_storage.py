@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, TESTS
-from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows
-from helpers.object_storage import Storage
-from helpers.remote_rows import objects_at
+from helpers.storage.cached_rows import PROVENANCE, SPEC, filled, keys, rows
+from helpers.storage.object_storage import Storage
+from helpers.storage.remote_rows import objects_at
 
 from cache.remote.other_side import StorageError
 from cache.remote.pull import pull

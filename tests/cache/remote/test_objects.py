@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from helpers.object_storage import Storage
+from helpers.storage.object_storage import Storage
 
 from cache.digest_table import DigestTable, take_stamp
 from cache.errors import UserError

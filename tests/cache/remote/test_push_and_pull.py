@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, filled, keys, rows, shards
-from helpers.remote_rows import objects_at
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, filled, keys, rows, shards
+from helpers.storage.remote_rows import objects_at
 
 from cache.errors import UserError
 from cache.remote.pull import pull

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from helpers.object_storage import Storage
+from helpers.storage.object_storage import Storage
 
 
 def test_counts_requests_and_bytes(storage: Storage, surfaces: Path) -> None:

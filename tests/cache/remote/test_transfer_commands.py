@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from conftest import SPEC
-from helpers.cached_rows import damage
-from helpers.object_storage import Storage
+from helpers.storage.cached_rows import damage
+from helpers.storage.object_storage import Storage
 
 OPTIONS = [word for name, value in SPEC.items() for word in (f"--{name}", str(value))]
 Run = Callable[..., tuple[int, str, str]]

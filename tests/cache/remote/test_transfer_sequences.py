@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers.cached_rows import SPEC
-from helpers.kill_points import killed_at
-from helpers.remote_rows import COUNT, computed, key, numbers_in, numbers_there
+from helpers.storage.cached_rows import SPEC
+from helpers.storage.kill_points import killed_at
+from helpers.storage.remote_rows import COUNT, computed, key, numbers_in, numbers_there
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.cached_rows import SPEC, filled, keys, rows
+from helpers.storage.cached_rows import SPEC, filled, keys, rows
 
 from cache.remote.other_side import StorageError
 from cache.remote.pull import pull

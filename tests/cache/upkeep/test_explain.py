@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, SPEC, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, rows
 
 from cache.row_key import FeatureSpec
 from cache.store import FeatureStore

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import h5py
 import pytest
-from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
 from helpers.files.hostile_shards import HOSTILE
+from helpers.storage.cached_rows import PROVENANCE, SPEC, filled, keys, rows, shards
 
 from cache.digest_table import DigestTable, take_stamp
 from cache.shard_file import DamagedShardError, open_shard

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
-from helpers.kill_points import killed_at
 from helpers.other_user import folder_for_all, read_only
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
+from helpers.storage.kill_points import killed_at
 
 from cache.digest_table import DigestTable, Stamp
 from cache.row_key import FeatureSpec

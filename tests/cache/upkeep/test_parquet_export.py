@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import REPOSITORY
-from helpers.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
+from helpers.storage.cached_rows import PROVENANCE, SPEC, damage, filled, keys, rows, shards
 from pyarrow import parquet
 
 import cache.upkeep.plain_export
@@ -101,7 +101,7 @@ def test_a_failed_export_leaves_the_older_file(store: FeatureStore, tmp_path: Pa
 FULL = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from helpers.cached_rows import SPEC, keys
+from helpers.storage.cached_rows import SPEC, keys
 from cache.store import FeatureStore
 from cache.upkeep.parquet_export import export_parquet
 resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))

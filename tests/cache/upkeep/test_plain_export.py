@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys, rows
 
 import cache.upkeep.plain_export
 from cache.shard_file import open_shard

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.bundled_models import KINDS, Bundles, most_apart
+from helpers.models.bundled_models import KINDS, Bundles, most_apart
 
 import pipeline
 from cache.errors import UserError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.bundled_models import Bundles
+from helpers.models.bundled_models import Bundles
 
 import pipeline
 from cache.errors import UserError

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers.bundled_models import Bundles
 from helpers.clean_environments import LOCK, copied_project, run_alone
+from helpers.models.bundled_models import Bundles
 from packaging.requirements import Requirement
 
 MOST_BYTES = 600 * 10**6

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.cached_rows import damage
+from helpers.storage.cached_rows import damage
 from PIL import Image
 from sklearn.datasets import load_digits
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import SPEC
-from helpers import cached_rows
+from helpers.storage import cached_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter

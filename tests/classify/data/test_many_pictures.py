@@ -5,8 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE, keys
-from helpers.cached_rows import SPEC as STORED
+from helpers.storage.cached_rows import PROVENANCE, keys
+from helpers.storage.cached_rows import SPEC as STORED
 
 import featurize.extract.missing_signatures
 from cache.signatures import SIDE, SPEC, StoredSignatures, signature_store

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import SPEC
 from helpers import real_features
-from helpers.cached_rows import PROVENANCE, damage, keys
-from helpers.cached_rows import SPEC as STORED
+from helpers.storage.cached_rows import PROVENANCE, damage, keys
+from helpers.storage.cached_rows import SPEC as STORED
 from sklearn.base import clone
 
 import cache.shard_file

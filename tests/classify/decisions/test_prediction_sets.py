@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.held_out import answers_of
+from helpers.models.held_out import answers_of
 
 from cache.errors import UserError
 from classify.answers import Answers

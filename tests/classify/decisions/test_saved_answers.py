@@ -14,10 +14,10 @@ import joblib
 import numpy as np
 import pytest
 from conftest import BUNDLED, SPEC
-from helpers.cached_rows import keys
-from helpers.fine_tuned import fitted
-from helpers.held_out import answers_of
-from helpers.model_records import RECORD, edit, few_digits, refusal, replace_arrays, two_heads
+from helpers.models.fine_tuned import fitted
+from helpers.models.held_out import answers_of
+from helpers.models.model_records import RECORD, edit, few_digits, refusal, replace_arrays, two_heads
+from helpers.storage.cached_rows import keys
 
 import pipeline
 from cache.errors import UserError

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.held_out import answers_of, calibrated
+from helpers.models.held_out import answers_of, calibrated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom

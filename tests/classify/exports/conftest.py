@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import SPEC
-from helpers.exported import Trained
+from helpers.models.exported import Trained
 
 import pipeline
 

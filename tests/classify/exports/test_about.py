@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.exported import Trained
+from helpers.models.exported import Trained
 
 import pipeline
 from cache.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from helpers.exported import Trained, pixels_of
+from helpers.models.exported import Trained, pixels_of
 from tensorflow.lite.tools import flatbuffer_utils
 
 import pipeline

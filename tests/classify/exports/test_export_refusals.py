@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers.exported import Trained
 from helpers.files.onnx_files import conv_net, saved
+from helpers.models.exported import Trained
 
 import pipeline
 from cache.errors import UserError

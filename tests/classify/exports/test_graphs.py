@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.exported import Trained, pixels_of
 from helpers.files.onnx_files import conv_net, saved
+from helpers.models.exported import Trained, pixels_of
 
 import pipeline
 from cache.errors import UserError

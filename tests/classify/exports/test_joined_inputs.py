@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.exported import Trained, named_pixels
 from helpers.kinds_of_photographs import write_all
+from helpers.models.exported import Trained, named_pixels
 
 import pipeline
 from cache.errors import UserError

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.clean_environments import as_here, environment, run_alone
-from helpers.exported import Trained
 from helpers.kinds_of_photographs import write_all
+from helpers.models.exported import Trained
 
 import pipeline
 from cache.row_key import FeatureSpec

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.quick_heads import PLAIN, head
+from helpers.models.quick_heads import PLAIN, head
 from helpers.real_features import TEXTURES, Data
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.preprocessing import Normalizer

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, SPEC
 from helpers import real_features
-from helpers.cached_rows import keys
-from helpers.model_records import RECORD, edit, refusal
+from helpers.models.model_records import RECORD, edit, refusal
 from helpers.real_features import Data
+from helpers.storage.cached_rows import keys
 from joblib.numpy_pickle import NumpyUnpickler
 
 import pipeline

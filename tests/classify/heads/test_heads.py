@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.quick_heads import ON_ROWS, PLAIN, head
+from helpers.models.quick_heads import ON_ROWS, PLAIN, head
 from helpers.real_features import TEXTURES, Data
 from hypothesis import given
 from hypothesis import strategies as st

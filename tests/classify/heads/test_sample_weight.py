@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.quick_heads import ON_ROWS, head
+from helpers.models.quick_heads import ON_ROWS, head
 from helpers.real_features import Data
 from sklearn import config_context
 from sklearn.ensemble import AdaBoostClassifier, StackingClassifier, VotingClassifier

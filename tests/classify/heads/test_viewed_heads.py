@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.cached_rows import keys
-from helpers.model_records import RECORD
+from helpers.models.model_records import RECORD
 from helpers.real_features import Data
+from helpers.storage.cached_rows import keys
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.quick_heads import PLAIN, head
+from helpers.models.quick_heads import PLAIN, head
 
 import pipeline
 from classify.heads.head_arrays import ArrayHead

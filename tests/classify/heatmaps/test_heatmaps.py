@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.files.onnx_files import conv_net, saved, token_net
-from helpers.planted_objects import CORNERS, plant, plant_many
+from helpers.storage.planted_objects import CORNERS, plant, plant_many
 from PIL import Image
 
 import pipeline

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import real_features
-from helpers.cached_rows import keys
-from helpers.model_records import RECORD, edit, refusal, saved_model, texture_head
+from helpers.models.model_records import RECORD, edit, refusal, saved_model, texture_head
+from helpers.storage.cached_rows import keys
 
 import pipeline
 from cache.errors import UserError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers.model_records import refusal, replace_arrays, saved_model, texture_head
+from helpers.models.model_records import refusal, replace_arrays, saved_model, texture_head
 
 from classify.saved.model_files import arrays_path
 from classify.saved.npz import read_arrays

@@ -14,8 +14,8 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from helpers.cached_rows import SPEC, keys
-from helpers.model_records import RECORD, edit, few_digits, saved_model, two_heads
+from helpers.models.model_records import RECORD, edit, few_digits, saved_model, two_heads
+from helpers.storage.cached_rows import SPEC, keys
 
 from cache.errors import UserError
 from classify.saved.model_files import arrays_path, record_path

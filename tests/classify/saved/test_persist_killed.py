@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers.cached_rows import keys
-from helpers.model_records import RECORD, few_digits, refusal, saved_model, two_heads
+from helpers.models.model_records import RECORD, few_digits, refusal, saved_model, two_heads
+from helpers.storage.cached_rows import keys
 
 import classify.saved.persist
 from cache.files.atomic import write_atomically
@@ -38,8 +38,8 @@ def test_a_process_that_dies_at_any_call_leaves_the_old_model_or_the_new_one(tmp
 import itertools, os, shutil, sys
 sys.path[:0] = ["tests"]
 import numpy as np, joblib
-from helpers.cached_rows import keys
-from helpers.model_records import RECORD, few_digits, refusal, saved_model, two_heads
+from helpers.storage.cached_rows import keys
+from helpers.models.model_records import RECORD, few_digits, refusal, saved_model, two_heads
 from helpers.real_features import textures
 from classify.heads.head_table import make_head
 from classify.saved.persist import load, save

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.model_records import edit
+from helpers.models.model_records import edit
 
 import classify.train
 import pipeline

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY
 from conftest import SPEC as NANO
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows, shards
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys, rows, shards
 from PIL import Image
 
 import pipeline

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import cached_rows, real_features
+from helpers import real_features
+from helpers.storage import cached_rows
 
 import classify.scoring.outliers
 import pipeline

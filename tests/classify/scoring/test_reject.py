@@ -12,8 +12,8 @@ import joblib
 import numpy as np
 import pytest
 from conftest import BUNDLED, SPEC
-from helpers.fine_tuned import fitted, save_model
-from helpers.model_records import refusal, replace_arrays
+from helpers.models.fine_tuned import fitted, save_model
+from helpers.models.model_records import refusal, replace_arrays
 
 import pipeline
 from cache.errors import UserError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.datasets import dataset
-from helpers.quick_heads import head
+from helpers.models.quick_heads import head
 from helpers.real_features import Data
 from sklearn.metrics import log_loss
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.fine_tuned import FineTuned, fitted, in_parts
+from helpers.models.fine_tuned import FineTuned, fitted, in_parts
 
 from cache.errors import UserError
 from featurize.backbones.tail import Tuned

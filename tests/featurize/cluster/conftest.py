@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.clusters import crops
 from helpers.extractors import extractor_in
+from helpers.storage.clusters import crops
 
 
 @pytest.fixture(scope="session")

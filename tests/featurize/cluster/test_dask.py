@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import real_features
-from helpers.clusters import dask_cluster
 from helpers.datasets import dataset
 from helpers.extractors import extractor_in
+from helpers.storage.clusters import dask_cluster
 
 pytest.importorskip("distributed")
 

@@ -10,8 +10,8 @@ import joblib
 import numpy as np
 import pytest
 from conftest import SPEC
-from helpers.clusters import DEADLY, DIES
 from helpers.extractors import extractor_in, interrupt
+from helpers.storage.clusters import DEADLY, DIES
 from PIL import Image
 
 import pipeline

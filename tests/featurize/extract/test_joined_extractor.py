@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 from conftest import BUNDLED
-from helpers.cached_rows import damage, shards
-from helpers.model_records import edit
+from helpers.models.model_records import edit
 from helpers.other_user import folder_for_all, read_only, require_readable_code
+from helpers.storage.cached_rows import damage, shards
 
 import featurize.machine.memory
 import pipeline

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY, SPEC
-from helpers.cached_rows import damage, shards
 from helpers.other_user import folder_for_all, not_root, read_only, require_readable_code
+from helpers.storage.cached_rows import damage, shards
 
 import pipeline
 from cache.digest_table import DigestTable, take_stamp

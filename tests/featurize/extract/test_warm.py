@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUNDLED, SPEC
-from helpers.cached_rows import filled, keys, rows
+from helpers.storage.cached_rows import filled, keys, rows
 
 import pipeline
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import REPOSITORY, SPEC
-from helpers.model_records import edit, refusal
+from helpers.models.model_records import edit, refusal
 
 import pipeline
 from cache.errors import UserError

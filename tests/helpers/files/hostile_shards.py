@@ -7,7 +7,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from helpers.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
+from helpers.storage.cached_rows import OTHER_SPEC, PROVENANCE, SPEC, keys, rows
 
 FEATURES, DIGESTS = rows(4, 6), keys(4)
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import REPOSITORY, SPEC
-from helpers.cached_rows import shards
+from helpers.storage.cached_rows import shards
 from isal.isal_zlib import crc32
 from reliability.conftest import Count, Figure
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 from conftest import REPOSITORY, TESTS
-from helpers.cached_rows import SPEC
+from helpers.storage.cached_rows import SPEC
 from reliability.harness.work import KEYS, ROWS
 
 from cache.shard_file import open_shard

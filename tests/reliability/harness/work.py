@@ -14,7 +14,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys, rows
 
 from cache.store import FeatureStore
 
@@ -83,7 +83,7 @@ def append_in_place(path: str) -> None:
 
 def save_model(path: str, inverted: str, quiet: bool = False) -> None:
     """Fit a head and save it; `inverted` "1" gives it the opposite opinion."""
-    from helpers.model_records import RECORD
+    from helpers.models.model_records import RECORD
 
     from classify.heads.head_table import make_head
     from classify.saved.persist import save

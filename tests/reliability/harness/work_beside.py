@@ -8,7 +8,7 @@ import sys
 import time
 
 import numpy as np
-from helpers.cached_rows import PROVENANCE, SPEC, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, keys, rows
 
 from cache.files.lock import holding
 from cache.store import FeatureStore

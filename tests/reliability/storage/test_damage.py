@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers.cached_rows import PROVENANCE
+from helpers.storage.cached_rows import PROVENANCE
 from reliability.conftest import Count, Figure
 from reliability.harness.real_command import empty_cache, features_report, finish, start, stored
 

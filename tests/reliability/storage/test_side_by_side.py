@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, TESTS
-from helpers.cached_rows import PROVENANCE, SPEC, filled, keys, rows
+from helpers.storage.cached_rows import PROVENANCE, SPEC, filled, keys, rows
 from reliability.conftest import Count, Figure
 from reliability.harness import work_beside
 from reliability.harness.real_command import empty_cache, features, features_report, finish, start, stored
 
 from cache.store import FeatureStore
 from cache.upkeep.inventory import collect_garbage
-from featurize.extract.network_extractor import MANY as WAITING
+from featurize.extract.pending_rows import MANY as WAITING
 
 MANY = 48  # so many that a run waits for the other one; of FEW both compute what neither finds
 FEW = 16

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY, SPEC
-from helpers.fine_tuned import FineTuned, fitted, in_parts, save_model, with_arrays
+from helpers.models.fine_tuned import FineTuned, fitted, in_parts, save_model, with_arrays
 
 import pipeline
 from cache.errors import UserError

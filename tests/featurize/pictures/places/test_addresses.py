@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 import pytest
 from conftest import REPOSITORY, SPEC
-from helpers.object_storage import CREDENTIALS, Storage
+from helpers.storage.object_storage import CREDENTIALS, Storage
 
 import pipeline
 from cache.errors import UserError

@@ -1,10 +1,11 @@
 """What a push and a pull ask of object storage: requests, bytes, time. Needs no data and no network.
 
-    python benchmarks/cost/shared_cache.py [--rows 50000] [--latency 0.05]
+    python benchmarks/large_data/shared_cache.py [--rows 50000] [--latency 0.05]
 
 Rows are synthetic, 1,280 numbers of float32 each. The storage is a server of the S3 protocol on loopback
-(tests/helpers/object_storage.py), a process of its own on the same processor, which waits `--latency` seconds before
-each answer. Requests and bytes are counted by the server; in brackets for a million rows. A listing has 1,000 objects.
+(tests/helpers/storage/object_storage.py), a process of its own on the same processor, which waits `--latency` seconds
+before each answer. Requests and bytes are counted by the server; in brackets for a million rows. A listing has 1,000
+objects.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from helpers import object_storage
+from helpers.storage import object_storage
 
 from cache.files.disk import readable
 from cache.remote.pull import pull

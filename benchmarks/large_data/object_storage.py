@@ -1,6 +1,6 @@
 """What it costs that photographs lie in object storage: their rows, the time, the requests, the wait for pictures.
 
-    python benchmarks/cost/object_storage.py FOLDER [--backbone mobilenet_v2] [--failing 0.05] [--latency 0.1]
+    python benchmarks/large_data/object_storage.py FOLDER [--backbone mobilenet_v2] [--failing 0.05] [--latency 0.1]
 
 A server of the S3 protocol on loopback (moto's, a process of its own) holds the photographs of FOLDER. Features are
 computed from the folder and from the server, each in a new cache and a process of its own, and from the server once
@@ -24,7 +24,7 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from helpers.object_storage import Server, Storage, running  # noqa: E402
+from helpers.storage.object_storage import Server, Storage, running  # noqa: E402
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -1,6 +1,6 @@
 """What a prediction of a fine-tuned model costs beside a pass of the plain network: a Markdown table.
 
-    python benchmarks/cost/one_graph.py --weights FILE
+    python benchmarks/finetune/one_graph.py --weights FILE
 
 The plain network ends in pooled features; the fine-tuned one has, above a cut, a tail of weights of its own, and then
 hyperplanes for three classes drawn at random. Both are one compiled graph on each engine. They take turns on crops of a

@@ -1,6 +1,6 @@
 """Fine-tune the same layers end to end from image files, as tutorials do it, and from the cache.
 
-    python benchmarks/cost/finetune.py FOLDER --weights FILE
+    python benchmarks/finetune/finetune.py FOLDER --weights FILE
 
 FOLDER has `train` and `val` (or `validation`, `test`), each with a folder for each class. End to end:
 `image_dataset_from_directory`, random flips and rotations, the backbone with the layers below the cut frozen and batch

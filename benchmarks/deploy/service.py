@@ -1,8 +1,8 @@
 """A service under load beside `features` on the same photographs, in turns; then its answers at half that rate.
 
-    python benchmarks/cost/service.py --data FOLDER [--pictures 1000] [--clients 16] [--rounds 3]
-    python benchmarks/cost/service.py --data FOLDER --minutes 10
-    python benchmarks/cost/service.py --data FOLDER --connections 10000
+    python benchmarks/deploy/service.py --data FOLDER [--pictures 1000] [--clients 16] [--rounds 3]
+    python benchmarks/deploy/service.py --data FOLDER --minutes 10
+    python benchmarks/deploy/service.py --data FOLDER --connections 10000
 
 The clients are one process with sockets that wait for nothing, so that they take little of the processors: they count,
 too. Each sends a photograph when the answer to its last one is there. At half the rate they come when they are due,

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pytest
 from helpers import real_features
-from helpers.cached_rows import SPEC, keys
+from helpers.storage.cached_rows import SPEC, keys
 from sklearn.datasets import load_digits
 
 from cache.errors import UserError

@@ -1,6 +1,6 @@
 """How soon a new process answers its first picture: from a model or a bundle, in Python and by HTTP.
 
-    python benchmarks/cost/first_answer.py models/logreg.zip --python serving/bin/python
+    python benchmarks/deploy/first_answer.py models/logreg.zip --python serving/bin/python
 
 Each line is the median of `--times` new processes, from their start to the answer, and the processor's time of it.
 The first process, which may compile Python's files, is not counted.

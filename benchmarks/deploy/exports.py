@@ -1,6 +1,6 @@
 """Every format of an export by every head and backbone: how far its answers are off, its size, its time a picture.
 
-    python benchmarks/cost/exports.py FOLDER --work /tmp/exports [--backbones nano efficientnet_lite0+nano]
+    python benchmarks/deploy/exports.py FOLDER --work /tmp/exports [--backbones nano efficientnet_lite0+nano]
         [--heads svm] [--formats onnx xml] [--precisions float32 float16] [--weights FILE]
 
 Each head is trained on FOLDER (`finetune` for two epochs, for its graph and not for its accuracy) and exported in each

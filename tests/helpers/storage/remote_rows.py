@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from helpers.cached_rows import PROVENANCE, SPEC
+from helpers.storage.cached_rows import PROVENANCE, SPEC
 
 from cache.remote.other_side import open_objects
 from cache.shard_file import open_shard

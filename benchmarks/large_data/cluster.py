@@ -1,6 +1,7 @@
 """The rate of two Dask workers beside one process with the same cores, and what killed workers cost.
 
-    python benchmarks/cost/cluster.py FOLDER [--backbone efficientnet_lite2] [--workers dask|local|ray] [--kills 20]
+    python benchmarks/large_data/cluster.py FOLDER [--backbone efficientnet_lite2]
+        [--workers dask|local|ray] [--kills 20]
 
 In turns, after a turn that is not counted, each into a new cache that knows the converted network: all pictures of the
 folder by this process, and by as many workers of one thread as it has cores. Both are warm: what is timed is reading,
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from helpers.clusters import dask_cluster
+from helpers.storage.clusters import dask_cluster
 
 from featurize.cluster.connect import connected
 from featurize.extract.extractor import Extractor

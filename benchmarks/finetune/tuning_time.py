@@ -1,6 +1,6 @@
 """Seconds of one warm fine-tuning, and how many cores it uses.
 
-    python benchmarks/cost/tuning_time.py FOLDER [--cut LAYER] [--beside CHECKOUT]
+    python benchmarks/finetune/tuning_time.py FOLDER [--cut LAYER] [--beside CHECKOUT]
 
 FOLDER is labelled pictures, such as `flowers`, whose `train` has 500. The maps are computed first; then every training
 is a process of its own: its start, the import of TensorFlow, both runs, scores and saving are in the time.
