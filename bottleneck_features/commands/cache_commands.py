@@ -220,9 +220,10 @@ ADDRESS = click.argument("address", metavar="ADDRESS", type=at_home)
 @click.option("--merge", is_flag=True, help="Also merge small objects there, and delete doubles.")
 @ADDRESS
 def push(address: str, cache_dir: str | None, **chosen: Any) -> None:
-    """Copy the rows that object storage lacks, or a mounted folder, to it.
+    """Copy rows to object storage or a mounted folder.
 
-    Exits with status 1 if something there or here is damaged. What ends early goes on where it was.
+    Those that are there already are not copied again. Exits with status 1 if something there or here is damaged. What
+    ends early goes on where it was.
     """
     from cache.remote.push import push as push_rows
 
@@ -236,9 +237,10 @@ def push(address: str, cache_dir: str | None, **chosen: Any) -> None:
 @click.option("--most", type=_bytes, metavar="SIZE", help="Disk that it may take, such as 20GB. [what is free]")
 @ADDRESS
 def pull(address: str, cache_dir: str | None, **chosen: Any) -> None:
-    """Copy the rows that the cache lacks from object storage, or a mounted folder, to it.
+    """Copy rows from object storage or a mounted folder.
 
-    Exits with status 1 if something there is damaged. What ends early goes on where it was.
+    Those that the cache has already are not copied again. Exits with status 1 if something there is damaged. What
+    ends early goes on where it was.
     """
     from cache.remote.pull import pull as pull_rows
 
