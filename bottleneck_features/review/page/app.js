@@ -109,7 +109,8 @@ async function show(name, params, start, { keep = false, keepControls = false } 
   page.found = none ? { items: [], total: 0 } : found;
   page.of = state.pictures;
   if (!none && byId("trouble").textContent) complain("");
-  grid.show(page.found.items, { bulk: isBulk(name, params), keep });
+  // What was taken out stays out, however sure the pictures shown are to be.
+  grid.show(page.found.items, { bulk: isBulk(name, params), keep: keep || keepControls });
   if (name === "confirm" && !none) byId("expected").textContent = expectedWords(page.found);
   byId("empty").hidden = none || page.found.items.length > 0;
   byId("empty").textContent = state.pictures ? queue.none : "The first pictures are being computed.";

@@ -134,6 +134,7 @@ function ofConfirm(params, state, change) {
   slider.addEventListener("input", () => {
     const least = Number(slider.value) / 100;
     shown.textContent = percent(least, 0);
+    byId("grid").setAttribute("aria-busy", "true"); // other pictures are about to come
     clearTimeout(timer);
     timer = setTimeout(() => change({ ...params, least }, { keepControls: true }), DELAY);
     params.least = least;
