@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from cache.errors import UserError, naming_packages
 from cache.files.path_kinds import is_url
-from cache.remote.file_systems import without_secrets
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,6 +117,8 @@ def _checked(name: str, value: Any) -> Any:
         raise UserError(f"{name}={value!r} is not valid: give the path of a file to write")
     if name in PATHS:
         if name not in MAY_BE_ADDRESSES and isinstance(value, str) and is_url(value):
+            from cache.remote.file_systems import without_secrets
+
             raise UserError(
                 f"{name} {without_secrets(value)!r} is an address: give a path on this machine (features are copied "
                 "with `cache push` and `cache pull`)"
