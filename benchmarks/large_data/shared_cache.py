@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from helpers.storage import object_storage
 
-from cache.files.disk import readable
+from cache.files.disk_space import readable
 from cache.remote.pull import pull
 from cache.remote.push import push
 from cache.remote.selection import Transfer

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import Any
 
 from bottleneck_features.terminal.safe_text import printable
-from cache.files.disk import readable
+from cache.files.disk_space import readable
 
 SHOWN_SCORES = ("accuracy", "neg_log_loss")  # which have columns of their own
 LEAST_COLUMNS = 4  # that are shown however narrow the terminal is

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cache.errors import UserError
-from cache.files.disk import free_bytes, readable
+from cache.files.disk_space import free_bytes, readable
 from cache.remote.other_side import Objects, StorageError, open_objects
 from cache.remote.remote_spec import (
     RemoteShard,

@@ -8,7 +8,7 @@ import numpy as np
 
 import featurize.machine.memory
 from cache.errors import UserError, log
-from cache.files.disk import readable
+from cache.files.disk_space import readable
 from cache.stored_rows import Rows, StoredRows
 from classify.heads.head_table import CLASS_COPIES, HEADS, make_head, training_bytes
 from featurize.extract.extractor import Extractor, RowsMissingError

@@ -16,7 +16,7 @@ from typing import Any
 
 import featurize.machine.memory
 from cache.errors import UserError
-from cache.files.disk import readable
+from cache.files.disk_space import readable
 from cache.files.system_calls import AT_ONCE
 from cache.joined_rows import JoinedSpec, read_spec
 from classify.data.view_counts import Views, are_views

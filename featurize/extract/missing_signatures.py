@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import featurize.machine.memory
-from cache.files.disk import readable
+from cache.files.disk_space import readable
 from cache.index import comparable
 from cache.shard_file import DamagedShardError
 from cache.signatures import SIDE, Signatures, StoredSignatures, no_signatures, signature_store

@@ -5,7 +5,7 @@ import math
 import os
 
 from cache.errors import UserError
-from cache.files.disk import free_bytes, readable
+from cache.files.disk_space import free_bytes, readable
 from cache.row_key import DIGEST_BYTES
 
 log = logging.getLogger("bottleneck")

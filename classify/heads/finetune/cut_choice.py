@@ -7,7 +7,7 @@ import numpy as np
 
 import featurize.machine.memory
 from cache.errors import UserError, log
-from cache.files.disk import free_bytes, readable
+from cache.files.disk_space import free_bytes, readable
 from classify.data.duplicates import near_duplicates
 from classify.data.grouping import together
 from classify.data.split import Indices, paired

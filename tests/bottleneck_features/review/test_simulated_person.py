@@ -13,7 +13,7 @@ from classify.heads.numerics import unit_rows
 from classify.labels.read_labels import read_labels
 
 LEAST, MOST_LABELS, MOST_KEYS = 0.9, 60, 60
-LEAST_ONE_BY_ONE = 0.8  # of the full accuracy; 0.90 on average over twelve orders, which differ by 0.03
+LEAST_ONE_BY_ONE = 0.75  # of the full accuracy; here 0.82 to 0.85, twelve simulated orders 0.86 to 0.95
 SPEC = {"backbone": "efficientnet_lite2"}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from cache.files.disk import readable
+from cache.files.disk_space import readable
 from featurize.machine.disk import require_room
 
 Usage = namedtuple("Usage", "total used free")
