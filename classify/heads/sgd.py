@@ -126,8 +126,8 @@ def _curvature(pictures: Rows, batch_size: int) -> float:
 
     That is the largest eigenvalue of their covariance and, of the picture itself in its batch, its share of the batch.
     """
-    some = np.linspace(0, len(pictures) - 1, min(SAMPLE, len(pictures))).astype(np.intp)
-    rows = as_rows(pictures[some] if isinstance(pictures, np.ndarray) else pictures.read(some))
+    _, chunk = next(chunks(pictures, np.random.RandomState(0)))  # of stored rows no more than fits
+    rows = as_rows(chunk[np.linspace(0, len(chunk) - 1, min(SAMPLE, len(chunk))).astype(np.intp)])
     direction = rows.sum(axis=0) + 1e-3
     for _ in range(POWER_STEPS):
         direction = rows.T @ (rows @ (direction / np.linalg.norm(direction)))

@@ -88,7 +88,10 @@ def test_sgd_reads_each_block_once_an_epoch(
     fitted = make_head("sgd", {"normalize": normalize, "max_iter": 7, "tol": 0.0})
     with pytest.warns(match="stopped after max_iter=7"):
         fitted.fit(stored, digits[1])
-    assert len(reads) == 75 and set(reads.values()) == {before + 7}
+    # and a chunk of them before, to know how long the steps may be
+    assert (
+        len(reads) == 75 and set(reads.values()) <= {before + 7, before + 8} and sum(reads.values()) < 75 * (before + 8)
+    )
 
 
 def test_dense_reads_each_block_once_an_epoch(stored: StoredRows, digits: real_features.Data, reads: Counter) -> None:
