@@ -32,6 +32,7 @@ LEADING = 32  # components, and the length of the rest, that are enough to exclu
 SPLITTING = 6  # components, and the length of the rest, by which leaves are made and compared
 LEAF = 64  # pictures of a leaf, at most
 BLOCK = 2048  # pictures, or pairs of them, that are treated at once: 28 MB
+AT_ONCE = 256  # pictures whose pixels are compared with those of a leaf in one product: 2 MB
 COLUMNS = 4096  # pictures that a leaf is compared with at once: the products stay in the processor's cache
 ROUNDING = 1.001  # of squares in float32
 
@@ -201,6 +202,9 @@ class _Search:
         if not len(left):
             return np.empty((0, 2), np.intp)
         (rows, row), (columns, column) = (np.unique(side, return_inverse=True) for side in (left, right))
+        if len(left) > BLOCK and len(columns) > AT_ONCE:  # as few pixels at once in every thread
+            first = column < len(columns) // 2
+            return np.concatenate([self._alike(left[some], right[some]) for some in (first, ~first)])
         pixels = [read_signatures(self._signatures, self._numbers[some]) for some in (rows, columns)]
         if len(left) <= BLOCK:
             alike = differences(np.concatenate(pixels), row, len(rows) + column) <= ALIKE

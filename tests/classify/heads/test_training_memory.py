@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 
 from classify.heads.head_table import HEADS, training_bytes
 
-BLOCKS = 55  # MB, of fixed size
+BLOCKS = 75  # MB, of fixed size: most of them for near-duplicates, in each thread
 
 
 @pytest.mark.parametrize(
