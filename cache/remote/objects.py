@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from cache.digest_table import SQLITE_INTEGERS, Stamp
-from cache.errors import UserError
+from cache.errors import UserError, log
 from cache.files.path_kinds import is_url, is_web
 from cache.remote.file_systems import IN_FLIGHT, described, driver_errors, file_system, without_secrets
 
@@ -102,7 +102,7 @@ def _pages(files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _found(url: str, files: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    found = _again(url, lambda: files.find(root, detail=True))
+    found = again(url, lambda: files.find(root, detail=True))
     while found:
         yield found.popitem()
 
@@ -131,7 +131,7 @@ def is_object(url: str) -> bool:
     """Whether there is an object at an address. Raises UserError where its store does not answer."""
     files, path = file_system(url)
     try:
-        return bool(_again(url, lambda: files.isfile(path)))
+        return bool(again(url, lambda: files.isfile(path)))
     except driver_errors() as error:
         raise UserError(f"cannot look up {without_secrets(url)!r}: {described(error)}") from None
 
@@ -148,15 +148,15 @@ def read_object(url: str, most: int) -> bytes:
                     parts.append(part)
                 return b"".join(parts)[: most + 1]
 
-        return _again(url, read)
-    data: bytes = _again(url, lambda: files.cat_file(path))
+        return again(url, read)
+    data: bytes = again(url, lambda: files.cat_file(path))
     return data
 
 
 def read_range(url: str, start: int, end: int) -> bytes:
     """The bytes of an object from `start` to before `end`. Raises errors of `driver_errors`."""
     files, path = file_system(url)
-    data: bytes = _again(url, lambda: files.cat_file(path, start=start, end=end))
+    data: bytes = again(url, lambda: files.cat_file(path, start=start, end=end))
     return data
 
 
@@ -174,13 +174,13 @@ def _look_up(url: str) -> ObjectPath:
     files, path = file_system(url)
     taken = time.time_ns()
     try:
-        facts = _again(url, lambda: files.info(path))
+        facts = again(url, lambda: files.info(path))
     except driver_errors():  # whoever reads it is told why
         facts = None
     return ObjectPath.of(url, facts, taken)
 
 
-def _again(url: str, function: Callable[[], Result]) -> Result:
+def again(url: str, function: Callable[[], Result]) -> Result:
     """What `function` returns, tried several times where the driver of an address does not do that itself."""
     attempts = ATTEMPTS.get(url.partition(":")[0].lower(), 1)
     for attempt in range(1, attempts + 1):
@@ -188,9 +188,10 @@ def _again(url: str, function: Callable[[], Result]) -> Result:
             return function()
         except (FileNotFoundError, PermissionError):
             raise
-        except driver_errors():
+        except driver_errors() as error:
             if attempt == attempts:
                 raise
+            log.info("%s: asked again, after an error (%s)", without_secrets(url), described(error))
             time.sleep(FIRST_WAIT * 2**attempt * random.uniform(0.5, 1))
     raise AssertionError("the last attempt returns or raises")
 

@@ -6,20 +6,17 @@ Both are the same few calls. An object is written in one request and is there wh
 import contextlib
 import functools
 import os
-import random
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from cache.errors import UserError, log
+from cache.errors import UserError
 from cache.files.atomic import PIECE, write_atomically
 from cache.files.path_kinds import EXTRAS, is_url, is_web
 from cache.files.plain_file import open_plain
 from cache.remote.file_systems import described, driver_errors, file_system
+from cache.remote.objects import again
 
 R = TypeVar("R")
-WEB_TRIES = 5  # of a request: the driver of web pages does not repeat it by itself, as others do
-FIRST_PAUSE = 0.1  # seconds, doubled after each try
 
 
 class StorageError(UserError):
@@ -134,7 +131,6 @@ class Bucket:
     def __init__(self, address: str):
         self.address = address.rstrip("/")
         self._web = is_web(address)
-        self._tries = WEB_TRIES if self._web else 1
         self._system, root = file_system(self.address)
         self._root = root.rstrip("/")
 
@@ -144,21 +140,14 @@ class Bucket:
     def _ask(self, path: str, request: Callable[[], R]) -> R:
         """The answer to a request. Raises FileNotFoundError and StorageError."""
         where = f"{self.address}/{path}" if path else self.address
-        pause = FIRST_PAUSE
-        for left in reversed(range(self._tries)):
-            try:
-                return request()
-            except FileNotFoundError:
-                raise
-            except NotImplementedError as error:
-                raise StorageError(f"{where} cannot be written, its driver only reads") from error
-            except driver_errors() as error:
-                if not left or isinstance(error, PermissionError):
-                    raise StorageError(f"{where}: {described(error)}") from error
-                log.info("%s: asked again, after an error (%s)", where, described(error))
-            time.sleep(pause * random.uniform(0.5, 1))
-            pause *= 2
-        raise AssertionError("the last try returns or raises")
+        try:
+            return again(self.address, request)
+        except FileNotFoundError:
+            raise
+        except NotImplementedError as error:
+            raise StorageError(f"{where} cannot be written, its driver only reads") from error
+        except driver_errors() as error:
+            raise StorageError(f"{where}: {described(error)}") from error
 
     def entries(self, folder: str) -> list[Entry]:
         """As `Objects.entries`."""
