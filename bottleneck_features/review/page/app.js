@@ -333,6 +333,8 @@ function onPageKey(event) {
 
 function listen() {
   document.addEventListener("keydown", onPageKey);
+  // Whoever leaves while labels are on their way would lose them: the browser asks.
+  addEventListener("beforeunload", (event) => page.pending && event.preventDefault());
   byId("undo").addEventListener("click", undo);
   byId("confirm").addEventListener("click", () => confirm());
   byId("confirm-all").addEventListener("click", () => confirm(true));

@@ -69,6 +69,7 @@ def opened(browser: Browser) -> Open:
             asked: list[str] = []
             found.page.on("request", lambda request: asked.append(request.url))
             yield found
+            found.ready()  # whoever leaves before that is asked
             assert [url for url in asked if not url.startswith((f"{reviewed.url}/", f"blob:{reviewed.url}/"))] == []
             known = tuple(f"{REFUSED}{status}" for status in refused)
             assert [text for text in found.complaints if not text.startswith(known or "\0")] == []
