@@ -7,15 +7,18 @@ import numpy as np
 
 from cache.stored_rows import Rows
 from classify.heads.numerics import Floats, as_rows, blocks
+from featurize.machine.parallel import in_order
 
 
 def chunks(rows: Rows, random: np.random.RandomState | None = None) -> Iterator[tuple[np.ndarray, Floats]]:
-    """(indices, rows (m, d)) of each chunk, every row once. An array, (n, d) or (n, K, d), is a single chunk."""
+    """(indices, rows (m, d)) of each chunk, every row once. An array, (n, d) or (n, K, d), is a single chunk.
+
+    While one chunk is at work, the next one is read.
+    """
     if isinstance(rows, np.ndarray):
         yield np.arange(len(rows)), rows
         return
-    for chosen in rows.chunks(random):
-        yield chosen, rows.read(chosen)
+    yield from in_order(lambda chosen: (chosen, rows.read(chosen)), rows.chunks(random), ahead=1, threads=1)
 
 
 def mapped(rows: Rows, change: Callable[[Floats], Floats]) -> Rows:
