@@ -163,7 +163,7 @@ CLUSTER = [
         "--through",
         metavar="ADDRESS",
         type=at_home,
-        help="Where workers push rows that do not reach the cache: s3://bucket/features, a mounted folder. [sent back]",
+        help="Where workers that do not reach the cache push rows: s3://bucket/features, a mounted folder. [sent back]",
     ),
 ]
 HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
