@@ -22,9 +22,9 @@ class Job:
     engine      one of `featurize.spec_options.ENGINES`
     isolate     decode in processes of their own
     cache_dir   absolute path of the cache on the machine of the run
-    token       what `cache_dir` holds in its file `TOKEN`: a worker that reads it there has the same cache
+    token       what `cache_dir` holds in its file `FILE`: a worker that reads it there has the same cache
     through     address that workers which do not reach the cache push their rows to; "" where they send them
-    there       what that place holds in a file of this name
+    there       what that place holds in its file `FILE`: a worker that reads it there has the same place
     has_rows    whether the cache, or what lies at `through`, has rows of these networks already
     shard_rows  rows of one shard at most
     threads     cores of a worker, 0 where it knows better
