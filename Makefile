@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python -m pipeline
 # Variables go to the commands through the environment, so that names with spaces and quotes survive the shell.
 export DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES VIEWS RECIPE PREDICT_VIEWS CUT
 export HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST GROUP_BY ACCEPT COVERAGE
-export LABELS PRECISION HOST PORT TOKEN CLUSTER
+export LABELS PRECISION HOST PORT TOKEN CLUSTER THROUGH
 # Some shells export HOST, the name of the machine: a service listens there only where make is told so.
 ifneq ($(origin HOST),command line)
 override HOST =
@@ -21,7 +21,7 @@ LABELLED = $${LABEL_FROM:+--label-from "$$LABEL_FROM"} $${TRAIN:+--train "$$TRAI
 GROUPED = $${GROUP_BY:+--group-by "$$GROUP_BY"}
 ON_DATA = $${DATA:+--data "$$DATA"} $(LABELLED) $(SPEC)
 READING = $${REHASH:+--rehash}
-ON_CLUSTER = $${CLUSTER:+--cluster "$$CLUSTER"}
+ON_CLUSTER = $${CLUSTER:+--cluster "$$CLUSTER"} $${THROUGH:+--through "$$THROUGH"}
 WITH_MODEL = $${HEAD:+--head "$$HEAD"} $${MODEL:+--model "$$MODEL"}
 WITH_VIEWS = $${VIEWS:+--views "$$VIEWS"} $${RECIPE:+--recipe "$$RECIPE"}
 DECIDING = $${ACCEPT:+--accept "$$ACCEPT"} $${COVERAGE:+--coverage "$$COVERAGE"}
@@ -36,7 +36,7 @@ help: ## Print this list
 	@echo "Without DATA and IMAGES: photographs that come with scikit-image, in surfaces/."
 	@echo "Variables: DATA BACKBONE POOLING LAYER SIZE WEIGHTS HEAD HEAD_PARAMS CACHE_DIR MODEL IMAGES"
 	@echo "VIEWS RECIPE PREDICT_VIEWS CUT HEADS OUTPUT TENSORBOARD REJECT HEATMAP REHASH SCORING LABEL_FROM TRAIN VALIDATION TEST"
-	@echo "GROUPS ACCEPT COVERAGE LABELS PRECISION HOST PORT TOKEN CLUSTER, and ARGS for any other option: make train ARGS='--cv 5'"
+	@echo "GROUPS ACCEPT COVERAGE LABELS PRECISION HOST PORT TOKEN CLUSTER THROUGH, and ARGS for any other option: make train ARGS='--cv 5'"
 
 venv: $(VENV)/.installed ## Bring the environment in .venv up to date
 

@@ -34,6 +34,9 @@ class ClusterOptions(TypedDict, total=False):
 
     cluster: "tcp://HOST:8786" (a scheduler of Dask), "ray://HOST:10001" or "ray", "local:N" (processes), see
     `featurize.cluster.connect`. Without it, the backend of `joblib.parallel_config`, or this process.
+    through: address such as "s3://bucket/features", or a folder, that workers push their rows to which do not reach the
+    cache, and that rows are pulled from. Without it, they send their rows to this process.
     """
 
     cluster: str | None
+    through: str | None

@@ -158,7 +158,13 @@ CLUSTER = [
         "--cluster",
         metavar="ADDRESS",
         help="Workers: tcp://HOST:8786 (Dask), ray://HOST:10001 or ray, local:N (processes). [this process]",
-    )
+    ),
+    click.option(
+        "--through",
+        metavar="ADDRESS",
+        type=at_home,
+        help="Where workers that do not reach the cache push rows: s3://bucket/features, a mounted folder. [sent back]",
+    ),
 ]
 HEAD = [click.option("--head", type=click.Choice(list(HEADS)), help="The classifier. [logreg]")]
 MODEL_FILE = [click.option("--model", **FILE, help="Model file. [models/HEAD.joblib]")]

@@ -13,7 +13,7 @@ from cache.errors import UserError
 from cache.files.atomic import PIECE, write_atomically
 from cache.files.path_kinds import EXTRAS, is_url, is_web
 from cache.files.plain_file import open_plain
-from cache.remote.file_systems import described, driver_errors, file_system
+from cache.remote.file_systems import described, driver_errors, file_system, without_secrets
 from cache.remote.objects import again
 
 R = TypeVar("R")
@@ -68,7 +68,8 @@ def open_objects(address: str) -> Objects:
     if address.lower().startswith("file://"):
         address = address[len("file://") :]
     if "://" in address and not is_url(address):
-        raise UserError(f"{address}: no driver has such addresses: give one of {', '.join(EXTRAS)}, or a folder")
+        accepted = f"give one of {', '.join(EXTRAS)}, or a folder"
+        raise UserError(f"{without_secrets(address)}: no driver has such addresses: {accepted}")
     return Bucket(address) if is_url(address) else MountedFolder(address)
 
 

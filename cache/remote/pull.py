@@ -9,6 +9,8 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
+
 from cache.errors import UserError
 from cache.files.disk_space import free_bytes, readable
 from cache.remote.other_side import Objects, StorageError, open_objects
@@ -42,7 +44,8 @@ def pull(
     address: str,
     *,
     backbone: str | None = None,
-    fingerprint: str | None = None,
+    fingerprint: str | tuple[str, ...] | None = None,
+    keys: np.ndarray | None = None,
     most: int | None = None,
     dry_run: bool = False,
     on_progress: Progress | None = None,
@@ -59,7 +62,10 @@ def pull(
     address : str
         An address such as "s3://bucket/features", or the path of a folder, such as one of a mounted disk.
     backbone, fingerprint : str, optional
-        Copy the specs of this backbone, whose fingerprint begins so, alone. Signatures always go along.
+        Copy the specs of this backbone, whose fingerprint begins so (or as one of several does), alone. Signatures
+        always go along.
+    keys : (n, 32) uint8, optional
+        Copy the objects that have rows of pictures with these digests alone; those go along that lie in them besides.
     most : int, optional
         Bytes of the disk that this pull may take; by default what is free.
     dry_run : bool
@@ -99,7 +105,7 @@ def pull(
         spec = recorded_spec(os.path.join(cache_dir, *folder.split("/"))) or spec_there(there, folder)
         if spec and chosen.takes(spec):
             store = FeatureStore(os.path.join(cache_dir, *parents), spec)
-            plans.append((store, folder, _plan(store, folder, there, done)))
+            plans.append((store, folder, _plan(store, folder, there, done, keys)))
     _require_room(cache_dir, most, sum(copy.object.size for *_, copies in plans for copy in copies))
     for store, folder, copies in plans:
         if dry_run:
@@ -107,16 +113,21 @@ def pull(
             done.add(folder, [copy.rows for copy in fitting], [copy.object.size for copy in fitting])
             done.left += left
         else:
-            _copy(store, folder, there, copies, most, done, on_progress)
+            _copy(store, folder, there, copies, keys, most, done, on_progress)
     return done
 
 
 def _plan(
-    store: FeatureStore, folder: str, there: Objects, done: Transfer, without: Collection[str] = ()
+    store: FeatureStore,
+    folder: str,
+    there: Objects,
+    done: Transfer,
+    keys: np.ndarray | None,
+    without: Collection[str] = (),
 ) -> list[_Copy]:
     """Objects that have what the cache lacks, those with most rows first: they may be merged from others there.
 
-    `without`: paths of objects that are none.
+    `keys` (n, 32): of what is wanted. `without`: paths of objects that are none.
     """
     mine = store.refresh()
     here = {stem_of(shard) for shard in mine}
@@ -126,12 +137,17 @@ def _plan(
         done.note_damaged(there, damage)
     found.sort(key=lambda each: len(each[1]), reverse=True)
     shape = next((each.row_shape for each in [*mine, *(head for _, head in found)]), ())
-    covered = Covered(mine)
-    copies = []
     for shard, head in found:
         if head.row_shape != shape:
             done.note_damaged(there, DamagedShardError(shard.path, f"rows of shape {head.row_shape}, others {shape}"))
-        elif rows := len(covered.lacks(head.digests)):
+    found = [each for each in found if each[1].row_shape == shape]
+    covered = Covered(mine)
+    if keys is not None:
+        holders = Covered(head for _, head in found).holders(keys[covered.lacks(keys)])
+        found = [each for each in found if each[1] in holders]
+    copies = []
+    for shard, head in found:
+        if rows := len(covered.lacks(head.digests)):
             copies.append(_Copy(shard, rows))
             covered.add(head)
     return copies
@@ -143,7 +159,7 @@ def _require_room(cache_dir: str, most: int | None, planned: int) -> None:
     if size > (free := free_bytes(cache_dir)):
         raise UserError(
             f"too little disk: {readable(size)} are to be pulled, but {readable(free)} are free for "
-            f"{os.path.abspath(cache_dir)}; choose another --cache-dir, a --backbone, or give --most"
+            f"{os.path.abspath(cache_dir)}; choose another --cache-dir, or pull less with --backbone or --most"
         )
 
 
@@ -165,6 +181,7 @@ def _copy(
     folder: str,
     there: Objects,
     planned: list[_Copy],
+    keys: np.ndarray | None,
     most: int | None,
     done: Transfer,
     progress: Progress | None,
@@ -188,7 +205,7 @@ def _copy(
         if len(found) == len(copies):
             done.left += left
             return
-        planned = _plan(store, folder, there, done, damaged)
+        planned = _plan(store, folder, there, done, keys, damaged)
     if planned:
         raise StorageError(f"{there.address}/{folder}: objects are listed that are not there: pull again later")
 

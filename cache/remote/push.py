@@ -45,6 +45,7 @@ def push(
     *,
     backbone: str | None = None,
     fingerprint: str | None = None,
+    compare: bool = True,
     check: bool = False,
     merge: bool = False,
     dry_run: bool = False,
@@ -63,6 +64,9 @@ def push(
         An address such as "s3://bucket/features", or the path of a folder, such as one of a mounted disk.
     backbone, fingerprint : str, optional
         Copy the specs of this backbone, whose fingerprint begins so, alone. Signatures always go along.
+    compare : bool
+        Look by their keys which rows are there in shards of other names. Without it these are stored once more, of
+        which a pull takes one; for rows that have just been computed.
     check : bool
         Also read every object there, and replace those that are damaged.
     merge : bool
@@ -101,17 +105,23 @@ def push(
             name = "/".join(filter(None, (parent, store.spec.folder)))
             if check:
                 replace_damaged(there, name, store.spec, done, dry_run, on_progress)
-            _push_spec(store, name, there, done, dry_run, on_progress)
+            _push_spec(store, name, there, done, compare, dry_run, on_progress)
             if merge and not dry_run:
                 merge_small(there, name, store.spec, done)
     return done
 
 
 def _push_spec(
-    store: FeatureStore, folder: str, there: Objects, done: Transfer, dry_run: bool, progress: Progress | None
+    store: FeatureStore,
+    folder: str,
+    there: Objects,
+    done: Transfer,
+    compare: bool,
+    dry_run: bool,
+    progress: Progress | None,
 ) -> None:
     """Copy until nothing is lacking: shards may be merged, or found damaged, while others are copied."""
-    while copies := _plan(store, folder, there, done):
+    while copies := _plan(store, folder, there, done, compare):
         if dry_run:
             done.add(folder, [len(copy.rows) for copy in copies], [copy.bytes for copy in copies])
             return
@@ -130,8 +140,8 @@ def _push_spec(
             return
 
 
-def _plan(store: FeatureStore, folder: str, there: Objects, done: Transfer) -> list[_Copy]:
-    """What the other side lacks. The heads of its shards are read only where a shard here is not there by its name."""
+def _plan(store: FeatureStore, folder: str, there: Objects, done: Transfer, compare: bool) -> list[_Copy]:
+    """What the other side lacks. The heads of its shards are read to `compare`, and only where a name is not there."""
     shards = store.refresh()
     mine = {stem_of(shard): shard for shard in reversed(shards)}
     theirs = list_shards(there, folder)
@@ -142,7 +152,8 @@ def _plan(store: FeatureStore, folder: str, there: Objects, done: Transfer) -> l
     for other in theirs:
         if other.stem in mine and other.stem not in same:
             log.warning("%s/%s has not the size of its shard: it is copied anew", there.address, other.path)
-    found, damaged = heads(there, [other for other in theirs if other.stem not in mine], store.spec)
+    others = [other for other in theirs if compare and other.stem not in mine]
+    found, damaged = heads(there, others, store.spec)
     for damage in damaged:
         done.note_damaged(there, damage)
     covered = Covered([*(mine[stem] for stem in same), *(head for _, head in found)])

@@ -29,17 +29,16 @@ IN_FLIGHT_BYTES = 256 * 1024**2  # of objects that are in memory at once
 class Selection:
     """Which specs go along: those of `backbone`, "a+b" being two, whose fingerprint begins so. Signatures always do.
 
-    Raises UserError for what is no beginning of a fingerprint.
+    fingerprint: one beginning, or several. Raises UserError for what is no beginning of a fingerprint.
     """
 
     backbone: str | None = None
-    fingerprint: str | None = None
+    fingerprint: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.fingerprint is not None and not FINGERPRINT.fullmatch(self.fingerprint):
-            raise UserError(
-                f"fingerprint {self.fingerprint!r} is none: give 4 to 64 of its digits, see `cache ls --json`"
-            )
+        for each in (self.fingerprint,) if isinstance(self.fingerprint, str) else self.fingerprint or ():
+            if not FINGERPRINT.fullmatch(each):
+                raise UserError(f"fingerprint {each!r} is none: give 4 to 64 of its digits, see `cache ls --json`")
 
     def takes(self, spec: FeatureSpec) -> bool:
         """Whether rows of `spec` go along."""

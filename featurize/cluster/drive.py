@@ -10,9 +10,14 @@ import numpy as np
 
 from cache.errors import UserError, log
 from cache.remote.objects import with_stamps
+from cache.remote.other_side import open_objects
+from cache.remote.pull import pull
+from cache.remote.remote_spec import folders, require_other_place
 from cache.shard_file import open_shard
+from cache.signatures import FOLDER as SIGNATURES
 from cache.store import FeatureStore
-from featurize.cluster.cache_token import token_of
+from featurize.cluster.active_cluster import active_through
+from featurize.cluster.cache_token import token_of, token_there
 from featurize.cluster.task_queue import TRIES, TaskQueue
 from featurize.cluster.tasks import Answer, Job, Lost, Task
 from featurize.cluster.versions import engine_versions, project_versions
@@ -33,9 +38,11 @@ def fill(
     """Have all rows that `outcome.sources` lack computed and stored by `workers`, and note what became of each.
 
     False where nothing was done, because that is not worth their while, or the network cannot travel. Raises UserError
-    where a worker is refused, or lacks what it needs, and where all of them die.
+    where a worker is refused, or lacks what it needs, and where all of them die; with an address through which rows go,
+    see `pushing_through`, also where that cannot be written, or does not have what was pushed to it.
     """
     if any(part.resolved.tuned or part.resolved.graph for part in extractor.parts):
+        log.info("this network does not travel to workers: its rows are computed here")
         return False
     outcome.sources = sources = with_stamps(outcome.sources)
     known = extractor.table.unchanged([source for source in sources if isinstance(source, str)])
@@ -43,8 +50,12 @@ def fill(
         outcome.digests[position] = known.get(source) if isinstance(source, str) else None
     unread = np.setdiff1d(np.arange(len(sources)), outcome.digests.known, assume_unique=True)
     missing = extractor.lacking(outcome, outcome.digests.known)
+    through, has_rows_there = active_through(), False
+    if through and (len(unread) or missing):
+        has_rows_there = _pull(extractor, outcome, through)
+        missing = extractor.lacking(outcome, outcome.digests.known)
     todo = np.sort(np.concatenate([unread, missing.first]).astype(np.int64))
-    if len(todo) <= MANY:
+    if len(todo) <= (0 if through else MANY):  # of pictures that nobody has read yet, rows may be there
         return False
     mention_former_default(extractor.parts[0].spec, extractor.cache_dir, outcome.keys)
     run = _Run(extractor, workers, outcome, cost, progress, len(todo))
@@ -52,24 +63,35 @@ def fill(
     everything = Missing(todo, {}, lacking)
     try:
         with alone(extractor.parts, everything):
-            job = run.job()
+            job = run.job(through, has_rows_there)
             certain = missing if job.has_rows else everything  # of what is not read yet, rows may be there
             if certain:
                 PendingRows(extractor.parts, extractor.cache_dir, outcome, certain).require_room()
             while len(todo):
                 run.hand_out(job, todo)
+                if through:
+                    _pull(extractor, outcome, through)
                 # what was only read; and copies of pictures that have changed meanwhile, or failed
                 left = extractor.lacking(outcome, outcome.digests.known).first
+                if lost := int(run.pushed[left].sum()):
+                    raise UserError(
+                        f"rows of {lost} pictures that workers have pushed do not come back from {through}: run again, "
+                        "they alone are computed again"
+                    )
                 run.settle(np.setdiff1d(todo, left))
                 todo = left[~run.settled[left]]
     except KeyboardInterrupt as interruption:
-        interruption.add_note(f"{outcome.new.sum()} new rows are kept, the next run goes on from there")
+        next_run = "the next run with the same --through" if through else "the next run"
+        interruption.add_note(f"{outcome.new.sum()} new rows are kept, {next_run} goes on from there")
         raise
     return True
 
 
 class _Run:
-    """What a run knows of its workers and their answers. `settled` (n,): pictures of which nothing more is to come."""
+    """What a run knows of its workers and their answers.
+
+    settled (n,): pictures of which nothing more is to come. pushed (n,): those of them whose rows were pushed.
+    """
 
     def __init__(
         self,
@@ -83,12 +105,14 @@ class _Run:
         self._extractor, self._workers = extractor, workers
         self._outcome, self._cost, self._progress, self._total = outcome, cost, progress, total
         self.settled = np.zeros(len(outcome.sources), bool)
+        self.pushed = np.zeros(len(outcome.sources), bool)
         self._told: set[str] = set()
         self._starting = 0.0
         self._names = workers.names()
 
-    def job(self) -> Job:
+    def job(self, through: str, has_rows_there: bool) -> Job:
         """What all tasks have in common. Opens the networks, to know their versions and to convert them only once."""
+        there = token_there(open_objects(through)) if through else ""
         parts = self._extractor.parts
         first = parts[0].resolved
         for part in parts:
@@ -100,7 +124,9 @@ class _Run:
             isolate=first.isolate,
             cache_dir=os.path.abspath(self._extractor.cache_dir),
             token=token_of(self._extractor.cache_dir),
-            has_rows=any(store.refresh() for part in parts for store in part.stores),
+            through=through,
+            there=there,
+            has_rows=has_rows_there or any(store.refresh() for part in parts for store in part.stores),
             shard_rows=parts[0].shard_rows,
             threads=self._workers.threads,
             versions=project_versions() | engine_versions(parts),
@@ -178,11 +204,9 @@ class _Run:
         self._extractor.table.record(learnt)
         if answer.is_settled:
             self.settle(task.positions)
+            self.pushed[task.positions] = answer.pushed
         if answer.reached:
-            for part in parts:
-                for store in (part.signatures, *part.stores):
-                    with store.lock():
-                        store.merge_small(part.shard_rows)
+            _merge_small(self._extractor)
 
     def settle(self, positions: np.ndarray) -> None:
         self.settled[positions] = True
@@ -206,6 +230,7 @@ class _Run:
         """Say what a worker has logged, and once where rows go."""
         if answer.outcome:
             place = "commit rows to" if answer.reached else "cannot reach, and send their rows to,"
+            place = f"push their rows to {active_through()}, for they cannot reach" if answer.pushed else place
             self._say(f"workers {place} the cache {self._extractor.cache_dir}")
         for level, text in answer.messages:
             if text not in self._told:
@@ -225,6 +250,33 @@ class _Run:
             log.info("%d workers: %d joined, %d lost", len(names), joined, gone)
             self._names = names
         return len(names)
+
+
+def _pull(extractor: ComputingExtractor, outcome: Outcome, address: str) -> bool:
+    """Pull the rows that pictures lack which have been read by now. False where there are none of these networks."""
+    there = open_objects(address)
+    require_other_place(extractor.cache_dir, there)
+    specs = [store.spec for part in extractor.parts for store in part.stores]
+    if not {spec.folder for spec in specs}.intersection(folders(there)):
+        return False
+    lacking = extractor.lacking(outcome, outcome.digests.known)
+    if lacking:
+        fingerprints = tuple(spec.fingerprint for spec in specs)
+        done = pull(extractor.cache_dir, address, fingerprint=fingerprints, keys=outcome.digests.keys(lacking.first))
+        _merge_small(extractor)
+        log.info(
+            "%d rows are pulled from %s",
+            sum(rows for folder, _, rows, _ in done.folders if not folder.startswith(SIGNATURES)),
+            address,
+        )
+    return True
+
+
+def _merge_small(extractor: ComputingExtractor) -> None:
+    for part in extractor.parts:
+        for store in (part.signatures, *part.stores):
+            with store.lock():
+                store.merge_small(part.shard_rows)
 
 
 def _adopt(store: FeatureStore, image: bytes, shard_rows: int) -> None:

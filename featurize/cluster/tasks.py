@@ -22,8 +22,10 @@ class Job:
     engine      one of `featurize.spec_options.ENGINES`
     isolate     decode in processes of their own
     cache_dir   absolute path of the cache on the machine of the run
-    token       what `cache_dir` holds in its file `TOKEN`: a worker that reads it there has the same cache
-    has_rows    whether the cache has rows of these networks already
+    token       what `cache_dir` holds in its file `FILE`: a worker that reads it there has the same cache
+    through     address that workers which do not reach the cache push their rows to; "" where they send them
+    there       what that place holds in its file `FILE`: a worker that reads it there has the same place
+    has_rows    whether the cache, or what lies at `through`, has rows of these networks already
     shard_rows  rows of one shard at most
     threads     cores of a worker, 0 where it knows better
     versions    of what may change rows; a worker has the same
@@ -35,6 +37,8 @@ class Job:
     isolate: bool
     cache_dir: str
     token: str
+    through: str
+    there: str
     has_rows: bool
     shard_rows: int
     threads: int
@@ -64,7 +68,8 @@ class Answer:
     worker   who did it
     outcome  of its pictures, without their sources
     stamps   of the files whose digest was not known, from before they were read
-    reached  whether the rows are in the cache; else they are in `shards`
+    reached  whether the rows are in the cache; else they are in `shards`, or
+    pushed   to what the job has as `through`
     shards   files of rows: (number of the network, or -1 of signatures; view; bytes of the file)
     is_settled  whether what can be computed of these pictures is; else they have been read, to know their digests
     wanted   digests of weights that the worker lacks: nothing was computed
@@ -78,6 +83,7 @@ class Answer:
     outcome: "Outcome | None" = None
     stamps: dict[int, Stamp] = field(default_factory=dict)
     reached: bool = True
+    pushed: bool = False
     is_settled: bool = True
     shards: list[tuple[int, int, bytes]] = field(default_factory=list)
     wanted: Sequence[str] = ()

@@ -26,16 +26,19 @@ def name() -> str:
 
 
 def run_task(job: "Job", task: "Task") -> "Answer":
-    """Compute the rows of a task's pictures, and commit them where the cache of the run can be reached."""
+    """Compute the rows of a task's pictures, and commit them where the cache of the run is reached, else push them."""
     with _one_at_a_time, _kept_messages() as messages:
         threads = str(_threads(job.threads))
         for variable in THREADS:
             os.environ.setdefault(variable, threads)
+        from cache.remote.other_side import StorageError
         from featurize.cluster.tasks import Answer
         from featurize.cluster.worker_rows import compute_task
 
         try:
             answer = compute_task(job, task)
+        except StorageError as error:  # it may answer the next time
+            answer = Answer(task.number, name(), failed=" ".join(str(error).split())[:200])
         except UserError as error:
             answer = Answer(task.number, name(), refused=f"worker {name()}: {error}")
         except (MemoryError, RuntimeError) as error:  # OpenVINO's own errors are RuntimeErrors

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from cache.digest_table import ReadOnlyTable, take_stamp
+from cache.remote.other_side import StorageError
+from cache.remote.push import push
 from cache.unlocked_store import UnlockedStore
-from featurize.cluster.cache_token import reaches
+from featurize.cluster.cache_token import reaches, require_token
 from featurize.cluster.tasks import Answer, Job, Task
 from featurize.cluster.versions import check_versions, engine_versions, project_versions
 from featurize.cluster.worker import name
@@ -29,22 +31,25 @@ MOST_KEPT = 4  # extractors of a worker process, as `featurize.engines.choose` k
 def compute_task(job: Job, task: Task) -> Answer:
     """Compute the rows of a task's pictures; what it has cost is in the outcome of the answer.
 
-    Raises UserError where this worker has other versions or weights than the run.
+    Raises UserError where this worker has other versions or weights than the run, or another place at its address;
+    StorageError where rows cannot be pushed.
     """
     check_versions(project_versions(), job.versions)
     networks = _networks(job, task.weights)
     if wanted := [each.spec.weights for each in networks if _lacks_weights(each)]:
         return Answer(task.number, name(), wanted=wanted)
     reached = reaches(job.cache_dir, job.token)
+    if pushes := bool(job.through) and not reached:
+        require_token(job.through, job.there)
     with _cache_of(job, reached) as cache_dir:
         extractor = _extractor(job, networks, cache_dir, keep=reached)
         check_versions(engine_versions(extractor.parts), job.versions)
         unread = [number for number, digest in enumerate(task.digests) if digest is None]
         files = {number: source for number in unread if isinstance(source := task.sources[number], str)}
         stamps = {number: stamp for number, path in files.items() if (stamp := take_stamp(path))}
-        answer = Answer(task.number, name(), stamps=stamps, reached=reached)
+        answer = Answer(task.number, name(), stamps=stamps, reached=reached, pushed=pushes)
         outcome = Outcome(task.sources, len(extractor.stores))
-        if unread and not reached and job.has_rows:  # the run looks which of them have a row
+        if unread and job.has_rows and (job.through or not reached):  # the run looks which of them have a row
             outcome.take_digests(ReadOnlyTable(cache_dir))
             answer.is_settled = False
         else:
@@ -53,7 +58,9 @@ def compute_task(job: Job, task: Task) -> Answer:
             _compute(extractor, outcome, np.array(unread, np.int64))
         outcome.sources = [""] * len(task.sources)  # the run has them
         answer.outcome = outcome
-        if not reached:
+        if pushes:
+            _push(cache_dir, job.through)
+        elif not reached:
             answer.shards = [*_shards(extractor)]
     return answer
 
@@ -130,6 +137,16 @@ def _cache_of(job: Job, reached: bool) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="bottleneck-") as folder:
         yield folder
+
+
+def _push(cache_dir: str, address: str) -> None:
+    """Push the rows of a task, which are new there. Raises StorageError."""
+    try:
+        damaged = push(cache_dir, address, compare=False).damaged
+    except OSError as error:
+        raise StorageError(f"{address} cannot be written: {error.strerror or error}") from error
+    if damaged:
+        raise StorageError(f"rows for {address} are damaged: {damaged[0]}")
 
 
 def _shards(extractor: ComputingExtractor) -> Iterator[tuple[int, int, bytes]]:

@@ -114,6 +114,50 @@ def test_specs_are_chosen_by_backbone_and_fingerprint(tmp_path: Path, address: s
         pull(str(tmp_path / "b"), address, fingerprint="xyz")
 
 
+def test_several_fingerprints_are_chosen_at_once(tmp_path: Path, address: str) -> None:
+    nano = replace(SPEC, backbone="nano")
+    for spec in (SPEC, OTHER_SPEC, nano):
+        filled(tmp_path / "a", 2, spec=spec)
+    push(str(tmp_path / "a"), address)
+    got = pull(str(tmp_path / "b"), address, fingerprint=(SPEC.fingerprint, nano.fingerprint))
+    assert {each[0] for each in got.folders} == {SPEC.folder, nano.folder}
+    with pytest.raises(UserError, match="fingerprint 'xyz' is none"):
+        pull(str(tmp_path / "b"), address, fingerprint=(SPEC.fingerprint, "xyz"))
+
+
+def test_of_pictures_that_are_named_the_rows_come_and_no_other_objects(tmp_path: Path, address: str) -> None:
+    filled(tmp_path / "a", 5, 3, 2)
+    push(str(tmp_path / "a"), address)
+    store = FeatureStore(str(tmp_path / "b"), SPEC)
+    strangers = keys(4, seed=1)
+    for wanted, new, there in (
+        (keys(10)[:0], 0, []),
+        (strangers, 0, []),
+        (np.concatenate([keys(10)[[6, 6]], strangers]), 3, [5, 6, 7]),
+        (keys(10)[[5, 9]], 2, [5, 6, 7, 8, 9]),
+        (keys(10)[5:], 0, [5, 6, 7, 8, 9]),
+    ):
+        assert pull(str(tmp_path / "b"), address, keys=wanted).rows == new
+        assert np.flatnonzero(store.contains(keys(10))).tolist() == there
+    assert (store.read(keys(10)[5:]) == rows(10)[5:]).all()
+
+
+def test_rows_that_are_there_are_stored_once_more_where_keys_are_not_compared(
+    tmp_path: Path, request: pytest.FixtureRequest, address: str
+) -> None:
+    filled(tmp_path / "a", 6, 4)
+    filled(tmp_path / "b", 10)
+    push(str(tmp_path / "a"), address)
+    if address.startswith("s3"):
+        request.getfixturevalue("storage").server.reset()
+    assert push(str(tmp_path / "b"), address, compare=False).rows == 10
+    if address.startswith("s3"):
+        counts = request.getfixturevalue("storage").server.counts()
+        assert (counts["LIST"], counts["PUT"], counts["GET"]) == (3, 1, 0)
+    assert push(str(tmp_path / "b"), address, compare=False).rows == 0
+    assert pull(str(tmp_path / "c"), address).rows == 10
+
+
 def test_signatures_go_along_before_the_rows(tmp_path: Path, address: str) -> None:
     filled(tmp_path / "a", 2)
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from conftest import BUNDLED, REPOSITORY
@@ -38,16 +38,16 @@ def crops(folder: Path, count: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path, workers: int = 2) -> Iterator[str]:
-    """The address of a scheduler that has so many workers of one thread each."""
+def dask_cluster(folder: Path, workers: int = 2, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The address of a scheduler that has so many workers of one thread each, with these variables besides."""
     with contextlib.ExitStack() as stack:
         address_file = folder / "scheduler.json"
         words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)]
         stack.enter_context(_process(folder / "scheduler", {}, "scheduler", *words))
         for number in range(workers):
             words = ["--scheduler-file", str(address_file), "--nthreads", "1", "--no-dashboard"]
-            environment = ENVIRONMENTS[number % len(ENVIRONMENTS)]
-            stack.enter_context(_process(folder / f"worker{number}", environment, "worker", *words))
+            own = ENVIRONMENTS[number % len(ENVIRONMENTS)] | dict(environment or {})
+            stack.enter_context(_process(folder / f"worker{number}", own, "worker", *words))
         from distributed import Client
 
         with Client(scheduler_file=str(address_file), timeout=300, set_as_default=False) as client:
