@@ -8,7 +8,8 @@ score and report uses this module, so that "near-duplicate" means one thing. How
 
 Most pairs are never looked at: pictures whose principal components differ by more than this are not alike. They are
 found as in Friedman, Bentley and Finkel, "An algorithm for finding best matches in logarithmic expected time", 1977.
-In memory is what tells nearly all pairs apart, 300 bytes of a picture: the signatures themselves may stay in the cache.
+In memory is what tells nearly all pairs apart, 300 bytes of a picture. The signatures themselves are read once where
+they fit there as well; of more pictures they stay in the cache, and a block of them is read for each that is compared.
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+import featurize.machine.memory
 from cache.errors import log
-from cache.signatures import SIDE, Signatures, read_signatures
+from cache.signatures import SIDE, Signatures, no_signatures, read_signatures
 from classify.data.split import Indices, duplicate_groups
 from classify.heads.numerics import Floats
+from featurize.extract.missing_signatures import BYTES_TO_COMPARE, SIGNATURE_BYTES
 from featurize.machine.parallel import THREADS, in_order
 
 ALIKE = 0.3  # root mean square of the difference of two signatures, as a share of the lower contrast
@@ -48,10 +51,21 @@ def near_duplicates(digests: np.ndarray, signatures: Signatures | None) -> Indic
     if signatures is None or not len(exact):
         return exact
     first = np.unique(exact, return_index=True)[1]
-    pairs = near_pairs(signatures[first])
+    pairs = near_pairs(_held(signatures[first]))
     group = _components(len(first), pairs)
     smallest = np.unique(group, return_index=True)[1]
     return smallest[group][exact]
+
+
+def _held(signatures: Signatures) -> Signatures:
+    """The signatures in memory, where a fifth of what is free is left besides them and what tells them apart."""
+    needed = len(signatures) * (BYTES_TO_COMPARE + SIGNATURE_BYTES)
+    if isinstance(signatures, np.ndarray) or needed > 0.8 * featurize.machine.memory.free_memory():
+        return signatures
+    held, order = no_signatures(len(signatures)), signatures.stored_order()
+    for start in range(0, len(order), BLOCK):
+        held[order[start : start + BLOCK]] = signatures.read(order[start : start + BLOCK])
+    return held
 
 
 def announce_duplicates(groups: Indices, exact: Indices, paths: Sequence[str]) -> None:
