@@ -1,7 +1,8 @@
 """The service as an ASGI application, for a server of one's own. Imports nothing heavy."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cache.arguments import checked_arguments
@@ -67,8 +68,11 @@ def create_app(
         raise UserError(f"create_app takes the path of a model, not {model!r}: each process that serves loads it")
     if not os.path.exists(model):
         raise UserError(f"model {model}: no such file")
-    if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
+    if token is not None and not (isinstance(token, str) and re.fullmatch(r"[!-~]+", token)):
         raise UserError("the token is empty or has other characters than those of a header: give letters and digits")
+    names = [hosts] if isinstance(hosts, str) else hosts
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"hosts={hosts!r} is not valid: give names, such as ['pictures.example']")
     of_model = {name: options.pop(name) for name in OF_MODEL if name in options}
     limits = Limits.of(options)
     try:
@@ -77,5 +81,4 @@ def create_app(
         raise UserError(f"a service needs {error.name}: {EXTRA}") from None
     from bottleneck_features.web.service import Service
 
-    hosts = [hosts] if isinstance(hosts, str) else hosts
-    return application(Service(model, limits, of_model, isolate), token, hosts)
+    return application(Service(model, limits, of_model, isolate), token, names)

@@ -98,9 +98,9 @@ def export_model(
     stem = os.path.splitext(output)[0]
     files = [output, *([stem + kind.beside] if kind.beside else []), *side_files(output)]
     _check_output(classifier, files, data, "export of a model")
-    require_writable(output)
     accept, reject = _decisions(classifier, accept, reject)
     about = About.of(classifier, kind.name, precision, accept, reject)
+    require_writable(output)  # it makes the folder: after all that can be refused before
     log.info("exporting %s", classifier.saved.path)
     with _all_or_none(files) as (written, *_):
         _write(classifier, kind, written, precision, json.dumps(about.to_json()))

@@ -7,22 +7,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
+from cache.errors import log
 from classify.data.surfaces import PHOTOGRAPHS, draw_crop, photograph
 from classify.saved.classifier import Classifier
-from featurize.pictures.sources import Source, expand
+from featurize.pictures.find_images import find_images
+from featurize.pictures.sources import Source
 
 CROPS = 3  # of each photograph
 
 
 def pictures_for(classifier: Classifier, data: str | None) -> tuple[str, Iterator[Source]]:
     """What the pictures are, in words, and these: each folder's in turn, as folders are classes mostly."""
+    named = None if data is None else find_images(data).images
     wanted = [digest.tobytes() for digest in classifier.saved.trained_on]
     if known := classifier.extractor.table.holding(wanted):
         each = {digest: path for path, digest in known.items()}  # of copies one
+        if named is not None:
+            log.info("the pictures of the training are there: those of %s are not needed for the proof", data)
         return "training pictures", _in_turn(each.values())
-    if data is not None:
-        found = [source for source in expand(data) if isinstance(source, str)]
-        return f"pictures of {data}", _in_turn(found)
+    if named is not None:
+        return f"pictures of {data}", _in_turn(named)
     return "photographs that come with scikit-image", _photographs()
 
 

@@ -54,6 +54,7 @@ It reads that file and its description (.json), and needs: pip install numpy pil
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -103,7 +104,9 @@ if __name__ == "__main__":
     for path in sys.argv[1:]:
         try:
             label, probability, decision = classify(path)
-            print(path, label, f"{probability:.4f}", decision, sep="\\t")
+            print(path, label, f"{probability:.4f}", decision, sep="\\t", flush=True)
+        except BrokenPipeError:  # `| head`: nobody reads on
+            os._exit(1)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             failed.append(f"{path}: {error}")
     sys.exit("\\n".join(failed) or None)

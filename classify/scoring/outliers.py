@@ -89,7 +89,7 @@ class OutlierDetector:
         if (rank := math.ceil((count + 1) * exact)) > count:
             needed, most = math.ceil(exact / (1 - exact)), math.floor(1000 * count / (count + 1)) / 1000
             raise UserError(
-                f"reject {share:g}: this share takes {needed} different training pictures, the model has {count or 1}: "
+                f"reject {share}: this share takes {needed} different training pictures, the model has {count or 1}: "
                 f"train it with more" + (f", or give a share of {most:g} or less" if count else "")
             )
         return float(self.distances[rank - 1])

@@ -21,6 +21,7 @@ from featurize.decoding.memory_gate import before_loading, before_opening
 from featurize.decoding.mended_files import mended
 from featurize.decoding.sixteen_bits import mend_planes
 from featurize.decoding.upright_rgb import (
+    BOMB,
     HOSTILE,
     Upright,
     fit,
@@ -375,6 +376,8 @@ def _reason(data: bytes, error: BaseException) -> str:
         kind = "HEIC or AVIF"
     if kind is None:
         return f"no image of a known format: begins with {data[:12]!r}"
+    if isinstance(error, Image.DecompressionBombError):  # of a frame: the header may say less
+        return f"{BOMB} {in_one_line(error).partition(', could be')[0]}"
     if isinstance(error, UnidentifiedImageError):
         return f"{kind} with a damaged header or an unsupported kind of pixels"
     return f"damaged {kind}: {in_one_line(error)}"

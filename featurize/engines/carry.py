@@ -12,7 +12,7 @@ import numpy as np
 
 from featurize.engines.carried import MAPS, CarriedGraph
 from featurize.engines.openvino_engine import OpenVinoGraph
-from featurize.engines.silent_openvino import import_openvino
+from featurize.engines.silent_openvino import import_openvino, save_graph
 
 MOST_STEPS = 16  # from the rows back to the map that they are made of
 NAMES = ("rows", "last_map")
@@ -44,7 +44,7 @@ def carried(graph: OpenVinoGraph, name: str, pooled: Pooled | None) -> CarriedGr
         result.set_friendly_name(f"{called}_result")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.xml")
-        openvino.save_model(both, path, compress_to_fp16=False)
+        save_graph(both, path)
         with open(path, "rb") as xml, open(os.path.join(folder, "network.bin"), "rb") as weights:
             return CarriedGraph(name, xml.read(), weights.read())
 

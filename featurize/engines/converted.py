@@ -19,7 +19,7 @@ from typing import Any
 from cache.files.atomic import TEMPORARY_SUFFIX, make_folder, sync_file, write_atomically
 from cache.files.lock import holding
 from cache.files.plain_file import open_plain
-from featurize.engines.silent_openvino import import_openvino, silent_converter
+from featurize.engines.silent_openvino import import_openvino, save_graph, silent_converter
 from featurize.resolve import Resolved
 
 log = logging.getLogger("bottleneck")
@@ -58,8 +58,8 @@ def kept_graph(checked: Resolved, cache_dir: str, build: Callable[[], Any]) -> A
                 model = _converted(build())
                 try:
                     _keep(model, folder, identity)
-                except (OSError, RuntimeError) as error:  # OpenVINO's own errors are RuntimeErrors
-                    reason = error.strerror if isinstance(error, OSError) else f"OpenVINO says {error}; a full disk?"
+                except OSError as error:
+                    reason = error.strerror or error
                     log.warning("the converted graph is not kept, the next run converts again: %s: %s", reason, folder)
                     return model
     return import_openvino().Core().read_model(os.path.join(folder, FILES[0]))
@@ -132,7 +132,7 @@ def _keep(model: Any, folder: str, identity: str) -> None:
     fresh = f"{folder}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     try:
         os.mkdir(fresh)  # a folder of `tempfile` would be readable by this user alone
-        import_openvino().save_model(model, os.path.join(fresh, FILES[0]), compress_to_fp16=False)
+        save_graph(model, os.path.join(fresh, FILES[0]))
         for name in FILES:
             sync_file(os.path.join(fresh, name))
         digests = {name: _digest(os.path.join(fresh, name)) for name in FILES}

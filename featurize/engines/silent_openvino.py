@@ -4,6 +4,7 @@ OpenVINO takes a silent stub of its own where `openvino_telemetry` cannot be imp
 project goes through this file.
 """
 
+import errno
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,18 @@ def import_openvino() -> ModuleType:
     import openvino
 
     return openvino
+
+
+def save_graph(model: Any, path: str, half: bool = False) -> None:
+    """Write an openvino.Model to `path`, an .xml, and its weights, as float16 if `half`, to the .bin beside it.
+
+    Raises OSError where they cannot be written, by a full disk too: of that OpenVINO raises a RuntimeError.
+    """
+    try:
+        import_openvino().save_model(model, path, compress_to_fp16=half)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:200]
+        raise OSError(errno.EIO, f"OpenVINO cannot write, is the disk full? ({said})", path) from error
 
 
 @contextmanager

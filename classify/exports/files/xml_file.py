@@ -6,7 +6,7 @@ import numpy as np
 
 from classify.exports.files.named_outputs import Answer, Pixels, Runner
 from classify.heads.numerics import Floats
-from featurize.engines.silent_openvino import import_openvino
+from featurize.engines.silent_openvino import import_openvino, save_graph
 
 KEY = "bottleneck_features"  # of the description, among the file's runtime information
 
@@ -14,7 +14,7 @@ KEY = "bottleneck_features"  # of the description, among the file's runtime info
 def write(graph: Any, path: str, precision: str, description: str) -> None:
     """Write an openvino.Model to `path` and its weights, in `precision`, beside it."""
     graph.set_rt_info(description, [KEY])
-    import_openvino().save_model(graph, path, compress_to_fp16=precision == "float16")
+    save_graph(graph, path, half=precision == "float16")
 
 
 def opened(path: str) -> Runner:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.services import Client, serving
@@ -102,10 +103,16 @@ def test_with_the_token_any_name_will_do(secret: Client, pictures: list[bytes]) 
     assert secret.get("/v1/model", headers=headers | {"sec-fetch-site": "cross-site"}).status_code == 403
 
 
-@pytest.mark.parametrize("token", ["", "two words", "new\nline", "h\xe9"])
-def test_a_token_that_no_header_can_hold_is_refused(trained: Path, token: str) -> None:
+@pytest.mark.parametrize("token", ["", "two words", "new\nline", "h\xe9", 3])
+def test_a_token_that_no_header_can_hold_is_refused(trained: Path, token: Any) -> None:
     with pytest.raises(UserError, match="token"):
         pipeline.create_app(str(trained), token=token)
+
+
+@pytest.mark.parametrize("hosts", [3, [3], None])
+def test_hosts_that_are_no_names_are_refused(trained: Path, hosts: Any) -> None:
+    with pytest.raises(UserError, match=r"^hosts="):
+        pipeline.create_app(str(trained), hosts=hosts)
 
 
 @pytest.mark.parametrize("options", [{"max_body": 1}, {"max_quue": 4}, {"max_seconds": 0}, {"max_queue": 1.5}])

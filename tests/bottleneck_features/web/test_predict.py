@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,10 @@ def test_bodies_of_other_kinds_are_problems(
 def test_a_picture_of_more_pixels_than_are_decoded_is_413(client: Client) -> None:
     file = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(file, "PNG")
-    assert "too many pixels" in problem(client.post("/v1/predict", content=file.getvalue()), 413)["detail"]
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0) + b"\x08\x00;"
+    of_a_frame = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0) + frame
+    for data in (file.getvalue(), of_a_frame):
+        assert "too many pixels" in problem(client.post("/v1/predict", content=data), 413)["detail"]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from helpers.models.bundled_models import KINDS, Bundles, most_apart
 
 import pipeline
@@ -157,3 +160,23 @@ def test_a_network_of_tensorflow_alone_is_refused(bundles: Bundles, tmp_path: Pa
     with pytest.raises(UserError, match="precision mixed_bfloat16 is computed by TensorFlow alone"):
         write_bundle(pipeline.load(model), str(tmp_path / "mixed.zip"))
     assert not (tmp_path / "mixed.zip").exists()
+
+
+FULL_DISK = """
+import resource, sys
+from bottleneck_features.commands.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+main(sys.argv[1:])
+"""
+
+
+def test_a_full_disk_is_one_line_and_no_file(bundles: Bundles, tmp_path: Path) -> None:
+    made, output = bundles.of("logreg"), tmp_path / "out" / "m.zip"
+    command = ["export", "--model", made.model, "--cache-dir", made.cache, "--output", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *command], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("converting ")]
+    assert line.startswith("error: OpenVINO cannot write, is the disk full?")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -108,6 +108,16 @@ def test_a_package_that_is_not_installed_is_named(trained: Trained, tmp_path: Pa
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_refusal_makes_no_folder(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^reject 0\.9999999: this share takes"):
+        pipeline.export_model(trained(), str(tmp_path / "new" / "a.onnx"), reject=0.9999999)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_of_pictures_that_is_not_there(trained: Trained, tmp_path: Path) -> None:
+    assert "nowhere" in refused(trained(), tmp_path / "a.xml", data=str(tmp_path / "nowhere"))
+
+
 def test_a_file_that_its_runtime_does_not_load(tmp_path: Path) -> None:
     for suffix in ("onnx", "xml", "tflite"):
         path = tmp_path / f"damaged.{suffix}"

@@ -3,6 +3,7 @@
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -103,6 +104,16 @@ def test_its_decisions_are_those_of_the_thresholds(
             found.append(decision)
         every = {"unknown"} if of_reject else set()
         assert {*found} == every | ({"accept", "review"} if of_accept else {""})
+
+
+def test_it_ends_quietly_where_nobody_reads_on(exported: Exported, surfaces: Path) -> None:
+    paths = sorted(map(str, surfaces.glob("*/*.png")))
+    command = [sys.executable, side_files(exported(".onnx"))[1], *paths]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def check_answers(model: str, paths: list[str], words: Sequence[object], folder: Path) -> None:

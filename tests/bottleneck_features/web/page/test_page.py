@@ -25,6 +25,14 @@ def png(name: str, pixels: np.ndarray) -> dict[str, Any]:
     return {"name": name, "mimeType": "image/bmp", "buffer": data}
 
 
+# Whether the words of a label begin beside its box, not below.
+BESIDE = """label => {
+    const words = document.createRange();
+    words.selectNodeContents(label.lastChild);
+    return words.getBoundingClientRect().top < label.querySelector("input").getBoundingClientRect().bottom;
+}"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE, {"width": 320, "height": 600}])
 def test_answers_are_those_of_the_model_in_both_schemes_at_every_width(
@@ -43,6 +51,7 @@ def test_answers_are_those_of_the_model_in_both_schemes_at_every_width(
             np.testing.assert_allclose(shown, 100 * np.sort(probabilities)[::-1], atol=0.01)
         loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
         assert tab.page.locator(".card img.picture").evaluate_all(loaded)
+        assert tab.page.locator(".of-reject").evaluate(BESIDE)
 
 
 def test_the_page_says_what_the_model_is(served: Served, opened: Open, model: Path) -> None:
