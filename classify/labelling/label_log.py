@@ -103,7 +103,7 @@ class LabelLog:
 
     def _append(self, changes: Changes) -> None:
         if self.read_only:
-            raise UserError(f"{self.path} is open in another window: label there, or close it and start again")
+            raise UserError(f"the table {self.path} is open in another window: label there, or close that one first")
         when = _later(self._when)
         data = _lines((path, entry.label, when, entry.how) for path, entry in changes.items())
         end = os.fstat(self._file).st_size
