@@ -84,7 +84,7 @@ def said(view: View, number: int) -> dict[str, Any]:
         "kept": bool(view.kept[number]),
         "state": str(view.states[number]),
         "answer": None if opinion is None else opinion.classes[opinion.answers[number]],
-        "confidence": None if view.confidence is None else round(float(view.confidence[number]), 4),
+        "confidence": None if view.confidence is None else float(view.confidence[number]),
     }
 
 

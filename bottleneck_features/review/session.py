@@ -70,13 +70,15 @@ class Session:
         self.log = labels
         self.failed = ""  # why no more pictures come, one line
         self.trained = 0  # version that opinion and check are of
-        self._taught = self._drawn = 0
+        self._taught = 0
+        self._checked: View | None = None  # with the last check, and the labels that it is of; None once it is drawn
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self._stopped = threading.Event()
         self._view = View(0, Pictures.none(), np.empty(0, str), np.empty(0, str), np.empty(0, bool), {})
         self._numbers: dict[str, int] = {}  # of the pictures by name
         self._named = list(dict.fromkeys(labels.labels.values()))  # classes in the order in which they came up
+        self._named_before: list[list[str]] = []  # the same, before each action of this session
         self._threads = [
             threading.Thread(target=self._fill, name="review-features", daemon=True),
             threading.Thread(target=self._teach, name="review-training", daemon=True),
@@ -107,35 +109,42 @@ class Session:
             names = self._view.pictures.names
             if not all(0 <= number < len(names) for number in entries):
                 raise IndexError(f"no picture has one of the numbers {[*entries][:5]}")
-            self.log.put({names[number]: entry for number, entry in entries.items()})
-            self._changed({names[number] for number in entries})
+            self._put({names[number]: entry for number, entry in entries.items()})
 
     def put_named(self, entries: Mapping[str, Entry]) -> None:
         """Say something of pictures by their names, also of those that have no row yet. Raises as `LabelLog.put`."""
         with self._change:
-            self.log.put(entries)
-            self._changed(entries)
+            self._put(entries)
 
     def add_class(self, name: str) -> None:
         """Have a class that no picture has yet; it is forgotten at the end if none gets it."""
         with self._change:
-            if name not in self._named:
-                self._named.append(name)
+            for names in (self._named, *self._named_before):  # it is no action: no undo takes it away
+                if name not in names:
+                    names.append(name)
             self._changed(())
 
     def rename(self, old: str, new: str) -> int:
         """As `LabelLog.rename`; the class keeps its place among the others."""
         with self._change:
             count = self.log.rename(old, new)
-            names = [new if name == old else name for name in self._named]
-            self._named = [*dict.fromkeys(name for name in names if name)]
+            if count:
+                self._named_before.append([*self._named])
+            for names in (self._named,) if count else (self._named, *self._named_before):  # else it is no action
+                renamed = [new if name == old else name for name in names]
+                names[:] = dict.fromkeys(name for name in renamed if name)
             self._changed(self.log.last_paths if count else ())
             return count
 
     def undo(self) -> list[int]:
-        """Take the last action back; returns the numbers of its pictures that are shown."""
+        """Take the last action back; returns the numbers of its pictures that are shown.
+
+        Of this session's actions also what became of the names: each class gets its place back.
+        """
         with self._change:
             names = self.log.undo()
+            if names and self._named_before:
+                self._named = self._named_before.pop()
             self._changed(names)
             return sorted(self._numbers[name] for name in names if name in self._numbers)
 
@@ -150,6 +159,12 @@ class Session:
         with self._change:
             self._change.wait_for(lambda: self.trained == self._view.version or self._stopped.is_set())
             return self._view
+
+    def _put(self, entries: Mapping[str, Entry]) -> None:
+        self.log.put(entries)
+        if entries:
+            self._named_before.append([*self._named])
+        self._changed(entries)
 
     def _changed(self, names: Collection[str] | None = None) -> None:
         """Read the labels of these pictures anew, by default of all; the caller holds the lock."""
@@ -201,16 +216,18 @@ class Session:
             found = check(view.pictures.rows, view.labels, view.pictures.groups)
             self._publish(view, check=found, sureness=_sureness(opinion, found))
             with self._change:
-                self.trained = view.version
+                self.trained, self._checked = view.version, replace(view, check=found)
                 self._change.notify_all()
 
     def _draw_curve(self) -> None:
         """The learning curve takes many fits, and may be of labels a while ago."""
-        while view := self._once(lambda: self.trained != self._drawn):
-            self._drawn = self.trained
-            pictures, found = view.pictures, view.check
-            if found:
-                points, _ = learning_curve(pictures.rows, view.labels, pictures.groups, found.splits, HEAD, {})
+        while self._once(lambda: self._checked is not None):
+            with self._change:
+                view, self._checked = self._checked, None
+            if view and view.check:
+                points, _ = learning_curve(
+                    view.pictures.rows, view.labels, view.pictures.groups, view.check.splits, HEAD, {}
+                )
                 self._publish(view, curve=tuple(points))
 
     def _once(self, ready: Callable[[], bool]) -> View | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bottleneck_features.review.session import Session
 from cache.errors import UserError, log
-from featurize.spec_options import SpecOptions
+from featurize.spec_options import DEFAULT_CACHE, SpecOptions
 
 FOLDS = 5
 NEEDED = ("accuracy", "accuracy_interval", "classes", "model", "left_out_classes")
@@ -31,6 +31,10 @@ class Project:
     def command(self) -> str:
         """What trains the same on a command line."""
         words = ["train", "--data", self.data, "--labels", self.labels, "--model", self.model]
+        for name, value in {"cache_dir": self.cache_dir, **self.spec}.items():
+            if value and (name, value) != ("cache_dir", DEFAULT_CACHE):
+                option = f"--{name.replace('_', '-')}"
+                words += [option] if value is True else [option, str(value)]
         return f"python -m pipeline {shlex.join(words)}"
 
 

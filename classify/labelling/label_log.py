@@ -103,7 +103,7 @@ class LabelLog:
 
     def _append(self, changes: Changes) -> None:
         if self.read_only:
-            raise UserError(f"{self.path} is open in another window: label there, or close it and start again")
+            raise UserError(f"the table {self.path} is open in another window: label there, or close that one first")
         when = _later(self._when)
         data = _lines((path, entry.label, when, entry.how) for path, entry in changes.items())
         end = os.fstat(self._file).st_size
@@ -129,14 +129,17 @@ def open_log(path: str) -> Iterator[LabelLog]:
     try:
         read_only = not _locked(file)
         data = _read(file, path)
-        if not read_only and (torn := len(data) - (data.rfind(b"\n") + 1)):
-            log.warning("%s ends in half a line, %r, which is cut off", path, data[-torn:][:80])
-            os.ftruncate(file, len(data) - torn)
-        if not read_only and b"\n" not in data:
-            os.write(file, _lines([HEADER]))
-            sync(file)
-            sync_file(os.path.dirname(os.path.abspath(path)))
-        yield _parsed(path, data[: data.rfind(b"\n") + 1], read_only, file)
+        whole = data[: data.rfind(b"\n") + 1]
+        found = _parsed(path, whole or _header_of(data), read_only, file)
+        if not read_only:  # and the file is such a table: another one is left as it is
+            if torn := data[len(whole) :]:
+                log.warning("%s ends in half a line, %r, which is cut off", path, torn[:80])
+                os.ftruncate(file, len(whole))
+            if not whole:
+                os.write(file, _lines([HEADER]))
+                sync(file)
+                sync_file(os.path.dirname(os.path.abspath(path)))
+        yield found
     finally:
         os.close(file)
 
@@ -166,6 +169,12 @@ def _read(file: int, path: str) -> bytes:
     return Path(path).read_bytes()
 
 
+def _header_of(torn: bytes) -> bytes:
+    """The first line of a table that has no whole one: as much of it as was written stands for all of it."""
+    header = _lines([HEADER])
+    return header if header.startswith(torn) else torn
+
+
 def _parsed(path: str, data: bytes, read_only: bool, file: int) -> LabelLog:
     """The rows played one after the other: what each action replaced, and where undone ones end up."""
     found = LabelLog(path, {}, read_only, file)
@@ -177,7 +186,7 @@ def _parsed(path: str, data: bytes, read_only: bool, file: int) -> LabelLog:
     if tuple(header) != HEADER or any(len(row) != len(HEADER) for row in rows):
         raise UserError(
             f"{path} is no table of labels that can be added to: its columns are {', '.join(header)!r:.80}, "
-            f"not {','.join(HEADER)}: give another file"
+            f"not {','.join(HEADER)}: give another file (`review --adopt-table` takes over the labels of another table)"
         )
     for action in _of_actions(rows):
         if all(entry.how.startswith(UNDONE) for entry in action.values()) and found._actions:

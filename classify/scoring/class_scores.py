@@ -4,7 +4,6 @@ All of them follow from three tallies of each class: right answers, pictures, an
 product, how often each group (or kind of picture) is drawn times its tallies, and needs no pictures.
 """
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 
@@ -88,12 +87,17 @@ def _tallies(codes: Indices, unit: Indices, k: int) -> csr_array:
 def _values(tallies: csr_array, weights: Floats) -> Floats:
     """The scores (r, 3k + 3) of weighted units (r, u): recalls, precisions, F1s, accuracy and the two means."""
     right, pictures, answers = np.split((tallies.T @ weights.T).T, 3, axis=1)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a mean over no class, where all groups that have pictures are left out
+    with np.errstate(all="ignore"):
         recall, precision, f1 = right / pictures, right / answers, 2 * right / (pictures + answers)
         accuracy = right.sum(axis=1) / pictures.sum(axis=1)
-        means = np.nanmean(recall, axis=1), np.nanmean(f1, axis=1)
+        means = _mean_of_defined(recall), _mean_of_defined(f1)
     return np.concatenate([recall, precision, f1, np.stack([accuracy, *means], axis=1)], axis=1)
+
+
+def _mean_of_defined(values: Floats) -> Floats:
+    """Over axis 1; NaN of no class, where all groups that have pictures are left out: `numpy.nanmean` warns of that."""
+    defined = ~np.isnan(values)
+    return np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
 
 
 def _sizes(tallies: Floats) -> Floats:

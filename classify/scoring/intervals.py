@@ -6,7 +6,6 @@ of a score, ln(score / (1 - score)), whose interval stays between 0 and 1. Which
 benchmarks/accuracy/intervals.py, see docs/explanation/intervals.md.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -112,11 +111,13 @@ def _bootstrap_error(statistic: Statistic, value: Floats, repeats: Floats) -> Fl
     Where that reaches a score of 0 or 1, and has no end, it is the deviation of the score over value (1 - value).
     """
     drawn = np.concatenate([statistic(weights) for weights in _draws(repeats)])
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a value that is not defined in any draw
+    undefined = np.isnan(drawn).all(axis=0)
+    drawn[:, undefined] = 0  # NumPy warns of NaN alone, and to silence that is not safe in threads
+    with np.errstate(all="ignore"):
         low, high = np.nanquantile(drawn, [ndtr(-1), ndtr(1)], axis=0)
         error = (logit(high) - logit(low)) / 2
-        return np.where(np.isfinite(error), error, np.nanstd(drawn, axis=0) / (value * (1 - value)))
+        error = np.where(np.isfinite(error), error, np.nanstd(drawn, axis=0) / (value * (1 - value)))
+    return np.where(undefined, np.nan, error)
 
 
 def _draws(repeats: Floats) -> Iterator[Floats]:

@@ -8,11 +8,12 @@ export const STATES = [
   { name: "none of these", key: "x" },
 ];
 
-/** "98.8%". Only 0 is "0.0%" and only 1 is "100.0%": 0.9999 is ">99.9%". */
+/** "98.8%". Only 0 is "0.0%" and only 1 is "100.0%": 0.9999 is ">99.9%", without digits ">99%". */
 export function percent(share, digits = 1) {
-  if (share > 0 && share < 0.0005) return "<0.1%";
-  if (share >= 0.9995 && share < 1) return ">99.9%";
-  return `${(100 * share).toFixed(digits)}%`;
+  const [text, step] = [(100 * share).toFixed(digits), 10 ** -digits];
+  if (share > 0 && Number(text) === 0) return `<${step}%`;
+  if (share < 1 && Number(text) === 100) return `>${(100 - step).toFixed(digits)}%`;
+  return `${text}%`;
 }
 
 /** "1 picture", "1,200 pictures". */

@@ -153,6 +153,14 @@ def test_galleries_show_one_class(findings, opened, gallery):
         assert all(card.is_visible() for card in cards.all())
 
 
+def test_each_gallery_says_how_a_picture_of_it_is_opened_to_be_labelled(findings):
+    copies = [DuplicateGroup("near", [0, 1], True, False)]
+    page = render(replace(findings, near_duplicates=copies, suspects=[Suspect(0, "grass", 0.96, 0.04, True)]))
+    for section in ("mistakes", "uncertain", "copies", "suspects"):
+        text = page.partition(f'<section id="{section}">')[2].partition("</section>")[0]
+        assert "python -m pipeline review --data FOLDER --adopt" in text and "--search FILE" in text, section
+
+
 @pytest.mark.parametrize("tap", [False, True])
 def test_the_map_shows_picture_and_label_of_the_dot_under_the_pointer(findings, opened, tap):
     phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True}

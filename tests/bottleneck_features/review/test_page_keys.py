@@ -228,6 +228,15 @@ def test_a_picture_opens_at_full_size_and_can_be_named_there(opened, taught: Rev
     assert labels(taught)[name] == surface_of(name)
 
 
+def test_only_what_is_certain_is_a_hundred_per_cent(opened, shared_reviewed: Reviewed) -> None:
+    """Else `Confirm` would not show at 100% what it says to be 100% sure of."""
+    script = "async (all) => (({ percent }) => all.map((one) => percent(...one)))(await import('/assets/words.js'))"
+    shares = [(0, 0), (0.004, 0), (0.5, 0), (0.995, 0), (1, 0), (0, 1), (0.0001, 1), (0.9875, 1), (0.9999, 1), (1, 1)]
+    words = ["0%", "<1%", "50%", ">99%", "100%", "0.0%", "<0.1%", "98.8%", ">99.9%", "100.0%"]
+    with opened(shared_reviewed) as page:
+        assert page.page.evaluate(script, shares) == words
+
+
 def test_classes_are_added_renamed_merged_and_deleted(opened, taught: Reviewed) -> None:
     before = labels(taught)
     with opened(taught) as page:

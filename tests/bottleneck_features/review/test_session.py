@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import bottleneck_features.review.growing_gallery
+import bottleneck_features.review.session
 import featurize.machine.memory
 import pipeline
 from bottleneck_features.review.growing_gallery import FIRST, Gallery
@@ -16,6 +18,7 @@ from bottleneck_features.review.side import side_of
 from cache.errors import UserError
 from classify.labelling.ask import ask
 from classify.labelling.label_log import NONE_OF_THESE, NOT_SURE, Entry, open_log
+from classify.labelling.learner import Check, check
 from classify.labelling.queues import mistakes, stacks, to_confirm
 from featurize.pictures.find_images import find_images
 
@@ -113,6 +116,22 @@ def test_classes_keep_their_place_whatever_they_are_called_and_counted(session: 
     assert session.rename("moss", "") == 0 and "moss" not in session.view.classes
 
 
+def test_what_is_undone_gives_each_class_its_place_back(session: Session) -> None:
+    """Keys go by place: after an undo each still means the same."""
+    label(session, list(range(36)))
+    classes = [*session.view.classes]
+    session.rename(classes[0], "stone")
+    session.rename(classes[1], "stone")
+    session.add_class("moss")
+    session.put({0: Entry("mistyped")})
+    for _ in range(3):
+        session.undo()
+    assert [*session.view.classes] == [*classes, "moss"]
+    session.rename("moss", "")
+    session.undo()
+    assert [*session.view.classes] == [] and not session.view.labelled.any()
+
+
 def test_what_was_said_of_one_picture_changes_nothing_of_the_others(session: Session) -> None:
     label(session, list(range(36)))
     before = session.view
@@ -120,6 +139,27 @@ def test_what_was_said_of_one_picture_changes_nothing_of_the_others(session: Ses
     after = session.view
     changed = [number for number in range(36) if before.labels[number] != after.labels[number]]
     assert changed == [3] and after.states[3] == NOT_SURE and before.states[3] == ""
+
+
+def test_the_learning_curve_is_of_the_labels_that_were_checked(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is undone in the meantime has no label any more, which is no class."""
+
+    def check_and_undo(*given: Any) -> Check | None:
+        found = check(*given)
+        if session.log.labels:
+            session.undo()
+        else:  # what was checked before comes first
+            with session._change:
+                session._change.wait_for(lambda: session.view.curve, 30)
+        return found
+
+    monkeypatch.setattr(bottleneck_features.review.session, "check", check_and_undo)
+    label(session, list(range(36)))
+    view = session.wait_until_learnt()
+    assert session._threads[2].is_alive() and not view.labelled.any()
+    assert view.curve[-1].pictures > 20
 
 
 def test_undo_and_renaming_reach_the_view(session: Session) -> None:

@@ -8,8 +8,10 @@ from helpers.review.reviewed_page import Reviewed, reviewing, surface_of
 
 import pipeline
 from bottleneck_features.review.folders import export_folders
+from bottleneck_features.review.train_and_save import Project
 from cache.errors import UserError
 from classify.labelling.label_log import labels_of
+from featurize.spec_options import DEFAULT_CACHE
 
 
 def test_folders_are_taken_over_and_taken_back(surfaces: Path, review_cache: Path, tmp_path: Path) -> None:
@@ -81,6 +83,14 @@ def test_pictures_of_one_name_in_two_folders_are_both_exported(surfaces: Path, t
     (data / "a_b" / "c.png").write_bytes((surfaces / "grass" / "grass.0.png").read_bytes())
     export_folders(str(data), {"a/b_c.png": "x", "a_b/c.png": "x"}, str(tmp_path / "out"))
     assert sorted(path.name for path in (tmp_path / "out" / "x").iterdir()) == ["a_b_c.png", "a_b_c_2.png"]
+
+
+def test_the_command_that_is_shown_is_of_the_same_features() -> None:
+    shown = Project("my photos", "labels.csv", "features", "head.joblib", {"backbone": "nano", "isolate": True})
+    words = "--data 'my photos' --labels labels.csv --model head.joblib --cache-dir features --backbone nano --isolate"
+    assert shown.command == f"python -m pipeline train {words}"
+    plain = Project("photos", "labels.csv", DEFAULT_CACHE, "head.joblib")
+    assert plain.command == "python -m pipeline train --data photos --labels labels.csv --model head.joblib"
 
 
 def test_the_command_exports(run, flat: Path, tmp_path: Path) -> None:

@@ -182,6 +182,14 @@ def test_scikit_learns_own_checks_pass(name: str, params: dict) -> None:
     check_estimator(make_head(name, params), on_skip=None, expected_failed_checks=UNLIKE_COPIES.get(name, {}))
 
 
+@pytest.mark.parametrize("labels", [np.array([f"kind {n % 15}" for n in range(24)]), np.arange(24) % 15])
+def test_many_classes_of_few_pictures_are_no_regression(labels: np.ndarray, digits: Data) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = fit_head(make_head("logreg"), digits[0][:24], labels)
+    assert len(fitted.classes_) == 15
+
+
 @pytest.mark.parametrize("name", ON_ROWS)
 def test_head_learns_textures_and_predicts_the_most_probable(name: str, textures: Data) -> None:
     X, y = textures

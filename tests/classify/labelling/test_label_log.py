@@ -112,13 +112,31 @@ def test_half_a_line_is_cut_off_and_said(tmp_path: Path, caplog: pytest.LogCaptu
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("text", ["path,label\na.jpg,fox\n", "a,b,c,d\n", "path,label,when,how\na,b\n"])
-def test_another_table_is_refused_and_left_as_it_is(tmp_path: Path, text: str) -> None:
+def test_half_a_first_line_is_written_anew(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text(text)
+    path.write_text("path,lab")
+    assert labels_in(path) == {}
+    assert path.read_text() == "path,label,when,how\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"path,label\na.jpg,fox\n",
+        b"a,b,c,d\n",
+        b"path,label,when,how\na,b\n",
+        b"path,label\na.jpg,fox",  # without an end of its last line, as some programs write
+        b"path;label",
+        b"\xff\xd8\xff\xe0\x00JFIF \n of a photograph",
+        b"\x89PNG without any line",
+    ],
+)
+def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(data)
     with pytest.raises(UserError, match="no table of labels that can be added to"), open_log(str(path)):
         pass
-    assert path.read_text() == text
+    assert path.read_bytes() == data
 
 
 LABELLING = """

@@ -2,6 +2,8 @@
 
 import sys
 import tracemalloc
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -174,3 +176,20 @@ def test_a_bootstrap_of_many_pictures_needs_little_memory():
     tracemalloc.stop()
     assert most < 150e6
     assert ends[:, 0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_scores_in_threads_print_no_warning():
+    """Scores without any value in some draw, as pages compute them beside each other: `catch_warnings` would leak."""
+    truth, predicted = np.array([0] * 30 + [1] * 2), np.array([0] * 32)
+    before, interval = [*warnings.filters], sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            with ThreadPoolExecutor(8) as threads:
+                scores = list(threads.map(lambda _: class_scores(truth, predicted, 3, np.arange(32)), range(96)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert [str(warning.message) for warning in found] == []
+    assert warnings.filters == before
+    assert len({each.accuracy.tobytes() for each in scores}) == 1
