@@ -64,11 +64,12 @@ def export(model: str | None, output: str, **chosen: Any) -> None:
     sizes = {path: os.path.getsize(path) for path in report.get("files", [output])}
     for path, size in sizes.items():
         print(f"{printable(path)}  ({size / 1e6:.2f} MB)" if size > 1e5 else printable(path))
-    if "largest_difference" in report:
-        print(
-            f"largest difference {report['largest_difference']:.2g}, equal labels {report['equal_labels']:.1%}, "
-            f"on {report['pictures']} {report['pictures_from']}"
-        )
+    distance = report.get("largest_distance_difference")
+    of_distance = "" if distance is None else f", of a distance {distance:.2g}"
+    print(
+        f"largest difference of a probability {report['largest_difference']:.2g}{of_distance}, "
+        f"equal labels {report['equal_labels']:.1%}, on {report['pictures']} {report['pictures_from']}"
+    )
 
 
 @click.command(

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from cache.row_key import MODEL_FILE
 from classify.bundles.archive import ARRAYS, RECORD, network_files, packed
 from classify.bundles.open_bundle import is_bundle, open_bundle
 from classify.bundles.row_heads import RowHead, row_head
+from classify.exports.proof import FEW, LARGEST
+from classify.exports.proof_pictures import pictures_for
 from classify.heads.finetune.tuned_head import TunedHead
 from classify.heads.head_arrays import ArrayHead
 from classify.heads.numerics import unit_rows
@@ -33,8 +36,6 @@ from featurize.engines.openvino_engine import OpenVinoGraph
 from featurize.extract.network_extractor import NetworkExtractor
 from featurize.reopen import check_weights
 
-PICTURES = 8  # that the bundle is proven on
-SAME = 1e-3  # of a probability
 UNKNOWN = "bin"  # suffix of a weights file that has none
 
 
@@ -52,7 +53,8 @@ def write_bundle(classifier: Classifier, output: str) -> dict[str, Any]:
     -------
     dict
         output, format ("bundle"), bytes, networks (of each backbone: name, bytes, and whether its last map is there,
-        which exact heat maps are made of), sha256 of the file, largest_difference of a probability from the model's.
+        which exact heat maps are made of), sha256 of the file, largest_difference of a probability from the model's,
+        equal_labels, pictures, pictures_from: on which, as in `classify.exports.proof.prove`.
 
     Raises
     ------
@@ -94,17 +96,23 @@ def write_bundle(classifier: Classifier, output: str) -> dict[str, Any]:
 
 
 def _proof(classifier: Classifier, path: str) -> dict[str, Any]:
-    """How far the answers of the bundle at `path` are from those of the model. Raises UserError where that is far."""
-    random = np.random.default_rng(0)
-    pictures = [random.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(PICTURES)]
+    """How far the answers of the bundle at `path` are from those of the model, to pictures that both compute anew.
+
+    Raises UserError where that is far, or none of the pictures can be read.
+    """
+    where, sources = pictures_for(classifier, None)
+    pictures = [*islice(sources, FEW)]
     bundle = open_bundle(path, predict_views=len(classifier.extractor.stores))
     of_model, of_bundle = (model.predict_proba(pictures, use_cache=False) for model in (classifier, bundle))
+    read = np.isfinite(of_model).all(axis=1)  # all but those that are gone or damaged by now
+    if not read.any():
+        raise UserError(f"{path} cannot be proven: none of {len(pictures)} {where} can be read")
+    of_model, of_bundle = of_model[read], of_bundle[read]
     apart = float(np.abs(of_model - of_bundle).max())
-    if not apart <= SAME:  # nor NaN
+    if not apart <= LARGEST:  # nor NaN
         raise UserError(f"the bundle answers otherwise than the model, by {apart:.2g}: it is not written")
     equal = float((of_model.argmax(axis=1) == of_bundle.argmax(axis=1)).mean())
-    named = {"pictures": PICTURES, "pictures_from": "pictures of noise"}
-    return {"largest_difference": apart, "equal_labels": equal, **named}
+    return {"largest_difference": apart, "equal_labels": equal, "pictures": len(of_model), "pictures_from": where}
 
 
 def _arrays(saved: Saved) -> memoryview:

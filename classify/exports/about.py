@@ -11,14 +11,13 @@ from cache.files.atomic import write_atomically
 from classify.data.view_counts import Views
 from classify.decisions.saved_answers import required
 from classify.decisions.thresholds import Acceptance
+from classify.exports.formats import FORMATS
 from classify.exports.inputs import Input, inputs_of
 
 if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
 
 PROBABILITIES, DISTANCE = "probabilities", "distance"
-# What may have made an export.
-LIBRARIES = ("bottleneck-features", "keras", "tensorflow", "openvino", "onnx", "tf2onnx", "ai-edge-litert")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class About:
 
     labels: (k,), in the order of the probabilities. inputs: several where joined backbones take pictures of several
     sizes. spec: the recipe of the features. model: SHA-256 of the files of the saved model, by suffix. views: how many
-    views of a picture the model averages in its own predictions; the export takes one. versions: of what made the
-    export; trained_with: of what trained.
+    views of a picture the model averages in its own predictions; the export takes one. versions: of what writes and
+    runs the format; trained_with: of what trained.
     """
 
     format: str
@@ -71,6 +70,7 @@ class About:
         an output wherever the model keeps what it takes. Raises UserError where the model cannot do what is asked.
         """
         record, outliers = classifier.saved.record, classifier.saved.outliers
+        libraries = ("bottleneck-features", *FORMATS[f".{format}"].packages.values())
         return cls(
             format=format,
             precision=precision,
@@ -87,7 +87,7 @@ class About:
                 for name, suffix in (("payload", ".joblib"), ("arrays", ".npz"))
                 if name in record
             },
-            versions={name: found for name in LIBRARIES if (found := _version(name))},
+            versions={name: found for name in libraries if (found := _version(name))},
             trained_with=record["versions"],
         )
 

@@ -69,7 +69,8 @@ def prove(path: str, classifier: Classifier, about: About, run: Run, data: str |
     -------
     dict
         pictures, pictures_from, largest_difference, largest_distance_difference (None without distances),
-        equal_labels, equal_labels_interval (95%), one_view: that of `one_view_cost`, None for a model of one view.
+        equal_labels, equal_labels_interval (95%), other_decisions (how many: accepted, for review, unknown), one_view:
+        that of `one_view_cost`, None for a model of one view.
 
     Raises
     ------
@@ -91,20 +92,31 @@ def prove(path: str, classifier: Classifier, about: About, run: Run, data: str |
         if equal < LEAST_EQUAL:
             raise UserError(f"{name}: {said}, {LEAST_EQUAL:.0%} are needed: export with another --precision")
         log.info("%s: %s", name, said)
-    distance = compared.distance_difference
-    of_distance = "" if distance is None else f", of a distance {distance:.2g}"
-    log.info(
-        "%s: largest difference of a probability on %d %s: %.2g%s", name, count, where, compared.difference, of_distance
-    )
+    others = int((_decided(about, compared, 0) != _decided(about, compared, 1)).sum())
+    if others:
+        log.warning("%s: %d of %d decisions are others: its thresholds are those of the model", name, others, count)
     return {
         "pictures": count,
         "pictures_from": where,
         "largest_difference": compared.difference,
-        "largest_distance_difference": distance,
+        "largest_distance_difference": compared.distance_difference,
         "equal_labels": equal,
         "equal_labels_interval": [low, high],
+        "other_decisions": others,
         "one_view": one_view_cost(classifier, data) if len(classifier.extractor.stores) > 1 else None,
     }
+
+
+def _decided(about: About, compared: Compared, which: int) -> NDArray[np.intp]:
+    """What the model (0) or its export (1) decides of each picture: 2 accepted, 1 for review, 0 unknown: (n,)."""
+    probabilities = compared.probabilities[which]
+    decided = np.full(len(probabilities), 2)
+    if about.accept:
+        thresholds = np.array([np.inf if each is None else each for each in about.accept.thresholds])
+        decided[probabilities.max(axis=1) < thresholds[probabilities.argmax(axis=1)]] = 1
+    if about.reject and compared.distances:
+        decided[compared.distances[which] > about.reject.limit] = 0
+    return decided
 
 
 def _check(compared: Compared, name: str, pictures: str, exact: bool, with_distance: bool) -> None:

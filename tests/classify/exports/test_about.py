@@ -41,7 +41,7 @@ def test_it_has_what_the_model_has(classifier: Classifier) -> None:
     assert classifier.saved.outliers and about.reject
     assert (about.reject.share, about.reject.limit) == (0.9, classifier.saved.outliers.limit(0.9))
     assert about.accept is None and about.spec == classifier.saved.record["spec"]
-    assert {"bottleneck-features", "keras"} <= about.versions.keys()
+    assert about.versions.keys() == {"bottleneck-features", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime"}
     assert about.trained_with == classifier.saved.record["versions"]
 
 

@@ -11,7 +11,7 @@ from conftest import SPEC
 
 import pipeline
 from cache.errors import UserError
-from classify.exports.about import About
+from classify.exports.about import About, Accept
 from classify.exports.files.named_outputs import Pixels
 from classify.exports.proof import Run, prove
 from classify.heads.numerics import Floats
@@ -88,6 +88,18 @@ def test_with_fewer_bits_the_labels_count(classifier: Classifier, about: About) 
     assert 0.8 < low < 1 and high == 1
     with pytest.raises(UserError, match=r"labels are those of the model \(95% interval .*, 98% are needed"):
         prove("it.onnx", classifier, half, changed(classifier, lambda found: found[:, ::-1]))
+
+
+def test_decisions_that_fewer_bits_change_are_counted(
+    classifier: Classifier, about: About, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Thresholds rest on the answers of the model: what a rougher export makes of them is said."""
+    half = replace(about, precision="float16", accept=Accept(0.98, (0.5, 0.5, 0.5)))
+    assert prove("it.onnx", classifier, half, changed(classifier, lambda found: found))["other_decisions"] == 0
+    count = len(classifier.saved.trained_on)
+    proof = prove("it.onnx", classifier, half, changed(classifier, lambda found: found / 3))
+    assert proof["other_decisions"] == count
+    assert f"{count} of {count} decisions are others" in caplog.text
 
 
 def test_pictures_that_have_changed_are_not_taken_for_those_trained_on(
