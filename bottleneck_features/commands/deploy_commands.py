@@ -172,4 +172,5 @@ def _export(data: str, labels: str, folders: str, links: bool) -> None:
     from classify.labelling.label_log import labels_of
 
     done = export_folders(data, labels_of(labels), folders, "links" if links else "copies")
-    print(f"{done.written} pictures in folders of classes in {printable(folders)}")
+    pictures = "1 picture" if done.written == 1 else f"{done.written} pictures"
+    print(f"{pictures} in folders of classes in {printable(folders)}")

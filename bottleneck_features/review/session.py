@@ -68,7 +68,7 @@ class Session:
     def __init__(self, gallery: Gallery, labels: LabelLog):
         self.gallery = gallery
         self.log = labels
-        self.failed = ""  # why no more pictures come, one line
+        self.failed = ""  # which part of the work has ended before its time, and why: one line
         self.trained = 0  # version that opinion and check are of
         self._taught = 0
         self._checked: View | None = None  # with the last check, and the labels that it is of; None once it is drawn
@@ -80,9 +80,12 @@ class Session:
         self._named = list(dict.fromkeys(labels.labels.values()))  # classes in the order in which they came up
         self._named_before: list[list[str]] = []  # the same, before each action of this session
         self._threads = [
-            threading.Thread(target=self._fill, name="review-features", daemon=True),
-            threading.Thread(target=self._teach, name="review-training", daemon=True),
-            threading.Thread(target=self._draw_curve, name="review-curve", daemon=True),
+            threading.Thread(target=self._run, args=(work, words), name=f"review{work.__name__}", daemon=True)
+            for work, words in (
+                (self._fill, "no more pictures are computed"),
+                (self._teach, "labels are kept, but nothing learns from them any more"),
+                (self._draw_curve, "no more learning curve is drawn"),
+            )
         ]
 
     def start(self) -> None:
@@ -194,16 +197,27 @@ class Session:
         )
         self._change.notify_all()
 
+    def _run(self, work: Callable[[], None], words: str) -> None:
+        """The work of a thread. What ends it is said here and on the page: nobody else would hear of it."""
+        try:
+            work()
+            return
+        except (OSError, ValueError) as error:  # UserError is a ValueError
+            reason = str(error)
+            log.error("%s: %s", words, reason)
+        except Exception as error:  # noqa: BLE001  # said here, or nobody hears of it
+            reason = repr(error)
+            log.exception("%s", words)
+        with self._change:
+            self.failed = self.failed or f"{words}: {reason}"
+            self._change.notify_all()
+
     def _fill(self) -> None:
         def more() -> None:
             with self._change:
                 self._changed()
 
-        try:
-            self.gallery.fill(more, self._stopped)
-        except (OSError, ValueError) as error:  # UserError is a ValueError
-            self.failed = str(error)
-            log.error("no more pictures are computed: %s", error)
+        self.gallery.fill(more, self._stopped)
 
     def _teach(self) -> None:
         opinion: Opinion | None = None

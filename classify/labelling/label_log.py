@@ -129,7 +129,7 @@ def open_log(path: str) -> Iterator[LabelLog]:
     try:
         read_only = not _locked(file)
         data = _read(file, path)
-        whole = data[: data.rfind(b"\n") + 1]
+        whole = _whole_lines(data)
         found = _parsed(path, whole or _header_of(data), read_only, file)
         if not read_only:  # and the file is such a table: another one is left as it is
             if torn := data[len(whole) :]:
@@ -139,6 +139,8 @@ def open_log(path: str) -> Iterator[LabelLog]:
                 os.write(file, _lines([HEADER]))
                 sync(file)
                 sync_file(os.path.dirname(os.path.abspath(path)))
+            elif not whole.endswith(b"\n"):
+                os.write(file, b"\n")
         yield found
     finally:
         os.close(file)
@@ -167,6 +169,16 @@ def _read(file: int, path: str) -> bytes:
     if (size := os.fstat(file).st_size) > LARGEST:
         raise UserError(f"{path} has {size} bytes: it is no table of labels")
     return Path(path).read_bytes()
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """All but a torn line. A last row with a label is whole without a line break, too: editors leave it out."""
+    end = data.rfind(b"\n") + 1
+    try:
+        rows = [*csv.reader([data[end:].decode("utf-8", "surrogateescape")], strict=True)] if end else []
+    except csv.Error:
+        rows = []
+    return data if rows and len(rows[0]) == len(HEADER) and rows[0][1] else data[:end]
 
 
 def _header_of(torn: bytes) -> bytes:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from featurize.extract.former_default import mention_former_default
 from featurize.extract.network_extractor import ComputingExtractor
 from featurize.extract.outcome import Missing, Outcome, Progress
 from featurize.extract.pending_rows import MANY, PendingRows, alone
+from featurize.model_files.find_files import files_of
+from featurize.resolve import identity
 
 MOST_LOST = 30  # workers one after the other without a single answer
 
@@ -217,12 +220,13 @@ class _Run:
         """The task with the weights that its worker lacks."""
         shipped = {}
         for part in self._extractor.parts:
-            path, digest = part.resolved.weights.path, part.spec.weights
+            weights, digest = part.resolved.weights, part.spec.weights
             if digest in answer.wanted:
-                if digest in task.weights or digest != "sha256:" + self._extractor.table.of_file(path).hex():
+                path = weights.path
+                if digest in task.weights or digest != identity(weights, self._extractor.table):
                     raise UserError(f"worker {answer.worker} lacks the weights {path}: put them at this path there")
-                with open(path, "rb") as file:
-                    shipped[digest] = (os.path.basename(path), file.read())
+                folder = Path(path).parent
+                shipped[digest] = {name: (folder / name).read_bytes() for name in files_of(path)}
                 self._say(f"weights {path} are sent to worker {answer.worker}")
         return Task(task.number, task.positions, task.sources, task.digests, task.lost, shipped)
 

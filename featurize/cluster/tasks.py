@@ -50,7 +50,7 @@ class Task:
     """Pictures that one worker computes: their sources, and their digests where known.
 
     positions: theirs in the run. lost: how often it has cost a worker its life. weights: files that a worker asked
-    for, digest -> name and bytes.
+    for, digest -> name from the model's folder on -> bytes.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Task:
     sources: list["Source"]
     digests: list[bytes | None]
     lost: int = 0
-    weights: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    weights: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
 
 @dataclass

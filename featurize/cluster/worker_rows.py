@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,14 +86,14 @@ def _key(job: Job) -> str:
     return json.dumps([job.records, job.views, job.engine, job.isolate, job.cache_dir, job.shard_rows])
 
 
-def _networks(job: Job, shipped: dict[str, tuple[str, bytes]]) -> list[Resolved]:
+def _networks(job: Job, shipped: dict[str, dict[str, bytes]]) -> list[Resolved]:
     """The networks of a job, with their weights on this machine, which may be among `shipped`."""
     folder = _shipped_weights()
-    for digest, (file, content) in shipped.items():
-        path = os.path.join(folder, digest.replace(":", "-"), os.path.basename(file))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as written:
-            written.write(content)
+    for digest, files in shipped.items():
+        for file, content in files.items():
+            path = Path(folder, digest.replace(":", "-"), file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     key = _key(job)
     if key not in _opened or shipped:
         nowhere = ReadOnlyTable(folder)  # the run's own table is for its machine alone

@@ -71,11 +71,18 @@ def model_identity(path: str, table: DigestTable) -> str:
 
     Raises UserError for a file that is no such model, or hostile; `OSError`.
     """
-    digests = [table.of_file(path)]
     folder = os.path.dirname(os.path.abspath(path))
-    digests += [table.of_file(os.path.join(folder, name)) for name in read_outline(path).external]
+    digests = [table.of_file(os.path.join(folder, name)) for name in files_of(path)]
     whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
     return "sha256:" + whole.hex()
+
+
+def files_of(path: str) -> list[str]:
+    """Names of the files of a model, or of other weights, from their folder on: first `path`, then what it names.
+
+    Raises UserError as `read_outline`.
+    """
+    return [os.path.basename(path), *(read_outline(path).external if path.lower().endswith(SUFFIXES) else ())]
 
 
 def read_outline(path: str) -> Outline:

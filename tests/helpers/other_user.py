@@ -1,7 +1,8 @@
-"""Permissions seen by somebody whom they bind: root becomes user 65534 for that."""
+"""Permissions seen by somebody whom they bind: for that, root's thread asks for files as user 65534."""
 
 import codecs
 import contextlib
+import ctypes
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,15 +14,22 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def not_root() -> Iterator[None]:
-    """As a user whom permissions bind."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
+    """As a user whom permissions bind.
+
+    This thread alone, and those that it starts: `seteuid` would stop every thread of the process to change it, of which
+    the libraries have many.
+    """
+    if os.geteuid():
+        yield
+        return
+    set_user = getattr(ctypes.CDLL(None), "setfsuid", None)
+    if set_user is None:
+        pytest.skip("permissions do not bind root, who cannot be another user in one thread here")
+    set_user(NOBODY)
     try:
         yield
     finally:
-        if root:
-            os.seteuid(0)
+        set_user(0)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 // Requests to the program that this page came from. The token stands in the address after #, which is never sent, and
 // behind it what to open first: "#token&queue=doubt", "#token&queue=search&text=cat.1.jpg".
 
+import { sentence } from "./words.js";
+
 const [key, ...others] = location.hash.slice(1).split("&");
 const token = decodeURIComponent(key);
 export const asked = new URLSearchParams(others.join("&"));
@@ -56,9 +58,4 @@ async function send(path, options) {
     // no words of the program's own
   }
   throw new Refusal(response.status, said ? sentence(said) : `The program answers with an error (${response.status}).`);
-}
-
-function sentence(text) {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
 }

@@ -7,7 +7,7 @@ import { Palette } from "./palette.js";
 import { controls, defaults, expectedWords, isBulk, load, PAGE, QUEUES, showTabs } from "./queues.js";
 import { showSide } from "./side.js";
 import { Viewer } from "./viewer.js";
-import { announce, byId, count, element, number, percent, printable } from "./words.js";
+import { announce, byId, count, element, number, percent, printable, sentence } from "./words.js";
 import { Work } from "./work.js";
 
 const [SOON, LATER] = [500, 3000]; // milliseconds until the next look at what is known
@@ -63,7 +63,7 @@ function showState() {
   byId("computing").hidden = progress.done >= progress.total || Boolean(stopped);
   byId("computed").value = progress.total ? progress.done / progress.total : 0;
   byId("computed-words").textContent = `${number(progress.done)} of ${number(progress.total)}${progress.failed ? `, ${number(progress.failed)} cannot be read` : ""}; those that are there can be labelled.`;
-  if (stopped) complain(`No more pictures are computed: ${stopped}`);
+  if (stopped) complain(sentence(stopped));
   palette.show(state.classes, state.states);
   showSide(state, go);
   if (page.name === "confirm" || page.name === "mistakes") offer();

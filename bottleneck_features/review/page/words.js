@@ -25,6 +25,12 @@ export function number(value) {
   return NUMBERS.format(value);
 }
 
+/** "Words." of "words". */
+export function sentence(text) {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
+
 /** A name with every invisible character, and what turns a line around, as its escape. */
 export function printable(text) {
   return text.replace(/(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`);

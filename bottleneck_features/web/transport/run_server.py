@@ -19,6 +19,7 @@ from bottleneck_features.web.transport.problems import Problem
 from cache.errors import AT_ONCE, UserError, log
 
 GRACE = 60  # seconds in which what is in flight at the end is answered
+STOPPED = "stopped: what was in flight is answered"
 HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 # For `uvicorn.Config`. Nothing is logged of requests, and no header names the software.
 SETTINGS: dict[str, Any] = {
@@ -52,7 +53,10 @@ def run_server(model: str, host: str, port: int, workers: int, options: dict[str
             _announce(model, host, listener)
             processes = Multiprocess(config, [listener])
             processes.run()
-        return int(any(process.exitcode == STARTUP_FAILURE for process in processes.processes))
+        if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
+            return 1
+        log.info(STOPPED)
+        return 0
     app = create_app(model, **options)
     app.service.start()
     server = _Server(uvicorn.Config(app, **SETTINGS), app.service)
@@ -60,7 +64,7 @@ def run_server(model: str, host: str, port: int, workers: int, options: dict[str
         _announce(model, host, listener)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has ended
             server.run([listener])
-    log.info("stopped: what was in flight is answered")
+    log.info(STOPPED)
     return 0
 
 

@@ -65,7 +65,7 @@ def test_what_the_side_says_has_its_interval_and_what_it_is_of(session: Session)
     assert side["accuracy"]["drawn"] and low <= side["accuracy"]["value"] <= high
     assert {one["name"]: one["count"] for one in side["classes"]} == {"brick": 12, "grass": 12, "gravel": 12}
     assert side["labelled"] == 36 and all(one["called"] == 0 for one in side["classes"])
-    assert side["accepted"]["left"] == 0 and "0.98" in side["accepted"]["refused"]
+    assert side["accepted"]["left"] == 0 and "149 checked answers" in side["accepted"]["refused"]
     session.put({0: Entry("", how=NOT_SURE), 1: Entry("", how=NOT_SURE)})
     assert side_of(session)["states"] == {NOT_SURE: 2, NONE_OF_THESE: 0} and side_of(session)["labelled"] == 34
 
@@ -196,8 +196,23 @@ def test_a_session_whose_pictures_cannot_be_computed_says_why(
         found = Session(gallery, labels)
         found.start()
         found._threads[0].join()
-        assert side_of(found)["stopped"] == "weights are gone"
+        assert side_of(found)["stopped"] == "no more pictures are computed: weights are gone"
         found.close()
+
+
+def test_a_head_that_cannot_be_fitted_is_said_and_labels_are_kept(
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble(*_: object) -> None:
+        raise MemoryError("no room for planes")
+
+    monkeypatch.setattr("bottleneck_features.review.session.learn", stumble)
+    label(session, [0, 1])
+    session._threads[1].join()
+    stopped = "labels are kept, but nothing learns from them any more: MemoryError('no room for planes')"
+    assert side_of(session)["stopped"] == stopped and "no room for planes" in caplog.text
+    label(session, [2])
+    assert len(session.log.labels) == 3
 
 
 def test_the_first_pictures_are_there_before_the_last(flat: Path, gallery: Gallery) -> None:

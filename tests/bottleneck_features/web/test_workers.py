@@ -31,7 +31,7 @@ def test_several_processes_share_a_port(trained: Path, pictures: list[bytes]) ->
         assert one.status_code == 409 and "SIGHUP" in one.json()["detail"]
         service.process.send_signal(signal.SIGHUP)
         asked(service.url, pictures)
-        assert service.stop() == 0
+        assert service.stop() == 0 and "in flight is answered" in service.lines[-1]
 
 
 def test_a_model_that_no_process_can_load_ends_all(tmp_path: Path) -> None:

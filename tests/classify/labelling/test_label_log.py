@@ -101,7 +101,7 @@ def test_what_would_be_more_than_a_line_is_refused(tmp_path: Path, name: str) ->
     assert labels_in(path) == {}
 
 
-@pytest.mark.parametrize("torn", [b"b.jp", b"b.jpg,fox,2026", b'"b', b"\xff"])
+@pytest.mark.parametrize("torn", [b"b.jp", b"b.jpg,fox,2026", b"b.jpg,,2026-11-30T00:00:00Z,not s", b'"b', b"\xff"])
 def test_half_a_line_is_cut_off_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, torn: bytes) -> None:
     path = tmp_path / "labels.csv"
     with open_log(str(path)) as log:
@@ -110,6 +110,17 @@ def test_half_a_line_is_cut_off_and_said(tmp_path: Path, caplog: pytest.LogCaptu
     path.write_bytes(whole + torn)
     assert labels_in(path) == {"a.jpg": "fox"} and "half a line" in caplog.text
     assert path.read_bytes() == whole
+
+
+def test_a_last_row_without_a_line_break_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "labels.csv"
+    written_by_hand = b"path,label,when,how\na.jpg,fox,,\nb.jpg,hare,,"
+    path.write_bytes(written_by_hand)
+    with open_log(str(path)) as log:
+        assert log.labels == {"a.jpg": "fox", "b.jpg": "hare"} and not caplog.text
+        log.put({"c.jpg": Entry("hare")})
+    assert path.read_bytes().startswith(written_by_hand + b"\nc.jpg,hare,")
+    assert labels_in(path) == {"a.jpg": "fox", "b.jpg": "hare", "c.jpg": "hare"}
 
 
 def test_half_a_first_line_is_written_anew(tmp_path: Path) -> None:

@@ -34,9 +34,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_rows_and_weights_travel(elsewhere: Path, pictures: list[str], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("location", [None, "weights/own.data"], ids=["one file", "several files"])
+def test_rows_and_weights_travel(
+    elsewhere: Path, pictures: list[str], caplog: pytest.LogCaptureFixture, location: str | None
+) -> None:
     caplog.set_level(logging.INFO, "bottleneck")
-    saved(conv_net(), elsewhere / "own.onnx")
+    (elsewhere / "weights").mkdir()
+    saved(conv_net(), elsewhere / "own.onnx", location)
     asked = {"backbone": f"{HERE}/own.onnx", "preprocess": "scale=1/255 mean=0.5 std=0.5 crop=20"}
     extractor = open_extractor(f"{HERE}/cache", **asked)  # type: ignore[arg-type]
     with connected("local:2"):

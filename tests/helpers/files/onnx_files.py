@@ -100,9 +100,10 @@ def token_net(prefix: int = 1, batch: int | str = "n") -> onnx.ModelProto:
     )
 
 
-def saved(model: onnx.ModelProto, path: Path) -> str:
+def saved(model: onnx.ModelProto, path: Path, location: str | None = None) -> str:
+    """Save a model, with its weights in a file of their own at `location` from its folder on, where that is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(path))
+    onnx.save(model, str(path), save_as_external_data=bool(location), location=location, size_threshold=0)
     return str(path)
 
 
