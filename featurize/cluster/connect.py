@@ -82,7 +82,8 @@ def _ray(address: str) -> Iterator[None]:
 
     try:
         import ray
-        from ray.util.joblib import register_ray
+
+        from featurize.cluster.backends.ray_backend import WarmRay
     except ImportError:
         raise UserError(f"cluster {address} is one of Ray, which is not installed: pip install '.[ray]'") from None
     started = not ray.is_initialized()
@@ -92,11 +93,12 @@ def _ray(address: str) -> Iterator[None]:
             ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"cluster {address}: no cluster of Ray answers there ({_line(error)})") from None
+    backend = WarmRay()
     try:
-        register_ray()
-        with parallel_config("ray", n_jobs=max(1, int(ray.cluster_resources().get("CPU", 1)))):
+        with parallel_config(backend, n_jobs=max(1, int(ray.cluster_resources().get("CPU", 1)))):
             yield
     finally:
+        backend.end()
         if started:
             ray.shutdown()
 

@@ -45,15 +45,15 @@ class Workers:
 
         run = Parallel(
             self.jobs,
-            backend=self.generating(),
+            backend=self.answering(),
             return_as="generator_unordered",
             batch_size=1,
             pre_dispatch=ahead,
         )
         yield from run(delayed(function)(task) for task in tasks)
 
-    def generating(self) -> Any:
-        """The backend, as one that gives answers as they come."""
+    def answering(self) -> Any:
+        """The backend, as one that answers to every task."""
         return self.backend
 
 
@@ -82,9 +82,9 @@ class DaskWorkers(Workers):
         """As many as each was started with."""
         return 0
 
-    def generating(self) -> Any:
+    def answering(self) -> Any:
         """A backend that gives back a task whose workers died; joblib's own would wait for it for ever."""
-        from featurize.cluster.dask_backend import GivingBack
+        from featurize.cluster.backends.dask_backend import GivingBack
 
         return GivingBack(client=self.backend.client, wait_for_workers_timeout=None)
 
@@ -98,14 +98,18 @@ class RayWorkers(Workers):
         """An actor has one core."""
         return 1
 
-    def generating(self) -> Any:
-        """A backend that hands answers on as they come, which Ray's does, but for saying so."""
-        from ray.util.joblib.ray_backend import RayBackend
+    def answers(self, function: Callable[[Task], Answer], tasks: Iterator[Task], ahead: int) -> Iterator[Answer | Lost]:
+        """As above; the actors of a backend that the caller has named live as long as they have tasks."""
+        from featurize.cluster.backends.ray_backend import WarmRay
 
-        class Generating(RayBackend):
-            supports_return_generator = True
-
-        return Generating(ray_remote_args=self.backend.ray_remote_args)
+        if isinstance(self.backend, WarmRay):
+            yield from super().answers(function, tasks, ahead)
+            return
+        backend = WarmRay(ray_remote_args=self.backend.ray_remote_args)
+        try:
+            yield from RayWorkers(backend, self.jobs).answers(function, tasks, ahead)
+        finally:
+            backend.end()
 
 
 def workers_of(backend: Any, jobs: int) -> Workers | None:
@@ -113,7 +117,7 @@ def workers_of(backend: Any, jobs: int) -> Workers | None:
     kind = type(backend).__name__
     if kind == "DaskDistributedBackend":
         return DaskWorkers(backend, jobs)
-    if kind == "RayBackend":
+    if kind in ("RayBackend", "WarmRay"):
         return RayWorkers(backend, -1 if jobs is None else jobs)
     return None if backend.effective_n_jobs(jobs) == 1 else Workers(backend, jobs)
 
