@@ -97,7 +97,7 @@ def test_the_command_exports(run, flat: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("path,label,when,how\nbrick.0.png,brick,,\nbrick.1.png,,,not sure\n")
     status, out, _ = run("review", "--data", flat, "--labels", table, "--export", tmp_path / "out")
-    assert status == 0 and "1 pictures" in out and (tmp_path / "out" / "brick" / "brick.0.png").is_file()
+    assert status == 0 and "1 picture in" in out and (tmp_path / "out" / "brick" / "brick.0.png").is_file()
     assert labels_of(str(table)) == {"brick.0.png": "brick"}
     status, _, errors = run("review", "--data", flat, "--labels", tmp_path / "none.csv", "--export", tmp_path / "more")
     assert status == 2 and "no table of labels" in errors
