@@ -7,7 +7,6 @@ import numpy as np
 
 from bottleneck_features.report.findings import LearningPoint
 from bottleneck_features.review.session import Session, View
-from classify.decisions.thresholds import Acceptance
 from classify.labelling.label_log import STATES
 from classify.labelling.learner import TARGET, Check
 from classify.scoring.class_scores import share_of
@@ -77,19 +76,11 @@ def confused(check: Check) -> list[dict[str, Any]]:
     ]
 
 
-def refused(acceptance: Acceptance) -> str | None:
-    """Why nothing may be accepted, in the words of somebody who labels; None where something may."""
-    if acceptance.refused is None:
-        return None
-    have = f"{len(acceptance.answers.predicted)} are checked so far, {int(acceptance.answers.right.sum())} are right"
-    return f"that takes {acceptance.needed} checked answers, all of them right, more where some are wrong; {have}"
-
-
 def accepted(view: View, check: Check) -> dict[str, Any]:
     """How many pictures without label could be accepted as they are answered, or why none."""
     acceptance, left = check.acceptance, np.flatnonzero(~view.settled)
-    found: dict[str, Any] = {"target": TARGET, "left": len(left), "count": 0, "refused": refused(acceptance)}
-    if found["refused"] is None and view.opinion and view.opinion.classes == acceptance.classes:
+    found: dict[str, Any] = {"target": TARGET, "left": len(left), "count": 0, "refused": acceptance.shortfall}
+    if acceptance.accepts_some and view.opinion and view.opinion.classes == acceptance.classes:
         sure = acceptance.accepts(view.opinion.answers[left], view.opinion.confidence[left])
         found["count"] = int(sure.sum())
     return found

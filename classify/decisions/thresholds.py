@@ -120,28 +120,48 @@ class Acceptance:
 
     @property
     def refused(self) -> str | None:
-        """Why nothing may be accepted, in one line; None where something may."""
-        if np.isfinite(self.thresholds).any():
-            return None
-        return self.refused_of(int(np.argmax([curve.bounds.max() for curve in self.curves])))
+        """Why nothing may be accepted, and what to do, in one line; None where something may."""
+        return None if self.accepts_some else self.refused_of(self._best)
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why nothing may be accepted; None where something may."""
+        return None if self.accepts_some else self._shortfall_of(self._best)
+
+    @property
+    def accepts_some(self) -> bool:
+        """Whether some class has a threshold."""
+        return bool(np.isfinite(self.thresholds).any())
 
     def refused_of(self, number: int) -> str | None:
         """Why no answer of a class, or of any, may be accepted; None where some may. number: of the curve."""
-        curve = self.curves[number]
-        if curve.threshold(self.target) < math.inf:
+        if self.curves[number].threshold(self.target) < math.inf:
             return None
+        most = _supported(self.curves[number])
+        allowed = f", or give {most:g} or less" if most > 0 else ""
+        return f"{self._shortfall_of(number)}: train it with more pictures{allowed}"
+
+    @property
+    def _best(self) -> int:
+        return int(np.argmax([curve.bounds.max() for curve in self.curves]))
+
+    def _shortfall_of(self, number: int) -> str:
+        curve = self.curves[number]
         of = f" that say {self.classes[number]!r}" if self.by_class else ""
         total = int(curve.counted.number[-1])
-        most = math.floor(1000 * curve.bounds.max()) / 1000
         have = f"the model has {total}"
         if (independent := curve.counted.independent[-1]) < 0.99 * total:
             groups = len(np.unique(self.answers.groups))
             have += f" in {groups} groups, which tell as much as {independent:.0f} independent ones"
-        allowed = f", or give {most:g} or less" if most > 0 else ""
         return (
             f"accept {self.target:g} takes {self.needed} held-out answers{of} that are all right, more where some are "
-            f"wrong; {have}, and they support {most:g} at most (95% confidence): train it with more pictures{allowed}"
+            f"wrong; {have}, and they support {_supported(curve):g} at most (95% confidence)"
         )
+
+
+def _supported(curve: Curve) -> float:
+    """The largest target that the answers support, with three digits."""
+    return math.floor(1000 * curve.bounds.max()) / 1000
 
 
 def needed(target: float) -> int:

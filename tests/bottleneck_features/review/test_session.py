@@ -65,7 +65,8 @@ def test_what_the_side_says_has_its_interval_and_what_it_is_of(session: Session)
     assert side["accuracy"]["drawn"] and low <= side["accuracy"]["value"] <= high
     assert {one["name"]: one["count"] for one in side["classes"]} == {"brick": 12, "grass": 12, "gravel": 12}
     assert side["labelled"] == 36 and all(one["called"] == 0 for one in side["classes"])
-    assert side["accepted"]["left"] == 0 and "149 checked answers" in side["accepted"]["refused"]
+    assert side["accepted"]["left"] == 0 and "takes 149 held-out answers" in side["accepted"]["refused"]
+    assert side["accepted"]["refused"].endswith("(95% confidence)")
     session.put({0: Entry("", how=NOT_SURE), 1: Entry("", how=NOT_SURE)})
     assert side_of(session)["states"] == {NOT_SURE: 2, NONE_OF_THESE: 0} and side_of(session)["labelled"] == 34
 
