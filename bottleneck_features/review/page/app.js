@@ -311,7 +311,9 @@ function onKey(event) {
 }
 
 function onPageKey(event) {
-  if (document.querySelector("dialog[open]") || event.target.closest("input, select, textarea, button, summary, a")) return;
+  if (document.querySelector("dialog[open]") || event.target.closest("input, select, textarea")) return;
+  // A button has the focus for a moment after a dialog closes, or after a click: letters and digits mean what they always do.
+  if (event.target.closest("button, summary, a") && !/^[^ ]$/.test(event.key)) return;
   const plain = !(event.ctrlKey || event.metaKey || event.altKey);
   const act = {
     o: () => viewer.show(),

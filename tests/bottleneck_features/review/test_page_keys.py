@@ -257,6 +257,21 @@ def test_classes_are_added_renamed_merged_and_deleted(opened, taught: Reviewed) 
     assert labels(taught) == before
 
 
+def test_letters_count_while_a_button_has_the_focus(opened, taught: Reviewed) -> None:
+    with opened(taught) as page:
+        page.page.locator("#open-names").focus()
+        page.press("1")
+        page.ready()
+        assert len(labels(taught)) == 19
+        page.page.locator("#open-names").focus()
+        page.press("z")
+        page.ready()
+        assert len(labels(taught)) == 18
+        page.page.locator("#open-names").focus()
+        page.press("Enter")
+        assert page.page.locator("#names").is_visible()
+
+
 def test_whoever_leaves_while_a_label_is_on_its_way_is_asked(opened, taught: Reviewed) -> None:
     held: list[Route] = []
 
