@@ -126,13 +126,15 @@ class DigestTable:
     def holding(self, digests: Collection[bytes]) -> dict[str, bytes]:
         """The files (absolute paths) that hold one of these contents, as far as the table knows: path -> digest.
 
-        One stat each, as `unchanged`: files that are gone or have changed are left out. So are addresses of object
-        storage, because nobody has asked for the network.
+        One stat each: files that are gone or look changed are left out. A picture copied here a moment before it was
+        read counts as well, which `unchanged` would read again: who needs certainty compares the digest. Addresses of
+        object storage are left out too, because nobody has asked for the network.
         """
         wanted = {*digests}
         rows = [row for answer in self._answers([("SELECT path, digest FROM files", ())]) for row in answer]
         paths = [os.fsdecode(path) for path, digest in rows if digest in wanted]
-        return self.unchanged([path for path in paths if not is_url(path)])
+        recorded = self._recorded([path for path in paths if not is_url(path)])
+        return {path: digest for path, stamp, digest in recorded if (now := take_stamp(path)) and stamp[:4] == now[:4]}
 
     def digests(self) -> set[bytes]:
         """Those of all recorded files."""

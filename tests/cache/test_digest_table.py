@@ -78,6 +78,20 @@ def test_the_same_file_is_known_by_a_relative_and_an_absolute_name(
     assert table.unchanged(["file", "../below/./file"]) == {"file": DIGEST, "../below/./file": DIGEST}
 
 
+def test_a_content_is_found_in_a_file_that_was_read_at_once_after_it_was_written(
+    table: DigestTable, tmp_path: Path
+) -> None:
+    """Too soon for the clock to prove it: it is hashed again where it counts, and found where somebody looks for it."""
+    path, gone, changed, unasked = (write(tmp_path / name) for name in ("file", "gone", "changed", "unasked"))
+    for one, digest in ((path, DIGEST), (gone, DIGEST), (changed, DIGEST), (unasked, bytes(32))):
+        stamp = settled(one)
+        table.record([(one, stamp._replace(taken=stamp.ctime), digest)])
+    os.unlink(gone)
+    Path(changed).write_bytes(b"another")
+    assert table.unchanged([path]) == {}
+    assert table.holding([DIGEST]) == {path: DIGEST}
+
+
 def test_a_missing_file_is_an_error_of_the_system(table: DigestTable, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         table.of_file(str(tmp_path / "missing"))
