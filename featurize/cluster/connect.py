@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -83,6 +84,8 @@ def _ray(address: str) -> Iterator[None]:
     try:
         import ray
 
+        if address != "ray":
+            import grpc  # noqa: F401  of ray[client]
         from featurize.cluster.backends.ray_backend import WarmRay
     except ImportError:
         raise UserError(f"cluster {address} is one of Ray, which is not installed: pip install '.[ray]'") from None
@@ -90,9 +93,12 @@ def _ray(address: str) -> Iterator[None]:
     if started:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers unless told not to
         try:
-            ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
+            with warnings.catch_warnings(action="ignore"):  # it warns of what it raises
+                ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"cluster {address}: no cluster of Ray answers there ({_line(error)})") from None
+            # a head that finds a token asks for it by itself; who connects to it has to say so
+            hint = "" if "RAY_AUTH_MODE" in os.environ else "; where the cluster has a token, set RAY_AUTH_MODE=token"
+            raise UserError(f"cluster {address}: no cluster of Ray answers there ({_line(error)}){hint}") from None
     backend = WarmRay()
     try:
         with parallel_config(backend, n_jobs=max(1, int(ray.cluster_resources().get("CPU", 1)))):
