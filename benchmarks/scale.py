@@ -89,7 +89,7 @@ def commands(folder: Path, spec: dict[str, Any]) -> dict[str, list[str]]:
     return {
         "features": [*pipeline, "features", *labelled, *chosen, *saying("features")],
         "train": [*trained, "--model", model, *saying("train")],
-        "search": [*trained, "--search", "--model", str(folder / "search.joblib"), *saying("search")],
+        "search": [*trained, "--search", "--model", str(folder / "searched.joblib"), *saying("search")],
         "compare": [*pipeline, "compare", *labelled, "--heads", "sgd", *saying("compare")],
         "evaluate": [*pipeline, "evaluate", *labelled, "--model", model, *saying("evaluate")],
         "predict": [*pipeline, "predict", "--model", model, "--images", str(folder / "photos"), "--output",
