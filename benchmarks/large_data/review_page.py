@@ -72,8 +72,8 @@ def use(page: httpx.Client, labels: int, started: float) -> None:
     for start in range(0, labels, 500):
         drawn += queue("search", text="", start=start, count=min(500, labels - start))["pictures"]
     said = [{"pictures": [one["picture"]], "label": f"class {int(one['name'][-12:-4]) % CLASSES:03}"} for one in drawn]
-    for start in range(0, len(said), 500):
-        timed("500 labels", lambda: page.post("/v1/labels", json={"said": said[start : start + 500]}))
+    for some in (said[start : start + 500] for start in range(0, len(said), 500)):
+        timed(f"{len(some)} labels", lambda some=some: page.post("/v1/labels", json={"said": some}))
     begin = time.perf_counter()
     while (now := state())["learnt"] < now["version"] or now["accuracy"] is None:
         time.sleep(0.2)

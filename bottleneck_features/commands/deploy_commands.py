@@ -153,6 +153,8 @@ def review(
 
     spec: Any = given(chosen)
     data, cache_dir = given_or_surfaces(spec.pop("data", None), {}), spec.pop("cache_dir", pipeline.DEFAULT_CACHE)
+    if links and not folders:
+        raise UserError("--links says how pictures are exported: give --export FOLDER as well")
     if folders:
         _export(data or "", labels, folders, links)
         return

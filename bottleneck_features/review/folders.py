@@ -16,12 +16,16 @@ FORBIDDEN = frozenset('<>:"/\\|?*')  # in the name of a folder, on one system or
 
 
 def adoptable(table: LabelLog, found: LabelledImages, data: str, how: str) -> dict[str, Entry]:
-    """What a folder's or another table's labels say of pictures that `table` says nothing of, by their names."""
+    """What a folder's or another table's labels say of pictures that `table` says nothing of, by their names.
+
+    What was said and then undone is nothing.
+    """
+    said = {name for name, entry in table.entries.items() if entry.label or entry.how}
     names = [name_of(path, data) for path in found.paths]
     return {
         name: Entry(label, how=how)
         for name, label in zip(names, found.labels, strict=True)
-        if name not in table.entries and not name.startswith("../")
+        if name not in said and not name.startswith("../")
     }
 
 
@@ -38,8 +42,10 @@ def export_folders(data: str, labels: Mapping[str, str], destination: str, kind:
 
     labels: path, relative to `data` -> label. The name of a picture below a folder says its folders too, `a/b.jpg` is
     `a_b.jpg`, so that no two are one. Raises UserError for a destination that is there and not empty, or is inside of
-    `data`, and where two classes would be one folder.
+    `data`, where two classes would be one folder, and where no picture has a label.
     """
+    if not labels:
+        raise UserError("no picture has a label yet: there is nothing to export")
     if kind not in KINDS:
         raise UserError(f"kind {kind!r:.80}: give one of {', '.join(KINDS)}")
     if is_elsewhere(data) or os.path.isfile(data):

@@ -53,7 +53,8 @@ def queue_page(view: View, request: Request) -> dict[str, Any]:
     about: dict[str, Any] = {}
     if request.name == "ask":
         given = None if view.opinion is None else view.opinion.probabilities
-        numbers = ask(view.pictures.pool, view.settled, given, request.count) if len(view.labels) else _none()
+        seen = view.one_by_one | view.passed
+        numbers = ask(view.pictures.pool, view.settled, given, request.count, seen=seen) if len(seen) else _none()
     elif request.name == "confirm":
         numbers, about = _confirm(view, request)
     elif request.name == "doubt":
@@ -82,6 +83,7 @@ def said(view: View, number: int) -> dict[str, Any]:
         "name": view.pictures.names[number],
         "label": str(view.labels[number]),
         "kept": bool(view.kept[number]),
+        "together": bool(view.labelled[number] and not view.one_by_one[number]),
         "state": str(view.states[number]),
         "answer": None if opinion is None else opinion.classes[opinion.answers[number]],
         "confidence": None if view.confidence is None else float(view.confidence[number]),

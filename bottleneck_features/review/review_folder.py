@@ -38,7 +38,7 @@ def review_folder(
             log.warning("%s is open in another window: this one shows it, and cannot change it", labels)
         else:
             if adopt_table:
-                told = adoptable(table, find_labelled(data, labels=adopt_table), data, "of a table")
+                told = adoptable(table, _of_table(data, adopt_table), data, "of a table")
                 table.put(told)
                 log.info("%d labels of %s are taken over into %s", len(told), adopt_table, labels)
             if adopt:
@@ -52,6 +52,16 @@ def review_folder(
         finally:
             session.close()
     print(f"{len(table.labels)} labels in {labels}; next: {project.command}")
+
+
+def _of_table(data: str, table: str) -> LabelledImages:
+    try:
+        return find_labelled(data, labels=table)
+    except UserError as error:
+        if "--" not in str(error):
+            raise
+        plain = "`review` takes a table with the columns path and label as it is: these options are of `train`"
+        raise UserError(f"{error} ({plain})") from None
 
 
 def open_session(found: LabelledImages, data: str, extractor: Extractor, table: LabelLog) -> Session:

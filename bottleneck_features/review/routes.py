@@ -82,7 +82,8 @@ def router(session: Session, cache_dir: str) -> APIRouter:
         for part in labels.said:
             if part.state and (part.state not in STATES or part.label):
                 raise Problem(422, f"state {part.state!r:.80}: give one of {', '.join(STATES)}, and no label")
-            entries |= dict.fromkeys(part.pictures, Entry(label_of(part.label), how=part.state or labels.how))
+            label = _class(session, part.label) if part.label else ""
+            entries |= dict.fromkeys(part.pictures, Entry(label, how=part.state or labels.how))
         with _told():
             session.put(entries)
         return _changed(session, [*entries])
@@ -99,15 +100,15 @@ def router(session: Session, cache_dir: str) -> APIRouter:
 
     @routes.post("/classes")
     def add_class(naming: Naming) -> dict[str, Any]:
-        if not (name := label_of(naming.name)):
-            raise Problem(422, "the name of a class is empty")
+        name = _class(session, naming.name)
         session.add_class(name)
         return {"name": name, "version": session.view.version}
 
     @routes.post("/rename")
     def rename(renaming: Renaming) -> dict[str, Any]:
+        new = _class(session, renaming.new, renaming.old) if renaming.new else ""
         with _told():
-            return {"total": session.rename(renaming.old, label_of(renaming.new)), "version": session.view.version}
+            return {"total": session.rename(renaming.old, new), "version": session.view.version}
 
     @routes.post("/thumbnails")
     def thumbnails(wanted: Wanted) -> Response:
@@ -129,6 +130,18 @@ def router(session: Session, cache_dir: str) -> APIRouter:
         return {"name": session.view.pictures.names[number], **about_file(path)}
 
     return routes
+
+
+def _class(session: Session, name: str, old: str = "") -> str:
+    """The name of a class, which may be new and replace `old`. Raises Problem for one that is mistaken for another."""
+    if not (label := label_of(name)):
+        raise Problem(422, "the name of a class is empty")
+    if label.casefold() in STATES:
+        raise Problem(422, f"{label!r} is no class: it has a key of its own, below the classes")
+    names = [one for one in session.view.classes if one != old]
+    if label not in names and (same := [one for one in names if one.casefold() == label.casefold()]):
+        raise Problem(409, f"there is a class {same[0]!r} already: {label!r} would be taken for it")
+    return label
 
 
 def _changed(session: Session, numbers: Sequence[int]) -> dict[str, Any]:

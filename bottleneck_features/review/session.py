@@ -19,7 +19,7 @@ from cache.errors import log
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.labelling.label_log import KEPT, NOTHING, STATES, Entry, LabelLog
-from classify.labelling.learner import HEAD, Check, Opinion, check, learn
+from classify.labelling.learner import HEAD, Check, Opinion, calibrated, check, learn
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,10 @@ class View:
     """What is known at a moment. version: grows with every change; labels: (n,), "" for none.
 
     states: (n,), "not sure" and the like, "" where there is none. kept: (n,), whether a person stands by a label that
-    was doubted. classes: the names, each with its number of pictures, in the order in which they came up. opinion and
-    check may be of labels a moment ago; learnt: the version whose labels opinion is of. sureness: (n,), how probable
-    each answer is, calibrated by held-out answers where there are some.
+    was doubted. one_by_one: (n,), whether a person looked at this picture for its label. classes: the names, each with
+    its number of pictures, in the order in which they came up. opinion and check may be of labels a moment ago; learnt:
+    the version whose labels opinion is of. sureness: (n,), how probable each answer is, calibrated by held-out answers
+    where there are some.
     """
 
     version: int
@@ -37,6 +38,7 @@ class View:
     labels: NDArray[np.str_]
     states: NDArray[np.str_]
     kept: NDArray[np.bool_]
+    one_by_one: NDArray[np.bool_]
     classes: Mapping[str, int]
     learnt: int = 0
     opinion: Opinion | None = None
@@ -51,8 +53,13 @@ class View:
 
     @property
     def settled(self) -> NDArray[np.bool_]:
-        """Which pictures a person has looked at: (n,)."""
-        return self.labelled | (self.states != "")
+        """Of which pictures something was said: (n,)."""
+        return self.labelled | self.passed
+
+    @property
+    def passed(self) -> NDArray[np.bool_]:
+        """Which pictures a person has looked at without giving a label: (n,)."""
+        return self.states != ""
 
     @property
     def confidence(self) -> Floats | None:
@@ -75,7 +82,8 @@ class Session:
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self._stopped = threading.Event()
-        self._view = View(0, Pictures.none(), np.empty(0, str), np.empty(0, str), np.empty(0, bool), {})
+        texts, marks = np.empty(0, str), np.empty(0, bool)
+        self._view = View(0, Pictures.none(), texts, texts, marks, marks, {})
         self._numbers: dict[str, int] = {}  # of the pictures by name
         self._named = list(dict.fromkeys(labels.labels.values()))  # classes in the order in which they came up
         self._named_before: list[list[str]] = []  # the same, before each action of this session
@@ -179,8 +187,10 @@ class Session:
         numbers = np.array([self._numbers[name] for name in found], np.intp)
         entries = [self.log.entries.get(name, NOTHING) for name in found]
         before = [np.empty(len(pictures.names), "<U1")] * 2 if names is None else [view.labels, view.states]
-        kept = np.zeros(len(pictures.names), bool) if names is None else view.kept.copy()
+        nothing = np.zeros(len(pictures.names), bool)
+        kept, one_by_one = ((nothing if names is None else old).copy() for old in (view.kept, view.one_by_one))
         kept[numbers] = [bool(entry.label) and entry.how == KEPT for entry in entries]
+        one_by_one[numbers] = [entry.one_by_one for entry in entries]
         labels = with_texts(before[0], numbers, [entry.label for entry in entries])
         shown = ["" if entry.label or entry.how not in STATES else entry.how for entry in entries]
         counted = Counter(entry.label for entry in self.log.entries.values() if entry.label)
@@ -192,6 +202,7 @@ class Session:
             labels=labels,
             states=with_texts(before[1], numbers, shown),
             kept=kept,
+            one_by_one=one_by_one,
             classes={name: counted[name] for name in self._named},
             opinion=view.opinion if view.opinion and len(view.opinion.probabilities) == len(labels) else None,
         )
@@ -227,7 +238,7 @@ class Session:
             self._publish(view, learnt=view.version, opinion=opinion, sureness=_sureness(opinion, before))
             if self._view.version != view.version:  # the next labels come first
                 continue
-            found = check(view.pictures.rows, view.labels, view.pictures.groups)
+            found = check(view.pictures.rows, view.labels, view.pictures.groups, view.one_by_one)
             self._publish(view, check=found, sureness=_sureness(opinion, found))
             with self._change:
                 self.trained, self._checked = view.version, replace(view, check=found)
@@ -239,10 +250,7 @@ class Session:
             with self._change:
                 view, self._checked = self._checked, None
             if view and view.check:
-                points, _ = learning_curve(
-                    view.pictures.rows, view.labels, view.pictures.groups, view.check.splits, HEAD, {}
-                )
-                self._publish(view, curve=tuple(points))
+                self._publish(view, curve=_curve(view, view.check))
 
     def _once(self, ready: Callable[[], bool]) -> View | None:
         """The view, once there is something to do; None at the end."""
@@ -259,7 +267,18 @@ class Session:
 
 def _sureness(opinion: Opinion | None, found: Check | None) -> Floats | None:
     """Here, in the background: whoever gives a label does not wait for it."""
-    return found.calibrated(opinion.probabilities).max(axis=1) if opinion and found else None
+    if not opinion or not found or not found.temperatures:
+        return None
+    return calibrated(opinion.probabilities, found.temperatures[0]).max(axis=1)
+
+
+def _curve(view: View, found: Check) -> tuple[LearningPoint, ...]:
+    """The learning curve, scored on the pictures that were named one by one: nothing without such."""
+    splits = [(train, test[view.one_by_one[test]]) for train, test in found.splits if view.one_by_one[test].any()]
+    if not splits:
+        return ()
+    points, _ = learning_curve(view.pictures.rows, view.labels, view.pictures.groups, splits, HEAD, {})
+    return tuple(points)
 
 
 def with_texts(before: NDArray[np.str_], numbers: Indices, texts: Sequence[str]) -> NDArray[np.str_]:

@@ -8,7 +8,7 @@ import numpy as np
 from bottleneck_features.report.findings import LearningPoint
 from bottleneck_features.review.session import Session, View
 from classify.labelling.label_log import STATES
-from classify.labelling.learner import TARGET, Check
+from classify.labelling.learner import LEAST, TARGET, Check
 from classify.scoring.class_scores import share_of
 
 MORE = 50  # labels that a gain is told for
@@ -34,17 +34,22 @@ def side_of(session: Session) -> dict[str, Any]:
         "classes": [{"name": name, "count": count, "called": called[name]} for name, count in view.classes.items()],
         "states": {state: int((view.states == state).sum()) for state in STATES},
         "accuracy": None if view.check is None else accuracy_of(view, view.check),
-        "gain": expected_gain(view.curve),
+        "gain": expected_gain(view.curve) if (~view.settled).sum() >= MORE else None,
         "curve": [{"labels": point.pictures, "accuracy": point.accuracy} for point in view.curve],
         "confused": [] if view.check is None else confused(view.check),
         "accepted": None if view.check is None else accepted(view, view.check),
     }
 
 
-def accuracy_of(view: View, check: Check) -> dict[str, Any]:
-    """The share of right held-out answers and its interval, of randomly drawn pictures where these are enough."""
-    sample = check.drawn(view.pictures.pool.drawn(view.labelled))
-    answers = sample or check.held_out
+def accuracy_of(view: View, check: Check) -> dict[str, Any] | None:
+    """The share of right held-out answers and its interval, of randomly drawn pictures where these are enough.
+
+    None where no picture was named one by one: see `Check`.
+    """
+    sample = check.drawn(view.pictures.pool.drawn(view.one_by_one, view.passed))
+    answers = sample or check.one_by_one
+    if not len(answers.truth):
+        return None
     value, low, high = share_of(answers.right, answers.groups).tolist()
     of = "drawn at random" if sample else "that were asked: these are harder than others, or more typical"
     return {"value": value, "interval": [low, high], "of": f"{len(answers.truth)} pictures {of}", "drawn": bool(sample)}
@@ -79,8 +84,9 @@ def confused(check: Check) -> list[dict[str, Any]]:
 def accepted(view: View, check: Check) -> dict[str, Any]:
     """How many pictures without label could be accepted as they are answered, or why none."""
     acceptance, left = check.acceptance, np.flatnonzero(~view.settled)
-    found: dict[str, Any] = {"target": TARGET, "left": len(left), "count": 0, "refused": acceptance.shortfall}
-    if acceptance.accepts_some and view.opinion and view.opinion.classes == acceptance.classes:
+    refused = acceptance.shortfall if acceptance else f"fewer than {LEAST} pictures were named one by one"
+    found: dict[str, Any] = {"target": TARGET, "left": len(left), "count": 0, "refused": refused}
+    if acceptance and acceptance.accepts_some and view.opinion and view.opinion.classes == acceptance.classes:
         sure = acceptance.accepts(view.opinion.answers[left], view.opinion.confidence[left])
         found["count"] = int(sure.sum())
     return found

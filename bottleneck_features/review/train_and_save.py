@@ -40,12 +40,15 @@ class Project:
 
 @dataclass(frozen=True)
 class Job:
-    """How a training stands. stage: "" before the first one. of: labels that it was trained on. report: its address."""
+    """How a training stands. stage: "" before the first one. of: labels that it was trained on; together: how many of
+    them were given to many pictures at once. report: its address.
+    """
 
     stage: str = ""
     running: bool = False
     error: str = ""
     of: int = 0
+    together: int = 0
     result: dict[str, Any] | None = None
     report: str = ""
 
@@ -66,7 +69,9 @@ class Training:
         with self._lock:
             if self.job.running:
                 raise UserError("a training is running: wait for its end")
-            self.job = Job("training", running=True, of=len(self._session.log.labels))
+            entries = self._session.log.entries.values()
+            together = sum(bool(entry.label) and not entry.one_by_one for entry in entries)
+            self.job = Job("training", running=True, of=len(self._session.log.labels), together=together)
             self._thread = threading.Thread(target=self._run, name="review-train", daemon=True)
             self._thread.start()
 

@@ -78,4 +78,4 @@ def _told(job: Callable[[], Any]) -> Any:
     except UserError as error:
         raise Problem(409, str(error)) from None
     except OSError as error:
-        raise Problem(507, f"it cannot be written: {error.strerror}") from None
+        raise Problem(507, f"{error.filename or 'it'} cannot be written: {error.strerror}") from None

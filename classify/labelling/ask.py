@@ -51,33 +51,42 @@ class Pool:
         reducer = PCA(min(COMPONENTS, *some.shape), random_state=seed).fit(some)
         return cls(unit_rows(reducer.transform(rows).astype(np.float32)), groups, order)
 
-    def drawn(self, labelled: NDArray[np.bool_]) -> Indices:
+    def drawn(self, labelled: NDArray[np.bool_], passed: NDArray[np.bool_] | None = None) -> Indices:
         """The labelled pictures (m,) that are a random sample of all: the first ones of `order`, to the first gap.
 
         labelled: (n,). Those that were asked for other reasons belong to it where their turn has come. A near-duplicate
-        of a labelled picture is no gap, and does not count.
+        of a labelled picture is no gap, and does not count. passed: (n,), pictures that were looked at and have no
+        label, by default none: they are no gaps either.
         """
-        known = np.isin(self.groups, self.groups[labelled])[self.order]
+        seen = labelled if passed is None else labelled | passed
+        known = np.isin(self.groups, self.groups[seen])[self.order]
         first = self.order[: np.argmin(known)] if not known.all() else self.order
         return first[labelled[first]]
 
-    def candidates(self, labelled: NDArray[np.bool_]) -> Indices:
-        """The pictures (m,) that may be asked: one of each group of near-duplicates that has no label."""
-        first = np.zeros(len(labelled), bool)
+    def candidates(self, settled: NDArray[np.bool_]) -> Indices:
+        """The pictures (m,) that may be asked: one of each group of near-duplicates of which none is settled (n,)."""
+        first = np.zeros(len(settled), bool)
         first[np.unique(self.groups, return_index=True)[1]] = True
-        return np.flatnonzero(first & ~np.isin(self.groups, self.groups[labelled]))
+        return np.flatnonzero(first & ~np.isin(self.groups, self.groups[settled]))
 
 
 def ask(
-    pool: Pool, labelled: NDArray[np.bool_], probabilities: Floats | None, count: int = 10, seed: int = 0
+    pool: Pool,
+    labelled: NDArray[np.bool_],
+    probabilities: Floats | None,
+    count: int = 10,
+    seed: int = 0,
+    seen: NDArray[np.bool_] | None = None,
 ) -> Indices:
     """The pictures (count,) to label next, fewer where fewer are left.
 
     labelled: (n,). probabilities: (n, k) of the pictures by a head that was fitted on the labelled ones; None where
-    there is none yet, for want of two classes.
+    there is none yet, for want of two classes. seen: (n,), those of the labelled ones that a person looked at one by
+    one, by default all: the others are drawn too, so that the random sample has no gaps.
     """
     left = pool.candidates(labelled)
-    drawn = pool.order[np.isin(pool.order, left)][: count // RANDOM_SHARE]
+    unseen = pool.order[np.isin(pool.order, pool.candidates(labelled if seen is None else seen))]
+    drawn = unseen[: count // RANDOM_SHARE if len(left) else count]
     left = left[~np.isin(left, drawn)]
     count = min(count - len(drawn), len(left))
     if count < 1:

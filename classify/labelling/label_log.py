@@ -24,6 +24,7 @@ HEADER = ("path", "label", "when", "how")
 NOT_SURE, NONE_OF_THESE = "not sure", "none of these"
 STATES = (NOT_SURE, NONE_OF_THESE)  # in the column `how`: the picture was looked at, and has no label
 KEPT = "kept"  # in the same column: a person stands by a label that was doubted
+TOGETHER = ("stack", "confirmed")  # in the same column: many pictures were named at once, as a program had put them
 UNDONE = "undone"
 LARGEST = 2**30  # bytes
 
@@ -35,6 +36,16 @@ class Entry:
     label: str
     when: str = ""
     how: str = ""
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a person looked at this picture for its label, so that an accuracy may be of it."""
+        return bool(self.label) and not named_together(self.how)
+
+
+def named_together(how: str) -> bool:
+    """Whether a row with this in its column `how` is one of many pictures that were named at once."""
+    return how.removeprefix(f"{UNDONE}: ").startswith(TOGETHER)
 
 
 NOTHING = Entry("")
@@ -89,9 +100,11 @@ class LabelLog:
 
     def rename(self, old: str, new: str) -> int:
         """Give all pictures of a class another label, as one action: also to merge it, or with "" to delete it."""
-        changes = {
-            path: Entry(new, how=f"renamed from {old}"[:80]) for path, label in self.labels.items() if label == old
-        }
+        changes = {}
+        for path, entry in self.entries.items():
+            if entry.label and entry.label == old:  # what was named together still is
+                together = next((f"{word}, " for word in TOGETHER if entry.how.startswith(word)), "")
+                changes[path] = Entry(new, how=f"{together}renamed from {old}"[:80])
         self.put(changes)
         return len(changes)
 
@@ -122,8 +135,11 @@ class LabelLog:
 def open_log(path: str) -> Iterator[LabelLog]:
     """The labels in the file at `path`, which is created if need be; its lock is held for the body.
 
-    Where another process has the lock the log is read-only. Raises UserError for a file that is no such table.
+    Where another process has the lock the log is read-only. Raises UserError for a folder, and for a file that is no
+    such table.
     """
+    if os.path.isdir(path):
+        raise UserError(f"{path!r} is a folder: name a file for the labels")
     make_folder(os.path.dirname(path))
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | AT_ONCE, 0o666)
     try:
@@ -194,7 +210,7 @@ def _parsed(path: str, data: bytes, read_only: bool, file: int) -> LabelLog:
         rows = [*csv.reader(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""), strict=True)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table of labels ({error}): give another file") from None
-    header, *rows = rows or [list(HEADER)]
+    header, *rows = [row for row in rows if row] or [list(HEADER)]  # whoever edits it leaves blank rows behind
     if tuple(header) != HEADER or any(len(row) != len(HEADER) for row in rows):
         raise UserError(
             f"{path} is no table of labels that can be added to: its columns are {', '.join(header)!r:.80}, "

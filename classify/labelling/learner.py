@@ -20,9 +20,10 @@ from classify.scoring.held_out_answers import HeldOutAnswers
 
 HEAD = "logreg"  # what `fit_hyperplanes` is, too
 FOLDS = 5
-LEAST_DRAWN = 30  # labelled pictures of a random sample, from which on the accuracy is that of these alone
+LEAST = 30  # pictures: fewer drawn at random do not make the accuracy, fewer named one by one tell no mistakes
 TARGET = 0.98  # precision of what may be accepted
 SMALLEST = 1e-12  # probability: keeps logarithms finite
+RESAMPLES = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,26 +53,32 @@ class Opinion:
 class Check:
     """Answers about labelled pictures by heads that were fitted on the others.
 
-    temperature: what makes their probabilities as sure as they are right.
+    one_by_one: those of them about pictures that a person named one by one. A stack that is named by its top has wrong
+    labels, which the head learns: its answers then agree with them, and say nothing. temperatures: what makes
+    probabilities as sure as these answers are right, and the 95% interval of that; None where they are too few.
     """
 
     held_out: HeldOutAnswers
     splits: list[Split]
-    temperature: float
-
-    def calibrated(self, given: Floats) -> Floats:
-        """Probabilities (n, k) as sure as held-out answers are right."""
-        return probabilities(np.log(np.maximum(given, SMALLEST)), self.temperature)
+    one_by_one: HeldOutAnswers
+    temperatures: tuple[float, float, float] | None
 
     def drawn(self, sample: Indices) -> HeldOutAnswers | None:
         """The answers about pictures of a random sample, numbers (m,); None where these are too few to score."""
-        chosen = np.isin(self.held_out.rows, sample)
-        return self.held_out.of(chosen) if chosen.sum() >= LEAST_DRAWN else None
+        chosen = np.isin(self.one_by_one.rows, sample)
+        return self.one_by_one.of(chosen) if chosen.sum() >= LEAST else None
 
     @cached_property
-    def acceptance(self) -> Acceptance:
-        """Which answers may be accepted at `TARGET`."""
-        return Acceptance.of(SavedAnswers.of(self.held_out), self.held_out.classes, TARGET)
+    def acceptance(self) -> Acceptance | None:
+        """Which answers may be accepted at `TARGET`; None where too few pictures were named one by one."""
+        if len(self.one_by_one.rows) < LEAST:
+            return None
+        return Acceptance.of(SavedAnswers.of(self.one_by_one), self.held_out.classes, TARGET)
+
+
+def calibrated(given: Floats, temperature: float) -> Floats:
+    """Probabilities (n, k) as sure as a temperature makes them."""
+    return probabilities(np.log(np.maximum(given, SMALLEST)), temperature)
 
 
 def learn(rows: Floats, labels: NDArray[np.str_], before: Opinion | None = None) -> Opinion | None:
@@ -87,11 +94,13 @@ def learn(rows: Floats, labels: NDArray[np.str_], before: Opinion | None = None)
     return Opinion(planes, planes.probabilities(rows))
 
 
-def check(rows: Floats, labels: NDArray[np.str_], groups: Indices, seed: int = 0) -> Check | None:
+def check(
+    rows: Floats, labels: NDArray[np.str_], groups: Indices, one_by_one: NDArray[np.bool_], seed: int = 0
+) -> Check | None:
     """Held-out answers about the labelled pictures, in folds that part no near-duplicates; None of too few.
 
-    rows, labels: as for `learn`. groups: (n,), equal numbers for near-duplicates. Pictures of a class that has a single
-    one are in every training part, and have no answer.
+    rows, labels: as for `learn`. groups: (n,), equal numbers for near-duplicates. one_by_one: (n,), see `Check`.
+    Pictures of a class that has a single one are in every training part, and have no answer.
     """
     labelled = np.flatnonzero(labels != "")
     classes = sorted({*labels[labelled].tolist()})
@@ -111,5 +120,20 @@ def check(rows: Floats, labels: NDArray[np.str_], groups: Indices, seed: int = 0
         parts = np.full(len(test), f"fold {number}")
         found.append(HeldOutAnswers(classes, labelled[test], parts, truth, given, grouping.numbers[test]))
     answers = HeldOutAnswers.joined(found)
-    temperature = fit_temperature(np.log(np.maximum(answers.probabilities, SMALLEST)), answers.truth)
-    return Check(answers, [(labelled[train], labelled[test]) for train, test in splits], temperature)
+    scored = answers.of(one_by_one[answers.rows])
+    return Check(answers, [(labelled[train], labelled[test]) for train, test in splits], scored, _temperatures(scored))
+
+
+def _temperatures(answers: HeldOutAnswers) -> tuple[float, float, float] | None:
+    """The temperature of these answers and the ends of its interval, by resampling groups of near-duplicates."""
+    if len(answers.rows) < LEAST:
+        return None
+    decisions = np.log(np.maximum(answers.probabilities, SMALLEST))
+    groups = np.unique(answers.groups, return_inverse=True)[1]
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(RESAMPLES):
+        weights = np.bincount(random.integers(0, groups.max() + 1, groups.max() + 1), minlength=groups.max() + 1)
+        found.append(fit_temperature(decisions, answers.truth, weights[groups].astype(float)))
+    low, high = np.quantile(found, (0.025, 0.975)).tolist()
+    return fit_temperature(decisions, answers.truth), low, high

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
 from classify.labelling.ask import Pool, clusters_of, most_typical
-from classify.labelling.learner import Check, Opinion
+from classify.labelling.learner import Check, Opinion, calibrated
 from classify.scoring.outliers import OutlierDetector
 
 STACKS = 60  # small ones hold fewer kinds: what is named by its top is right more often
@@ -54,15 +54,17 @@ def to_confirm(opinion: Opinion, code: int, labelled: NDArray[np.bool_]) -> Indi
 def expected_mistakes(opinion: Opinion, check: Check | None, pictures: Indices) -> Mistakes | None:
     """How many of the answers about some pictures are wrong; None where no held-out answers tell.
 
-    By calibrated probabilities. The interval is that of a sum of independent mistakes: two standard deviations to
-    either side.
+    By calibrated probabilities. The interval is that of a sum of independent mistakes, two standard deviations to
+    either side, from the least to the most that the calibration leaves possible.
     """
-    if check is None:
+    if check is None or check.temperatures is None:
         return None
-    sure = check.calibrated(opinion.probabilities[pictures]).max(axis=1)
-    expected, reach = float((1 - sure).sum()), 2 * float(np.sqrt((sure * (1 - sure)).sum()))
-    low, high = int(max(0, np.floor(expected - reach))), int(min(len(pictures), np.ceil(expected + reach)))
-    return Mistakes(expected, (low, high))
+    found = []
+    for temperature in check.temperatures:
+        sure = calibrated(opinion.probabilities[pictures], temperature).max(axis=1)
+        found.append((float((1 - sure).sum()), 2 * float(np.sqrt((sure * (1 - sure)).sum()))))
+    low, high = min(mean - reach for mean, reach in found), max(mean + reach for mean, reach in found)
+    return Mistakes(found[0][0], (int(max(0, np.floor(low))), int(min(len(pictures), np.ceil(high)))))
 
 
 def mistakes(check: Check, true: int, answer: int) -> Indices:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from cache.errors import UserError, listed
+from cache.errors import UserError, listed, log
 from cache.files.path_kinds import is_elsewhere
 from classify.labels.label_names import label_of
 from classify.labels.label_options import AnyTable
@@ -104,14 +104,22 @@ def read_table(
     found = Table(name, folder, paths, labels, groups=groups)
     for column, cells in others:
         (found.splits if _may_split(column) else found.others)[column] = [bare(cell) for cell in cells]
-    if all(found.others.pop(column, None) is not None for column in OF_LOG):
-        return _last_of_each_path(found)
-    return found
+    of_log = [found.others.pop(column, None) for column in OF_LOG]
+    return found if None in of_log else _last_of_each_path(found, of_log[1] or [])
 
 
-def _last_of_each_path(table: Table) -> Table:
+def _last_of_each_path(table: Table, how: list[str]) -> Table:
     """The last row of each path: of a table that has a row for each time that a picture was labelled."""
+    from classify.labelling.label_log import named_together
+
     rows = {path: row for row, path in enumerate(table.paths)}.values()
+    if together := sum(bool(table.labels[row]) and named_together(how[row]) for row in rows):
+        log.warning(
+            "%s labels in %r were given to many pictures at once, as stacks or in bulk: where these are wrong, "
+            "the model learns it, and an accuracy of them is too high (`review` asks for some of them again)",
+            f"{together} of {sum(bool(table.labels[row]) for row in rows)}",
+            table.name,
+        )
 
     def kept(cells: list[str]) -> list[str]:
         return [cells[row] for row in rows]

@@ -1,7 +1,7 @@
 // The page: one queue at a time, keys, and what the program knows, looked at again and again.
 
 import { asked, get, post, Refusal } from "./api.js";
-import { Grid } from "./grid.js";
+import { Grid, labelOf } from "./grid.js";
 import { Names } from "./names.js";
 import { Palette } from "./palette.js";
 import { controls, defaults, expectedWords, isBulk, load, PAGE, QUEUES, showTabs } from "./queues.js";
@@ -11,7 +11,7 @@ import { announce, byId, count, element, number, percent, printable, sentence } 
 import { Work } from "./work.js";
 
 const [SOON, LATER] = [500, 3000]; // milliseconds until the next look at what is known
-const page = { name: "", params: {}, start: 0, found: { items: [], total: 0 }, loads: 0, saved: 0, pending: 0, seen: "" };
+const page = { name: "", params: {}, start: 0, found: { items: [], total: 0 }, loads: 0, saved: 0, pending: 0, seen: "", leaving: false };
 let state = null;
 let timer = 0;
 let tail = Promise.resolve();
@@ -19,8 +19,7 @@ let tail = Promise.resolve();
 const grid = new Grid(showChosen, () => viewer.show());
 const viewer = new Viewer(grid, onKey);
 const palette = new Palette(give);
-const names = new Names(async (words) => {
-  complain(words ?? "");
+const names = new Names(async () => {
   await look();
   reload();
   return state;
@@ -143,8 +142,8 @@ function showPager() {
 
 function turnPage(by) {
   const start = page.start + by * PAGE;
-  if (page.name === "ask" || start < 0 || start >= page.found.total) return;
-  show(page.name, page.params, start, { keep: true });
+  if (page.name === "ask" || start < 0 || start >= page.found.total) return null;
+  return show(page.name, page.params, start, { keep: true });
 }
 
 /** What the buttons below the pictures are about. */
@@ -181,7 +180,7 @@ function give(entry) {
 
 /** Say something of pictures: shown at once, sent in turn. said: [{item, label or state}], one action. */
 function act(said, how) {
-  if (!said.length) return;
+  if (!said.length || page.leaving) return; // keys that are typed ahead are not about these pictures any more
   if (state.read_only) {
     complain("This table of labels is open in another window: here it cannot be changed.");
     return;
@@ -203,6 +202,7 @@ function act(said, how) {
     if (grid.chosen.size) grid.chooseAll(false);
     if (first.label || first.state) grid.advance();
   }
+  page.leaving = isBulk(page.name, page.params) || (grid.items.every((item) => item.done) && Boolean(turns()));
   save({ said: [...entries.values()], how }, before);
 }
 
@@ -215,6 +215,7 @@ function save(body, before) {
     else before.forEach(({ item, was }) => Object.assign(item, { label: "", state: "", done: false }, was));
     grid.items.forEach((_, at) => grid.say(at));
     if (done && !page.pending) await next();
+    if (!page.pending) page.leaving = false;
     look();
   });
 }
@@ -233,9 +234,13 @@ async function next() {
 }
 
 function turnOver() {
-  const gone = page.name === "doubt" || page.name === "mistakes" || page.name === "unknown" || QUEUES[page.name].batch || page.name === "start";
-  if (gone) return reload();
-  return page.start + PAGE < page.found.total ? turnPage(1) : null;
+  return turns()?.();
+}
+
+/** What comes once all pictures shown are decided: others of the queue, the next page, nothing. */
+function turns() {
+  if (["start", "unknown"].includes(page.name) || QUEUES[page.name].batch) return reload;
+  return page.start + PAGE < page.found.total ? () => turnPage(1) : null;
 }
 
 async function nextToConfirm() {
@@ -259,7 +264,7 @@ function confirm(all = false) {
     return;
   }
   const chosen = page.params.members ? grid.items.filter((item) => grid.isChosen(item)) : subject();
-  const items = QUEUES[page.name].keeps ? chosen : chosen.filter((item) => !item.label && !item.state);
+  const items = QUEUES[page.name].keeps ? chosen : chosen.filter((item) => !labelOf(item) && !item.state);
   if (!items.length) {
     announce("There is nothing to confirm here: what has a label is named by a key");
     return;
@@ -269,7 +274,8 @@ function confirm(all = false) {
     complain("The model knows nothing yet: name pictures of two classes first.");
     return;
   }
-  act(answered, QUEUES[page.name].keeps ? "accepted" : "confirmed");
+  const alone = page.name === "ask" ? "asked" : "named";
+  act(answered, QUEUES[page.name].keeps ? "accepted" : page.params.members ? "confirmed" : alone);
 }
 
 function keep() {
@@ -282,7 +288,7 @@ function undo() {
     const done = await told(() => post("/v1/undo"));
     countPending(-1);
     if (!done) return;
-    page.saved = done.version;
+    page.saved = 0; // nothing waits until the model has learnt what was taken back
     const shown = new Set(grid.items.map((item) => item.picture));
     const here = done.pictures.filter((one) => shown.has(one.picture));
     grid.update(here.map((one) => ({ ...one, done: Boolean(one.label || one.state) && !QUEUES[page.name].keeps })));

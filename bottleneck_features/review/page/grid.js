@@ -167,10 +167,11 @@ export class Grid {
     const words = describe(item);
     made.setAttribute("aria-label", [printable(item.name), ...words].join(", "));
     const tag = made.querySelector(".tag");
-    tag.className = `tag ${item.label ? "label" : item.state ? "state" : "guess"}`;
-    const shown = item.label || item.state || (item.answer ?? "");
+    const label = labelOf(item);
+    tag.className = `tag ${label ? "label" : item.state ? "state" : "guess"}`;
+    const shown = label || item.state || (item.answer ?? "");
     tag.replaceChildren(...(shown ? [named(shown)] : []));
-    if (!item.label && !item.state && item.answer) tag.append(` ${percent(item.confidence, 0)}`);
+    if (!label && !item.state && item.answer) tag.append(` ${percent(item.confidence, 0)}`);
     const other = made.querySelector(".other");
     other.hidden = !item.suggested || Boolean(item.done);
     if (item.suggested) other.replaceChildren("→ ", named(item.suggested.label), ` ${percent(item.suggested.probability, 0)}`);
@@ -181,13 +182,18 @@ export class Grid {
   }
 }
 
+/** The label that is shown: none of a picture that is asked anew, until it is named. */
+export function labelOf(item) {
+  return item.anew && !item.done ? "" : item.label;
+}
+
 function describe(item) {
-  const words = [];
+  const [words, label] = [[], labelOf(item)];
   if (item.members) words.push(`stack of ${count(item.members.length)}`);
-  if (item.label) words.push(`labelled ${printable(item.label)}`);
+  if (label) words.push(`labelled ${printable(label)}`);
   else if (item.state) words.push(item.state);
   if (item.suggested) words.push(`the model says ${printable(item.suggested.label)}, ${item.suggested.doubt}`);
-  else if (item.answer && item.answer !== item.label) {
+  else if (item.answer && item.answer !== label) {
     words.push(`the model says ${printable(item.answer)} ${percent(item.confidence, 0)}`);
   }
   return words;

@@ -18,6 +18,7 @@ export class Names {
   }
 
   open(state) {
+    this.complain("");
     this.show(state);
     this.dialog.showModal();
   }
@@ -58,10 +59,16 @@ export class Names {
       await job();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      this.dialog.close();
-      await this.changed(error.message);
+      this.complain(error.message);
+      this.show(this.state); // what was typed or chosen did not come to pass
       return;
     }
+    this.complain("");
     this.show(await this.changed());
+  }
+
+  complain(words) {
+    byId("names-trouble").textContent = words;
+    byId("names-trouble").hidden = !words;
   }
 }

@@ -25,12 +25,14 @@ export class Palette {
     const text = JSON.stringify([classes.map(({ name, count }) => [name, count]), states]);
     if (text === this.shown) return;
     this.shown = text;
+    const focused = [...byId("chips").children].indexOf(document.activeElement);
     this.keys = keysOf(classes.map(({ name }) => name));
     const keyOf = new Map([...this.keys].map(([key, name]) => [name, key]));
     const chips = classes.map(({ name, count }) => chip(named(name), keyOf.get(name), count, () => this.give({ label: name })));
     const others = STATES.map(({ name, key }) => chip(name, key, states[name] ?? 0, () => this.give({ state: name }), "state"));
     const none = chip("no label", "⌫", null, () => this.give({ label: "" }), "state");
     byId("chips").replaceChildren(...chips, ...others, none);
+    byId("chips").children[focused]?.focus();
     byId("known").replaceChildren(...classes.map(({ name }) => element("option", { value: printable(name) })));
   }
 
@@ -46,7 +48,10 @@ export class Palette {
 }
 
 function chip(words, key, count, act, kind = "") {
-  const made = button(words, act, { class: `chip ${kind}` });
+  const made = button(words, (event) => {
+    act();
+    if (event.detail) byId("grid").focus({ preventScroll: true }); // a mouse has gone on to the pictures: so do the keys
+  }, { class: `chip ${kind}` });
   if (key) made.prepend(element("kbd", {}, key), " ");
   if (count !== null) made.append(element("span", { class: "quiet" }, ` ${number(count)}`));
   return made;

@@ -17,7 +17,7 @@ export const QUEUES = {
   },
   ask: {
     title: "Ask",
-    words: "The pictures whose labels help most; a fifth of them is drawn at random, which keeps the accuracy honest.",
+    words: "The pictures whose labels help most; a fifth of them is drawn at random, also of those in named stacks, which keeps the accuracy honest.",
     confirm: "The model is right",
     batch: true,
     none: "Every picture has been looked at.",
@@ -82,7 +82,8 @@ export async function load(name, params, start, after) {
   const { label, true: truth, answer, picture, text, least } = params;
   const query = { name, start, count: name === "ask" ? BATCH : PAGE, after, label, true: truth, answer, picture, text, least };
   const found = await get("/v1/queue", query);
-  const items = found.pictures.map((one) => ({ ...one, ...suggestion(found, one, params) }));
+  // What was named together with others is asked like any other picture.
+  const items = found.pictures.map((one) => ({ ...one, ...suggestion(found, one, params), anew: name === "ask" && one.together }));
   return { ...found, items };
 }
 
@@ -150,7 +151,7 @@ function ofConfirm(params, state, change) {
 export function expectedWords({ total, called, mistakes }) {
   const of = `${count(total)} of ${number(called)}`;
   if (!total) return of;
-  if (!mistakes) return `${of}. How many are wrong cannot be told yet: label more.`;
+  if (!mistakes) return `${of}. How many are wrong cannot be told before 30 pictures were named one by one: see Ask.`;
   const [low, high] = mistakes.interval;
   return `${of}. Expected mistakes: ${mistakes.expected.toFixed(1)} (95% interval ${low} to ${high}).`;
 }

@@ -31,7 +31,7 @@ function accuracy({ accuracy: found, learnt, trained, version }) {
   const words = trained < version && learnt < version ? "learning…" : trained < version ? "checking…" : "";
   if (!found) {
     return [element("h3", {}, "Accuracy"),
-      element("p", { class: "quiet small" }, words || "Not known yet: label a few pictures of two classes or more.")];
+      element("p", { class: "quiet small" }, words || "Not known yet: name pictures of two classes or more one by one, as Ask shows them. What was named together does not count.")];
   }
   const [low, high] = found.interval;
   return [
@@ -51,7 +51,7 @@ function accepted({ accepted: found }, go) {
   return [
     element("h3", {}, "Without looking"),
     element("p", { class: found.refused ? "quiet small" : "small" }, words),
-    ...(found.count ? [button("Confirm them", () => go("confirm", {}))] : []),
+    ...(found.count ? [button("Open Confirm", () => go("confirm", {}))] : []),
   ];
 }
 

@@ -57,16 +57,18 @@ export class Work {
     if (training.running) this.timer = setTimeout(() => this.run("train-state", () => null), PAUSE);
   }
 
-  showResult({ result, report, of }) {
+  showResult({ result, report, of, together }) {
     const [low, high] = result.accuracy_interval ?? [];
     const interval = low === undefined ? "" : `, 95% interval ${percent(low)} to ${percent(high)}`;
     const left = result.left_out_classes.length
       ? [element("p", { class: "small" }, "Left out, with a single picture: ", named(result.left_out_classes.join(", ")))] : [];
+    const many = together ? [element("p", { class: "small" },
+      `${count(together, "label")} of these were given to many pictures at once: where one is wrong, the accuracy is too high. Ask shows some of them again.`)] : [];
     const link = element("a", { href: report, target: "_blank", rel: "noopener" }, "Open the report");
     byId("train-result").replaceChildren(
       element("p", { class: "large" }, `${percent(result.accuracy)} right`),
       element("p", { class: "quiet small" },
         `On ${count(result.tested, "held-out picture")}${interval}. Trained on ${count(of, "label")}, saved as `, named(result.model), "."),
-      ...left, ...(report ? [element("p", {}, link)] : []));
+      ...many, ...left, ...(report ? [element("p", {}, link)] : []));
   }
 }

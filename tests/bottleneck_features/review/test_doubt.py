@@ -24,7 +24,9 @@ def found_of_planted(rows: np.ndarray, labels: np.ndarray, seed: int) -> int:
     names = [str(number) for number in groups]
     pictures = Pictures(names, own, np.zeros((PICTURES, 32), np.uint8), groups, Pool.of(own, groups))
     nothing = np.zeros(PICTURES, bool)
-    view = View(1, pictures, given, np.full(PICTURES, ""), nothing, {}, 1, learn(own, given), check(own, given, groups))
+    alone = ~nothing
+    checked = check(own, given, groups, alone)
+    view = View(1, pictures, given, np.full(PICTURES, ""), nothing, alone, {}, 1, learn(own, given), checked)
     page = queue_page(view, Request("doubt", count=SHOWN))
     return len({one["picture"] for one in page["pictures"]} & {*planted.tolist()})
 

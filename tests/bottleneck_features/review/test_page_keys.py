@@ -127,7 +127,7 @@ def test_all_that_is_called_a_class_is_confirmed_but_what_is_taken_out(opened, t
         page.queue("confirm")
         page.page.locator("#least").focus()
         page.press("Home")
-        page.page.locator("#expected", has_text="Expected mistakes").wait_for()
+        page.page.locator("#expected", has_text="cannot be told before 30 pictures").wait_for()
         page.page.locator("label[for=least] output", has_text="0%").wait_for()
         page.ready()
         page.page.locator("#grid").focus()

@@ -13,6 +13,7 @@ import bottleneck_features.review.session
 import featurize.machine.memory
 import pipeline
 from bottleneck_features.review.growing_gallery import FIRST, Gallery
+from bottleneck_features.review.queue_pages import Request, queue_page
 from bottleneck_features.review.session import Session
 from bottleneck_features.review.side import side_of
 from cache.errors import UserError
@@ -76,6 +77,29 @@ def test_with_few_drawn_labels_the_accuracy_says_that_they_were_asked(session: S
     session.wait_until_learnt()
     accuracy = side_of(session)["accuracy"]
     assert not accuracy["drawn"] and "asked" in accuracy["of"]
+
+
+def test_what_was_named_in_stacks_is_learnt_and_no_accuracy_is_of_it(session: Session) -> None:
+    names = truth(session)
+    session.put({number: Entry(names[number], how="stack") for number in range(36)})
+    session.rename("brick", "wall")
+    side = side_of(session) if session.wait_until_learnt() else {}
+    assert side["labelled"] == 36 and side["accuracy"] is None and side["curve"] == []
+    assert side["accepted"]["refused"] == "fewer than 30 pictures were named one by one"
+    first = session.view.pictures.pool.order[:30]
+    asked = queue_page(session.view, Request("ask", count=10))["pictures"]
+    assert [one["picture"] for one in asked] == first[:10].tolist() and all(one["together"] for one in asked)
+    label(session, first)
+    accuracy = side_of(session)["accuracy"] if session.wait_until_learnt() else {}
+    assert accuracy["drawn"] and accuracy["of"] == "30 pictures drawn at random"
+
+
+def test_what_has_no_label_though_it_was_drawn_does_not_end_the_sample(session: Session) -> None:
+    order = session.view.pictures.pool.order
+    label(session, order[[number for number in range(33) if number != 4]])
+    session.put({int(order[4]): Entry("", how=NONE_OF_THESE)})
+    accuracy = side_of(session)["accuracy"] if session.wait_until_learnt() else {}
+    assert accuracy["drawn"] and accuracy["of"] == "32 pictures drawn at random"
 
 
 def test_a_picture_with_a_wrong_label_is_a_mistake_of_that_cell(session: Session) -> None:

@@ -10,7 +10,7 @@ import pipeline
 from bottleneck_features.review.folders import export_folders
 from bottleneck_features.review.train_and_save import Project
 from cache.errors import UserError
-from classify.labelling.label_log import labels_of
+from classify.labelling.label_log import Entry, labels_of
 from featurize.spec_options import DEFAULT_CACHE
 
 
@@ -23,6 +23,8 @@ def test_folders_are_taken_over_and_taken_back(surfaces: Path, review_cache: Pat
         assert found.ask("GET", "/v1/work").json()["adoptable"] == 0
         found.ask("POST", "/v1/undo")
         assert [*found.session.log.labels.values()] == ["mine"]
+        assert found.ask("GET", "/v1/work").json()["adoptable"] == 35
+        assert found.ask("POST", "/v1/adopt").json()["total"] == 35
 
 
 def test_train_and_save_does_what_train_does_and_shows_the_report(taught: Reviewed) -> None:
@@ -39,6 +41,17 @@ def test_train_and_save_does_what_train_does_and_shows_the_report(taught: Review
     again = pipeline.train(project.data, labels=project.labels, cache_dir=project.cache_dir, backbone="nano",
                            model=f"{project.model}.again.joblib")  # fmt: skip
     assert again["accuracy"] == job["result"]["accuracy"] and again["classes"] == job["result"]["classes"]
+
+
+def test_an_accuracy_of_stacks_is_said_to_be_too_high(reviewed: Reviewed, caplog: pytest.LogCaptureFixture) -> None:
+    names = reviewed.session.view.pictures.names
+    reviewed.session.put({number: Entry(surface_of(names[number]), how="asked") for number in range(18)})
+    reviewed.session.put({number: Entry(surface_of(names[number]), how="stack") for number in range(18, 36)})
+    reviewed.ask("POST", "/v1/train")
+    reviewed.training._thread.join()
+    assert reviewed.ask("GET", "/v1/work").json()["training"]["together"] == 18
+    said = [text for text in caplog.messages if "18 of 36 labels" in text]
+    assert said and "given to many pictures at once" in said[0]
 
 
 def test_a_training_that_cannot_be_says_why(reviewed: Reviewed) -> None:

@@ -99,6 +99,23 @@ def test_copies_of_labelled_pictures_leave_no_gap(digits: real_features.Data) ->
     assert sorted(pool.drawn(labelled).tolist()) == list(range(0, 100, 2))
 
 
+def test_what_was_looked_at_and_has_no_label_is_no_gap(pool: Pool) -> None:
+    labelled, passed = (np.zeros(len(pool.order), bool) for _ in range(2))
+    labelled[pool.order[[0, 2, 3]]] = passed[pool.order[1]] = True
+    assert pool.drawn(labelled).tolist() == pool.order[:1].tolist()
+    assert pool.drawn(labelled, passed).tolist() == pool.order[[0, 2, 3]].tolist()
+
+
+def test_what_was_named_together_is_drawn_too(pool: Pool) -> None:
+    """Else a random sample would end at the first picture of a stack that was named."""
+    labelled, seen = np.ones(len(pool.order), bool), np.zeros(len(pool.order), bool)
+    assert ask(pool, labelled, None, BATCH, seen=seen).tolist() == pool.order[:BATCH].tolist()
+    labelled[pool.order[BATCH:]] = False
+    asked = ask(pool, labelled, None, BATCH, seen=seen)
+    assert len({*asked.tolist()}) == BATCH and asked[-2:].tolist() == pool.order[:2].tolist()
+    assert not labelled[asked[:-2]].any()
+
+
 def test_all_that_is_left_is_asked_and_then_nothing(pool: Pool) -> None:
     labelled = np.ones(len(pool.order), bool)
     labelled[:3] = False

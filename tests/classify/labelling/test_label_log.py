@@ -78,6 +78,34 @@ def test_training_reads_the_last_row_of_each_picture(tmp_path: Path) -> None:
         assert len([*csv.reader(file)]) == 6
 
 
+def test_what_was_named_together_stays_so_under_another_name(tmp_path: Path) -> None:
+    path = str(tmp_path / "labels.csv")
+    with open_log(path) as log:
+        log.put({"a.jpg": Entry("cat", how="stack"), "b.jpg": Entry("cat", how="confirmed")})
+        log.put({"c.jpg": Entry("cat", how="asked")})
+        assert log.rename("cat", "tiger") == 3 and log.rename("tiger", "lion") == 3
+    with open_log(path) as log:
+        assert {name: entry.one_by_one for name, entry in log.entries.items()} == {
+            "a.jpg": False, "b.jpg": False, "c.jpg": True,
+        }  # fmt: skip
+        log.put({"a.jpg": Entry("lion", how="asked")})
+        assert log.entries["a.jpg"].one_by_one
+        log.undo()
+        assert not log.entries["a.jpg"].one_by_one
+
+
+def test_blank_rows_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("path,label,when,how\n\na.jpg,cat,,\n\n")
+    with open_log(str(path)) as log:
+        assert log.labels == {"a.jpg": "cat"}
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder: name a file"), open_log(str(tmp_path)):
+        pass
+
+
 def test_a_second_process_reads_and_does_not_write(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     with open_log(str(path)) as first:

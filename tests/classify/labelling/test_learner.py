@@ -9,7 +9,8 @@ from helpers import real_features
 from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import unit_rows
 from classify.labelling.hyperplanes import Hyperplanes, fit_hyperplanes
-from classify.labelling.learner import check, learn
+from classify.labelling.learner import Opinion, calibrated, check, learn
+from classify.labelling.queues import expected_mistakes
 
 CLOSE = 0.03  # of a probability: both fits end within a hundredth of the optimal planes
 Data = tuple[np.ndarray, np.ndarray]
@@ -62,7 +63,7 @@ def test_rows_of_textures_that_hardly_differ_are_told_apart_alike() -> None:
 
 def test_held_out_answers_are_those_of_heads_that_never_saw_them(digits: Data) -> None:
     rows, labels = digits
-    found = check(rows, labels, np.arange(len(rows)))
+    found = check(rows, labels, np.arange(len(rows)), np.ones(len(rows), bool))
     assert found
     train, test = found.splits[0]
     answers = found.held_out.of(np.isin(found.held_out.rows, test))
@@ -78,10 +79,53 @@ def test_very_few_labels_are_no_trouble(digits: Data, names: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         opinion = learn(rows, labels)
-        found = check(rows, labels, np.arange(len(rows)))
+        found = check(rows, labels, np.arange(len(rows)), labels != "")
     if len({*names}) < 2:
         assert opinion is None and found is None
     else:
         assert opinion and np.isfinite(opinion.probabilities).all()
-        if found:
-            assert np.isfinite(found.calibrated(opinion.probabilities)).all() and np.isfinite(found.temperature)
+        assert found is None or (found.temperatures is None and found.acceptance is None)
+
+
+def test_mistakes_of_what_was_named_in_stacks_are_those_that_one_finds_one_by_one(digits: Data) -> None:
+    """Stacks that are named by their top: every 5 is called a 3, which the head learns, and agrees with."""
+    rows, labels = digits
+    random = np.random.default_rng(0)
+    order = random.permutation(len(rows))
+    alone, stacked, others = order[:80], order[80:400], order[400:]
+    given = np.where(labels == "5", "3", labels)
+    given[alone], given[others] = labels[alone], ""
+    opinion = learn(rows, given)
+    found = check(rows, given, groups_of(rows), np.isin(groups_of(rows), alone))
+    assert opinion and found and found.held_out.right.mean() > found.one_by_one.right.mean() + 0.03
+    assert sorted(found.one_by_one.rows.tolist()) == sorted(alone.tolist())
+    wrong = int((np.array(opinion.classes)[opinion.answers[others]] != labels[others]).sum())
+    told = expected_mistakes(opinion, found, others)
+    assert told and told.interval[0] <= wrong <= told.interval[1]
+    assert_nothing_is_told_of_stacks_alone(rows, given, opinion, stacked)
+
+
+def assert_nothing_is_told_of_stacks_alone(
+    rows: np.ndarray, given: np.ndarray, opinion: Opinion, stacked: np.ndarray
+) -> None:
+    few = np.isin(groups_of(rows), stacked[:29])
+    found = check(rows, given, groups_of(rows), few)
+    assert found and len(found.one_by_one.rows) <= 29
+    assert found.acceptance is None and expected_mistakes(opinion, found, stacked) is None
+
+
+def groups_of(rows: np.ndarray) -> np.ndarray:
+    return np.arange(len(rows))
+
+
+def test_the_calibration_of_few_answers_leaves_more_possible(digits: Data) -> None:
+    rows, labels = digits
+    widths = []
+    for count in (60, 600):
+        given = np.where(np.arange(len(rows)) < count, labels, "")
+        found = check(rows, given, groups_of(rows), given != "")
+        assert found and found.temperatures
+        middle, low, high = found.temperatures
+        assert low <= middle <= high and np.isfinite(calibrated(found.held_out.probabilities, high)).all()
+        widths.append(high / low)
+    assert widths[0] > widths[1]
