@@ -267,9 +267,9 @@ class Session:
 
 def _sureness(opinion: Opinion | None, found: Check | None) -> Floats | None:
     """Here, in the background: whoever gives a label does not wait for it."""
-    if not opinion or not found or not found.temperatures:
+    if not opinion or not found or found.temperature is None:
         return None
-    return calibrated(opinion.probabilities, found.temperatures[0]).max(axis=1)
+    return calibrated(opinion.probabilities, found.temperature).max(axis=1)
 
 
 def _curve(view: View, found: Check) -> tuple[LearningPoint, ...]:

@@ -23,7 +23,6 @@ FOLDS = 5
 LEAST = 30  # pictures: fewer drawn at random do not make the accuracy, fewer named one by one tell no mistakes
 TARGET = 0.98  # precision of what may be accepted
 SMALLEST = 1e-12  # probability: keeps logarithms finite
-RESAMPLES = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +53,14 @@ class Check:
     """Answers about labelled pictures by heads that were fitted on the others.
 
     one_by_one: those of them about pictures that a person named one by one. A stack that is named by its top has wrong
-    labels, which the head learns: its answers then agree with them, and say nothing. temperatures: what makes
-    probabilities as sure as these answers are right, and the 95% interval of that; None where they are too few.
+    labels, which the head learns: its answers then agree with them, and say nothing. temperature: what makes
+    probabilities as sure as these answers are right; None where they are too few.
     """
 
     held_out: HeldOutAnswers
     splits: list[Split]
     one_by_one: HeldOutAnswers
-    temperatures: tuple[float, float, float] | None
+    temperature: float | None
 
     def drawn(self, sample: Indices) -> HeldOutAnswers | None:
         """The answers about pictures of a random sample, numbers (m,); None where these are too few to score."""
@@ -121,19 +120,7 @@ def check(
         found.append(HeldOutAnswers(classes, labelled[test], parts, truth, given, grouping.numbers[test]))
     answers = HeldOutAnswers.joined(found)
     scored = answers.of(one_by_one[answers.rows])
-    return Check(answers, [(labelled[train], labelled[test]) for train, test in splits], scored, _temperatures(scored))
-
-
-def _temperatures(answers: HeldOutAnswers) -> tuple[float, float, float] | None:
-    """The temperature of these answers and the ends of its interval, by resampling groups of near-duplicates."""
-    if len(answers.rows) < LEAST:
-        return None
-    decisions = np.log(np.maximum(answers.probabilities, SMALLEST))
-    groups = np.unique(answers.groups, return_inverse=True)[1]
-    random = np.random.default_rng(0)
-    found = []
-    for _ in range(RESAMPLES):
-        weights = np.bincount(random.integers(0, groups.max() + 1, groups.max() + 1), minlength=groups.max() + 1)
-        found.append(fit_temperature(decisions, answers.truth, weights[groups].astype(float)))
-    low, high = np.quantile(found, (0.025, 0.975)).tolist()
-    return fit_temperature(decisions, answers.truth), low, high
+    temperature = None
+    if len(scored.rows) >= LEAST:
+        temperature = fit_temperature(np.log(np.maximum(scored.probabilities, SMALLEST)), scored.truth)
+    return Check(answers, [(labelled[train], labelled[test]) for train, test in splits], scored, temperature)

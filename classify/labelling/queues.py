@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from classify.data.split import Indices
 from classify.heads.numerics import Floats
@@ -52,19 +53,29 @@ def to_confirm(opinion: Opinion, code: int, labelled: NDArray[np.bool_]) -> Indi
 
 
 def expected_mistakes(opinion: Opinion, check: Check | None, pictures: Indices) -> Mistakes | None:
-    """How many of the answers about some pictures are wrong; None where no held-out answers tell.
+    """How many of the answers about some pictures, all of one class, are wrong; None where no held-out answers tell.
 
-    By calibrated probabilities. The interval is that of a sum of independent mistakes, two standard deviations to
-    either side, from the least to the most that the calibration leaves possible.
+    By calibrated probabilities, times how much more often held-out answers of this class are wrong than theirs say. Of
+    that ratio the posterior is a gamma distribution, for a prior of 1 that weighs as much as one mistake. The interval
+    is its central 95% and, beyond each end, two standard deviations of as many independent mistakes.
     """
-    if check is None or check.temperatures is None:
+    if check is None or check.temperature is None:
         return None
-    found = []
-    for temperature in check.temperatures:
-        sure = calibrated(opinion.probabilities[pictures], temperature).max(axis=1)
-        found.append((float((1 - sure).sum()), 2 * float(np.sqrt((sure * (1 - sure)).sum()))))
-    low, high = min(mean - reach for mean, reach in found), max(mean + reach for mean, reach in found)
-    return Mistakes(found[0][0], (int(max(0, np.floor(low))), int(min(len(pictures), np.ceil(high)))))
+    if not len(pictures):
+        return Mistakes(0.0, (0, 0))
+    answers = check.one_by_one
+    name = opinion.classes[opinion.answers[pictures[0]]]
+    same = answers.predicted == answers.classes.index(name) if name in answers.classes else np.zeros(0, np.intp)
+    wrong = 1 + float((~answers.right[same]).sum())
+    told = 1 + _likely_wrong(answers.probabilities[same], check.temperature)
+    likely = _likely_wrong(opinion.probabilities[pictures], check.temperature)
+    low, high = (likely * float(gammaincinv(wrong, share)) / told for share in (0.025, 0.975))
+    interval = max(0, int(low - 2 * np.sqrt(low))), min(len(pictures), int(np.ceil(high + 2 * np.sqrt(high))))
+    return Mistakes(min(likely * wrong / told, len(pictures)), interval)
+
+
+def _likely_wrong(given: Floats, temperature: float) -> float:
+    return float((1 - calibrated(given, temperature).max(axis=1)).sum()) if len(given) else 0.0
 
 
 def mistakes(check: Check, true: int, answer: int) -> Indices:

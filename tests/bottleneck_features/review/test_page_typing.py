@@ -25,8 +25,11 @@ def test_keys_before_the_next_batch_is_there_name_nothing_twice(opened, reviewed
         reviewed.session.add_class(name)
     with opened(reviewed) as page:
         page.queue("ask")
+        first = page.tiles()[0].partition(",")[0]
         page.page.keyboard.type("1" * 14)
-        page.page.wait_for_function("() => !document.querySelector('.tile.done')")
+        page.page.wait_for_function(
+            "(name) => !document.querySelector('#tile-0').ariaLabel.startsWith(name)", arg=first
+        )
         page.ready()
     assert len(rows(reviewed)) >= 10 and {*rows(reviewed).values()} == {1}
 

@@ -9,7 +9,7 @@ from helpers import real_features
 from classify.heads.head_table import fit_head, make_head
 from classify.heads.numerics import unit_rows
 from classify.labelling.hyperplanes import Hyperplanes, fit_hyperplanes
-from classify.labelling.learner import Opinion, calibrated, check, learn
+from classify.labelling.learner import Opinion, check, learn
 from classify.labelling.queues import expected_mistakes
 
 CLOSE = 0.03  # of a probability: both fits end within a hundredth of the optimal planes
@@ -84,7 +84,7 @@ def test_very_few_labels_are_no_trouble(digits: Data, names: list[str]) -> None:
         assert opinion is None and found is None
     else:
         assert opinion and np.isfinite(opinion.probabilities).all()
-        assert found is None or (found.temperatures is None and found.acceptance is None)
+        assert found is None or (found.temperature is None and found.acceptance is None)
 
 
 def test_mistakes_of_what_was_named_in_stacks_are_those_that_one_finds_one_by_one(digits: Data) -> None:
@@ -100,8 +100,11 @@ def test_mistakes_of_what_was_named_in_stacks_are_those_that_one_finds_one_by_on
     assert opinion and found and found.held_out.right.mean() > found.one_by_one.right.mean() + 0.03
     assert sorted(found.one_by_one.rows.tolist()) == sorted(alone.tolist())
     wrong = int((np.array(opinion.classes)[opinion.answers[others]] != labels[others]).sum())
-    told = expected_mistakes(opinion, found, others)
-    assert told and told.interval[0] <= wrong <= told.interval[1]
+    assert wrong > 0.05 * len(others)
+    for name in opinion.classes:
+        called = others[np.array(opinion.classes)[opinion.answers[others]] == name]
+        told = expected_mistakes(opinion, found, called)
+        assert told and told.interval[0] <= (labels[called] != name).sum() <= told.interval[1], name
     assert_nothing_is_told_of_stacks_alone(rows, given, opinion, stacked)
 
 
@@ -118,14 +121,19 @@ def groups_of(rows: np.ndarray) -> np.ndarray:
     return np.arange(len(rows))
 
 
-def test_the_calibration_of_few_answers_leaves_more_possible(digits: Data) -> None:
+def test_the_interval_of_mistakes_holds_what_is_wrong_class_by_class(digits: Data) -> None:
+    """Also where one class is called too often; a 95% interval may miss one of twenty."""
     rows, labels = digits
-    widths = []
-    for count in (60, 600):
-        given = np.where(np.arange(len(rows)) < count, labels, "")
-        found = check(rows, given, groups_of(rows), given != "")
-        assert found and found.temperatures
-        middle, low, high = found.temperatures
-        assert low <= middle <= high and np.isfinite(calibrated(found.held_out.probabilities, high)).all()
-        widths.append(high / low)
-    assert widths[0] > widths[1]
+    held = []
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(len(rows))
+        given = np.where(np.isin(groups_of(rows), order[:60]), labels, "")
+        opinion, found = learn(rows, given), check(rows, given, groups_of(rows), given != "")
+        assert opinion and found
+        answers, others = np.array(opinion.classes)[opinion.answers], order[60:]
+        for name in opinion.classes:
+            called = others[answers[others] == name]
+            told = expected_mistakes(opinion, found, called)
+            assert told and 0 <= told.expected <= len(called)
+            held.append(told.interval[0] <= (labels[called] != name).sum() <= told.interval[1])
+    assert np.mean(held) > 0.9
