@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def test_the_rows_are_those_of_one_process(pictures: list[str], expected: np.nda
     copies = [str(shutil.copy(pictures[0], cache.parent / f"copy{number}.png")) for number in range(3)]
     missing, broken = str(cache.parent / "missing.png"), cache.parent / "broken.png"
     broken.write_bytes(b"no picture")
+    time.sleep(0.05)  # older than the clock of the file system can err
     extractor = extractor_in(cache)
     told: list[tuple[str, int, int]] = []
     sources = [*pictures, *copies, missing, str(broken)]
