@@ -43,7 +43,7 @@ def test_a_name_that_points_here_is_not(client: Client, host: str) -> None:
 
 
 def test_a_name_can_be_allowed(trained: Path) -> None:
-    with serving(trained, hosts=["pictures.example"]) as client:
+    with serving(trained, hosts=["Pictures.example.", "192.168.0.9", "::1"]) as client:
         assert status(client, host="Pictures.example:8000") == 200
         assert status(client, host="other.example") == 421
 
@@ -113,6 +113,28 @@ def test_a_token_that_no_header_can_hold_is_refused(trained: Path, token: Any) -
 def test_hosts_that_are_no_names_are_refused(trained: Path, hosts: Any) -> None:
     with pytest.raises(UserError, match=r"^hosts="):
         pipeline.create_app(str(trained), hosts=hosts)
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("https://pictures.example", "give the name alone, pictures.example"),
+        ("pictures.example:8000", "give the name alone, pictures.example"),
+        ("pictures.example/v1", "give the name alone, pictures.example"),
+        ("", "give a name, such as pictures.example"),
+        ("*.example", "give a name, such as pictures.example"),
+        ("bücher.example", "give a name, such as pictures.example"),
+        ("http://[", "give a name, such as pictures.example"),
+    ],
+)
+def test_a_host_that_no_request_would_match_is_refused(
+    trained: Path, run: Callable[..., tuple[int, str, str]], host: str, advice: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.create_app(str(trained), hosts=["localhost", host])
+    assert str(caught.value) == f"host {host!r} is not valid: {advice}"
+    status, _, errors = run("serve", "--model", trained, "--allow-host", host)
+    assert (status, errors) == (2, f"error: {caught.value}\n")
 
 
 @pytest.mark.parametrize("options", [{"max_body": 1}, {"max_quue": 4}, {"max_seconds": 0}, {"max_queue": 1.5}])
