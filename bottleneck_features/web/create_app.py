@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 SUCH = "pictures.example"
 # A name as browsers send it, or an address, which is answered anyway.
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
-EXTRA = "pip install 'bottleneck-features[web]'"
 OF_MODEL = (
     "cache_dir", "weights", "engine", "allow_other_versions", "sha256", "no_pickle", "predict_views",
 )  # fmt: skip
@@ -80,10 +79,7 @@ def create_app(
         _check_host(name)
     of_model = {name: options.pop(name) for name in OF_MODEL if name in options}
     limits = Limits.of(options)
-    try:
-        from bottleneck_features.web.application import application
-    except ModuleNotFoundError as error:
-        raise UserError(f"a service needs {error.name}: {EXTRA}") from None
+    from bottleneck_features.web.application import application
     from bottleneck_features.web.service import Service
 
     return application(Service(model, limits, of_model, isolate), token, names)

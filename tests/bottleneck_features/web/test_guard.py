@@ -1,5 +1,7 @@
 """Who may ask: known names and addresses, pages of this site, and whoever has the token."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,16 @@ def test_a_model_that_is_not_there_or_loaded_already_is_refused(trained: Path, t
         pipeline.create_app(str(tmp_path / "m.joblib"))
     with pytest.raises(UserError, match="takes the path of a model"):
         pipeline.create_app(pipeline.load(str(trained)))
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
+def test_what_a_service_runs_on_is_named_where_it_lacks(trained: Path, package: str) -> None:
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from bottleneck_features.commands.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, package, "serve", "--model", trained], capture_output=True, text=True, check=False
+    )
+    advice = "which is not installed here: pip install 'bottleneck-features[web]'"
+    assert (done.returncode, done.stderr) == (2, f"error: this takes {package}, {advice}\n")
 
 
 def test_an_empty_token_in_the_environment_does_not_open_the_service(
