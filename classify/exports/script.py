@@ -5,7 +5,6 @@ it; the text here differs by format, for the runtime, by how pictures are resize
 """
 
 import json
-import os
 import textwrap
 from collections.abc import Mapping
 from string import Template
@@ -50,7 +49,7 @@ RUNTIMES = {
 SCRIPT = Template('''\
 """Classify pictures with the exported file beside this one: python THIS.py photo.jpg [another.jpg ...]
 
-It reads that file and its description (.json), and needs: pip install numpy pillow $package
+It takes that file and its description (.json), named as this one is, and: pip install numpy pillow $package
 """
 
 import json
@@ -58,12 +57,17 @@ import os
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # in one line, what is missing
+    sys.excepthook = lambda kind, error, _: print(
+        f"{kind.__name__}:", *str(error).split(), "-", __doc__.splitlines()[2], file=sys.stderr
+    )
+
 import numpy as np
 $import_runtime
 from PIL import Image, ImageOps
 
-FILE = Path(__file__).with_name($literal)
-ABOUT = json.loads(FILE.with_name(f"{FILE.name}.json").read_text())
+FILE = Path(__file__).with_suffix("")
+ABOUT = json.loads(Path(f"{FILE}.json").read_text())
 $open
 
 
@@ -87,8 +91,7 @@ def classify(path):
     """The label of a picture, its probability, and accept, review or unknown; "" where the model does not decide."""
     pixels = $pixels
     found = $run
-    best = int(found["probabilities"][0].argmax())
-    probability = float(found["probabilities"][0][best])
+    best, probability = max(enumerate(found["probabilities"][0].tolist()), key=lambda one: one[1])
     accept, reject, decision = ABOUT["accept"], ABOUT["reject"], ""
     if reject and found["distance"].item() > reject["limit"]:
         decision = "unknown"
@@ -103,8 +106,7 @@ if __name__ == "__main__":
     failed = [] if sys.argv[1:] else ["no picture is named: " + __doc__.splitlines()[0]]
     for path in sys.argv[1:]:
         try:
-            label, probability, decision = classify(path)
-            print(path, label, f"{probability:.4f}", decision, sep="\\t", flush=True)
+            print("{}\\t{}\\t{:.4f}\\t{}".format(path, *classify(path)), flush=True)
         except BrokenPipeError:  # `| head`: nobody reads on
             os._exit(1)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -151,18 +153,17 @@ HALVES = {
 
 def write_script(output: str, about: About) -> None:
     """Write the script of the export `output` beside it."""
-    write_atomically(side_files(output)[1], script_of(output, about).encode("ascii"))
+    write_atomically(side_files(output)[1], script_of(about).encode("ascii"))
 
 
-def script_of(output: str, about: About) -> str:
-    """The text of the script of the export `output`."""
+def script_of(about: About) -> str:
+    """The text of the script: it works on the file that it is named after."""
     package, import_runtime, opened, run_one, run_several = RUNTIMES[about.format]
     several = len(about.inputs) > 1
     ways = list(dict.fromkeys(one.resize for one in about.inputs))
     return SCRIPT.substitute(
         package=package,
         import_runtime=import_runtime,
-        literal=ascii(os.path.basename(output)),  # whatever characters a name has, it stays a name
         open=opened,
         taken="path, taken" if several else "path",
         about="taken" if several else "ABOUT",
