@@ -182,7 +182,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_answered(
 def test_the_files_of_an_export_are_renamed_together(
     exported: Exported, photographs: list[str], tmp_path: Path, suffix: str
 ) -> None:
-    name = "\"'\n\\ ."
+    name = "it's {new}. "
     for path in Path(exported(suffix)).parent.glob("surfaces.*"):
         shutil.copy(path, tmp_path / path.name.replace("surfaces", name))
     words = [side_files(str(tmp_path / f"{name}{suffix}"))[1], photographs[0]]
