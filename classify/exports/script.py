@@ -20,28 +20,28 @@ RUNTIMES = {
         "onnxruntime",
         "import onnxruntime",
         "NETWORK = onnxruntime.InferenceSession(FILE)",
-        'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], {"pixels": pixels})))',
+        'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], {"pixels": pixels_of(path)})))',
         'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], pixels)))',
     ),
     "tflite": (
         "ai-edge-litert",
         "from ai_edge_litert.interpreter import Interpreter",
         "NETWORK = Interpreter(str(FILE)).get_signature_runner()",
-        "NETWORK(pixels=pixels)",
+        "NETWORK(pixels=pixels_of(path))",
         "NETWORK(**pixels)",
     ),
     "keras": (
         "keras tensorflow",
         "import keras",
         "NETWORK = keras.saving.load_model(FILE)",
-        "NETWORK.predict_on_batch(pixels)",  # compiled: a call of the model itself takes ten times as long
+        "NETWORK.predict_on_batch(pixels_of(path))",  # compiled: a call of the model itself takes ten times as long
         "NETWORK.predict_on_batch(pixels)",
     ),
     "xml": (
         "openvino",
         "import openvino",
         'NETWORK = openvino.compile_model(FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
-        'NETWORK({"pixels": pixels})',
+        'NETWORK({"pixels": pixels_of(path)})',
         "NETWORK(pixels)",
     ),
 }
@@ -58,9 +58,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # in one line, what is missing
-    sys.excepthook = lambda kind, error, _: print(
-        f"{kind.__name__}:", *str(error).split(), "-", __doc__.splitlines()[2], file=sys.stderr
-    )
+    sys.excepthook = lambda _, error, __: print(*str(error).split(), "-", __doc__.splitlines()[2], file=sys.stderr)
 
 import numpy as np
 $import_runtime
@@ -89,7 +87,7 @@ $resize
 
 def classify(path):
     """The label of a picture, its probability, and accept, review or unknown; "" where the model does not decide."""
-    pixels = $pixels
+$several\
     found = $run
     best, probability = max(enumerate(found["probabilities"][0].tolist()), key=lambda one: one[1])
     accept, reject, decision = ABOUT["accept"], ABOUT["reject"], ""
@@ -102,6 +100,7 @@ def classify(path):
 
 
 if __name__ == "__main__":
+    sys.excepthook = sys.__excepthook__  # all is there
     sys.stdout.reconfigure(errors="backslashreplace")  # labels have any letters, some terminals do not
     failed = [] if sys.argv[1:] else ["no picture is named: " + __doc__.splitlines()[0]]
     for path in sys.argv[1:]:
@@ -114,6 +113,9 @@ if __name__ == "__main__":
     sys.exit("\\n".join(failed) or None)
 ''')
 
+SEVERAL = """\
+    pixels = {taken["name"]: pixels_of(path, taken) for taken in ABOUT["inputs"]}
+"""
 REDUCE = """\
         left = min(picture.size) / (3 * max(height, width))  # a large JPEG is decoded at a half, a quarter, an eighth
         step = max(n for n in (1, 2, 4, 8) if n <= max(1, left))
@@ -167,7 +169,7 @@ def script_of(about: About) -> str:
         open=opened,
         taken="path, taken" if several else "path",
         about="taken" if several else "ABOUT",
-        pixels='{taken["name"]: pixels_of(path, taken) for taken in ABOUT["inputs"]}' if several else "pixels_of(path)",
+        several=SEVERAL if several else "",
         run=run_several if several else run_one,
         reduce=_of_ways(ways, {"antialias": REDUCE}, 8),
         resize=_of_ways(ways, {way: _resize(way) for way in ways}, 4).rstrip("\n"),
