@@ -22,6 +22,7 @@ NOT_TO_SERVE = {
     "pandas": "pandas", "joblib": "joblib", "threadpoolctl": "scikit-learn", "matplotlib": "matplotlib",
     "jinja2": "jinja2", "skimage": "scikit-image", "scipy": "scipy", "h5py": "h5py", "isal": "isal",
 }  # fmt: skip
+OF_WEB = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "python_multipart")  # modules of `[web]`
 
 
 @contextmanager
@@ -30,7 +31,11 @@ def naming_packages() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:  # also what `importlib.metadata` raises for a version that it does not find
-        package = NOT_TO_SERVE.get((error.name or "").partition(".")[0])
+        module = (error.name or "").partition(".")[0]
+        if module in OF_WEB:
+            advice = "pip install 'bottleneck-features[web]'"
+            raise UserError(f"this takes {module}, which is not installed here: {advice}") from error
+        package = NOT_TO_SERVE.get(module)
         if package is None:
             raise
         raise not_installed(package) from error

@@ -19,7 +19,6 @@ from bottleneck_features.commands.command_options import (
     options,
 )
 from bottleneck_features.terminal.safe_text import printable
-from bottleneck_features.web.create_app import EXTRA
 from cache.errors import UserError
 from featurize.pictures.recipes import MOST_VIEWS
 from featurize.spec_options import ENGINES
@@ -110,10 +109,8 @@ def serve(model: str | None, host: str, port: int, workers: int, **chosen: Any) 
     """
     if os.environ.get(TOKEN) == "":
         raise UserError(f"${TOKEN} is empty: put a token into it, or unset it to answer anybody")
-    try:
-        from bottleneck_features.web.transport.run_server import run_server
-    except ModuleNotFoundError as error:
-        raise UserError(f"a service needs {error.name}: {EXTRA}") from None
+    from bottleneck_features.web.transport.run_server import run_server
+
     sys.exit(run_server(model or pipeline.default_model("logreg"), host, port, workers, given(chosen)))
 
 
@@ -158,15 +155,12 @@ def review(
     if folders:
         _export(data or "", labels, folders, links)
         return
-    try:
-        from bottleneck_features.review.review_folder import review_folder
-        from bottleneck_features.review.train_and_save import Project
+    from bottleneck_features.review.review_folder import review_folder
+    from bottleneck_features.review.train_and_save import Project
 
-        project = Project(data or "", labels, cache_dir, model or pipeline.default_model("logreg"), spec)
-        opens = {"queue": "search", "text": search} if search else {"queue": queue} if queue else {}
-        review_folder(project, adopt, adopt_table, port, not no_browser, opens)
-    except ModuleNotFoundError as error:
-        raise UserError(f"the page needs {error.name}: {EXTRA}") from None
+    project = Project(data or "", labels, cache_dir, model or pipeline.default_model("logreg"), spec)
+    opens = {"queue": "search", "text": search} if search else {"queue": queue} if queue else {}
+    review_folder(project, adopt, adopt_table, port, not no_browser, opens)
 
 
 def _export(data: str, labels: str, folders: str, links: bool) -> None:

@@ -7,13 +7,14 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from bottleneck_features.web import model_routes, predict_routes
 from bottleneck_features.web.service import Service
 from bottleneck_features.web.transport import documentation
 from bottleneck_features.web.transport.error_answers import answer_errors
 from bottleneck_features.web.transport.guard import Guard
+from bottleneck_features.web.transport.query import check_query
 
 # Routes of the page, and of what it shows of a picture, each with `router(service)`.
 PAGE = ("bottleneck_features.web.page_routes", "bottleneck_features.web.explanations")
@@ -35,6 +36,7 @@ def application(service: Service, token: str | None = None, hosts: Collection[st
         summary="What a trained model says of pictures.",
         version=version("bottleneck-features"),
         lifespan=lifespan,
+        dependencies=[Depends(check_query)],
         docs_url=None,  # these load scripts from other hosts
         redoc_url=None,
         separate_input_output_schemas=False,

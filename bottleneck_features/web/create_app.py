@@ -11,7 +11,9 @@ from cache.errors import UserError
 if TYPE_CHECKING:
     from bottleneck_features.web.application import Application
 
-EXTRA = "pip install 'bottleneck-features[web]'"
+SUCH = "pictures.example"
+# A name as browsers send it, or an address, which is answered anyway.
+HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 OF_MODEL = (
     "cache_dir", "weights", "engine", "allow_other_versions", "sha256", "no_pickle", "predict_views",
 )  # fmt: skip
@@ -72,13 +74,23 @@ def create_app(
         raise UserError("the token is empty or has other characters than those of a header: give letters and digits")
     names = [hosts] if isinstance(hosts, str) else hosts
     if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"hosts={hosts!r} is not valid: give names, such as ['pictures.example']")
+        raise UserError(f"hosts={hosts!r} is not valid: give names, such as [{SUCH!r}]")
+    for name in names:
+        _check_host(name)
     of_model = {name: options.pop(name) for name in OF_MODEL if name in options}
     limits = Limits.of(options)
-    try:
-        from bottleneck_features.web.application import application
-    except ModuleNotFoundError as error:
-        raise UserError(f"a service needs {error.name}: {EXTRA}") from None
+    from bottleneck_features.web.application import application
     from bottleneck_features.web.service import Service
 
     return application(Service(model, limits, of_model, isolate), token, names)
+
+
+def _check_host(name: str) -> None:
+    """Raise UserError for what no Host header has in the place of a name."""
+    if HOST.fullmatch(name):
+        return
+    found = re.match(r"(?:\w+://)?([^/:]+)(?::\d*)?(?:/.*)?$", name)
+    alone = found[1] if found and HOST.fullmatch(found[1]) else ""
+    raise UserError(
+        f"host {name!r} is not valid: " + (f"give the name alone, {alone}" if alone else f"give a name, such as {SUCH}")
+    )

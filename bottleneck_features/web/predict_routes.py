@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Collection
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -14,7 +14,7 @@ from bottleneck_features.web.served_model import Answer, ServedModel
 from bottleneck_features.web.service import Service
 from bottleneck_features.web.transport.bodies import Upload, uploads_of
 from bottleneck_features.web.transport.problems import Problem
-from cache.errors import UserError, did_you_mean
+from cache.errors import UserError
 from featurize.pictures.pixel_limit import TOO_MANY
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def router(service: Service) -> APIRouter:
             Query(gt=0, lt=1, description="Accept answers of which this share is right, review the others."),
         ] = None,
     ) -> Response:
-        check_query(request, ("top_k", "reject", "accept"))
         async with asked(request, service) as uploads:
             model = service.model
             limit, acceptance = await _decisions(service, model, reject, accept)
@@ -62,16 +61,6 @@ def router(service: Service) -> APIRouter:
         return Response(json.dumps(said), media_type="application/json")
 
     return routes
-
-
-def check_query(request: Request, known: Collection[str]) -> None:
-    """Raise Problem 422 for a parameter that is not known, or given twice: `?rejct=0.95` would reject nothing."""
-    given = [name for name, _ in request.query_params.multi_items()]
-    if unknown := next((name for name in given if name not in known), None):
-        shown = repr(unknown)[1:-1][:80]
-        raise Problem(422, f"{shown}: no such parameter: {did_you_mean(unknown, known)}there are {', '.join(known)}")
-    if twice := next((name for name in given if given.count(name) > 1), None):
-        raise Problem(422, f"{twice}: given twice")
 
 
 async def _decisions(

@@ -34,7 +34,7 @@ def replacing(path: str) -> Iterator[str]:
     After an exception it is deleted and `path` is as before; an `OSError` comes out naming `path`.
     """
     folder = os.path.dirname(path) or "."
-    make_folder(folder)
+    made = make_folder(folder)
     temporary = _temporary(path)
     try:
         yield temporary
@@ -42,6 +42,7 @@ def replacing(path: str) -> Iterator[str]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        remove_empty(made)
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, os.strerror(error.errno), path) from error
         raise
@@ -57,19 +58,21 @@ def _temporary(path: str) -> str:
 
 
 def require_writable(path: str) -> None:
-    """Make the folder of `path` and check that a file can be written there, before hours of other work.
+    """Check that a file can be written to `path`, whose folder need not be there, before hours of other work.
 
     Raises `OSError` naming `path`.
     """
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    temporary = _temporary(path)
+    temporary, made = _temporary(path), []
     try:
-        make_folder(os.path.dirname(path))
+        made = make_folder(os.path.dirname(path))
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         os.unlink(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        remove_empty(made)
 
 
 def sync_file(path: str) -> None:
@@ -90,13 +93,25 @@ def _write_and_sync(path: str, data: memoryview) -> None:
         os.close(file)
 
 
-def make_folder(folder: str) -> None:
-    """Create `folder` and its missing parents, each entry made durable."""
-    missing = []
+def make_folder(folder: str) -> list[str]:
+    """Create `folder` and its missing parents, each entry made durable; returns those that were made, inner ones last.
+
+    For `remove_empty`, where what they were made for fails.
+    """
+    missing, made = [], []
     while folder and not os.path.isdir(folder):
         missing.append(folder)
         folder = os.path.dirname(folder)
     for created in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(created)
+            made.append(created)
         sync_file(os.path.dirname(created) or ".")
+    return made
+
+
+def remove_empty(folders: list[str]) -> None:
+    """Remove those that are empty, the last one first."""
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

@@ -100,7 +100,7 @@ def export_model(
     _check_output(classifier, files, data, "export of a model")
     accept, reject = _decisions(classifier, accept, reject)
     about = About.of(classifier, kind.name, precision, accept, reject)
-    require_writable(output)  # it makes the folder: after all that can be refused before
+    require_writable(output)
     log.info("exporting %s", classifier.saved.path)
     with _all_or_none(files) as (written, *_):
         _write(classifier, kind, written, precision, json.dumps(about.to_json()))
@@ -160,12 +160,13 @@ def _all_or_none(files: list[str]) -> Iterator[list[str]]:
 
     The first one comes last: where it is there, so are the others. After an exception nothing is left.
     """
-    from cache.files.atomic import TEMPORARY_SUFFIX, sync_file
+    from cache.files.atomic import TEMPORARY_SUFFIX, make_folder, remove_empty, sync_file
     from cache.files.system_calls import replace_durably
 
     fresh = f"{files[0]}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
-    os.mkdir(fresh)
+    made = make_folder(os.path.dirname(fresh))
     try:
+        os.mkdir(fresh)
         written = [os.path.join(fresh, os.path.basename(path)) for path in files]
         yield written
         for path in written:
@@ -175,6 +176,7 @@ def _all_or_none(files: list[str]) -> Iterator[list[str]]:
         sync_file(os.path.dirname(files[0]) or ".")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        remove_empty(made)
 
 
 def _bundle(classifier: "Classifier", output: str) -> dict[str, Any]:

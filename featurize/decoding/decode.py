@@ -376,8 +376,8 @@ def _reason(data: bytes, error: BaseException) -> str:
         kind = "HEIC or AVIF"
     if kind is None:
         return f"no image of a known format: begins with {data[:12]!r}"
-    if isinstance(error, Image.DecompressionBombError):  # of a frame: the header may say less
-        return f"{BOMB} {in_one_line(error).partition(', could be')[0]}"
+    if isinstance(error, Image.DecompressionBombError):  # of a frame: the header may say less. It names twice the limit
+        return f"{BOMB} {str(error).partition('(')[2].partition(')')[0]}, more than {Image.MAX_IMAGE_PIXELS}"
     if isinstance(error, UnidentifiedImageError):
         return f"{kind} with a damaged header or an unsupported kind of pixels"
     return f"damaged {kind}: {in_one_line(error)}"

@@ -29,7 +29,7 @@ export class Refusal extends Error {
   }
   /** Whether the same request may be answered another time. */
   get passes() {
-    return [0, 401, 408, 413, 429].includes(this.status) || this.status >= 500;
+    return [0, 401, 408, 429].includes(this.status) || this.status >= 500;
   }
 }
 

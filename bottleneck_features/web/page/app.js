@@ -10,10 +10,11 @@ const REJECT = "0.95"; // the share of known pictures that keep their label
 const REMEMBERED = 5; // sentences that a screen reader can still find
 const SPOKEN = 4; // answers that are read out one by one; of more their number is
 
-const [drop, results, section, summary, announce, accept, reject, cannot, retryAll, signIn] = [
-  "drop", "results", "pictures", "summary", "announce", "accept", "reject", "cannot", "retry-all", "sign-in",
+const [drop, results, section, skip, summary, announce, accept, reject, cannot, retryAll, signIn] = [
+  "drop", "results", "pictures", "skip", "summary", "announce", "accept", "reject", "cannot", "retry-all", "sign-in",
 ].map((id) => document.getElementById(id));
 let model = null;
+let inPlace = ""; // the digest of the model that answered last
 let cards = [];
 
 function questions() {
@@ -29,7 +30,6 @@ async function add(files) {
   const added = found.map((file) => new Card(file, questions, changed));
   cards = [...added, ...cards];
   results.prepend(...added.map((card) => card.element));
-  section.hidden = false;
   speak(`${count(added.length)} added`);
   summarise();
   await known; // what the model can decide is part of the question
@@ -37,11 +37,14 @@ async function add(files) {
 }
 
 function changed(card, words = "") {
+  if (card.state === "answered" && !words && card.model !== inPlace) {
+    inPlace = card.model; // another one by now
+    readModel();
+  }
   if (card.state === "removed") forget(card);
   else if (words) speak(words);
   else if (card.state !== "asked") said(card);
   if (card.refusal?.status === 401) signIn.hidden = false;
-  if (card.state === "answered" && model && card.model !== model.digest) readModel(); // another one is in place by now
   if (card.state === "failed" && cannotDecide(card)) card.predict();
   summarise();
 }
@@ -61,9 +64,8 @@ function cannotDecide({ refusal, asked }) {
 
 /** Reads an answer out; where many are on their way, how many are there instead. */
 function said(card) {
-  const left = cards.filter((one) => one.state === "asked").length;
   if (cards.length <= SPOKEN) speak(card.spoken);
-  else speak(left ? `${cards.length - left} of ${cards.length} answered` : sentenceOf());
+  else speak(cards.some(({ state }) => state === "waiting" || state === "asked") ? progress() : sentenceOf());
 }
 
 /** A log of the last words: what comes at once does not drown what came before. */
@@ -78,20 +80,30 @@ function forget(card) {
   cards.splice(at, 1);
   const had = card.element.contains(document.activeElement);
   card.element.remove();
-  section.hidden = !cards.length;
   // The one who works by keyboard goes on with the next picture.
   if (had) (cards[Math.min(at, cards.length - 1)]?.element ?? document.getElementById("choose")).focus();
   speak(`${card.name} removed`);
 }
 
 function summarise() {
+  section.hidden = skip.hidden = !cards.length;
+  for (const card of cards) if (card.state === "answered") card.mark(card.model !== inPlace);
   summary.textContent = sentenceOf();
   const failed = cards.filter((card) => card.state === "failed" && card.refusal.passes);
   retryAll.hidden = failed.length < 2;
 }
 
+/** "3 of 6 pictures answered", "3 answered, 3 without answer", "6 pictures". */
+function progress() {
+  const [answered, failed] = ["answered", "failed"].map((state) => cards.filter((card) => card.state === state).length);
+  if (answered === cards.length) return count(answered);
+  const of = answered + failed < cards.length ? ` of ${count(cards.length)}` : "";
+  return `${answered}${of} answered${failed ? `, ${failed} without answer` : ""}`;
+}
+
 function sentenceOf() {
-  const answered = cards.filter((card) => card.state === "answered");
+  const answered = cards.filter((card) => card.state === "answered" && card.model === inPlace);
+  const before = cards.filter((card) => card.state === "answered" && card.model !== inPlace).length;
   const labels = new Map();
   const decisions = new Map();
   for (const { answer, decision } of answered) {
@@ -100,12 +112,13 @@ function sentenceOf() {
   }
   const named = [...labels].sort((one, other) => other[1] - one[1]).slice(0, 4);
   const parts = [
-    answered.length < cards.length ? `${answered.length} of ${count(cards.length)} answered` : count(cards.length),
+    progress(),
     named.map(([label, number]) => `${number} ${printable(label)}`).join(", "),
     ["accept", "review", "unknown"]
       .filter((word) => decisions.has(word))
       .map((word) => `${decisions.get(word)} ${{ accept: "accepted", review: "to be reviewed", unknown: "unknown" }[word]}`)
       .join(", "),
+    before ? `${before} by the model before` : "",
   ];
   return parts.filter(Boolean).join(" · ");
 }
@@ -127,7 +140,9 @@ async function readModel() {
     return;
   }
   signIn.hidden = true;
+  inPlace = model.digest;
   showModel(model);
+  summarise();
   document.getElementById("decide").hidden = !(model.can_accept || model.can_reject);
   document.querySelector(".of-accept").hidden = !model.can_accept;
   document.querySelector(".of-reject").hidden = !model.can_reject;
@@ -179,9 +194,14 @@ document.getElementById("clear").addEventListener("click", () => {
 });
 signIn.addEventListener("submit", async (event) => {
   event.preventDefault();
+  const wrong = signIn.querySelector(".error");
+  wrong.hidden = true; // what is shown once more is read out once more
   useToken(document.getElementById("token").value.trim());
   await readModel();
-  signIn.querySelector(".error").hidden = signIn.hidden;
-  if (signIn.hidden) askAgain((card) => card.refusal?.status === 401);
+  wrong.hidden = signIn.hidden;
+  if (!signIn.hidden) return;
+  (cards.length ? section : document.getElementById("choose")).focus(); // the form goes
+  if (model) speak("Signed in");
+  askAgain((card) => card.refusal?.status === 401);
 });
 const known = readModel();

@@ -98,7 +98,8 @@ export class Card {
   }
 
   hideAnswer() {
-    for (const name of ["verdict", "decision", "bars", "show-heat", "show-near"]) this.part(`.${name}`).hidden = true;
+    const shown = ["before", "verdict", "decision", "bars", "show-heat", "show-near"];
+    for (const name of shown) this.part(`.${name}`).hidden = true;
   }
 
   fail(refusal) {
@@ -114,6 +115,13 @@ export class Card {
     this.heat = null;
     this.showHeat(false);
     this.showNear(false);
+  }
+
+  /** Says whether an answer is of a model before; the one in place can answer anew, not give reasons for it. */
+  mark(before) {
+    this.part(".before").hidden = this.part(".retry").hidden = !before;
+    this.part(".show-heat").hidden = this.part(".show-near").hidden = before;
+    if (before) this.forgetReasons();
   }
 
   complain(words) {
@@ -133,7 +141,6 @@ export class Card {
     this.showDecision(this.decision);
     this.part(".bars").replaceChildren(...shown.map((one) => bar(printable(one.label), one.probability)));
     this.part(".bars").hidden = false;
-    this.part(".show-heat").hidden = this.part(".show-near").hidden = false;
   }
 
   showDecision(decision) {

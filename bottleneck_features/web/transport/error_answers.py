@@ -1,11 +1,14 @@
 """Whatever goes wrong in an application is answered as a problem; its words name no file of this machine."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from bottleneck_features.web.transport.problems import MEDIA_TYPE, Problem
+from bottleneck_features.web.transport.query import shortened
 from cache.errors import UserError, log
 
 
@@ -43,8 +46,12 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}"[:200] for one in error.errors()[:5]]
-    return _answer(Problem(422, "; ".join(said)))
+    return _answer(Problem(422, "; ".join(map(_of_invalid, error.errors()[:5]))))
+
+
+def _of_invalid(one: dict[str, Any]) -> str:
+    name, words = ".".join(map(str, one["loc"][1:])), one["msg"][:100]
+    return f"{name}: {shortened(one['input'])} is not valid: {words[:1].lower()}{words[1:]}"
 
 
 async def _on_gone(_: Request, __: Exception) -> Response:

@@ -52,7 +52,7 @@ class Guard:
         self.max_connections = max_connections
         self._app = app
         self._token = token
-        self._hosts = LOCAL_NAMES | {name.lower() for name in hosts}
+        self._hosts = LOCAL_NAMES | {name.lower().removesuffix(".") for name in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or handle one event of the application's life."""
@@ -65,14 +65,18 @@ class Guard:
                 given = {name for name, _ in message["headers"]}
                 added = [(name, value) for name, value in HEADERS.items() if name not in given]
                 message["headers"] = [*message["headers"], *added]
+            elif head:
+                message["body"] = b""
             await send(message)
 
+        head = scope["method"] == "HEAD"
         try:
             self._check(scope["method"], scope["path"], _named(scope["headers"]))
         except Problem as problem:
             await send_problem(problem, with_headers)
             return
-        await self._app(scope, receive, with_headers)
+        # What answers GET answers HEAD, which monitors and load balancers ask.
+        await self._app({**scope, "method": "GET"} if head else scope, receive, with_headers)
 
     def _check(self, method: str, path: str, headers: dict[bytes, list[str]]) -> None:
         """Raise Problem for what may not ask."""

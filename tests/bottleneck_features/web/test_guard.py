@@ -1,5 +1,7 @@
 """Who may ask: known names and addresses, pages of this site, and whoever has the token."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ def test_a_name_that_points_here_is_not(client: Client, host: str) -> None:
 
 
 def test_a_name_can_be_allowed(trained: Path) -> None:
-    with serving(trained, hosts=["pictures.example"]) as client:
+    with serving(trained, hosts=["Pictures.example.", "192.168.0.9", "::1"]) as client:
         assert status(client, host="Pictures.example:8000") == 200
         assert status(client, host="other.example") == 421
 
@@ -115,6 +117,28 @@ def test_hosts_that_are_no_names_are_refused(trained: Path, hosts: Any) -> None:
         pipeline.create_app(str(trained), hosts=hosts)
 
 
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("https://pictures.example", "give the name alone, pictures.example"),
+        ("pictures.example:8000", "give the name alone, pictures.example"),
+        ("pictures.example/v1", "give the name alone, pictures.example"),
+        ("", "give a name, such as pictures.example"),
+        ("*.example", "give a name, such as pictures.example"),
+        ("bücher.example", "give a name, such as pictures.example"),
+        ("http://[", "give a name, such as pictures.example"),
+    ],
+)
+def test_a_host_that_no_request_would_match_is_refused(
+    trained: Path, run: Callable[..., tuple[int, str, str]], host: str, advice: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.create_app(str(trained), hosts=["localhost", host])
+    assert str(caught.value) == f"host {host!r} is not valid: {advice}"
+    status, _, errors = run("serve", "--model", trained, "--allow-host", host)
+    assert (status, errors) == (2, f"error: {caught.value}\n")
+
+
 @pytest.mark.parametrize("options", [{"max_body": 1}, {"max_quue": 4}, {"max_seconds": 0}, {"max_queue": 1.5}])
 def test_limits_that_are_none_are_refused(trained: Path, options: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"max_\w+"):
@@ -126,6 +150,16 @@ def test_a_model_that_is_not_there_or_loaded_already_is_refused(trained: Path, t
         pipeline.create_app(str(tmp_path / "m.joblib"))
     with pytest.raises(UserError, match="takes the path of a model"):
         pipeline.create_app(pipeline.load(str(trained)))
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
+def test_what_a_service_runs_on_is_named_where_it_lacks(trained: Path, package: str) -> None:
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from bottleneck_features.commands.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, package, "serve", "--model", trained], capture_output=True, text=True, check=False
+    )
+    advice = "which is not installed here: pip install 'bottleneck-features[web]'"
+    assert (done.returncode, done.stderr) == (2, f"error: this takes {package}, {advice}\n")
 
 
 def test_an_empty_token_in_the_environment_does_not_open_the_service(

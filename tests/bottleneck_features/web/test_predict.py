@@ -169,7 +169,41 @@ def test_a_picture_of_more_pixels_than_are_decoded_is_413(client: Client) -> Non
 )
 def test_options_that_are_not_valid_are_problems(client: Client, query: str) -> None:
     said = problem(client.post(f"/v1/predict?{query}", files=FORM), 422)
-    assert said["detail"].startswith(query.partition("=")[0])
+    name, _, value = query.partition("=")
+    assert said["detail"].startswith(name) and (value.partition("&")[0] in said["detail"] or name == "rejct")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("POST", "/v1/predict", "top_k, reject, accept"),
+        ("POST", "/v1/heatmap", "none"),
+        ("POST", "/v1/nearest", "count"),
+        ("POST", "/v1/model/reload", "none"),
+        ("POST", "/v1/model/restore", "none"),
+        ("GET", "/v1/model", "none"),
+        ("GET", "/healthz", "none"),
+        ("GET", f"/v1/training/{'0' * 64}/thumbnail", "none"),
+    ],
+)
+def test_a_parameter_that_no_route_knows_is_a_problem(
+    client: Client, pictures: list[bytes], method: str, path: str, known: str
+) -> None:
+    said = problem(client.request(method, f"{path}?lable=walrus", content=pictures[0]), 422)
+    assert said["detail"] == f"lable: no such parameter: there are {known}"
+
+
+def test_a_value_that_is_not_valid_is_named_in_printable_words(client: Client) -> None:
+    said = problem(client.post("/v1/nearest?count=0%0A" + "x" * 500, content=b"x"), 422)["detail"]
+    assert said.startswith(r"count: '0\nxxx") and len(said) < 300
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/model", "/docs", "/openapi.json", "/assets/app.js"])
+def test_monitors_may_ask_for_the_head_alone(client: Client, path: str) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert head.status_code == 200 and not head.content
+    assert {**head.headers, "date": ""} == {**whole.headers, "date": ""}
+    assert client.head("/v1/predict").status_code == 405 and client.head("/nothing").status_code == 404
 
 
 def test_other_paths_and_methods_are_problems(client: Client) -> None:

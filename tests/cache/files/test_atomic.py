@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.files.atomic import make_folder, replacing, write_atomically
+from cache.files.atomic import make_folder, replacing, require_writable, write_atomically
 
 
 def test_writes_into_folders_that_do_not_exist_yet(tmp_path: Path) -> None:
@@ -17,6 +17,23 @@ def test_writes_into_folders_that_do_not_exist_yet(tmp_path: Path) -> None:
     write_atomically(str(path), b"content")
     assert path.read_bytes() == b"content"
     assert os.listdir(path.parent) == ["file"]
+
+
+def test_folders_that_were_made_and_are_empty_go_with_what_failed(tmp_path: Path) -> None:
+    path = str(tmp_path / "a" / "b" / "file")
+    require_writable(path)
+    assert os.listdir(tmp_path) == []
+
+    def fails(_: str) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        write_atomically(path, b"content", check=fails)
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError):
+        write_atomically(path, b"content", check=fails)
+    assert os.listdir(tmp_path) == ["a"] and os.listdir(tmp_path / "a") == []
 
 
 def test_replaces_an_older_file_and_takes_any_buffer(tmp_path: Path) -> None:

@@ -113,6 +113,14 @@ def test_rows_in_a_cache_that_is_named_are_read(bundles: Bundles) -> None:
     assert with_cache.extractor.forward_passes == 0
 
 
+def test_an_export_of_a_bundle_is_proven_on_training_pictures_of_a_cache_that_is_named(
+    bundles: Bundles, tmp_path: Path
+) -> None:
+    made = bundles.of("logreg")
+    output = str(tmp_path / "a.xml")
+    assert pipeline.export_model(made.bundle, output, cache_dir=made.cache)["pictures_from"] == "training pictures"
+
+
 def test_evaluate_scores_a_bundle(bundles: Bundles, photos: Path, tmp_path: Path) -> None:
     made = bundles.of("finetune")
     bundle = tmp_path / "model.zip"

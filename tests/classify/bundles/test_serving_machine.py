@@ -82,6 +82,10 @@ def test_the_command_line_predicts_on_a_file_system_that_is_only_read(serving_py
     ("words", "package"),
     [
         (["features", "--data", "photos", "--backbone", "nano"], "tensorflow"),
+        (["features", "--data", "photos", "--backbone", "efficientnet_lite0"], "tensorflow"),
+        (["serve", "--model", "model.zip", "--engine", "tensorflow"], "tensorflow"),
+        (["export", "--model", "model.zip", "--output", "model.onnx"], "tensorflow"),
+        (["review", "--data", "photos", "--no-browser"], "scikit-learn"),
         (["evaluate", "--data", "photos", "--model", "model.zip"], "scikit-learn"),
         (["predict", "--model", "knn.joblib", "0.png"], "scikit-learn"),
     ],

@@ -91,7 +91,8 @@ def test_an_export_that_is_not_the_model(trained: Trained, tmp_path: Path) -> No
         replace(classifier.saved, predictor=replace(head, layers=[(alike, bias * 0)], temperature=1e-8)),
         classifier.extractor,
     )
-    assert "is not the model: on" in refused(unfit, tmp_path / "a.xml")
+    assert "is not the model: on" in refused(unfit, tmp_path / "new" / "deep" / "a.xml")
+    assert not [*tmp_path.iterdir()]  # the folders that were made for it are gone
 
 
 def test_a_package_that_is_not_installed_is_named(trained: Trained, tmp_path: Path) -> None:

@@ -16,10 +16,9 @@ from helpers.kinds_of_photographs import write_all
 from helpers.models.exported import Trained
 
 import pipeline
-from cache.row_key import FeatureSpec
 from classify.exports.about import About, Accept, Reject, side_files, write_about
 from classify.exports.inputs import Input
-from classify.exports.script import script_of, write_script
+from classify.exports.script import write_script
 from featurize.decoding.decode import decode
 from featurize.pictures.sources import expand, read
 
@@ -179,10 +178,37 @@ def test_a_picture_that_cannot_be_read_is_said_and_the_others_are_answered(
     assert "more than 8 bits" in said[1]
 
 
-def test_a_name_is_never_code(tmp_path: Path) -> None:
-    output = str(tmp_path / '"""\nimport os; os.abort()\n\'\udcff\\.onnx')
-    spec = FeatureSpec("nano", "", "", "avg", (96, 96), "antialias", "none", 3).to_json()
-    inputs = (Input("pixels", (96, 96), "antialias"),)
-    about = About("onnx", "float32", "logreg", ("a", "b"), inputs, ("probabilities",), 1, None, None, spec, {}, {}, {})
-    text = script_of(output, about)
-    assert text.isascii() and compile(text, "script.py", "exec") and "\nimport os;" not in text
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_the_files_of_an_export_are_renamed_together(
+    exported: Exported, photographs: list[str], tmp_path: Path, suffix: str
+) -> None:
+    name = "it's {new}. "
+    for path in Path(exported(suffix)).parent.glob("surfaces.*"):
+        shutil.copy(path, tmp_path / path.name.replace("surfaces", name))
+    words = [side_files(str(tmp_path / f"{name}{suffix}"))[1], photographs[0]]
+    done = run_alone(Path(sys.executable), words, tmp_path)
+    expected = run_alone(Path(sys.executable), [side_files(exported(suffix))[1], photographs[0]], tmp_path)
+    assert (done.returncode, done.stdout) == (0, expected.stdout), done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".keras", ".xml"])
+@pytest.mark.parametrize("missing", ["{}.json", "{}"])
+def test_what_lies_not_beside_it_is_said_in_one_line(
+    exported: Exported, photographs: list[str], tmp_path: Path, suffix: str, missing: str
+) -> None:
+    for path in Path(exported(suffix)).parent.glob("surfaces.*"):
+        shutil.copy(path, tmp_path)
+    gone = tmp_path / missing.format(f"surfaces{suffix}")
+    gone.unlink()
+    done = run_alone(Path(sys.executable), [tmp_path / f"surfaces{suffix}.py", photographs[0]], tmp_path)
+    said = done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stdout) == (1, "") and "Traceback" not in done.stderr
+    assert str(gone) in said and "It takes that file and its description (.json), named as this one is" in said
+
+
+def test_a_runtime_that_is_not_installed_is_said_in_one_line(exported: Exported, tmp_path: Path) -> None:
+    script = side_files(exported(".onnx"))[1]
+    code = f"import sys, runpy; sys.modules['onnxruntime'] = None; runpy.run_path({script!r}, run_name='__main__')"
+    done = run_alone(Path(sys.executable), ["-c", code], tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "onnxruntime" in done.stderr and done.stderr.endswith("pip install numpy pillow onnxruntime\n")

@@ -259,7 +259,7 @@ def test_a_size_that_nobody_can_hold_is_refused_at_the_header() -> None:
 def test_so_is_a_frame_that_is_larger_than_its_header_says() -> None:
     frame = b"," + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0) + b"\x08\x00;"
     data = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0) + frame
-    assert reason(data).startswith("decompression bomb? ")
+    assert reason(data) == "decompression bomb? 4294836225 pixels, more than 89478485"
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])

@@ -182,3 +182,27 @@ def test_another_model_that_is_put_in_place_is_shown(model: Path, opened: Open, 
         tab.page.select_option("#accept", "")
         tab.page.locator("#recipe", has_text="ridge").wait_for()
         assert tab.page.locator("canvas.heat").is_hidden()
+
+
+def test_answers_of_the_model_before_are_marked_and_left_out_of_the_sum(
+    model: Path, opened: Open, surfaces: Path, tmp_path: Path
+) -> None:
+    for path in (model, model.with_suffix(".npz"), model.with_suffix(".json")):
+        shutil.copy(path, tmp_path / f"served{path.suffix}")
+    other = {"cache_dir": str(model.parent / "cache"), "model": str(tmp_path / "served.joblib")}
+    with serving(tmp_path / "served.joblib", cache_dir=other["cache_dir"]) as own, opened(own) as tab:
+        tab.page.select_option("#accept", "")
+        tab.page.uncheck("#reject")
+        tab.choose(surfaces / "grass" / "grass.0.png")
+        assert tab.page.locator(".before:visible").count() == 0
+        pipeline.train(str(surfaces), backbone="nano", head="ridge", **other)
+        own.service.reload()
+        tab.choose(surfaces / "brick" / "brick.0.png")
+        tab.page.locator("#summary", has_text="2 pictures · 1 brick · 1 by the model before").wait_for()
+        old = tab.page.locator(".card", has=tab.page.locator(".before:visible"))
+        assert old.locator(".file").all_text_contents() == ["grass.0.png"]
+        assert old.locator(".show-heat:visible, .show-near:visible").count() == 0  # those of the model in place
+        old.locator(".retry").click()
+        tab.page.locator("#summary", has_text="2 pictures · 1 brick, 1 grass").wait_for()
+        assert tab.page.locator(".before:visible, .retry:visible").count() == 0
+        assert tab.page.locator(".show-near:visible").count() == 2

@@ -38,6 +38,7 @@ def test_everything_works_by_keyboard(served: Served, opened: Open, surfaces: Pa
         page = tab.page
         page.on("filechooser", lambda chooser: chooser.set_files([first, second]))  # long before there is one
         page.locator("#model").wait_for()
+        assert page.locator(".skip:not([hidden])").count() == 0  # there is nothing to skip to
 
         def tab_to(selector: str) -> None:
             for _ in range(30):
@@ -50,6 +51,10 @@ def test_everything_works_by_keyboard(served: Served, opened: Open, surfaces: Pa
         page.keyboard.press("Enter")
         page.locator(".card").nth(1).wait_for()
         tab.wait()
+        page.locator(".skip").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "pictures"
+        page.locator("#choose").focus()
         for control in ("#accept", "#reject", "#clear", ".show-heat"):
             tab_to(control)
         page.keyboard.press("Enter")
@@ -145,6 +150,8 @@ def test_a_token_is_asked_for_and_kept_by_the_page_alone(model: Path, opened: Op
         tab.wait()
         assert tab.texts(".verdict .label") == ["brick"]
         assert page.locator("#sign-in").is_hidden()
+        assert page.evaluate("document.activeElement.id") == "pictures"
+        tab.announced("Signed in")
         page.locator(".show-near").click()
         page.locator(".neighbours img").last.wait_for()
         assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]

@@ -30,6 +30,19 @@ def test_too_large_a_picture_is_said_in_words(model: Path, opened: Open, surface
         tab.choose({"name": "large.png", "mimeType": "image/png", "buffer": picture + bytes(100_000)})
         assert "more than the service takes" in tab.texts(".card .error")[0]
         assert "100000 bytes" in tab.texts(".card .error")[0]
+        assert tab.page.locator(".retry:visible").count() == 0  # it will not become smaller
+
+
+def test_failures_among_many_pictures_are_counted_and_read_out(
+    served: Served, opened: Open, surfaces: Path, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "notes.jpg"
+    nothing.write_bytes(b"hello")
+    with opened(served, refused=(422,)) as tab:
+        tab.page.select_option("#accept", "")
+        tab.choose(*sorted((surfaces / "brick").glob("*.png"))[:3], *[nothing] * 3)
+        assert tab.texts("#summary")[0].startswith("3 answered, 3 without answer · 3 brick")
+        tab.announced("3 answered, 3 without answer · 3 brick")
 
 
 def test_too_many_requests_are_asked_again_by_a_button(model: Path, opened: Open, surfaces: Path) -> None:
