@@ -33,7 +33,7 @@ def naming_packages() -> Iterator[None]:
     except ModuleNotFoundError as error:  # also what `importlib.metadata` raises for a version that it does not find
         module = (error.name or "").partition(".")[0]
         if module in OF_WEB:
-            advice = "pip install 'bottleneck-features[web]'"
+            advice = "pip install '.[web]'"
             raise UserError(f"this takes {module}, which is not installed here: {advice}") from error
         package = NOT_TO_SERVE.get(module)
         if package is None:

@@ -25,7 +25,7 @@ def import_pyarrow() -> Any:
         import pyarrow.parquet  # type: ignore[import-untyped]
     except ImportError:
         raise UserError(
-            "Parquet needs pyarrow: pip install 'bottleneck-features[parquet]', or name a .h5 file"
+            "Parquet needs pyarrow: pip install '.[parquet]', or name a .h5 file"
         ) from None
     return pyarrow
 

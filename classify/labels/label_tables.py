@@ -203,7 +203,7 @@ def _parquet_columns(table: str, choose: Choice) -> Columns:
         from pyarrow import parquet
     except ImportError:
         raise UserError(
-            f"{table!r}: Parquet needs pyarrow: pip install 'bottleneck-features[parquet]', or give a CSV"
+            f"{table!r}: Parquet needs pyarrow: pip install '.[parquet]', or give a CSV"
         ) from None
     try:
         with parquet.ParquetFile(io.BytesIO(contents(table)) if is_elsewhere(table) else table) as file:

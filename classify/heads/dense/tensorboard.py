@@ -55,6 +55,6 @@ def curve_writer(folder: str | None) -> Callable[[int, History], None]:
 def _check(folder: str) -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError(
-            f"tensorboard={folder!r}: TensorBoard is not installed: pip install 'bottleneck-features[tensorboard]'"
+            f"tensorboard={folder!r}: TensorBoard is not installed: pip install '.[tensorboard]'"
         )
     require_writable(os.path.join(folder, "events"))

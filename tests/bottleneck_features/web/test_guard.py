@@ -158,7 +158,7 @@ def test_what_a_service_runs_on_is_named_where_it_lacks(trained: Path, package: 
     done = subprocess.run(
         [sys.executable, "-c", code, package, "serve", "--model", trained], capture_output=True, text=True, check=False
     )
-    advice = "which is not installed here: pip install 'bottleneck-features[web]'"
+    advice = "which is not installed here: pip install '.[web]'"
     assert (done.returncode, done.stderr) == (2, f"error: this takes {package}, {advice}\n")
 
 

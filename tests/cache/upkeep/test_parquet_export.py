@@ -135,5 +135,5 @@ def test_the_suffix_decides_and_the_table_is_one_of_labels(
     with pytest.raises(UserError, match="is no export of features"):
         pipeline.export(str(surfaces), str(other), backbone="nano", cache_dir=str(warm_cache))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"pip install 'bottleneck-features\[parquet\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[parquet\]'"):
         pipeline.export(str(surfaces), str(tmp_path / "g.parquet"), backbone="nano", cache_dir=str(warm_cache))

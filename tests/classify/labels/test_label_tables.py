@@ -244,5 +244,5 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
 
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
-    with pytest.raises(UserError, match=r"pip install 'bottleneck-features\[parquet\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[parquet\]'"):
         read_labels(None, labels=str(tmp_path / "t.parquet"))

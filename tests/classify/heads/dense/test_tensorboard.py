@@ -100,4 +100,4 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else find(name, *rest)
     )
-    assert "pip install 'bottleneck-features[tensorboard]'" in refusal("dense", logs)
+    assert "pip install '.[tensorboard]'" in refusal("dense", logs)
