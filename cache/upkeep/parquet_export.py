@@ -24,9 +24,7 @@ def import_pyarrow() -> Any:
         import pyarrow  # type: ignore[import-untyped]
         import pyarrow.parquet  # type: ignore[import-untyped]
     except ImportError:
-        raise UserError(
-            "Parquet needs pyarrow: pip install '.[parquet]', or name a .h5 file"
-        ) from None
+        raise UserError("Parquet needs pyarrow: pip install '.[parquet]', or name a .h5 file") from None
     return pyarrow
 
 

@@ -202,9 +202,7 @@ def _parquet_columns(table: str, choose: Choice) -> Columns:
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
     except ImportError:
-        raise UserError(
-            f"{table!r}: Parquet needs pyarrow: pip install '.[parquet]', or give a CSV"
-        ) from None
+        raise UserError(f"{table!r}: Parquet needs pyarrow: pip install '.[parquet]', or give a CSV") from None
     try:
         with parquet.ParquetFile(io.BytesIO(contents(table)) if is_elsewhere(table) else table) as file:
             header = file.schema_arrow.names

@@ -1,11 +1,14 @@
 """What a request may ask for behind the question mark: what its route takes, and each of it once."""
 
+import reprlib
+
 from fastapi import Request
 
 from bottleneck_features.web.transport.problems import Problem
 from cache.errors import did_you_mean
 
-LONGEST = 80  # characters of what a client sends that are shown to it
+SHORT = reprlib.Repr()  # of what a client sends, shown to it
+SHORT.maxstring = SHORT.maxother = 80  # characters
 
 
 def check_query(request: Request) -> None:
@@ -22,5 +25,5 @@ def check_query(request: Request) -> None:
 
 
 def shortened(value: object) -> str:
-    """What a client has sent, in printable letters and not too many."""
-    return repr(value if not isinstance(value, str) else value[:LONGEST])
+    """What a client has sent, of any type and size, in printable letters and not too many."""
+    return SHORT.repr(value)

@@ -54,7 +54,5 @@ def curve_writer(folder: str | None) -> Callable[[int, History], None]:
 
 def _check(folder: str) -> None:
     if importlib.util.find_spec("tensorboard") is None:
-        raise UserError(
-            f"tensorboard={folder!r}: TensorBoard is not installed: pip install '.[tensorboard]'"
-        )
+        raise UserError(f"tensorboard={folder!r}: TensorBoard is not installed: pip install '.[tensorboard]'")
     require_writable(os.path.join(folder, "events"))

@@ -84,6 +84,12 @@ def test_labels_are_of_pictures_that_are_there_and_states_are_known(reviewed: Re
     assert not reviewed.session.log.entries
 
 
+def test_what_is_no_action_is_refused_without_repeating_all_of_it(shared_reviewed: Reviewed) -> None:
+    for said in (["x" * 100_000] * 500, {"a": ["x" * 100_000] * 50}, "x" * 100_000):
+        answer = shared_reviewed.ask("POST", "/v1/labels", json={"said": said})
+        assert answer.status_code == 422 and "is not valid" in answer.json()["detail"] and len(answer.text) < 2500
+
+
 def test_one_action_says_different_things_of_different_pictures(reviewed: Reviewed) -> None:
     said = [{"pictures": [0, 1], "label": "  brick\u200b "}, {"pictures": [2], "state": NOT_SURE}]
     answer = reviewed.ask("POST", "/v1/labels", json={"said": said, "how": "named"}).json()
