@@ -136,10 +136,12 @@ def _class(session: Session, name: str, old: str = "") -> str:
     """The name of a class, which may be new and replace `old`. Raises Problem for one that is mistaken for another."""
     if not (label := label_of(name)):
         raise Problem(422, "the name of a class is empty")
+    names = [one for one in session.view.classes if one != old]
+    if label in names:  # also one of a table that came with it
+        return label
     if label.casefold() in STATES:
         raise Problem(422, f"{label!r} is no class: it has a key of its own, below the classes")
-    names = [one for one in session.view.classes if one != old]
-    if label not in names and (same := [one for one in names if one.casefold() == label.casefold()]):
+    if same := [one for one in names if one.casefold() == label.casefold()]:
         raise Problem(409, f"there is a class {same[0]!r} already: {label!r} would be taken for it")
     return label
 

@@ -124,13 +124,8 @@ def test_states_are_no_labels_and_undo_takes_them_back(opened, taught: Reviewed)
 
 def test_all_that_is_called_a_class_is_confirmed_but_what_is_taken_out(opened, taught: Reviewed) -> None:
     with opened(taught) as page:
-        page.queue("confirm")
-        page.page.locator("#least").focus()
-        page.press("Home")
+        page.all_called()
         page.page.locator("#expected", has_text="cannot be told before 30 pictures").wait_for()
-        page.page.locator("label[for=least] output", has_text="0%").wait_for()
-        page.ready()
-        page.page.locator("#grid").focus()
         label, shown = page.page.locator("#confirm-class").input_value(), len(page.tiles())
         left_out = current(page)
         page.press("Space")

@@ -36,12 +36,7 @@ def test_keys_before_the_next_batch_is_there_name_nothing_twice(opened, reviewed
 
 def test_enter_twice_confirms_a_page_once(opened, taught: Reviewed) -> None:
     with opened(taught) as page:
-        page.queue("confirm")
-        page.page.locator("#least").focus()
-        page.press("Home")
-        page.page.locator("label[for=least] output", has_text="0%").wait_for()
-        page.ready()
-        page.page.locator("#grid").focus()
+        page.all_called()
         page.press("Enter", "Enter")
         page.ready()
     assert {*rows(taught).values()} == {1} and len(rows(taught)) > 18

@@ -88,6 +88,15 @@ class Opened:
         self.ready()
         self.page.locator("#grid").focus()
 
+    def all_called(self) -> None:
+        """Open `Confirm` with all that the model calls the first class, however unsure it is."""
+        self.queue("confirm")
+        self.page.locator("#least").focus()
+        self.press("Home")
+        self.page.locator("label[for=least] output", has_text="0%").wait_for()
+        self.ready()
+        self.page.locator("#grid").focus()
+
     def ready(self) -> None:
         """Wait until the queue is loaded and no label is on its way."""
         self.page.locator("#grid:not([aria-busy], [data-saving])").wait_for(state="attached")

@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from helpers.web.served_page import Open, Served, serving
 from playwright.sync_api import Request
 
 from featurize.extract.forward import WORKERS
 
 
+@pytest.fixture
+def nothing(tmp_path: Path) -> Path:
+    """A file that is no picture."""
+    path = tmp_path / "notes.jpg"
+    path.write_bytes(b"hello")
+    return path
+
+
 def test_what_is_no_picture_is_said_beside_the_answers(
-    served: Served, opened: Open, surfaces: Path, tmp_path: Path
+    served: Served, opened: Open, surfaces: Path, nothing: Path
 ) -> None:
-    nothing = tmp_path / "notes.jpg"
-    nothing.write_bytes(b"hello")
     with opened(served, refused=(422,)) as tab:
         tab.choose(nothing, surfaces / "brick" / "brick.0.png")
         assert "no image of a known format" in tab.texts(".card:first-child .error")[0]
@@ -34,10 +41,8 @@ def test_too_large_a_picture_is_said_in_words(model: Path, opened: Open, surface
 
 
 def test_failures_among_many_pictures_are_counted_and_read_out(
-    served: Served, opened: Open, surfaces: Path, tmp_path: Path
+    served: Served, opened: Open, surfaces: Path, nothing: Path
 ) -> None:
-    nothing = tmp_path / "notes.jpg"
-    nothing.write_bytes(b"hello")
     with opened(served, refused=(422,)) as tab:
         tab.page.select_option("#accept", "")
         tab.choose(*sorted((surfaces / "brick").glob("*.png"))[:3], *[nothing] * 3)
