@@ -108,6 +108,14 @@ def test_names_with_signs_of_html_and_formulas_are_data(reviewed: Reviewed, tmp_
         assert [row["label"] for row in csv.DictReader(file)] == [name]
 
 
+def test_a_class_that_a_table_came_with_keeps_its_name(taught: Reviewed) -> None:
+    for name, status in (("not sure", 422), ("GRASS", 409)):
+        said = {"said": [{"pictures": [0], "label": name}]}
+        assert taught.ask("POST", "/v1/labels", json=said).status_code == status
+        taught.session.put({20: Entry(name, how="of a table")})
+        assert taught.ask("POST", "/v1/labels", json=said).status_code == 200
+
+
 def test_a_deleted_class_leaves_its_pictures_to_be_asked(taught: Reviewed) -> None:
     assert taught.ask("POST", "/v1/rename", json={"old": "brick"}).json()["total"] > 0
     view = taught.session.view
